@@ -1,0 +1,125 @@
+"""An account as configuration: who it is, which strategies it runs and under which limits.
+
+All of it arrives in the journal (`AccountOpened`, `LimitsChanged`), so a journal alone says by which rules it was made.
+Bounds stand in the types; a value outside them is refused when it is read.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from aether.domain.identifiers import AccountId, AssetCode, FeedId, InstrumentId, StrategyName
+
+Bps = Annotated[int, Meta(ge=0, le=1_000_000)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class AccountKind(StrEnum):
+    """Whose account it is."""
+
+    COMPANY = "company"
+    DIRECTOR = "director"
+
+
+class Mode(StrEnum):
+    """Where an account's orders go."""
+
+    BACKTEST = "backtest"
+    PAPER = "paper"
+    LIVE = "live"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the risk gate allows one account. Shares of NAV are in basis points; durations carry their unit.
+
+    The defaults are those of requirement R1 where it names one, and a cautious desk's otherwise.
+    """
+
+    market_data_max_age_ms: Annotated[int, Meta(ge=1, le=3_600_000)] = 2_000
+    price_collar_bps: Bps = 200
+    max_order_notional_bps: Bps = 3_500
+    max_position_bps: Bps = 3_500
+    max_gross_exposure_bps: Bps = 10_000
+    max_open_orders: Count = 50
+    max_orders_per_second: Count = 10
+    max_orders_per_minute: Count = 120
+    repeated_order_limit: Count = 30
+    """Orders of one strategy on one instrument within `repeated_order_window_s` before it is stopped."""
+    repeated_order_window_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    duplicate_window_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
+    max_daily_loss_bps: Bps = 300
+    max_drawdown_bps: Bps = 1_500
+    max_daily_fees_bps: Bps = 100
+
+
+class Sizing(msgspec.Struct, frozen=True, kw_only=True):
+    """How large an entry is (requirement R2).
+
+    Attributes:
+        target_volatility: yearly volatility that one position at full strength should bring to NAV, a fraction.
+        risk_per_trade_bps: share of NAV lost if the stop is hit.
+        volatility_halflife_bars: half-life of the volatility estimate.
+    """
+
+    target_volatility: Annotated[float, Meta(gt=0, le=5)] = 0.30
+    risk_per_trade_bps: Annotated[int, Meta(ge=1, le=10_000)] = 50
+    volatility_halflife_bars: Annotated[int, Meta(ge=2, le=10_000)] = 60
+
+
+class Exits(msgspec.Struct, frozen=True, kw_only=True):
+    """How a position is protected (requirement T6): distances in multiples of the volatility over a horizon.
+
+    Attributes:
+        horizon_s: time over which the volatility is projected.
+        stop_multiple: stop-loss distance; 0 switches the stop off.
+        take_profit_multiple: take-profit distance; 0 switches it off.
+        trailing_multiple: distance of the trailing stop from the best price; 0 switches it off.
+        min_stop_bps, max_stop_bps: bounds of the stop's distance from the entry.
+        cool_down_s: time without entries after a stop was hit.
+    """
+
+    horizon_s: Annotated[int, Meta(ge=60, le=2_592_000)] = 14_400
+    stop_multiple: Annotated[float, Meta(ge=0, le=100)] = 2.5
+    take_profit_multiple: Annotated[float, Meta(ge=0, le=100)] = 6.0
+    trailing_multiple: Annotated[float, Meta(ge=0, le=100)] = 4.0
+    min_stop_bps: Annotated[int, Meta(ge=1, le=9_000)] = 50
+    max_stop_bps: Annotated[int, Meta(ge=1, le=9_000)] = 1_500
+    cool_down_s: Annotated[int, Meta(ge=0, le=2_592_000)] = 900
+
+
+class StrategyAssignment(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy at work in an account. An instrument belongs to at most one strategy of an account.
+
+    Attributes:
+        params: the strategy's parameters by name; those left out take the strategy's defaults.
+        bar_s: length of the bars it decides on, seconds.
+    """
+
+    strategy: StrategyName
+    instruments: tuple[InstrumentId, ...]
+    params: dict[str, float | int | str | bool] = {}
+    bar_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+
+
+class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an account is when it is opened.
+
+    Attributes:
+        currency: the asset its NAV is counted in; every instrument it trades is quoted in it.
+        feed: the market it trades on; an account never mixes two.
+        seed: seeds its simulated venue.
+    """
+
+    id: AccountId
+    name: str
+    kind: AccountKind
+    mode: Mode
+    feed: FeedId
+    currency: AssetCode
+    strategies: tuple[StrategyAssignment, ...]
+    limits: Limits = Limits()
+    sizing: Sizing = Sizing()
+    exits: Exits = Exits()
+    seed: int = 1

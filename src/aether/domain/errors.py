@@ -1,0 +1,120 @@
+"""Every error that a user can meet, in one small hierarchy.
+
+A message names the value, the rule it broke and what to do about it. `exit_code` is what the command line ends
+with, so that scripts can tell causes apart; `docs/reference/exit-codes.md` is generated from this file.
+"""
+
+from typing import ClassVar
+
+
+class AetherError(Exception):
+    """Base of all errors with a message written for a person.
+
+    Args:
+        message: what was wrong, with the value and the rule.
+        remedy: what the reader should do next, as one imperative sentence.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}"
+
+
+class InvalidValueError(AetherError):
+    """A parameter, setting or number is outside what is allowed."""
+
+    exit_code = 2
+
+
+class UnknownNameError(AetherError):
+    """A strategy, account, instrument, run or data set of that name does not exist."""
+
+    exit_code = 3
+
+
+class DataFormatError(AetherError):
+    """A market-data file cannot be read as any supported format."""
+
+    exit_code = 4
+
+
+class DataQualityError(AetherError):
+    """Market data was read but breaks a rule: order, duplicates, gaps, impossible prices."""
+
+    exit_code = 5
+
+
+class DataDirectoryError(AetherError):
+    """The data directory cannot be used: not writable, or held by another process."""
+
+    exit_code = 6
+
+
+class PortInUseError(AetherError):
+    """The address the server should listen on is taken."""
+
+    exit_code = 7
+
+
+class DatabaseUnavailableError(AetherError):
+    """PostgreSQL cannot be reached."""
+
+    exit_code = 8
+
+
+class SchemaVersionError(AetherError):
+    """The database was written by another version of Aether."""
+
+    exit_code = 9
+
+
+class JournalCorruptError(AetherError):
+    """A journal row does not carry the hash that its content and its predecessor require.
+
+    Args:
+        account: the account whose journal is broken.
+        seq: the first sequence number that does not verify.
+    """
+
+    exit_code = 10
+
+    def __init__(self, account: str, seq: int, reason: str) -> None:
+        super().__init__(
+            f"The journal of account {account!r} is broken at sequence {seq}: {reason}.",
+            remedy="Do not trade this account; restore it from a backup taken before the change, "
+            "and keep this database as evidence.",
+        )
+        self.account = account
+        self.seq = seq
+
+
+class FencedError(AetherError):
+    """Another writer has appended to this account's journal: this process no longer owns the account."""
+
+    exit_code = 11
+
+
+class MissingExtraError(AetherError):
+    """An optional part of Aether is needed and not installed."""
+
+    exit_code = 12
+
+
+class ReplayMismatchError(AetherError):
+    """Replaying a journal did not reproduce what was recorded."""
+
+    exit_code = 13
+
+
+class LedgerError(Exception):
+    """A posting would leave the books out of balance or an asset overdrawn. Halts the account."""
+
+
+class IllegalTransitionError(Exception):
+    """A venue reported what no venue can mean for an order in its state. Halts the account."""

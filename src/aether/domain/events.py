@@ -1,0 +1,258 @@
+"""What the engine is told: market data, venue reports, operator decisions and the passing of time.
+
+Every event carries `ts_ns`, nanoseconds since 1970-01-01 UTC; it is the only clock the engine has. Events are the
+journal's content and are read years later: a tag or field, once released, is never renamed or reused, and a new field
+has a default. `tests/unit/test_wire_format.py` holds the golden text of each.
+"""
+
+import msgspec
+
+from aether.domain.accounts import AccountConfig, Limits, Mode
+from aether.domain.identifiers import (
+    AssetCode,
+    BalanceKey,
+    ClientOrderId,
+    InstrumentId,
+    StrategyName,
+    TradeId,
+    VenueId,
+    VenueOrderId,
+)
+from aether.domain.instruments import Instrument
+from aether.domain.orders import Liquidity, Side
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    ts_ns: int
+
+
+# Market data.
+
+
+class Quote(_Event, frozen=True, kw_only=True):
+    """Top of book. A missing side has price and size 0."""
+
+    instrument: InstrumentId
+    bid: int
+    ask: int
+    bid_size: int
+    ask_size: int
+
+
+class Trade(_Event, frozen=True, kw_only=True):
+    """A public execution; `side` is the aggressor's, None where the source does not say."""
+
+    instrument: InstrumentId
+    price: int
+    size: int
+    side: Side | None = None
+
+
+class BookUpdate(_Event, frozen=True, kw_only=True):
+    """The top levels of the book, best first, as (price, size); replaces what was known."""
+
+    instrument: InstrumentId
+    bids: tuple[tuple[int, int], ...]
+    asks: tuple[tuple[int, int], ...]
+
+
+class Bar(_Event, frozen=True, kw_only=True):
+    """Open, high, low, close and volume of the `interval_s` seconds that end at `ts_ns`; volume in size units."""
+
+    instrument: InstrumentId
+    interval_s: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+
+
+# Venue reports.
+
+
+class OrderAccepted(_Event, frozen=True, kw_only=True):
+    """The venue took the order."""
+
+    order_id: ClientOrderId
+    venue_order_id: VenueOrderId
+
+
+class OrderRejected(_Event, frozen=True, kw_only=True):
+    """The venue refused the order."""
+
+    order_id: ClientOrderId
+    reason: str
+
+
+class OrderFilled(_Event, frozen=True, kw_only=True):
+    """One execution. `fee` is a ledger amount of `fee_asset`."""
+
+    order_id: ClientOrderId
+    venue_order_id: VenueOrderId
+    trade_id: TradeId
+    price: int
+    size: int
+    fee: int
+    fee_asset: AssetCode
+    liquidity: Liquidity
+
+
+class OrderCanceled(_Event, frozen=True, kw_only=True):
+    """The rest of the order was canceled."""
+
+    order_id: ClientOrderId
+    reason: str = ""
+
+
+class OrderExpired(_Event, frozen=True, kw_only=True):
+    """The rest of the order lapsed by its time in force."""
+
+    order_id: ClientOrderId
+    reason: str = ""
+
+
+class CancelRejected(_Event, frozen=True, kw_only=True):
+    """The venue could not cancel the order, most often because it had just closed."""
+
+    order_id: ClientOrderId
+    reason: str
+
+
+class BalanceReported(_Event, frozen=True, kw_only=True):
+    """The venue's own view of a balance: everything held, free or locked, as a ledger amount."""
+
+    key: BalanceKey
+    total: int
+
+
+# Operator decisions.
+
+
+class AccountOpened(_Event, frozen=True, kw_only=True):
+    """The first event of every journal."""
+
+    config: AccountConfig
+
+
+class InstrumentListed(_Event, frozen=True, kw_only=True):
+    """An instrument may be traded from now on, by these rules; listing it again replaces the rules."""
+
+    definition: Instrument
+
+
+class CapitalMoved(_Event, frozen=True, kw_only=True):
+    """Money came in (positive) or went out (negative): a ledger amount. It is no profit or loss."""
+
+    venue: VenueId
+    asset: AssetCode
+    amount: int
+
+
+class KillSwitchEngaged(_Event, frozen=True, kw_only=True):
+    """Refuse new orders and cancel all open ones; with `flatten`, sell every position too."""
+
+    reason: str
+    actor: str
+    flatten: bool = False
+
+
+class KillSwitchReleased(_Event, frozen=True, kw_only=True):
+    """New orders are allowed again."""
+
+    reason: str
+    actor: str
+
+
+class LimitsChanged(_Event, frozen=True, kw_only=True):
+    """The account's limits from now on."""
+
+    limits: Limits
+    actor: str
+
+
+class ModeChanged(_Event, frozen=True, kw_only=True):
+    """The account's mode from now on."""
+
+    mode: Mode
+    actor: str
+
+
+class TradingResumed(_Event, frozen=True, kw_only=True):
+    """An operator has looked at a halt, a loss or drawdown stop, or a throttled strategy, and lets trading go on."""
+
+    reason: str
+    actor: str
+
+
+class StrategyEnabled(_Event, frozen=True, kw_only=True):
+    """Switch one strategy's entries on or off."""
+
+    strategy: StrategyName
+    enabled: bool
+    actor: str
+
+
+# Time.
+
+
+class Timer(_Event, frozen=True, kw_only=True):
+    """Time has passed without other news."""
+
+
+MarketEvent = Quote | Trade | BookUpdate | Bar
+VenueReport = (
+    OrderAccepted | OrderRejected | OrderFilled | OrderCanceled | OrderExpired | CancelRejected | BalanceReported
+)
+OperatorEvent = (
+    AccountOpened
+    | InstrumentListed
+    | CapitalMoved
+    | KillSwitchEngaged
+    | KillSwitchReleased
+    | LimitsChanged
+    | ModeChanged
+    | TradingResumed
+    | StrategyEnabled
+)
+Event = MarketEvent | VenueReport | OperatorEvent | Timer
+
+MARKET_EVENTS = (Quote, Trade, BookUpdate, Bar)
+VENUE_REPORTS = (
+    OrderAccepted,
+    OrderRejected,
+    OrderFilled,
+    OrderCanceled,
+    OrderExpired,
+    CancelRejected,
+    BalanceReported,
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the journal form of an event: JSON with a `type` tag, fields in declared order, defaults left out."""
+    return _encoder.encode(event)
+
+
+def decode_event(payload: bytes) -> Event:
+    """Return the event that `encode_event` wrote. Raises msgspec.DecodeError or ValidationError on anything else."""
+    return _decoder.decode(payload)
+
+
+def opening_events(
+    config: AccountConfig, instruments: list[Instrument], cash: int, ts_ns: int
+) -> tuple[OperatorEvent, ...]:
+    """Return the first events of an account's journal: opened, instruments listed, first capital paid in.
+
+    Args:
+        cash: ledger amount of the account's currency, at the venue of the instruments.
+    """
+    venues = sorted({i.venue for i in instruments})
+    return (
+        AccountOpened(ts_ns=ts_ns, config=config),
+        *(InstrumentListed(ts_ns=ts_ns, definition=i) for i in instruments),
+        *(CapitalMoved(ts_ns=ts_ns, venue=venue, asset=config.currency, amount=cash) for venue in venues[:1]),
+    )

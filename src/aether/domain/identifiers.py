@@ -1,0 +1,51 @@
+"""Identifiers as distinct types: a client order id can never be passed where a venue's order id belongs."""
+
+from typing import NewType
+
+AccountId = NewType("AccountId", str)
+"""Identifies an isolated account, such as `company`."""
+
+VenueId = NewType("VenueId", str)
+"""Identifies an exchange, such as `kraken` or `paper`."""
+
+AssetCode = NewType("AssetCode", str)
+"""A currency in Aether's own spelling: `BTC`, never `XBT` or `XXBT`."""
+
+Symbol = NewType("Symbol", str)
+"""A pair as traders write it, base before quote: `BTC/USD`."""
+
+InstrumentId = NewType("InstrumentId", str)
+"""A pair at a venue: `kraken:BTC/USD`."""
+
+BalanceKey = NewType("BalanceKey", str)
+"""An asset held at a venue: `kraken:USD`."""
+
+ClientOrderId = NewType("ClientOrderId", str)
+"""Our name for an order, `<account>-<number>`; deterministic, so that a lost order can be found again."""
+
+VenueOrderId = NewType("VenueOrderId", str)
+"""The venue's name for an order."""
+
+TradeId = NewType("TradeId", str)
+"""The venue's name for one execution; repeated reports of it are absorbed."""
+
+StrategyName = NewType("StrategyName", str)
+"""The name a strategy is registered under, such as `ema_cross`."""
+
+FeedId = NewType("FeedId", str)
+"""A source of market data; a recording's id holds its content hash."""
+
+
+def instrument_id(venue: VenueId, symbol: Symbol) -> InstrumentId:
+    """Return the id of `symbol` at `venue`."""
+    return InstrumentId(f"{venue}:{symbol}")
+
+
+def balance_key(venue: VenueId, asset: AssetCode) -> BalanceKey:
+    """Return the key under which the ledger keeps `asset` at `venue`."""
+    return BalanceKey(f"{venue}:{asset}")
+
+
+def client_order_id(account: AccountId, number: int) -> ClientOrderId:
+    """Return the client order id of the account's order `number` (from 1)."""
+    return ClientOrderId(f"{account}-{number}")

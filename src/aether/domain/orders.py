@@ -1,0 +1,162 @@
+"""Orders as data: what is asked for, in which state it is, and why it exists.
+
+The life cycle itself is the table in `engine/orders.py`; this module only names its states.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from aether.domain.identifiers import ClientOrderId, InstrumentId, StrategyName, TradeId, VenueOrderId
+
+
+class Side(StrEnum):
+    """Which way an order or trade goes."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def opposite(self) -> "Side":
+        """The other side."""
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class OrderType(StrEnum):
+    """How an order is priced. Stop and take-profit orders become market or limit orders once triggered."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP_LOSS = "stop_loss"
+    STOP_LOSS_LIMIT = "stop_loss_limit"
+    TAKE_PROFIT = "take_profit"
+    TAKE_PROFIT_LIMIT = "take_profit_limit"
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the order carries a limit price."""
+        return self in _WITH_LIMIT
+
+    @property
+    def has_trigger(self) -> bool:
+        """Whether the order waits for a trigger price."""
+        return self in _WITH_TRIGGER
+
+
+_WITH_LIMIT = frozenset({OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+_WITH_TRIGGER = frozenset(
+    {OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT}
+)
+
+
+class TimeInForce(StrEnum):
+    """How long an order lives."""
+
+    GTC = "gtc"
+    """Good till canceled."""
+    IOC = "ioc"
+    """Immediate or cancel: what cannot trade at once expires."""
+    FOK = "fok"
+    """Fill or kill: all at once or nothing."""
+
+
+class Liquidity(StrEnum):
+    """Whether an execution rested in the book or took from it."""
+
+    MAKER = "maker"
+    TAKER = "taker"
+
+
+class OrderState(StrEnum):
+    """Where an order is in its life."""
+
+    INITIALIZED = "initialized"
+    """Built by the engine, not yet judged by the risk gate."""
+    DENIED = "denied"
+    """Refused by our own risk gate; it never left the house."""
+    SUBMITTED = "submitted"
+    """Approved and handed to the sender; the venue has not answered."""
+    ACCEPTED = "accepted"
+    """Working at the venue."""
+    REJECTED = "rejected"
+    """Refused by the venue."""
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    PENDING_CANCEL = "pending_cancel"
+    """A cancel was sent; the venue has not confirmed it."""
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order may still trade."""
+        return self in OPEN_STATES
+
+
+OPEN_STATES = frozenset(
+    {OrderState.SUBMITTED, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.PENDING_CANCEL}
+)
+
+
+class Purpose(StrEnum):
+    """Why an order exists; the risk gate keeps exits possible when entries are blocked."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+    REBALANCE = "rebalance"
+    STOP = "stop"
+    TAKE_PROFIT = "take_profit"
+    TRAILING_STOP = "trailing_stop"
+    FLATTEN = "flatten"
+
+
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it is asked for. Prices and sizes are in the instrument's units.
+
+    Attributes:
+        limit_price: 0 for orders without a limit.
+        trigger_price: 0 for orders without a trigger.
+    """
+
+    id: ClientOrderId
+    instrument: InstrumentId
+    side: Side
+    type: OrderType
+    size: int
+    limit_price: int = 0
+    trigger_price: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    purpose: Purpose = Purpose.ENTRY
+    strategy: StrategyName = StrategyName("")
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """An order's record: the request and everything that has happened to it since.
+
+    Attributes:
+        filled: size executed so far.
+        filled_notional: sum of the notionals of its fills, a ledger amount of the quote asset.
+        fees: fees charged so far in the quote asset, a ledger amount.
+        reserved: what the ledger still holds locked for it, a ledger amount (quote for buys, base for sells).
+        arrival_price: the mark when the order was decided on, the yardstick of its execution cost.
+        reason: why it was denied, rejected or closed; empty otherwise.
+    """
+
+    request: OrderRequest
+    state: OrderState
+    created_ns: int
+    updated_ns: int
+    venue_order_id: VenueOrderId = VenueOrderId("")
+    filled: int = 0
+    filled_notional: int = 0
+    fees: int = 0
+    reserved: int = 0
+    arrival_price: int = 0
+    reason: str = ""
+    trade_ids: list[TradeId] = msgspec.field(default_factory=list)
+
+    @property
+    def remaining(self) -> int:
+        """Size not executed yet."""
+        return self.request.size - self.filled

@@ -1,0 +1,430 @@
+"""The pre-trade risk gate (requirement R1): the only place where an approved order is made.
+
+Every check of `CHECKS` looks at the candidate and returns a breach or nothing; all are evaluated, so a denial lists
+every reason with what was found and what is allowed. A check applies to entries always, to exits where losing the exit
+would not be the greater risk, and to the flattening orders of the kill switch where stated.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from aether.domain.accounts import AccountConfig, Limits, Mode
+from aether.domain.commands import ApprovedOrder
+from aether.domain.identifiers import BalanceKey
+from aether.domain.instruments import Instrument, fee_tier_at
+from aether.domain.orders import Order, OrderRequest, OrderType, Purpose, Side
+from aether.domain.records import Breach, Verdict
+from aether.domain.scaled import (
+    BPS,
+    amount_of_size,
+    bps_of,
+    fee_of,
+    format_amount,
+    mul_div_ceil,
+    ratio_bps,
+    value_of,
+)
+from aether.engine.state import AccountState, MarketState
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+FEE_WINDOW_DAYS = 30
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """An order before the gate, with the numbers that the checks need; money as ledger amounts.
+
+    Attributes:
+        price: what it is judged at: its limit, else its trigger, else the mark; price units.
+        reserve: what has to be locked for it, incl. the fee at the taker rate; quote for buys, base for sells.
+        free: what is free of that asset.
+    """
+
+    request: OrderRequest
+    instrument: Instrument
+    market: MarketState
+    config: AccountConfig
+    state: AccountState
+    price: int
+    notional: int
+    fee: int
+    nav: int
+    reserve_key: BalanceKey
+    reserve: int
+    free: int
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        return self.config.limits
+
+
+def net_asset_value(state: AccountState) -> int:
+    """Return cash plus positions at the mark, a ledger amount of the account's currency."""
+    cash = sum(b.total for key, b in state.ledger.balances.items() if key.endswith(f":{_currency(state)}"))
+    return cash + gross_exposure(state)
+
+
+def gross_exposure(state: AccountState) -> int:
+    """Return the worth of all positions at the mark."""
+    return sum(position_value(state, instrument) for instrument in state.instruments.values())
+
+
+def position_value(state: AccountState, instrument: Instrument) -> int:
+    """Return the worth of one position at the mark, at cost where there is no mark yet."""
+    position = state.ledger.positions.get(instrument.id)
+    if position is None or position.quantity == 0:
+        return 0
+    market = state.market.get(instrument.id)
+    mark = market.mark if market else 0
+    return value_of(position.quantity, mark, instrument.price_decimals) if mark else position.cost
+
+
+def thirty_day_volume(state: AccountState) -> int:
+    """Return the notional traded in the last 30 days, which decides the fee tier."""
+    first = state.now_ns // (86_400 * NS_PER_S) - FEE_WINDOW_DAYS + 1
+    return sum(v for day, v in state.risk.day_volume.items() if day >= first)
+
+
+def _currency(state: AccountState) -> str:
+    return state.config.currency if state.config else ""
+
+
+def make_candidate(state: AccountState, request: OrderRequest) -> Candidate:
+    """Return `request` with the numbers that the checks need; its instrument is known to the account."""
+    assert state.config is not None
+    instrument = state.instruments[request.instrument]
+    market = state.market.get(request.instrument) or MarketState()
+    price = request.limit_price or request.trigger_price or market.mark
+    notional = instrument.notional(price, request.size)
+    taker_ppm = fee_tier_at(instrument.fee_tiers, thirty_day_volume(state)).taker_ppm
+    if request.side is Side.BUY:
+        key = instrument.quote_key
+        worst = notional if request.type.has_limit else _with_collar(notional, state.config.limits.price_collar_bps)
+        reserve = worst + fee_of(worst, taker_ppm)
+    else:
+        key = instrument.base_key
+        reserve = amount_of_size(request.size, instrument.size_decimals)
+    return Candidate(
+        request=request,
+        instrument=instrument,
+        market=market,
+        config=state.config,
+        state=state,
+        price=price,
+        notional=notional,
+        fee=fee_of(notional, taker_ppm),
+        nav=net_asset_value(state),
+        reserve_key=key,
+        reserve=reserve,
+        free=state.ledger.balance(key).free,
+    )
+
+
+def _with_collar(notional: int, collar_bps: int) -> int:
+    return mul_div_ceil(notional, BPS + collar_bps, BPS)
+
+
+class Gate:
+    """Judges candidates. It holds no state of its own: what it remembers is in `AccountState.risk`."""
+
+    def judge(self, candidate: Candidate) -> tuple[Verdict, ApprovedOrder | None]:
+        """Return the verdict on `candidate` and, when nothing is breached, the approved order."""
+        request = candidate.request
+        flattening = request.purpose is Purpose.FLATTEN
+        exiting = request.side is Side.SELL and not flattening
+        breaches = tuple(
+            breach
+            for check in CHECKS
+            if (check.flattening if flattening else check.exits if exiting else True)
+            and (breach := check.find(candidate)) is not None
+        )
+        verdict = Verdict(
+            ts_ns=candidate.state.now_ns, order_id=request.id, instrument=request.instrument, breaches=breaches
+        )
+        return verdict, None if breaches else ApprovedOrder(request)
+
+
+def _breach(check: str, value: str, limit: str) -> Breach:
+    return Breach(check=check, value=value, limit=limit)
+
+
+def _bps_breach(check: str, part: int, whole: int, limit_bps: int) -> Breach | None:
+    """Return a breach when `part` is above `limit_bps` of `whole`; anything is above a share of nothing."""
+    if part <= 0 or (whole > 0 and part <= bps_of(whole, limit_bps)):
+        return None
+    found = f"{ratio_bps(part, whole)} bps" if whole > 0 else f"{format_amount(part)} of no worth"
+    return _breach(check, f"{found} of NAV", f"at most {limit_bps} bps of NAV")
+
+
+def check_kill_switch(c: Candidate) -> Breach | None:
+    """No order while the kill switch is engaged."""
+    reason = c.state.risk.kill_reason
+    return _breach("kill_switch", f"engaged: {reason}", "released") if reason else None
+
+
+def check_halt(c: Candidate) -> Breach | None:
+    """No order while the account has halted itself."""
+    reason = c.state.risk.halt_reason
+    return _breach("halt", f"halted: {reason}", "not halted") if reason else None
+
+
+def check_mode(c: Candidate) -> Breach | None:
+    """Live orders need an approval by two people, which this account does not have."""
+    if c.config.mode is not Mode.LIVE:
+        return None
+    return _breach("mode", "live", "backtest or paper until two people have approved live trading")
+
+
+def check_strategy(c: Candidate) -> Breach | None:
+    """No entry of a strategy that is switched off."""
+    if c.request.strategy not in c.state.disabled:
+        return None
+    return _breach("strategy", f"{c.request.strategy} is switched off", "switched on")
+
+
+def check_instrument(c: Candidate) -> Breach | None:
+    """Only instruments that the account's strategies were given, quoted in the account's currency."""
+    approved = {i for s in c.config.strategies for i in s.instruments}
+    if c.instrument.id in approved and c.instrument.quote == c.config.currency:
+        return None
+    return _breach("instrument", c.instrument.id, f"one of {', '.join(sorted(approved))} quoted in {c.config.currency}")
+
+
+def check_market_data_age(c: Candidate) -> Breach | None:
+    """Market data is fresh."""
+    limit = c.limits.market_data_max_age_ms
+    if c.market.ts_ns == 0 or c.market.mark == 0:
+        return _breach("market_data_age", "no market data", f"at most {limit} ms old")
+    age_ns = c.state.now_ns - c.market.ts_ns
+    if age_ns <= limit * NS_PER_MS:
+        return None
+    return _breach("market_data_age", f"{age_ns // NS_PER_MS} ms old", f"at most {limit} ms old")
+
+
+def check_crossed_book(c: Candidate) -> Breach | None:
+    """Bid is below ask."""
+    if not c.market.is_crossed:
+        return None
+    text = c.instrument.price_text
+    return _breach("crossed_book", f"bid {text(c.market.bid)}, ask {text(c.market.ask)}", "bid below ask")
+
+
+def check_price_collar(c: Candidate) -> Breach | None:
+    """The order's price is near the mark."""
+    mark = c.market.mark
+    if mark == 0:
+        return None
+    away = ratio_bps(abs(c.price - mark), mark)
+    limit = c.limits.price_collar_bps
+    if away <= limit:
+        return None
+    text = c.instrument.price_text
+    return _breach("price_collar", f"{text(c.price)} is {away} bps from the mark {text(mark)}", f"at most {limit} bps")
+
+
+def check_tick_and_lot(c: Candidate) -> Breach | None:
+    """Prices are multiples of the tick, sizes of the lot."""
+    i, r = c.instrument, c.request
+    if r.limit_price % i.tick or r.trigger_price % i.tick:
+        off = r.limit_price if r.limit_price % i.tick else r.trigger_price
+        return _breach("tick_size", i.price_text(off), f"a multiple of {i.price_text(i.tick)}")
+    if r.size % i.lot:
+        return _breach("lot_size", i.size_text(r.size), f"a multiple of {i.size_text(i.lot)}")
+    return None
+
+
+def check_order_size(c: Candidate) -> Breach | None:
+    """The size is within the venue's bounds."""
+    i, size = c.instrument, c.request.size
+    if i.min_size <= size <= i.max_size:
+        return None
+    return _breach("order_size", i.size_text(size), f"{i.size_text(i.min_size)} to {i.size_text(i.max_size)}")
+
+
+def check_min_notional(c: Candidate) -> Breach | None:
+    """The worth is above the venue's minimum."""
+    if c.notional >= c.instrument.min_notional and c.notional > 0:
+        return None
+    return _breach("min_notional", format_amount(c.notional), f"at least {format_amount(c.instrument.min_notional)}")
+
+
+def check_max_notional(c: Candidate) -> Breach | None:
+    """The worth of one order is a bounded share of NAV."""
+    return _bps_breach("max_order_notional", c.notional, c.nav, c.limits.max_order_notional_bps)
+
+
+def check_free_balance(c: Candidate) -> Breach | None:
+    """What the order may cost, fee included, is free. This is also what keeps spot from going short."""
+    if 0 < c.reserve <= c.free:
+        return None
+    return _breach(
+        "free_balance", f"needs {format_amount(c.reserve)} of {c.reserve_key}", f"{format_amount(c.free)} free"
+    )
+
+
+def check_max_position(c: Candidate) -> Breach | None:
+    """The asset's share of NAV stays bounded, open buys and this order included."""
+    held = sum(position_value(c.state, i) for i in c.state.instruments.values() if i.base == c.instrument.base)
+    working = sum(_open_buy_notional(c, base=True))
+    return _bps_breach("max_position", held + working + c.notional, c.nav, c.limits.max_position_bps)
+
+
+def check_gross_exposure(c: Candidate) -> Breach | None:
+    """All positions together stay bounded, open buys and this order included."""
+    total = gross_exposure(c.state) + sum(_open_buy_notional(c, base=False)) + c.notional
+    return _bps_breach("gross_exposure", total, c.nav, c.limits.max_gross_exposure_bps)
+
+
+def _open_buy_notional(c: Candidate, *, base: bool) -> list[int]:
+    return [
+        _working_notional(c.state, order)
+        for order in c.state.open_orders.values()
+        if order.request.side is Side.BUY
+        and (not base or c.state.instruments[order.request.instrument].base == c.instrument.base)
+    ]
+
+
+def _working_notional(state: AccountState, order: Order) -> int:
+    instrument = state.instruments[order.request.instrument]
+    price = order.request.limit_price or order.request.trigger_price or order.arrival_price
+    return instrument.notional(price, order.remaining)
+
+
+def check_open_orders(c: Candidate) -> Breach | None:
+    """The number of working orders is bounded."""
+    count, limit = len(c.state.open_orders), c.limits.max_open_orders
+    return None if count < limit else _breach("open_orders", f"{count} open", f"fewer than {limit} before this one")
+
+
+def check_order_rate(c: Candidate) -> Breach | None:
+    """The number of orders per second and per minute is bounded."""
+    now, times, limits = c.state.now_ns, c.state.risk.order_times, c.limits
+    second = sum(1 for t in times if t > now - NS_PER_S)
+    minute = sum(1 for t in times if t > now - 60 * NS_PER_S)
+    if second >= limits.max_orders_per_second:
+        return _breach("order_rate", f"{second} in a second", f"{limits.max_orders_per_second} in a second")
+    if minute >= limits.max_orders_per_minute:
+        return _breach("order_rate", f"{minute} in a minute", f"{limits.max_orders_per_minute} in a minute")
+    return None
+
+
+def check_repeated_orders(c: Candidate) -> Breach | None:
+    """A strategy that keeps sending is stopped until a person lets it go on (as RTS 6, article 15, asks of a desk)."""
+    count = c.state.risk.throttled.get(repeat_key(c.request))
+    if count is None:
+        return None
+    return _breach("repeated_orders", f"stopped after {count} orders", "resumed by an operator")
+
+
+def repeat_key(request: OrderRequest) -> str:
+    """Return what the repeated-order throttle counts by."""
+    return f"{request.strategy}|{request.instrument}"
+
+
+def check_loss_stop(c: Candidate) -> Breach | None:
+    """No entry after the daily loss or the drawdown has passed its limit, until an operator resumes (R3)."""
+    reason = c.state.risk.loss_reason
+    return _breach("loss_stop", reason, "resumed by an operator") if reason else None
+
+
+def check_daily_loss(c: Candidate) -> Breach | None:
+    """Today's loss is bounded."""
+    start = c.state.risk.day_start_nav
+    return _bps_breach("daily_loss", start - c.nav, start, c.limits.max_daily_loss_bps) if start else None
+
+
+def check_drawdown(c: Candidate) -> Breach | None:
+    """The fall from the highest NAV is bounded."""
+    peak = c.state.risk.peak_nav
+    return _bps_breach("drawdown", peak - c.nav, peak, c.limits.max_drawdown_bps) if peak else None
+
+
+def check_fee_budget(c: Candidate) -> Breach | None:
+    """Today's fees, this order's included, are bounded."""
+    return _bps_breach("fee_budget", c.state.risk.fees_today + c.fee, c.nav, c.limits.max_daily_fees_bps)
+
+
+def check_cool_down(c: Candidate) -> Breach | None:
+    """No entry right after a stop was hit on the instrument."""
+    until = c.state.risk.cool_until.get(c.instrument.id, 0)
+    if c.state.now_ns >= until:
+        return None
+    return _breach("cool_down", f"{(until - c.state.now_ns) // NS_PER_S} s left after a stop", "0 s")
+
+
+def check_self_trade(c: Candidate) -> Breach | None:
+    """The order cannot meet one of our own."""
+    for order in c.state.open_orders.values():
+        r = order.request
+        if r.instrument != c.instrument.id or r.side is c.request.side or r.type is not OrderType.LIMIT:
+            continue
+        crosses = (
+            not c.request.limit_price
+            or (c.request.side is Side.BUY and c.request.limit_price >= r.limit_price)
+            or (c.request.side is Side.SELL and c.request.limit_price <= r.limit_price)
+        )
+        if crosses:
+            price = c.instrument.price_text(r.limit_price)
+            return _breach("self_trade", f"would meet our own {r.side} {r.id} at {price}", "no own order to meet")
+    return None
+
+
+def check_duplicate(c: Candidate) -> Breach | None:
+    """The same order was not sent just before."""
+    window = c.limits.duplicate_window_ms
+    new = c.request
+    for order in (*c.state.open_orders.values(), *list(c.state.closed_orders.values())[-8:]):
+        old = order.request
+        same = (
+            old.instrument == new.instrument
+            and old.side is new.side
+            and old.type is new.type
+            and old.size == new.size
+            and old.limit_price == new.limit_price
+            and old.strategy == new.strategy
+        )
+        age_ms = (c.state.now_ns - order.created_ns) // NS_PER_MS
+        if same and order.state != "denied" and age_ms < window:
+            return _breach("duplicate", f"like {old.id}, sent {age_ms} ms before", f"at least {window} ms apart")
+    return None
+
+
+class Check(NamedTuple):
+    """A check and what it applies to besides entries."""
+
+    find: Callable[[Candidate], Breach | None]
+    exits: bool
+    flattening: bool
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(check_kill_switch, exits=True, flattening=False),
+    Check(check_halt, exits=True, flattening=True),
+    Check(check_mode, exits=True, flattening=True),
+    Check(check_strategy, exits=False, flattening=False),
+    Check(check_instrument, exits=True, flattening=True),
+    Check(check_market_data_age, exits=True, flattening=False),
+    Check(check_crossed_book, exits=True, flattening=False),
+    Check(check_price_collar, exits=True, flattening=False),
+    Check(check_tick_and_lot, exits=True, flattening=True),
+    Check(check_order_size, exits=True, flattening=True),
+    Check(check_min_notional, exits=True, flattening=True),
+    Check(check_max_notional, exits=False, flattening=False),
+    Check(check_free_balance, exits=True, flattening=True),
+    Check(check_max_position, exits=False, flattening=False),
+    Check(check_gross_exposure, exits=False, flattening=False),
+    Check(check_open_orders, exits=False, flattening=False),
+    Check(check_order_rate, exits=False, flattening=False),
+    Check(check_repeated_orders, exits=False, flattening=False),
+    Check(check_loss_stop, exits=False, flattening=False),
+    Check(check_daily_loss, exits=False, flattening=False),
+    Check(check_drawdown, exits=False, flattening=False),
+    Check(check_fee_budget, exits=False, flattening=False),
+    Check(check_cool_down, exits=False, flattening=False),
+    Check(check_self_trade, exits=True, flattening=True),
+    Check(check_duplicate, exits=True, flattening=True),
+)
+"""All checks, in the order in which a denial lists them."""

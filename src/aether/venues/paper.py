@@ -1,0 +1,86 @@
+"""The paper venue: an account's own simulated exchange, driven by the same market data that the account sees.
+
+It is a pure function of the account's journal: fed with the journaled market events and with the commands that the
+engine gives for them, it arrives at the same state. After a crash it is rebuilt by that replay, and the reports that
+had not reached the journal come again, with the same trade ids; so it can lose and double nothing.
+"""
+
+from collections.abc import Iterator
+
+from aether.domain.commands import Command
+from aether.domain.errors import ReplayMismatchError
+from aether.domain.events import (
+    MARKET_EVENTS,
+    VENUE_REPORTS,
+    CapitalMoved,
+    Event,
+    InstrumentListed,
+)
+from aether.domain.identifiers import balance_key
+from aether.matching.simulator import FillModel, Simulator
+
+
+class PaperVenue:
+    """One account's simulated venue.
+
+    Args:
+        model: how fills are made.
+        seed: of the account.
+        snapshot: of an earlier instance.
+    """
+
+    def __init__(self, model: FillModel, seed: int, snapshot: bytes | None = None) -> None:
+        self._simulator = Simulator(model, seed, snapshot)
+
+    @property
+    def simulator(self) -> Simulator:
+        """The simulation behind it."""
+        return self._simulator
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        return self._simulator.snapshot()
+
+    def send(self, command: Command) -> None:
+        """Take a command from the engine."""
+        self._simulator.send(command)
+
+    def feed(self, event: Event) -> Iterator[Event]:
+        """Yield what the account takes now, in order: the reports due before `event`, then `event` itself.
+
+        The commands that the account answers with are to be sent before the next one is taken.
+        """
+        while (report := self._simulator.next_report(event.ts_ns)) is not None:
+            yield report
+        self._observe(event)
+        yield event
+
+    def next_due_ns(self) -> int | None:
+        """Return when the venue has something to do next."""
+        return self._simulator.next_due_ns()
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, MARKET_EVENTS):
+            self._simulator.on_market(event)
+        elif isinstance(event, InstrumentListed):
+            self._simulator.list_instrument(event.definition)
+        elif isinstance(event, CapitalMoved):
+            self._simulator.move_capital(balance_key(event.venue, event.asset), event.amount)
+
+    def replay(self, event: Event) -> None:
+        """See a journaled event again; a report must be the one that the simulation gives now.
+
+        Raises:
+            ReplayMismatchError: when the journal holds another report than the simulation gives.
+        """
+        given = self._simulator.next_report(event.ts_ns)
+        if isinstance(event, VENUE_REPORTS):
+            expected = event
+        else:
+            expected = None
+            self._observe(event)
+        if given != expected:
+            raise ReplayMismatchError(
+                f"The journal holds {expected}, the replayed paper venue gives {given}.",
+                remedy="This journal was made by another version of the simulation; trade on in a new account.",
+            )
