@@ -40,7 +40,7 @@ def describe_model(model: FillModel) -> dict[str, str]:
     return {
         "latency": f"{model.latency_ms} to {model.latency_ms + model.jitter_ms} ms to the venue, "
         f"{model.latency_ms} ms back",
-        "spread": f"half a spread of {model.half_spread_centibps / 100:g} bps around the last trade where no quotes are",
+        "spread": f"{model.half_spread_centibps / 100:g} bps to each side of the last trade where no quotes are",
         "depth": f"levels {model.step_centibps / 100:g} bps apart, each {model.level_share_ppm / 10_000:g} % of "
         "the typical trade; every level is a fill of its own",
         "queue": "resting orders wait behind the size shown at their price; trades through it fill them",

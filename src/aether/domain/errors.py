@@ -112,6 +112,12 @@ class ReplayMismatchError(AetherError):
     exit_code = 13
 
 
+class ReconciliationError(AetherError):
+    """The books and the venue disagree about a balance; the account stands still."""
+
+    exit_code = 14
+
+
 class LedgerError(Exception):
     """A posting would leave the books out of balance or an asset overdrawn. Halts the account."""
 

@@ -50,13 +50,11 @@ class SyntheticMarket:
 
     Args:
         seed: of all its random numbers.
-        step_s: time between steps, seconds.
         start_prices: prices to go on from, in price units; pairs left out begin at their first price.
     """
 
-    def __init__(self, seed: int, step_s: float, start_prices: Mapping[InstrumentId, int] | None = None) -> None:
+    def __init__(self, seed: int, start_prices: Mapping[InstrumentId, int] | None = None) -> None:
         self._random = np.random.default_rng(seed)
-        self._step_s = step_s
         self.instruments = synthetic_instruments()
         starts = start_prices or {}
         self._log_price = np.array(
@@ -65,20 +63,22 @@ class SyntheticMarket:
                 for i, (_, first, _, _, _) in zip(self.instruments, PAIRS, strict=True)
             ]
         )
-        self._long_run = np.array([vol**2 / SECONDS_PER_YEAR * step_s for _, _, vol, _, _ in PAIRS])
+        self._long_run = np.array([vol**2 / SECONDS_PER_YEAR for _, _, vol, _, _ in PAIRS])
         self._variance = self._long_run.copy()
 
-    def step(self, ts_ns: int) -> list[MarketEvent]:
-        """Return the events of the next step, stamped `ts_ns`."""
+    def step(self, ts_ns: int, step_s: float) -> list[MarketEvent]:
+        """Return the events of the next step, `step_s` seconds after the last one, stamped `ts_ns`."""
         random, count = self._random, len(self.instruments)
         common = random.standard_normal()
         own = random.standard_normal(count)
         shock = math.sqrt(COMMON_SHARE) * common + math.sqrt(1 - COMMON_SHARE) * own
-        change = np.sqrt(self._variance) * shock
-        jumped = random.random(count) < JUMPS_PER_DAY / 86_400 * self._step_s
+        change = np.sqrt(self._variance * step_s) * shock
+        jumped = random.random(count) < JUMPS_PER_DAY / 86_400 * step_s
         change += jumped * random.normal(0.0, JUMP_SIZE, count)
         self._variance = np.minimum(
-            (1 - GARCH_ALPHA - GARCH_BETA) * self._long_run + GARCH_ALPHA * change**2 + GARCH_BETA * self._variance,
+            (1 - GARCH_ALPHA - GARCH_BETA) * self._long_run
+            + GARCH_ALPHA * change**2 / step_s
+            + GARCH_BETA * self._variance,
             100 * self._long_run,
         )
         self._log_price += change

@@ -126,6 +126,7 @@ class SimulatorState(msgspec.Struct):
     messages: int = 0
     order_number: int = 0
     trade_number: int = 0
+    unreported: dict[TradeId, OrderRequest] = msgspec.field(default_factory=dict)
 
 
 class Simulator:
@@ -180,14 +181,17 @@ class Simulator:
             if min(arrival_ns, report_ns) > now_ns:
                 return None
             if report_ns < arrival_ns:
-                return heapq.heappop(state.reports)[2]
+                report = heapq.heappop(state.reports)[2]
+                if isinstance(report, OrderFilled):
+                    del state.unreported[report.trade_id]
+                return report
             due_ns, _, arrival = heapq.heappop(state.arrivals)
             self._arrive(due_ns, arrival)
 
-    def next_due_ns(self) -> int | None:
-        """Return when the next message is due, None when none is on its way."""
-        due = [queue[0][0] for queue in (self.state.arrivals, self.state.reports) if queue]
-        return min(due) if due else None
+    def unreported_fills(self) -> list[tuple[OrderFilled, OrderRequest]]:
+        """Return the fills whose reports are on their way, with their orders."""
+        fills = [report for _, _, report in self.state.reports if isinstance(report, OrderFilled)]
+        return [(fill, self.state.unreported[fill.trade_id]) for fill in fills]
 
     def on_market(self, event: MarketEvent) -> None:
         """Let the market move and resting orders trade."""
@@ -423,13 +427,15 @@ class Simulator:
         if len(state.day_volume) > 40:
             state.day_volume = {d: v for d, v in state.day_volume.items() if d > day - 31}
         state.trade_number += 1
+        trade_id = TradeId(f"T{state.trade_number}")
+        state.unreported[trade_id] = request
         order.filled += size
         self._report(
             OrderFilled(
                 ts_ns=now_ns,
                 order_id=request.id,
                 venue_order_id=order.venue_order_id,
-                trade_id=TradeId(f"T{state.trade_number}"),
+                trade_id=trade_id,
                 price=price,
                 size=size,
                 fee=fee,

@@ -16,7 +16,9 @@ from aether.domain.events import (
     Event,
     InstrumentListed,
 )
-from aether.domain.identifiers import balance_key
+from aether.domain.identifiers import BalanceKey, balance_key
+from aether.domain.orders import Side
+from aether.domain.scaled import amount_of_size
 from aether.matching.simulator import FillModel, Simulator
 
 
@@ -31,11 +33,6 @@ class PaperVenue:
 
     def __init__(self, model: FillModel, seed: int, snapshot: bytes | None = None) -> None:
         self._simulator = Simulator(model, seed, snapshot)
-
-    @property
-    def simulator(self) -> Simulator:
-        """The simulation behind it."""
-        return self._simulator
 
     def snapshot(self) -> bytes:
         """Return the whole state."""
@@ -55,9 +52,15 @@ class PaperVenue:
         self._observe(event)
         yield event
 
-    def next_due_ns(self) -> int | None:
-        """Return when the venue has something to do next."""
-        return self._simulator.next_due_ns()
+    def reported_balances(self) -> dict[BalanceKey, int]:
+        """Return the venue's balances without the fills whose reports are still on their way."""
+        balances = dict(self._simulator.state.balances)
+        for fill, request in self._simulator.unreported_fills():
+            instrument = self._simulator.state.instruments[request.instrument]
+            sign = 1 if request.side is Side.BUY else -1
+            balances[instrument.base_key] -= sign * amount_of_size(fill.size, instrument.size_decimals)
+            balances[instrument.quote_key] += sign * instrument.notional(fill.price, fill.size) + fill.fee
+        return balances
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, MARKET_EVENTS):

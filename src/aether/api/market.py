@@ -1,0 +1,63 @@
+"""Instruments and their bars."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from aether.api.models import Bar, Instrument
+from aether.api.ports import Context
+from aether.domain import instruments
+from aether.domain.errors import UnknownNameError
+from aether.domain.scaled import format_amount
+from aether.store import queries
+
+router = APIRouter(tags=["market"])
+
+CHART_BAR_S = 60
+
+
+async def _known(context: Context) -> dict[str, instruments.Instrument]:
+    stored = await queries.list_accounts(context.database, context.feed)
+    return {i: definition for s in stored for i, definition in s.instruments.items()}
+
+
+@router.get("/instruments")
+async def list_instruments(request: Request) -> list[Instrument]:
+    """Return the instruments that the accounts of the running market may trade."""
+    found = await _known(request.app.state.context)
+    return [
+        Instrument(
+            id=i.id,
+            symbol=i.symbol,
+            venue=i.venue,
+            base=i.base,
+            quote=i.quote,
+            price_decimals=i.price_decimals,
+            size_decimals=i.size_decimals,
+            tick=i.price_text(i.tick),
+            lot=i.size_text(i.lot),
+            min_notional=format_amount(i.min_notional),
+        )
+        for _, i in sorted(found.items())
+    ]
+
+
+@router.get("/instruments/{instrument:path}/bars")
+async def list_bars(instrument: str, request: Request, limit: Annotated[int, Query(ge=1, le=2_000)] = 300) -> list[Bar]:
+    """Return the latest one-minute bars of an instrument, in order of time."""
+    context: Context = request.app.state.context
+    found = (await _known(context)).get(instrument)
+    if found is None:
+        raise UnknownNameError(f"There is no instrument {instrument!r}.", remedy="List them with GET /instruments.")
+    rows = await queries.list_bars(context.database, context.feed, instrument, interval_s=CHART_BAR_S, limit=limit)
+    return [
+        Bar(
+            ts_ns=r.ts_ns,
+            open=found.price_text(r.open),
+            high=found.price_text(r.high),
+            low=found.price_text(r.low),
+            close=found.price_text(r.close),
+            volume=found.size_text(r.volume),
+        )
+        for r in rows
+    ]

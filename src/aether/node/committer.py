@@ -1,0 +1,135 @@
+"""Group commit: batches of all shards that wait together become one durable transaction.
+
+While the database is away, shards wait for their commit and so do not trade; nothing is dropped. A commit that ended in
+doubt (the connection broke after it was sent) is looked up by the hash of its last row before it is tried again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+
+import asyncpg
+
+from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
+from aether.store.commit import Batch, commit, was_committed
+from aether.store.database import CONNECTION_ERRORS, Database
+from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, logger
+
+RETRY_FIRST_S = 0.1
+RETRY_MAX_S = 5.0
+
+_log = logger("committer")
+
+
+class Committer:
+    """Writes batches.
+
+    Args:
+        database: where to.
+        revive: called before a reconnect, to start an embedded server again.
+    """
+
+    def __init__(self, database: Database, revive: Callable[[], None]) -> None:
+        self._database = database
+        self._revive = revive
+        self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
+        self._ready = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
+        self.outage: str = ""
+        """Why nothing can be written now; empty while it can."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Return once `batch` is durable.
+
+        Raises:
+            FencedError: when another writer owns the account.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((batch, done))
+        self._ready.set()
+        await done
+
+    async def run(self) -> None:
+        """Write until canceled."""
+        try:
+            while True:
+                await self._ready.wait()
+                self._ready.clear()
+                group, self._waiting = self._waiting, []
+                if group:
+                    await self._write([b for b, _ in group], [f for _, f in group])
+        finally:
+            if self._connection is not None:
+                self._connection.terminate()
+
+    async def _write(self, batches: list[Batch], waiting: list[asyncio.Future[None]]) -> None:
+        started = perf_counter()
+        try:
+            await self._until_durable(batches)
+        except FencedError:
+            for batch, future in zip(batches, waiting, strict=True):
+                await self._write_alone(batch, future)
+        else:
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+        COMMIT_SECONDS.observe(perf_counter() - started)
+        COMMIT_ROWS.inc(sum(len(b.rows) for b in batches))
+
+    async def _write_alone(self, batch: Batch, future: asyncio.Future[None]) -> None:
+        try:
+            await self._until_durable([batch])
+        except FencedError as error:
+            if not future.done():
+                future.set_exception(error)
+        else:
+            if not future.done():
+                future.set_result(None)
+
+    async def _until_durable(self, batches: list[Batch]) -> None:
+        """Try until the batches are in the database, however long it is away."""
+        wait_s = RETRY_FIRST_S
+        in_doubt = False
+        while True:
+            try:
+                connection = await self._connected()
+                if in_doubt:
+                    batches = [b for b in batches if not await was_committed(connection, b)]
+                if batches:
+                    await commit(connection, batches)
+            except (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError) as error:
+                in_doubt = True
+                await self._lose(error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+            else:
+                self._recovered()
+                return
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            if self.outage:
+                await asyncio.to_thread(self._try_revive)
+            self._connection = await self._database.connect()
+        return self._connection
+
+    def _try_revive(self) -> None:
+        try:
+            self._revive()
+        except AetherError as error:
+            _log.warning("database_not_revived", reason=str(error))
+
+    async def _lose(self, error: BaseException) -> None:
+        if not self.outage:
+            _log.error("trading_paused", reason=f"{type(error).__name__}: {error}")
+            PAUSED.set(1)
+        self.outage = f"{type(error).__name__}: {error}"
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    def _recovered(self) -> None:
+        if self.outage:
+            _log.warning("trading_resumed", after=self.outage)
+            PAUSED.set(0)
+            self.outage = ""

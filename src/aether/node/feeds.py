@@ -1,0 +1,151 @@
+"""Where the market comes from: a synthetic one by the wall clock, or a recording at any speed.
+
+Both give trades and quotes with the bars built from them, and each shard gets what its account trades, in the same
+order that a back-test sees.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter, time_ns
+from typing import Protocol
+
+from aether.domain.events import Bar, MarketEvent, Timer, Trade
+from aether.domain.identifiers import InstrumentId
+from aether.market.bars import BarAggregator, with_bars
+from aether.market.synthetic import SyntheticMarket
+from aether.node.shard import Shard
+
+TIMER_S = 1.0
+YIELD_EVERY = 256
+CHART_BAR_S = 60
+HISTORY_STEP_S = 5
+NS_PER_S = 1_000_000_000
+
+BarSink = Callable[[Bar], None]
+
+
+class Feed(Protocol):
+    """A source of market events for all shards of a node."""
+
+    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Give events to the shards until the source ends or the task is canceled."""
+        ...
+
+
+class Appetite:
+    """What one account wants of the market."""
+
+    def __init__(self, shard: Shard) -> None:
+        assignments = shard.config.strategies
+        self.instruments: set[InstrumentId] = {i for a in assignments for i in a.instruments}
+        self._bars = {(i, a.bar_s) for a in assignments for i in a.instruments}
+
+    def wants(self, event: MarketEvent) -> bool:
+        """Return whether the account takes `event`."""
+        if isinstance(event, Bar):
+            return (event.instrument, event.interval_s) in self._bars
+        return event.instrument in self.instruments
+
+
+def bar_intervals(shards: Iterable[Shard]) -> set[int]:
+    """Return the bar lengths that the accounts' strategies decide on."""
+    return {a.bar_s for shard in shards for a in shard.config.strategies}
+
+
+class SyntheticFeed:
+    """The synthetic market in real time.
+
+    New accounts are given the market's last hours first, at once and in coarse steps, so that strategies are warm when
+    the present begins.
+
+    Args:
+        market: what moves.
+        step_s: time between its steps, seconds.
+        history_s: how much past new accounts are given.
+    """
+
+    def __init__(self, market: SyntheticMarket, step_s: float, history_s: int) -> None:
+        self._market = market
+        self._step_s = step_s
+        self._history_s = history_s
+        self._aggregator = BarAggregator(())
+
+    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Step the market by the wall clock; a timer event goes to every account once a second."""
+        appetites = [(shard, Appetite(shard)) for shard in shards]
+        self._aggregator = BarAggregator(bar_intervals(shards) | {CHART_BAR_S})
+        if all(shard.market_taken == 0 for shard in shards):
+            await self._give_history(appetites, on_bar)
+        next_step = perf_counter()
+        next_timer = next_step + TIMER_S
+        while True:
+            now_ns = time_ns()
+            for event in self._step(now_ns, self._step_s, on_bar):
+                for shard, appetite in appetites:
+                    if appetite.wants(event):
+                        shard.inbox.offer(event)
+            if perf_counter() >= next_timer:
+                next_timer += TIMER_S
+                for shard in shards:
+                    shard.inbox.offer(Timer(ts_ns=now_ns))
+            next_step = max(next_step + self._step_s, perf_counter() - TIMER_S)
+            await asyncio.sleep(max(0.0, next_step - perf_counter()))
+
+    async def _give_history(self, appetites: Sequence[tuple[Shard, Appetite]], on_bar: BarSink) -> None:
+        now_ns = time_ns()
+        for age_s in range(self._history_s, 0, -HISTORY_STEP_S):
+            for event in self._step(now_ns - age_s * NS_PER_S, HISTORY_STEP_S, on_bar):
+                for shard, appetite in appetites:
+                    if appetite.wants(event):
+                        await shard.inbox.put(event)
+            await asyncio.sleep(0)
+
+    def _step(self, now_ns: int, step_s: float, on_bar: BarSink) -> Iterable[MarketEvent]:
+        for bar in self._aggregator.advance(now_ns):
+            if bar.interval_s == CHART_BAR_S:
+                on_bar(bar)
+            yield bar
+        for event in self._market.step(now_ns, step_s):
+            if isinstance(event, Trade):
+                self._aggregator.add(event)
+            yield event
+
+
+class ReplayFeed:
+    """A recording.
+
+    Args:
+        trades: gives the recording's trades from its beginning.
+        speed: times real time; None for as fast as the accounts take it.
+    """
+
+    def __init__(self, trades: Callable[[], Iterable[Trade]], speed: float | None) -> None:
+        self._trades = trades
+        self._speed = speed
+
+    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Give the recording to each account from where the account left it, waiting for slow ones; nothing is shed."""
+        takers = [(shard, Appetite(shard), shard.market_taken) for shard in shards]
+        skipped = dict.fromkeys(range(len(takers)), 0)
+        intervals = bar_intervals(shards)
+        began: tuple[float, int] | None = None
+        count = 0
+        for event in with_bars(self._trades(), intervals | {CHART_BAR_S}):
+            count += 1
+            if isinstance(event, Bar) and event.interval_s == CHART_BAR_S:
+                on_bar(event)
+            fresh = False
+            for n, (shard, appetite, taken) in enumerate(takers):
+                if not appetite.wants(event):
+                    continue
+                if skipped[n] < taken:
+                    skipped[n] += 1
+                    continue
+                if not fresh and self._speed is not None:
+                    began = began or (perf_counter(), event.ts_ns)
+                    due = began[0] + (event.ts_ns - began[1]) / 1e9 / self._speed
+                    await asyncio.sleep(max(0.0, due - perf_counter()))
+                fresh = True
+                await shard.inbox.put(event)
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)

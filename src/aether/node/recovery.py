@@ -1,0 +1,72 @@
+"""Bringing an account back: the latest snapshot, the journal's tail through engine and venue, the chain proven on the
+way."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from aether.domain.events import MARKET_EVENTS
+from aether.domain.identifiers import AccountId
+from aether.engine.core import Engine
+from aether.engine.strategy import Catalogue
+from aether.node.ports import Venue
+from aether.store.database import Database
+from aether.store.journal import ChainChecker, head_hash, read_rows
+from aether.store.schema import snapshots
+from aether.telemetry import logger
+
+_log = logger("recovery")
+
+VenueFactory = Callable[[bytes | None], Venue]
+"""Makes the account's venue from a snapshot, or an empty one from None."""
+
+
+class Recovered(NamedTuple):
+    """An account as it was left; `chain` is the proven end of its journal, `replayed` the rows since the snapshot."""
+
+    engine: Engine
+    venue: Venue
+    chain: ChainChecker
+    market_taken: int
+    replayed: int
+
+
+async def recover(database: Database, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory) -> Recovered:
+    """Return the account after its last journaled event; a new account is empty.
+
+    Raises:
+        JournalCorruptError: naming the first row that does not verify.
+        ReplayMismatchError: when the paper venue does not reproduce a journaled report.
+    """
+    engine, venue, chain, market_taken = await _from_snapshot(database, account, catalogue, make_venue)
+    replayed = 0
+    async for row in read_rows(database.engine, account, chain.seq):
+        event = chain.check(row)
+        venue.replay(event)
+        for command in engine.apply(event):
+            venue.send(command)
+        if isinstance(event, MARKET_EVENTS):
+            market_taken += 1
+        replayed += 1
+    engine.take_changes()
+    return Recovered(engine, venue, chain, market_taken, replayed)
+
+
+async def _from_snapshot(
+    database: Database, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory
+) -> tuple[Engine, Venue, ChainChecker, int]:
+    """Start from the newest snapshot that this version can read, from nothing when there is none."""
+    query = sa.select(snapshots).where(snapshots.c.account == account).order_by(snapshots.c.seq.desc())
+    async with database.engine.connect() as connection:
+        found = (await connection.execute(query)).all()
+    for row in found:
+        try:
+            engine, venue = Engine(catalogue, row.engine), make_venue(row.venue)
+        except msgspec.DecodeError as error:
+            _log.warning("snapshot_not_readable", account_id=account, seq=row.seq, reason=str(error))
+            continue
+        chain = ChainChecker(account, row.seq, await head_hash(database.engine, account, row.seq))
+        return engine, venue, chain, row.market_taken
+    return Engine(catalogue), make_venue(None), ChainChecker(account), 0

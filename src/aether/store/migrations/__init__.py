@@ -1,0 +1,1 @@
+"""Migrations, one file each in `versions/`, applied in order by `store.migrate`."""

@@ -1,0 +1,182 @@
+"""Reading what the journal's projections say, for the API and the command line.
+
+Rows come back as plain structs with whole numbers; whoever shows them scales them by the instrument.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from aether.domain.accounts import AccountConfig
+from aether.domain.errors import UnknownNameError
+from aether.domain.identifiers import AccountId, InstrumentId
+from aether.domain.instruments import Instrument
+from aether.store.database import Database
+from aether.store.schema import (
+    accounts,
+    alerts,
+    balances,
+    bars,
+    equity,
+    fills,
+    instruments,
+    journal,
+    orders,
+    positions,
+    verdicts,
+)
+
+OPEN_STATES = ("submitted", "accepted", "partially_filled", "pending_cancel")
+
+Row = sa.Row[Any]
+
+
+class StoredAccount(msgspec.Struct, frozen=True):
+    """An account's configuration and its instruments."""
+
+    config: AccountConfig
+    instruments: dict[InstrumentId, Instrument]
+
+
+async def _all(database: Database, query: sa.Select[Any]) -> Sequence[Row]:
+    async with database.engine.connect() as connection:
+        found: Sequence[Row] = (await connection.execute(query)).all()
+        return found
+
+
+async def list_accounts(database: Database, feed: str | None = None) -> list[StoredAccount]:
+    """Return the accounts, of one market if `feed` is given."""
+    query = sa.select(accounts.c.account, accounts.c.config).order_by(accounts.c.opened_ns, accounts.c.account)
+    if feed is not None:
+        query = query.where(accounts.c.feed == feed)
+    listed: dict[str, dict[InstrumentId, Instrument]] = {}
+    for row in await _all(database, sa.select(instruments)):
+        definition = msgspec.convert(row.definition, Instrument)
+        listed.setdefault(row.account, {})[definition.id] = definition
+    return [
+        StoredAccount(msgspec.convert(row.config, AccountConfig), listed.get(row.account, {}))
+        for row in await _all(database, query)
+    ]
+
+
+async def get_account(database: Database, account: str) -> StoredAccount:
+    """Return one account. Raises UnknownNameError naming those that exist."""
+    known = await list_accounts(database)
+    for stored in known:
+        if stored.config.id == account:
+            return stored
+    names = ", ".join(s.config.id for s in known) or "none yet"
+    raise UnknownNameError(f"There is no account {account!r}.", remedy=f"Known accounts: {names}.")
+
+
+async def list_orders(
+    database: Database, account: AccountId, *, only_open: bool, limit: int, before: int | None = None
+) -> Sequence[Row]:
+    """Return orders, newest first; `before` is the number of the last one already seen."""
+    query = sa.select(orders).where(orders.c.account == account)
+    if only_open:
+        query = query.where(orders.c.state.in_(OPEN_STATES))
+    if before is not None:
+        query = query.where(orders.c.number < before)
+    return await _all(database, query.order_by(orders.c.number.desc()).limit(limit))
+
+
+async def list_fills(database: Database, account: AccountId, *, limit: int, before: int | None = None) -> Sequence[Row]:
+    """Return fills, newest first; `before` is the journal sequence of the last one already seen."""
+    query = sa.select(fills).where(fills.c.account == account)
+    if before is not None:
+        query = query.where(fills.c.seq < before)
+    order = (fills.c.seq.desc(), fills.c.ts_ns.desc(), sa.func.length(fills.c.trade_id).desc(), fills.c.trade_id.desc())
+    return await _all(database, query.order_by(*order).limit(limit))
+
+
+async def list_positions(database: Database, account: AccountId) -> Sequence[Row]:
+    """Return the positions that are not zero."""
+    query = sa.select(positions).where(positions.c.account == account, positions.c.quantity != 0)
+    return await _all(database, query.order_by(positions.c.instrument))
+
+
+async def list_balances(database: Database, account: AccountId) -> Sequence[Row]:
+    """Return all balances."""
+    return await _all(database, sa.select(balances).where(balances.c.account == account).order_by(balances.c.key))
+
+
+async def list_equity(database: Database, account: AccountId, *, since_ns: int, points: int) -> Sequence[Row]:
+    """Return about `points` equity samples after `since_ns` in order, evenly thinned, the last one always among
+    them."""
+    numbered = (
+        sa.select(
+            equity,
+            sa.func.row_number().over(order_by=equity.c.ts_ns.desc()).label("n"),
+            sa.func.count().over().label("total"),
+        )
+        .where(equity.c.account == account, equity.c.ts_ns > since_ns)
+        .subquery()
+    )
+    step = sa.func.greatest(sa.func.ceil(numbered.c.total / sa.cast(points, sa.Float)), 1)
+    query = sa.select(numbered).where(sa.cast(numbered.c.n - 1, sa.Integer) % sa.cast(step, sa.Integer) == 0)
+    return await _all(database, query.order_by(numbered.c.ts_ns))
+
+
+async def list_verdicts(database: Database, account: AccountId, *, limit: int, only_denied: bool) -> Sequence[Row]:
+    """Return verdicts of the risk gate, newest first."""
+    query = sa.select(verdicts).where(verdicts.c.account == account)
+    if only_denied:
+        query = query.where(verdicts.c.approved.is_(False))
+    return await _all(database, query.order_by(verdicts.c.ts_ns.desc(), verdicts.c.order_id.desc()).limit(limit))
+
+
+async def list_alerts(database: Database, account: AccountId, *, limit: int) -> Sequence[Row]:
+    """Return alerts, newest first."""
+    query = sa.select(alerts).where(alerts.c.account == account)
+    return await _all(database, query.order_by(alerts.c.seq.desc(), alerts.c.part.desc()).limit(limit))
+
+
+async def list_bars(database: Database, feed: str, instrument: str, *, interval_s: int, limit: int) -> Sequence[Row]:
+    """Return the latest bars in order of time."""
+    query = (
+        sa.select(bars)
+        .where(bars.c.feed == feed, bars.c.instrument == instrument, bars.c.interval_s == interval_s)
+        .order_by(bars.c.ts_ns.desc())
+        .limit(limit)
+    )
+    return list(reversed(await _all(database, query)))
+
+
+async def last_closes(database: Database, feed: str) -> dict[InstrumentId, int]:
+    """Return the last known close of each instrument of a market."""
+    query = (
+        sa.select(bars.c.instrument, bars.c.close)
+        .distinct(bars.c.instrument)
+        .where(bars.c.feed == feed)
+        .order_by(bars.c.instrument, bars.c.ts_ns.desc())
+    )
+    return {InstrumentId(row.instrument): row.close for row in await _all(database, query)}
+
+
+async def list_journal(database: Database, account: AccountId, *, first: int, limit: int) -> Sequence[Row]:
+    """Return journal rows from sequence `first` on."""
+    query = sa.select(journal).where(journal.c.account == account, journal.c.seq >= first)
+    return await _all(database, query.order_by(journal.c.seq).limit(limit))
+
+
+async def journal_length(database: Database, account: AccountId) -> int:
+    """Return the account's last journal sequence, 0 when it has none."""
+    query = sa.select(sa.func.coalesce(sa.func.max(journal.c.seq), 0)).where(journal.c.account == account)
+    return int((await _all(database, query))[0][0])
+
+
+async def kill_states(database: Database) -> dict[str, tuple[bool, str]]:
+    """Return for each account whether its kill switch is engaged and why, from the journal's latest word."""
+    query = (
+        sa.select(journal.c.account, journal.c.kind, journal.c.payload)
+        .distinct(journal.c.account)
+        .where(journal.c.kind.in_(("KillSwitchEngaged", "KillSwitchReleased")))
+        .order_by(journal.c.account, journal.c.seq.desc())
+    )
+    return {
+        row.account: (row.kind == "KillSwitchEngaged", msgspec.json.decode(row.payload)["reason"])
+        for row in await _all(database, query)
+    }

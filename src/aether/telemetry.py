@@ -1,0 +1,84 @@
+"""Metrics and logs, for every layer above the pure half.
+
+Metrics are declared here, so that their names and meanings stand in one place; `docs/reference/metrics.md` is made from
+it.
+"""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+_FAST = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+EVENTS = Counter("aether_events", "Events applied to accounts.", ["account_id", "kind"], registry=REGISTRY)
+ORDERS = Counter("aether_orders", "Order states entered.", ["account_id", "state"], registry=REGISTRY)
+SHED = Counter(
+    "aether_market_events_shed", "Market events left out by a full queue.", ["account_id"], registry=REGISTRY
+)
+TICK_TO_DECISION = Histogram(
+    "aether_tick_to_decision_seconds",
+    "From an event entering an account's queue to the engine's answer.",
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+DECISION_TO_DURABLE = Histogram(
+    "aether_decision_to_durable_seconds",
+    "From the engine's answer to the journal's durable commit.",
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+COMMIT_SECONDS = Histogram("aether_commit_seconds", "One group commit.", buckets=_FAST, registry=REGISTRY)
+COMMIT_ROWS = Counter("aether_journal_rows", "Journal rows made durable.", registry=REGISTRY)
+PAUSED = Gauge("aether_trading_paused", "1 while the database is away and nothing trades.", registry=REGISTRY)
+JOURNAL_LAG = Gauge(
+    "aether_journal_lag_events", "Events applied but not durable yet.", ["account_id"], registry=REGISTRY
+)
+QUEUE = Gauge("aether_queue_events", "Events waiting for an account.", ["account_id"], registry=REGISTRY)
+NAV = Gauge("aether_nav", "Net asset value in the account's currency.", ["account_id"], registry=REGISTRY)
+KILL_SWITCH_STATE = Gauge("kill_switch_state", "1 while the kill switch is engaged.", ["account_id"], registry=REGISTRY)
+KILL_SWITCH_RESPONSE = Histogram(
+    "kill_switch_response_seconds",
+    "From the kill switch's request to the last open order's end.",
+    ["status"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 45, 60, 120),
+    registry=REGISTRY,
+)
+
+
+def metrics_text() -> bytes:
+    """Return all metrics in the Prometheus text format."""
+    return generate_latest(REGISTRY)
+
+
+def configure_logging(level: str, *, as_json: bool) -> None:
+    """Send structured logs to standard error.
+
+    Args:
+        level: "debug", "info", "warning" or "error"; lower messages are dropped.
+        as_json: one JSON object a line instead of text for people.
+    """
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """Return the log of a part of the house."""
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
+    return log
