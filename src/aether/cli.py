@@ -83,7 +83,10 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 
-out = Console()
+PIPE_WIDTH = 200
+"""Columns of a table that goes into a pipe, where nothing should be cut."""
+
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
 
 DataDir = Annotated[

@@ -14,6 +14,7 @@ from time import time_ns
 
 import msgspec
 import uvicorn
+from fastapi import FastAPI
 
 from aether.api.app import create_app
 from aether.api.auth import LocalAccess
@@ -448,6 +449,6 @@ def _write_private(file: Path, content: dict[str, object]) -> None:
         stream.write(msgspec.json.encode(content))
 
 
-def schema_app() -> object:
+def schema_app() -> FastAPI:
     """Return the API without anything behind it, to read its OpenAPI schema from."""
     return create_app(None, LocalAccess())

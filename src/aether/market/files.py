@@ -110,7 +110,7 @@ def read_dataset(path: Path, options: ReadOptions) -> tuple[Dataset, QualityRepo
 
 
 def _read_text(path: Path) -> pl.DataFrame:
-    """Return the file's columns as text; without a header they are called column_1, column_2, ..."""
+    """Return the file's columns as text; without a header they are called column_0, column_1, ..."""
     if not path.is_file():
         raise DataFormatError(f"There is no file {path}.", remedy="Check the path.")
     if path.stat().st_size > MAX_FILE_BYTES:
@@ -166,7 +166,7 @@ def _json_text(raw: bytes) -> pl.DataFrame:
         return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
     if not isinstance(rows[0], list) or len({len(row) for row in rows}) != 1:
         raise msgspec.DecodeError("expected rows of equal length")
-    names = [f"column_{n + 1}" for n in range(len(rows[0]))]
+    names = [f"column_{n}" for n in range(len(rows[0]))]
     columns = {name: [_cell(row[n]) for row in rows] for n, name in enumerate(names)}
     return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
 
@@ -177,10 +177,10 @@ def _cell(value: object) -> str | None:
 
 def _named(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Return the frame with Aether's column names, by header or by shape."""
-    if frame.columns[0] == "column_1":
+    if frame.columns[0] == "column_0":
         for shape in HEADERLESS:
             if _matches(shape, frame):
-                keep = {f"column_{n + 1}": name for n, name in enumerate(shape.columns) if name}
+                keep = {f"column_{n}": name for n, name in enumerate(shape.columns) if name}
                 return frame.select(list(keep)).rename(keep)
         raise DataFormatError(
             f"{path} has {frame.width} columns without a header, of no known shape.",
@@ -209,7 +209,7 @@ def _matches(shape: Shape, frame: pl.DataFrame) -> bool:
         return False
     sample = frame.head(200)
     for n, name in enumerate(shape.columns):
-        values = [v.lower() for v in sample[f"column_{n + 1}"].drop_nulls().to_list()]
+        values = [v.lower() for v in sample[f"column_{n}"].drop_nulls().to_list()]
         if name == "side" and not all(v in _SIDES for v in values):
             return False
         if name == "is_buyer_maker" and not all(v in _TRUTH for v in values):
@@ -217,7 +217,7 @@ def _matches(shape: Shape, frame: pl.DataFrame) -> bool:
         if name in ("price", "open", "size", "volume") and not all(_is_number(v) for v in values):
             return False
     if shape.name == "Coinbase candles":
-        low, high, open_, close = (sample[f"column_{n}"].cast(pl.Float64) for n in (2, 3, 4, 5))
+        low, high, open_, close = (sample[f"column_{n}"].cast(pl.Float64) for n in (1, 2, 3, 4))
         others = pl.DataFrame([open_, close])
         return bool(
             (low <= others.min_horizontal()).all() and (high >= others.max_horizontal()).all() and (high > low).any()
@@ -235,12 +235,15 @@ def _timestamps(column: pl.Series, path: Path) -> Column:
         return _scaled(text, decimals, "timestamp", path)
     clean = text.str.replace("Z$", "+00:00").str.replace("T", " ", literal=True)
     has_zone = bool(re.search(r"[+-]\d\d:?\d\d$", clean[0]))
-    parsed = clean.str.to_datetime(
-        "%Y-%m-%d %H:%M:%S%.f%:z" if has_zone else None,
-        time_unit="ns",
-        time_zone="UTC" if has_zone else None,
-        strict=False,
-    )
+    try:
+        parsed = clean.str.to_datetime(
+            "%Y-%m-%d %H:%M:%S%.f%:z" if has_zone else None,
+            time_unit="ns",
+            time_zone="UTC" if has_zone else None,
+            strict=False,
+        )
+    except pl.exceptions.ComputeError:
+        parsed = pl.Series([None] * len(text), dtype=pl.Datetime("ns"))
     bad = parsed.is_null().arg_true()
     if len(bad):
         raise DataFormatError(

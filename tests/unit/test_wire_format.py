@@ -1,0 +1,139 @@
+"""The journal's text: golden forms of every event. A change here breaks the reading of old journals; add, never alter."""
+
+import msgspec
+import pytest
+
+from aether.domain import events as ev
+from aether.domain.events import Event, decode_event, encode_event
+from aether.domain.orders import Side
+from tests.desk import BTC, START, account
+
+TS = 1_700_000_000_123_456_789
+
+GOLDEN: list[tuple[Event, str]] = [
+    (
+        ev.Quote(ts_ns=TS, instrument=BTC.id, bid=1, ask=2, bid_size=3, ask_size=4),
+        '{"type":"Quote","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","bid":1,"ask":2,"bid_size":3,'
+        '"ask_size":4}',
+    ),
+    (
+        ev.Trade(ts_ns=TS, instrument=BTC.id, price=5, size=6, side=Side.SELL),
+        '{"type":"Trade","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","price":5,"size":6,"side":"sell"}',
+    ),
+    (
+        ev.Trade(ts_ns=TS, instrument=BTC.id, price=5, size=6),
+        '{"type":"Trade","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","price":5,"size":6}',
+    ),
+    (
+        ev.BookUpdate(ts_ns=TS, instrument=BTC.id, bids=((1, 2),), asks=((3, 4), (5, 6))),
+        '{"type":"BookUpdate","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","bids":[[1,2]],'
+        '"asks":[[3,4],[5,6]]}',
+    ),
+    (
+        ev.Bar(ts_ns=TS, instrument=BTC.id, interval_s=60, open=1, high=4, low=1, close=3, volume=9),
+        '{"type":"Bar","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","interval_s":60,"open":1,"high":4,'
+        '"low":1,"close":3,"volume":9}',
+    ),
+    (
+        msgspec.convert(
+            {"type": "OrderAccepted", "ts_ns": TS, "order_id": "a-1", "venue_order_id": "V1"}, ev.OrderAccepted
+        ),
+        '{"type":"OrderAccepted","ts_ns":1700000000123456789,"order_id":"a-1","venue_order_id":"V1"}',
+    ),
+    (
+        msgspec.convert({"type": "OrderRejected", "ts_ns": TS, "order_id": "a-1", "reason": "no"}, ev.OrderRejected),
+        '{"type":"OrderRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"no"}',
+    ),
+    (
+        msgspec.convert(
+            {
+                "type": "OrderFilled",
+                "ts_ns": TS,
+                "order_id": "a-1",
+                "venue_order_id": "V1",
+                "trade_id": "T1",
+                "price": 10,
+                "size": 20,
+                "fee": 30,
+                "fee_asset": "USD",
+                "liquidity": "maker",
+            },
+            ev.OrderFilled,
+        ),
+        '{"type":"OrderFilled","ts_ns":1700000000123456789,"order_id":"a-1","venue_order_id":"V1","trade_id":"T1",'
+        '"price":10,"size":20,"fee":30,"fee_asset":"USD","liquidity":"maker"}',
+    ),
+    (
+        msgspec.convert({"type": "OrderCanceled", "ts_ns": TS, "order_id": "a-1"}, ev.OrderCanceled),
+        '{"type":"OrderCanceled","ts_ns":1700000000123456789,"order_id":"a-1"}',
+    ),
+    (
+        msgspec.convert({"type": "OrderExpired", "ts_ns": TS, "order_id": "a-1", "reason": "x"}, ev.OrderExpired),
+        '{"type":"OrderExpired","ts_ns":1700000000123456789,"order_id":"a-1","reason":"x"}',
+    ),
+    (
+        msgspec.convert({"type": "CancelRejected", "ts_ns": TS, "order_id": "a-1", "reason": "x"}, ev.CancelRejected),
+        '{"type":"CancelRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"x"}',
+    ),
+    (
+        msgspec.convert({"type": "BalanceReported", "ts_ns": TS, "key": "paper:USD", "total": 7}, ev.BalanceReported),
+        '{"type":"BalanceReported","ts_ns":1700000000123456789,"key":"paper:USD","total":7}',
+    ),
+    (
+        msgspec.convert(
+            {"type": "CapitalMoved", "ts_ns": TS, "venue": "paper", "asset": "USD", "amount": 7}, ev.CapitalMoved
+        ),
+        '{"type":"CapitalMoved","ts_ns":1700000000123456789,"venue":"paper","asset":"USD","amount":7}',
+    ),
+    (
+        ev.KillSwitchEngaged(ts_ns=TS, reason="r", actor="a", flatten=True),
+        '{"type":"KillSwitchEngaged","ts_ns":1700000000123456789,"reason":"r","actor":"a","flatten":true}',
+    ),
+    (
+        ev.KillSwitchReleased(ts_ns=TS, reason="r", actor="a"),
+        '{"type":"KillSwitchReleased","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
+    ),
+    (
+        ev.TradingResumed(ts_ns=TS, reason="r", actor="a"),
+        '{"type":"TradingResumed","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
+    ),
+    (ev.Timer(ts_ns=TS), '{"type":"Timer","ts_ns":1700000000123456789}'),
+]
+
+
+@pytest.mark.parametrize(("event", "text"), GOLDEN, ids=lambda v: type(v).__name__ if not isinstance(v, str) else "")
+def test_golden_text(event: Event, text: str) -> None:
+    assert encode_event(event).decode() == text
+    assert decode_event(text.encode()) == event
+
+
+def test_configuration_events_survive_the_journal() -> None:
+    config = account()
+    for event in (
+        *ev.opening_events(config, [BTC], 5, START),
+        ev.LimitsChanged(ts_ns=TS, limits=config.limits, actor="a"),
+        ev.ModeChanged(ts_ns=TS, mode=config.mode, actor="a"),
+        ev.StrategyEnabled(ts_ns=TS, strategy=config.strategies[0].strategy, enabled=False, actor="a"),
+    ):
+        assert decode_event(encode_event(event)) == event
+
+
+def test_every_event_has_a_case() -> None:
+    covered = {type(event) for event, _ in GOLDEN} | {
+        ev.AccountOpened,
+        ev.InstrumentListed,
+        ev.LimitsChanged,
+        ev.ModeChanged,
+        ev.StrategyEnabled,
+    }
+    assert covered == {*ev.MARKET_EVENTS, *ev.VENUE_REPORTS, *ev.OperatorEvent.__args__, ev.Timer}
+
+
+def test_a_field_from_a_newer_version_is_passed_over() -> None:
+    assert decode_event(b'{"type":"Timer","ts_ns":1,"added_later":2}') == ev.Timer(ts_ns=1)
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b'{"type":"Nonsense","ts_ns":1}', b'{"type":"Timer"}'])
+def test_what_is_no_event_is_refused(payload: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_event(payload)

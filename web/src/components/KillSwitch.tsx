@@ -1,0 +1,101 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { api, type Account } from "../api";
+
+/** The button that stops everything, and the dialog that asks once more. */
+export function KillSwitch({ accounts }: { accounts: Account[] }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [isOpen, setOpen] = useState(false);
+  const killed = accounts.filter((a) => a.status === "killed");
+  const engaged = killed.length > 0;
+  useEffect(() => {
+    if (isOpen) dialog.current?.showModal();
+  }, [isOpen]);
+  return (
+    <>
+      <button className={engaged ? "kill engaged" : "kill"} onClick={() => setOpen(true)}>
+        {engaged ? `Killed: ${killed.length} of ${accounts.length}` : "Kill switch"}
+      </button>
+      {isOpen && (
+        <dialog ref={dialog} onClose={() => setOpen(false)} aria-labelledby="kill-title">
+          <Form engaged={engaged} accounts={accounts} onDone={() => dialog.current?.close()} />
+        </dialog>
+      )}
+    </>
+  );
+}
+
+function Form({ engaged, accounts, onDone }: { engaged: boolean; accounts: Account[]; onDone: () => void }) {
+  const client = useQueryClient();
+  const [account, setAccount] = useState("");
+  const [reason, setReason] = useState("");
+  const [flatten, setFlatten] = useState(false);
+  const request = useMutation({
+    mutationFn: () => {
+      const body = { reason: reason.trim(), account: account === "" ? null : account, flatten: flatten && !engaged };
+      return engaged ? api.releaseKill(body) : api.engageKill(body);
+    },
+    onSuccess: (result) => {
+      void client.invalidateQueries();
+      if (result.applied) onDone();
+    },
+  });
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        request.mutate();
+      }}
+    >
+      <h2 id="kill-title">{engaged ? "Release the kill switch" : "Engage the kill switch"}</h2>
+      <p>
+        {engaged
+          ? "New orders are allowed again as soon as you release it."
+          : "New orders are refused and all open orders canceled, until someone releases it."}
+      </p>
+      <label>
+        Accounts
+        <select value={account} onChange={(e) => setAccount(e.target.value)}>
+          <option value="">All accounts</option>
+          {accounts.map((a) => (
+            <option key={a.id} value={a.id}>
+              {a.name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        Reason
+        <input
+          value={reason}
+          onChange={(e) => setReason(e.target.value)}
+          minLength={3}
+          maxLength={500}
+          required
+          autoFocus
+          placeholder="goes into the journal"
+        />
+      </label>
+      {!engaged && (
+        <label className="check">
+          <input type="checkbox" checked={flatten} onChange={(e) => setFlatten(e.target.checked)} />
+          Sell every position too
+        </label>
+      )}
+      {request.error && <p className="down" role="alert">{request.error.message}</p>}
+      {request.data && !request.data.applied && (
+        <p className="warn" role="alert">
+          Recorded, but not confirmed yet. It takes effect before anything else is traded.
+        </p>
+      )}
+      <div className="actions">
+        <button type="button" className="quiet" onClick={onDone}>
+          Cancel
+        </button>
+        <button type="submit" className={engaged ? "" : "danger"} disabled={request.isPending || reason.trim().length < 3}>
+          {request.isPending ? "Waiting for confirmation…" : engaged ? "Release" : "Stop trading"}
+        </button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,120 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+import { useParams } from "react-router";
+import { api, type Schemas } from "../api";
+import { LineChart, PriceChart } from "../components/charts";
+import { DataTable, type Column } from "../components/DataTable";
+import { Stat } from "../components/Stat";
+import { fillColumns, orderColumns, positionColumns, State } from "../components/tables";
+import { formatMoney, formatPercent, formatSigned, formatSize, formatTime, tone, words } from "../format";
+
+const verdictColumns: Column<Schemas["Verdict"]>[] = [
+  { name: "Time", text: true, cell: (v) => formatTime(v.ts_ns) },
+  { name: "Order", text: true, cell: (v) => v.order_id },
+  { name: "Check", text: true, cell: (v) => v.breaches.map((b) => words(b.check)).join(", ") },
+  { name: "Found", text: true, cell: (v) => v.breaches.map((b) => b.value).join("; ") },
+  { name: "Allowed", text: true, cell: (v) => v.breaches.map((b) => b.limit).join("; ") },
+];
+
+const alertColumns: Column<Schemas["Alert"]>[] = [
+  { name: "Time", text: true, cell: (a) => formatTime(a.ts_ns) },
+  { name: "Severity", text: true, cell: (a) => <State state={a.severity} /> },
+  { name: "Message", text: true, cell: (a) => a.message },
+];
+
+const balanceColumns: Column<Schemas["Balance"]>[] = [
+  { name: "Balance", text: true, cell: (b) => b.key },
+  { name: "Free", cell: (b) => formatSize(b.free) },
+  { name: "Locked", cell: (b) => formatSize(b.locked) },
+];
+
+export function AccountPage() {
+  const { account = "" } = useParams();
+  const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
+  const known = accounts.find((a) => a.id === account);
+  if (!known) return <p className="empty">There is no account “{account}”.</p>;
+  return <Details key={account} account={known} />;
+}
+
+function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
+  const of = (kind: string) => ["account", a.id, kind];
+  const instruments = a.strategies.flatMap((s) => s.instruments);
+  const [instrument, setInstrument] = useState(instruments[0] ?? "");
+  const equity = useQuery({ queryKey: of("equity"), queryFn: () => api.equity(a.id), refetchInterval: 15_000 });
+  const positions = useQuery({ queryKey: of("positions"), queryFn: () => api.positions(a.id) });
+  const orders = useQuery({ queryKey: of("orders"), queryFn: () => api.orders(a.id, false, 30) });
+  const fills = useQuery({ queryKey: of("fills"), queryFn: () => api.fills(a.id, 200) });
+  const balances = useQuery({ queryKey: of("balances"), queryFn: () => api.balances(a.id) });
+  const verdicts = useQuery({ queryKey: of("verdicts"), queryFn: () => api.verdicts(a.id) });
+  const alerts = useQuery({ queryKey: of("alerts"), queryFn: () => api.alerts(a.id) });
+  const bars = useQuery({ queryKey: ["bars", instrument], queryFn: () => api.bars(instrument), refetchInterval: 15_000 });
+  const lines = useMemo(
+    () => [
+      {
+        name: "NAV",
+        colour: "#5b8def",
+        points: (equity.data ?? []).map((p) => ({ ts_ns: p.ts_ns, value: Number(p.nav) })),
+      },
+    ],
+    [equity.data],
+  );
+  const shownFills = useMemo(() => (fills.data ?? []).filter((f) => f.instrument === instrument), [fills.data, instrument]);
+  const profit = Number(a.nav) - Number(a.capital);
+  const day = Number(a.nav) - Number(a.day_start_nav);
+  return (
+    <>
+      <div className="title">
+        <h1>{a.name}</h1>
+        <span className="badge paper">{a.mode.toUpperCase()}</span>
+        <State state={a.status} reason={a.reason} />
+        <span className="dim">
+          {a.strategies.map((s) => `${words(s.strategy)} on bars of ${s.bar_s} s`).join(", ")}
+        </span>
+      </div>
+      {a.reason && (
+        <div className="banner warn" role="alert">
+          {a.reason}
+        </div>
+      )}
+      <div className="stats">
+        <Stat name={`Net asset value, ${a.currency}`} value={formatMoney(a.nav)} />
+        <Stat name="Today" value={formatSigned(day)} tone={tone(day)} note={formatPercent(Number(a.day_start_nav) ? day / Number(a.day_start_nav) : 0)} />
+        <Stat name="Profit since start" value={formatSigned(profit)} tone={tone(profit)} note={formatPercent(Number(a.capital) ? profit / Number(a.capital) : 0)} />
+        <Stat name="Cash" value={formatMoney(a.cash)} />
+        <Stat name="Realized" value={formatSigned(Number(a.realized))} tone={tone(Number(a.realized))} />
+        <Stat name="Fees paid" value={formatMoney(a.fees)} />
+      </div>
+      <div className="split">
+        <section className="panel" aria-label="Equity">
+          <h2>Equity</h2>
+          <LineChart lines={lines} label={`Equity curve of ${a.name}`} />
+        </section>
+        <section className="panel" aria-label="Market">
+          <h2>
+            Market
+            <span className="tabs" role="tablist">
+              {instruments.map((i) => (
+                <button key={i} role="tab" aria-selected={i === instrument} onClick={() => setInstrument(i)}>
+                  {i.split(":")[1]}
+                </button>
+              ))}
+            </span>
+          </h2>
+          {bars.data && bars.data.length === 0 ? (
+            <p className="empty">No bars yet; the first comes within a minute.</p>
+          ) : (
+            <PriceChart bars={bars.data ?? []} fills={shownFills} label={`Price of ${instrument}`} />
+          )}
+        </section>
+      </div>
+      <DataTable title="Positions" columns={positionColumns} rows={positions.data ?? []} keyOf={(p) => p.instrument} empty="No positions: the account is in cash." query={positions} />
+      <DataTable title="Orders" columns={orderColumns} rows={orders.data ?? []} keyOf={(o) => o.id} empty="No orders yet." query={orders} />
+      <DataTable title="Fills" columns={fillColumns} rows={(fills.data ?? []).slice(0, 30)} keyOf={(f) => f.order_id + f.trade_id} empty="Nothing was filled yet." query={fills} />
+      <div className="split">
+        <DataTable title="Denied by the risk gate" columns={verdictColumns} rows={verdicts.data ?? []} keyOf={(v) => v.order_id} empty="No order was denied." query={verdicts} />
+        <DataTable title="Alerts" columns={alertColumns} rows={alerts.data ?? []} keyOf={(x) => `${x.ts_ns}${x.code}`} empty="No alerts." query={alerts} />
+      </div>
+      <DataTable title="Balances" columns={balanceColumns} rows={balances.data ?? []} keyOf={(b) => b.key} empty="No balances." query={balances} />
+    </>
+  );
+}
