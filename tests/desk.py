@@ -183,7 +183,8 @@ class Desk:
 
     def held(self, instrument: Instrument = BTC) -> float:
         """Return how much of the base asset is held."""
-        return self.engine.state.ledger.balance(instrument.base_key).total / AMOUNT_SCALE
+        total: int = self.engine.state.ledger.balance(instrument.base_key).total
+        return total / AMOUNT_SCALE
 
     def changes(self) -> Changes:
         """Return what changed since the last look."""

@@ -23,6 +23,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -107,8 +108,8 @@ def main() -> None:
     try:
         app()
     except AetherError as error:
-        err.print(f"[bold red]Error:[/] {error.message}", highlight=False)
-        err.print(f"[dim]What to do:[/] {error.remedy}", highlight=False)
+        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]What to do:[/] {escape(error.remedy)}", highlight=False, soft_wrap=True)
         raise SystemExit(error.exit_code) from error
 
 
@@ -475,6 +476,7 @@ def _warn_about(dataset: Dataset, report: QualityReport | None) -> None:
                 f"[yellow]Note:[/] the volume means {per_day:,.0f} a day if it counts {dataset.symbol.split('/')[0]}; "
                 "if it counts the quote currency, pass --volume-in quote.",
                 highlight=False,
+                soft_wrap=True,
             )
 
 

@@ -43,7 +43,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def plan_for(dataset: Dataset, strategy: str = "ema_cross", **model: int) -> Plan:
-    params = {"ema_cross": {"fast": 5, "slow": 20}, "mean_reversion": {"entry_z": 1.0}}.get(strategy, {})
+    known: dict[str, dict[str, float | int | str | bool]] = {
+        "ema_cross": {"fast": 5, "slow": 20},
+        "mean_reversion": {"entry_z": 1.0},
+    }
+    params = known.get(strategy, {})
     assignment = assign(strategy, (dataset.instrument().id,), params, 300)
     limits = Limits(max_daily_fees_bps=5_000, max_daily_loss_bps=5_000, max_drawdown_bps=9_000)
     account = recording_account("backtest", dataset, assignment, Mode.BACKTEST, limits, 1)

@@ -1,6 +1,7 @@
 """Protective exits (T6) and sizing (R2)."""
 
 import math
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -106,7 +107,7 @@ def test_a_refused_exit_is_tried_again_with_growing_pauses_and_told_once() -> No
         for sale in submitted(desk.quote(f"{level:.2f}", f"{level + 0.01:.2f}")):
             sent_at.append(desk.now // SECOND)
             desk.tell(OrderRejected(ts_ns=desk.now, order_id=sale.id, reason="busy"))
-    pauses = [b - a for a, b in zip(sent_at, sent_at[1:], strict=False)]
+    pauses = [b - a for a, b in pairwise(sent_at)]
     assert pauses == sorted(pauses)
     assert pauses[0] >= 1
     assert pauses[-1] >= 8

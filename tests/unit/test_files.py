@@ -2,7 +2,9 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,8 +19,8 @@ BARS = [(T0 + 60 * n, f"{100 + n}.5", f"{101 + n}.75", f"{99 + n}.25", f"{100 + 
 TRADES = [(T0 + n, f"0.00{141342 + n}", f"{n + 1}.5") for n in range(5)]
 
 
-def read(path: Path, symbol: str = "BTC/USD", **options: object) -> Dataset:
-    return read_dataset(path, ReadOptions(symbol, **options))[0]  # type: ignore[arg-type]
+def read(path: Path, symbol: str = "BTC/USD", **options: Any) -> Dataset:
+    return read_dataset(path, ReadOptions(symbol, **options))[0]
 
 
 def write(path: Path, text: str) -> Path:
@@ -26,7 +28,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def lines(rows: list[tuple[object, ...]], header: str = "", factor: int = 1) -> str:
+def lines(rows: Sequence[tuple[object, ...]], header: str = "", factor: int = 1) -> str:
     body = "\n".join(",".join(str(v) for v in (row[0] * factor, *row[1:])) for row in rows)  # type: ignore[operator]
     return f"{header}\n{body}\n" if header else body + "\n"
 
@@ -160,7 +162,7 @@ def test_a_missing_file_and_wrong_options_are_told(tmp_path: Path) -> None:
         ({"volume_in": "lots"}, "--volume-in is 'lots'"),
     ):
         with pytest.raises(InvalidValueError, match=message):
-            read(path, **options)  # type: ignore[arg-type]
+            read(path, **options)
 
 
 Row = tuple[object, ...]

@@ -1,6 +1,7 @@
 """The risk gate (R1, R2, R3): each check denies alone, all reasons are told, exits stay possible."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,6 @@ from aether.domain.events import (
     TradingResumed,
 )
 from aether.domain.identifiers import ClientOrderId, StrategyName
-from aether.domain.instruments import make_instrument
 from aether.domain.orders import OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
@@ -44,7 +44,7 @@ def judge(desk: Desk, order: OrderRequest) -> Verdict:
     return Gate().judge(make_candidate(desk.engine.state, order))[0]
 
 
-def fresh(**config: object) -> Desk:
+def fresh(**config: Any) -> Desk:
     desk = Desk(config=account(**config))
     desk.quote("49999.99", "50000.01")
     return desk

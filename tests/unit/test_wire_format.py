@@ -1,4 +1,5 @@
-"""The journal's text: golden forms of every event. A change here breaks the reading of old journals; add, never alter."""
+"""The journal's text: golden forms of every event. A change here breaks the reading of old journals; add, never
+alter."""
 
 import msgspec
 import pytest

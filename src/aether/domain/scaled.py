@@ -12,7 +12,7 @@ from aether.domain.errors import InvalidValueError
 AMOUNT_DECIMALS = 8
 """Every ledger amount of every asset is an integer count of 10^-8 of that asset."""
 
-AMOUNT_SCALE = 10**AMOUNT_DECIMALS
+AMOUNT_SCALE: int = 10**AMOUNT_DECIMALS
 
 PPM = 1_000_000
 """Fee rates are in parts per million: 2600 is 0.26 %."""
@@ -22,7 +22,7 @@ BPS = 10_000
 
 MAX_DECIMALS = 18
 
-POW10 = tuple(int(10**n) for n in range(2 * MAX_DECIMALS + 1))
+POW10 = tuple(int(10**n) for n in range(MAX_DECIMALS + 1))
 """Powers of ten by exponent."""
 
 

@@ -97,7 +97,11 @@ class Committer:
                     batches = [b for b in batches if not await was_committed(connection, b)]
                 if batches:
                     await commit(connection, batches)
-            except (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError) as error:
+            except FencedError:
+                raise
+            except Exception as error:
+                if not self._is_outage(error):
+                    raise
                 in_doubt = True
                 await self._lose(error)
                 await asyncio.sleep(wait_s)
@@ -105,6 +109,12 @@ class Committer:
             else:
                 self._recovered()
                 return
+
+    def _is_outage(self, error: Exception) -> bool:
+        """Return whether `error` means that the database is away, as against refusing what it was given."""
+        if isinstance(error, (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError)):
+            return True
+        return self._connection is None or self._connection.is_closed()
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():

@@ -89,10 +89,12 @@ class Node:
             JournalCorruptError, ReplayMismatchError, ReconciliationError: when an account cannot be recovered; nothing
                 trades then.
         """
-        committing = asyncio.create_task(self.committer.run())
-        try:
+        for plan in self._plans:
+            await self._recover_account(plan)
+        async with asyncio.TaskGroup() as outer:
+            committing = outer.create_task(self.committer.run())
             for plan in self._plans:
-                await self._start_account(plan)
+                await self._open_if_new(plan)
             reader = RequestReader(self._database, self.shards)
             await reader.fetch()
             async with asyncio.TaskGroup() as group:
@@ -112,7 +114,6 @@ class Node:
                 await asyncio.wait(trading, timeout=CLOSE_TIMEOUT_S)
                 for task in trading:
                     task.cancel()
-        finally:
             committing.cancel()
 
     async def drain(self) -> None:
@@ -121,7 +122,7 @@ class Node:
         for shard in self.shards.values():
             await shard.inbox.drained.wait()
 
-    async def _start_account(self, plan: AccountPlan) -> None:
+    async def _recover_account(self, plan: AccountPlan) -> None:
         config = plan.config
         found = await recover(
             self._database, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
@@ -136,14 +137,15 @@ class Node:
             self._bus,
             wall_clock=self._wall_clock,
         )
-        if found.chain.seq == 0:
-            opened_ns = plan.opened_ns or time_ns()
-            await shard.open(opening_events(config, list(plan.instruments), plan.cash, opened_ns))
-            _log.info("account_opened", account_id=config.id)
-        else:
-            shard.reconcile()
-            _log.info("account_recovered", account_id=config.id, seq=found.chain.seq, replayed=found.replayed)
+        shard.reconcile()
         self.shards[config.id] = shard
+        _log.info("account_recovered", account_id=config.id, seq=found.chain.seq, replayed=found.replayed)
+
+    async def _open_if_new(self, plan: AccountPlan) -> None:
+        shard = self.shards[plan.config.id]
+        if shard.seq == 0:
+            opened_ns = plan.opened_ns or time_ns()
+            await shard.open(opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns))
 
     async def _run_feed(self) -> None:
         await self._feed.run(list(self.shards.values()), self._note_bar)

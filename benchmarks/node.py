@@ -1,0 +1,156 @@
+"""The node on a real database: latency under a paced market, durability against a bare commit, and memory.
+
+The synthetic market is given at a multiple of real time. Latencies are of every event: from entering the account's
+queue to the engine's answer, and from there to the durable commit. Memory is sampled while the market runs; the first
+quarter is warm-up.
+"""
+
+import asyncio
+import tempfile
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import msgspec
+import numpy as np
+import psutil
+
+from aether.bus.local import LocalBus
+from aether.compose import make_paper_venue, synthetic_plans
+from aether.domain.events import Trade
+from aether.domain.identifiers import AccountId
+from aether.market.bars import BarAggregator
+from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket
+from aether.node import shard as shard_module
+from aether.node.feeds import Appetite, BarSink, bar_intervals
+from aether.node.runtime import AccountPlan, Node
+from aether.node.shard import Shard
+from aether.store.database import Database
+from aether.store.embedded import EmbeddedServer
+from aether.store.migrate import migrate
+from aether.strategies import catalogue
+
+STEP_S = 0.5
+START_NS = 1_700_000_000_000_000_000
+BASELINE_COMMITS = 300
+
+
+class Samples:
+    """Stands in for a histogram and keeps every value."""
+
+    def __init__(self) -> None:
+        self.values = array("d")
+
+    def observe(self, value: float) -> None:
+        """Keep a value, seconds."""
+        self.values.append(value)
+
+    def text(self) -> str:
+        """Return median and 99th percentile."""
+        p50, p99 = np.percentile(self.values, [50, 99]) * 1e3
+        return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+
+
+class PacedFeed:
+    """The synthetic market at a multiple of real time, for so many seconds of its own."""
+
+    def __init__(self, market_s: int, pace: float) -> None:
+        self._steps = round(market_s / STEP_S)
+        self._pace = pace
+        self.rss_mib: list[float] = []
+
+    async def run(self, shards: Sequence[Shard], _on_bar: BarSink) -> None:
+        """Give the market to the shards as `SyntheticFeed` does, and sample memory."""
+        market = SyntheticMarket(1)
+        appetites = [(shard, Appetite(shard)) for shard in shards]
+        aggregator = BarAggregator(bar_intervals(shards))
+        process = psutil.Process()
+        begun = perf_counter()
+        for n in range(self._steps):
+            now_ns = START_NS + round(n * STEP_S * 1e9)
+            fresh = market.step(now_ns, STEP_S)
+            for event in (*aggregator.advance(now_ns), *fresh):
+                for shard, appetite in appetites:
+                    if appetite.wants(event):
+                        await shard.inbox.put(event)
+            for event in fresh:
+                if isinstance(event, Trade):
+                    aggregator.add(event)
+            if n % max(1, self._steps // 100) == 0:
+                self.rss_mib.append(process.memory_info().rss / 2**20)
+            await asyncio.sleep(max(0.0, begun + (n + 1) * STEP_S / self._pace - perf_counter()))
+
+
+def plans(accounts: int) -> list[AccountPlan]:
+    """Return so many accounts, the reference firm's three over and over."""
+    made = []
+    for n in range(accounts):
+        plan = synthetic_plans(n + 1)[n % 3]
+        config = msgspec.structs.replace(plan.config, id=AccountId(f"a{n}"))
+        made.append(msgspec.structs.replace(plan, config=config, opened_ns=START_NS - 1))
+    return made
+
+
+async def bare_commit_ms(database: Database) -> float:
+    """Return the median of a durable one-row insert."""
+    connection = await database.connect()
+    await connection.execute("CREATE TABLE IF NOT EXISTS baseline (n int)")
+    times = []
+    for n in range(BASELINE_COMMITS):
+        started = perf_counter()
+        await connection.execute("INSERT INTO baseline VALUES ($1)", n)
+        times.append(perf_counter() - started)
+    await connection.close()
+    return median(times) * 1e3
+
+
+async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, str]]:
+    """Return the figures of one load."""
+    decision, durable = Samples(), Samples()
+    vars(shard_module).update(TICK_TO_DECISION=decision, DECISION_TO_DURABLE=durable)
+    with tempfile.TemporaryDirectory() as folder:
+        server = EmbeddedServer(Path(folder) / "postgresql")
+        database = Database(server.start())
+        await migrate(database.engine)
+        baseline = await bare_commit_ms(database)
+        feed = PacedFeed(market_s, pace)
+        node = Node(
+            database,
+            catalogue(),
+            plans(accounts),
+            make_paper_venue,
+            feed,
+            SYNTHETIC_FEED,
+            LocalBus(),
+            lambda: None,
+            wall_clock=False,
+        )
+        stop = asyncio.Event()
+
+        async def until_drained() -> None:
+            await node.drain()
+            stop.set()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(node.run(stop))
+            group.create_task(until_drained())
+        await database.close()
+        server.stop()
+    warm = feed.rss_mib[len(feed.rss_mib) // 4 :]
+    tail = median(warm[-5:])
+    ratio = float(np.median(durable.values)) * 1e3 / baseline
+    name = f"{accounts} account{'s' if accounts > 1 else ''} x {market_s // 60} min at {pace:g} x real time"
+    return [
+        (f"{name}: events", f"{len(decision.values):,}"),
+        (f"{name}: tick to decision", decision.text()),
+        (f"{name}: decision to durable", durable.text()),
+        (f"{name}: decision to durable, p50 against a bare commit of {baseline:.2f} ms", f"{ratio:.1f} x"),
+        (f"{name}: memory after warm-up, then at the end", f"{warm[0]:.0f} MiB, {tail:.0f} MiB"),
+    ]
+
+
+def run() -> list[tuple[str, str]]:
+    """Return the figures of both loads."""
+    return [*asyncio.run(measure(1, 3_600, 120)), *asyncio.run(measure(50, 300, 10))]

@@ -1,0 +1,63 @@
+"""A real PostgreSQL for the tests of a worker, and a database of its own for each test."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from aether.store.database import Database
+from aether.store.embedded import EmbeddedServer
+from aether.store.migrate import migrate
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The worker's server."""
+    made = EmbeddedServer(tmp_path_factory.mktemp("pg") / "data")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def url(server: EmbeddedServer) -> str:
+    """The URL of an empty database."""
+    base = await asyncio.to_thread(server.start)
+    name = f"t{next(_numbers)}"
+    connection = await asyncpg.connect(base)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return base.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """A migrated database."""
+    made = Database(url)
+    await migrate(made.engine)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six days of minute bars in a file."""
+    import numpy as np
+
+    random = np.random.default_rng(5)
+    count = 6 * 1_440
+    steps = random.normal(0, 0.0009, count) + 0.0005 * np.sin(np.arange(count) / 400)
+    close = 40_000 * np.exp(np.cumsum(steps))
+    rows, before = ["timestamp,open,high,low,close,volume"], 40_000.0
+    for n, price in enumerate(close.tolist()):
+        high, low = max(before, price) * 1.0003, min(before, price) * 0.9997
+        rows.append(f"{1_700_000_040 + 60 * n},{before:.2f},{high:.2f},{low:.2f},{price:.2f},{3 + n % 5}.25")
+        before = float(f"{price:.2f}")
+    path = tmp_path_factory.mktemp("recording") / "bars.csv"
+    path.write_text("\n".join(rows))
+    return path

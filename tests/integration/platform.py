@@ -1,0 +1,80 @@
+"""A running platform in a process of its own, as a user starts it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "aether.cli"]
+START_WITHIN_S = 60
+
+
+class Platform:
+    """`aether up` on a data directory."""
+
+    def __init__(self, data_dir: Path, *options: str) -> None:
+        self.data_dir = data_dir
+        self._process = subprocess.Popen(
+            [*COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+    def link(self) -> str:
+        """Wait until it serves; return the link that signs in."""
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            found = re.search(r"(http://\S+#token=\S+)", line)
+            if found:
+                return found[1]
+        raise AssertionError("it ended: " + "".join(said))
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def stop(self) -> int:
+        """End it as Ctrl-C does; return its exit code."""
+        self._process.send_signal(signal.SIGINT)
+        code = self._process.wait(60)
+        self._close()
+        return code
+
+    def wait(self) -> int:
+        """Return its exit code once it ends by itself."""
+        assert self._process.stdout is not None
+        self._process.stdout.read()
+        code = self._process.wait(120)
+        self._close()
+        return code
+
+    def has_ended(self) -> bool:
+        """Return whether it has ended."""
+        return self._process.poll() is not None
+
+    def _close(self) -> None:
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def aether(*arguments: str, data_dir: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    where: Sequence[str] = ("--data-dir", str(data_dir)) if data_dir else ()
+    return subprocess.run([*COMMAND, *arguments, *where], capture_output=True, text=True, timeout=120, check=False)
+
+
+def aether_json(*arguments: str, data_dir: Path) -> object:
+    """Run a command with `--json` and return what it says."""
+    done = aether(*arguments, "--json", data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,241 @@
+"""The node on a real database: the same trades as a back-test, through restarts, outages and operators (B1, O1, O2,
+R4)."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from aether.backtest.runner import Plan, run
+from aether.bus.local import LocalBus
+from aether.compose import DEFAULT_CASH, assign, make_paper_venue, recording_account, replay_plans
+from aether.domain.accounts import Limits, Mode
+from aether.domain.errors import FencedError, JournalCorruptError
+from aether.domain.events import KillSwitchEngaged, KillSwitchReleased
+from aether.domain.identifiers import AccountId
+from aether.market.dataset import Dataset
+from aether.market.files import ReadOptions, read_dataset
+from aether.market.replay import feed_id, replay_trades
+from aether.matching.simulator import FillModel
+from aether.node.feeds import ReplayFeed
+from aether.node.runtime import Node
+from aether.store import queries
+from aether.store.database import Database
+from aether.store.embedded import EmbeddedServer
+from aether.store.journal import verify
+from aether.store.requests import submit, wait_applied
+from aether.strategies import catalogue
+
+STRATEGIES = {"company": "ema_cross", "director-1": "mean_reversion", "director-2": "vol_target_basket"}
+
+
+@pytest.fixture(scope="module")
+def dataset(recording: Path) -> Dataset:
+    return read_dataset(recording, ReadOptions("BTC/USD"))[0]
+
+
+def make_node(
+    database: Database, dataset: Dataset, speed: float | None = None, revive: Callable[[], None] = lambda: None
+) -> Node:
+    instrument = dataset.instrument()
+    return Node(
+        database,
+        catalogue(),
+        replay_plans(dataset, 1),
+        make_paper_venue,
+        ReplayFeed(lambda: replay_trades(dataset, instrument.id), speed),
+        feed_id(dataset),
+        LocalBus(),
+        revive,
+        wall_clock=False,
+    )
+
+
+async def run_until(node: Node, ending: Callable[[], object]) -> None:
+    """Run `node` until `ending`, an awaitable maker, is done; then stop it cleanly."""
+    stop = asyncio.Event()
+
+    async def watch() -> None:
+        await ending()  # type: ignore[misc]
+        stop.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(node.run(stop))
+        group.create_task(watch())
+
+
+def taken(node: Node, count: int) -> Callable[[], object]:
+    async def reached() -> None:
+        while not node.shards or any(s.market_taken < count for s in node.shards.values()):
+            await asyncio.sleep(0.005)
+
+    return reached
+
+
+async def trail(database: Database, account: str) -> list[tuple[object, ...]]:
+    """Return what an account did, without its name: fills in order."""
+    rows = await queries.list_fills(database, AccountId(account), limit=100_000)
+    return sorted((r.ts_ns, r.order_id.split("-")[-1], r.trade_id, r.side, r.price, r.size, r.fee) for r in rows)
+
+
+def expected(dataset: Dataset, strategy: str) -> list[tuple[object, ...]]:
+    """Return the same of a back-test."""
+    account = recording_account(
+        "backtest", dataset, assign(strategy, (dataset.instrument().id,)), Mode.BACKTEST, Limits(), 1
+    )
+    outcome = run(Plan(account=account, cash=DEFAULT_CASH, model=FillModel()), dataset, catalogue())
+    return sorted(
+        (f.ts_ns, f.order_id.split("-")[-1], f.trade_id, f.side, f.price, f.size, f.fee) for f in outcome.fills
+    )
+
+
+async def check_against_backtest(database: Database, dataset: Dataset) -> None:
+    traded = 0
+    for name, strategy in STRATEGIES.items():
+        account = f"{name}.{dataset.digest[:8]}"
+        found = await trail(database, account)
+        assert found == expected(dataset, strategy), strategy
+        assert await verify(database.engine, AccountId(account)) > 30_000
+        traded += len(found)
+    assert traded > 20
+
+
+async def test_a_replay_gives_the_orders_and_fills_of_the_back_test(database: Database, dataset: Dataset) -> None:
+    node = make_node(database, dataset)
+    await run_until(node, node.drain)
+    await check_against_backtest(database, dataset)
+    for shard in node.shards.values():
+        shard.reconcile()
+        rows = await queries.list_orders(database, shard.account, only_open=False, limit=100_000)
+        assert len(rows) == shard.engine.state.next_order - 1
+
+
+async def test_clean_restarts_change_nothing(database: Database, dataset: Dataset) -> None:
+    for count in (4_000, 4_001, 17_000):
+        node = make_node(database, dataset)
+        await run_until(node, taken(node, count))
+    last = make_node(database, dataset)
+    await run_until(last, last.drain)
+    await check_against_backtest(database, dataset)
+
+
+async def test_an_outage_pauses_and_resumes_without_loss(
+    server: EmbeddedServer, database: Database, dataset: Dataset
+) -> None:
+    node = make_node(database, dataset, revive=server.ensure_running)
+    paused = False
+
+    async def stop_the_database_twice() -> None:
+        nonlocal paused
+        for count in (3_000, 12_000):
+            await taken(node, count)()  # type: ignore[misc]
+            await asyncio.to_thread(server._server.stop)
+            while not node.committer.outage:
+                await asyncio.sleep(0.005)
+            paused = True
+        await node.drain()
+
+    await run_until(node, stop_the_database_twice)
+    assert paused
+    await check_against_backtest(database, dataset)
+
+
+async def test_a_broken_connection_in_the_middle_of_commits_loses_and_doubles_nothing(
+    database: Database, dataset: Dataset
+) -> None:
+    node = make_node(database, dataset)
+
+    async def cut_connections() -> None:
+        for count in range(2_000, 20_000, 1_500):
+            await taken(node, count)()  # type: ignore[misc]
+            async with database.engine.begin() as connection:
+                await connection.execute(
+                    sa.text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                )
+        await node.drain()
+
+    await run_until(node, cut_connections)
+    await check_against_backtest(database, dataset)
+
+
+async def test_a_kill_switch_request_is_applied_exactly_once_with_confirmation(
+    database: Database, dataset: Dataset
+) -> None:
+    node = make_node(database, dataset)
+    account = AccountId(f"director-2.{dataset.digest[:8]}")
+    event = KillSwitchEngaged(ts_ns=0, reason="drill", actor="test", flatten=True)
+
+    async def interfere() -> None:
+        await taken(node, 5_000)()  # type: ignore[misc]
+        assert await wait_applied(database, await submit(database, [account], event), 10)
+        assert (await queries.kill_states(database))[account] == (True, "drill")
+        await node.drain()
+
+    await run_until(node, interfere)
+    shard = node.shards[account]
+    assert shard.engine.state.risk.kill_reason == "drill"
+    assert shard.engine.state.ledger.positions[dataset.instrument().id].quantity == 0
+    kinds = [r.kind for r in await queries.list_journal(database, account, first=1, limit=100_000)]
+    assert kinds.count("KillSwitchEngaged") == 1
+    assert await trail(database, f"company.{dataset.digest[:8]}") == expected(dataset, "ema_cross")
+
+
+async def test_a_request_made_while_nothing_runs_comes_before_trading(database: Database, dataset: Dataset) -> None:
+    first = make_node(database, dataset)
+    await run_until(first, taken(first, 100))
+    accounts, ends = list(first.shards), {a: s.seq for a, s in first.shards.items()}
+    await submit(database, accounts, KillSwitchEngaged(ts_ns=0, reason="overnight", actor="test"))
+    second = make_node(database, dataset)
+    await run_until(second, second.drain)
+    for shard in second.shards.values():
+        assert shard.engine.state.risk.kill_reason == "overnight"
+        fills = await queries.list_fills(database, shard.account, limit=10)
+        assert [f for f in fills if f.seq > ends[shard.account]] == []
+    await submit(database, accounts, KillSwitchReleased(ts_ns=0, reason="morning", actor="test"))
+    third = make_node(database, dataset)
+    await run_until(third, third.drain)
+    assert all(s.engine.state.risk.kill_reason == "" for s in third.shards.values())
+
+
+async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: Dataset) -> None:
+    one, other = make_node(database, dataset), make_node(database, dataset)
+    opened = asyncio.Event()
+
+    async def start_the_other() -> None:
+        await taken(one, 2_000)()  # type: ignore[misc]
+        stop = asyncio.Event()
+        task = asyncio.create_task(other.run(stop))
+        while not any(s.failure for n in (one, other) for s in n.shards.values()):
+            await asyncio.sleep(0.005)
+        opened.set()
+        stop.set()
+        await task
+
+    await run_until(one, start_the_other)
+    failures = [s.failure for n in (one, other) for s in n.shards.values() if s.failure]
+    assert failures
+    assert all(f.startswith("fenced") for f in failures)
+    for shard in one.shards.values():
+        assert await verify(database.engine, shard.account) >= 2_000
+    assert FencedError.exit_code == 11
+
+
+async def test_a_corrupted_journal_is_not_traded_on(database: Database, dataset: Dataset) -> None:
+    first = make_node(database, dataset)
+    await run_until(first, taken(first, 500))
+    account = next(iter(first.shards))
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.text("DELETE FROM snapshots"))
+        await connection.execute(
+            sa.text("UPDATE journal SET payload = set_byte(payload, 9, 1) WHERE seq = 77 AND account = :a"),
+            {"a": account},
+        )
+    second = make_node(database, dataset)
+    with pytest.raises(JournalCorruptError, match="sequence 77"):
+        await second.run(asyncio.Event())
+    assert not second.is_ready

@@ -1,0 +1,170 @@
+"""The journal and its projections in a real PostgreSQL (O1, O4, A5)."""
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from aether.domain.errors import FencedError, JournalCorruptError, SchemaVersionError
+from aether.domain.events import Timer, encode_event
+from aether.domain.identifiers import AccountId
+from aether.store import datasets, queries
+from aether.store.commit import Batch, commit, was_committed
+from aether.store.database import Database
+from aether.store.journal import GENESIS, JournalRow, row_hash, verify
+from aether.store.migrate import migrate, newest_revision
+from aether.store.schema import metadata
+
+DESK = AccountId("desk")
+
+
+def rows(count: int, first: int = 1, previous: bytes = GENESIS) -> list[JournalRow]:
+    made = []
+    for seq in range(first, first + count):
+        payload = encode_event(Timer(ts_ns=seq * 1_000))
+        previous = row_hash(previous, DESK, seq, seq * 1_000, "Timer", payload)
+        made.append(JournalRow(DESK, seq, seq * 1_000, "Timer", payload, previous))
+    return made
+
+
+async def write(database: Database, batch: Batch) -> None:
+    connection = await database.connect()
+    try:
+        await commit(connection, [batch])
+    finally:
+        await connection.close()
+
+
+async def run_sql(database: Database, statement: str) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.text(statement))
+
+
+async def test_a_written_journal_verifies(database: Database) -> None:
+    await write(database, Batch(DESK, rows(25)))
+    assert await verify(database.engine, DESK) == 25
+
+
+@pytest.mark.parametrize(
+    ("tamper", "seq"),
+    [
+        ("UPDATE journal SET payload = set_byte(payload, 20, 7) WHERE seq = 13", 13),
+        ("UPDATE journal SET ts_ns = ts_ns + 1 WHERE seq = 4", 4),
+        ("UPDATE journal SET kind = 'Quote' WHERE seq = 25", 25),
+        ("UPDATE journal SET hash = set_byte(hash, 0, 255) WHERE seq = 9", 9),
+        ("DELETE FROM journal WHERE seq = 17", 17),
+        ("UPDATE journal SET account = 'other' WHERE seq = 1", 1),
+    ],
+)
+async def test_one_changed_byte_is_named_by_its_sequence(database: Database, tamper: str, seq: int) -> None:
+    await write(database, Batch(DESK, rows(25)))
+    await run_sql(database, tamper)
+    with pytest.raises(JournalCorruptError, match=f"broken at sequence {seq}") as caught:
+        await verify(database.engine, DESK)
+    assert caught.value.seq == seq
+
+
+async def test_a_rehashed_row_is_found_at_its_successor(database: Database) -> None:
+    made = rows(10)
+    await write(database, Batch(DESK, made))
+    payload = encode_event(Timer(ts_ns=5_001))
+    forged = row_hash(made[3].hash, DESK, 5, 5_001, "Timer", payload)
+    async with database.engine.begin() as connection:
+        await connection.execute(
+            sa.text("UPDATE journal SET payload = :p, ts_ns = 5001, hash = :h WHERE seq = 5"),
+            {"p": payload, "h": forged},
+        )
+    with pytest.raises(JournalCorruptError) as caught:
+        await verify(database.engine, DESK)
+    assert caught.value.seq == 6
+
+
+async def test_a_second_writer_fails_at_once_and_writes_nothing(database: Database) -> None:
+    first = rows(5)
+    await write(database, Batch(DESK, first))
+    stale = Batch(DESK, rows(3, first=5, previous=first[3].hash))
+    stale.balances.append((DESK, "paper:USD", 1, 0))
+    with pytest.raises(FencedError, match="another process"):
+        await write(database, stale)
+    assert await verify(database.engine, DESK) == 5
+    assert await queries.list_balances(database, DESK) == []
+
+
+async def test_a_commit_in_doubt_is_recognised_by_its_hash(database: Database) -> None:
+    made = rows(5)
+    await write(database, Batch(DESK, made))
+    connection = await database.connect()
+    assert await was_committed(connection, Batch(DESK, made))
+    assert not await was_committed(connection, Batch(DESK, rows(1, first=6, previous=made[-1].hash)))
+    assert not await was_committed(connection, Batch(DESK, rows(2, first=4)))
+    await connection.close()
+
+
+async def test_migrations_bring_exactly_the_schema(database: Database) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrating_twice_changes_nothing(database: Database) -> None:
+    assert await migrate(database.engine) == (newest_revision(), newest_revision())
+
+
+async def test_a_database_from_a_newer_version_is_refused_untouched(database: Database) -> None:
+    await run_sql(database, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaVersionError, match="9999"):
+        await migrate(database.engine)
+    async with database.engine.connect() as connection:
+        found = (await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).scalar_one()
+    assert found == "9999"
+
+
+async def test_numbers_of_any_size_come_back_exactly(database: Database) -> None:
+    huge = 10**30 + 7
+    batch = Batch(DESK, rows(1))
+    batch.balances.append((DESK, "paper:SHIB", huge, 0))
+    await write(database, batch)
+    (row,) = await queries.list_balances(database, DESK)
+    assert row.free == huge
+
+
+async def test_an_imported_recording_comes_back_the_same(database: Database) -> None:
+    import numpy as np
+
+    from aether.domain.identifiers import Symbol
+
+    stored = datasets.StoredColumns(
+        kind="trades",
+        symbol=Symbol("XRP/ETH"),
+        price_decimals=8,
+        size_decimals=8,
+        interval_s=0,
+        ts_ns=np.array([5, 5, 6], dtype=np.int64),
+        columns={
+            n: np.array(v, dtype=np.int64)
+            for n, v in {"price": [3, 1, 2], "size": [1, 2, 3], "side": [1, -1, 0]}.items()
+        },
+        source="x.json",
+        digest="ab" * 32,
+    )
+    assert await datasets.save(database, "x", stored) is True
+    assert await datasets.save(database, "x", stored) is False
+    assert await datasets.save(database, "same-again", stored) is True
+    back = await datasets.load(database, "x")
+    assert back.ts_ns.tolist() == [5, 5, 6]
+    assert {n: c.tolist() for n, c in back.columns.items()} == {n: c.tolist() for n, c in stored.columns.items()}
+    assert [d.name for d in await datasets.listing(database)] == ["same-again", "x"]
+
+
+async def test_the_database_away_is_told(url: str) -> None:
+    from aether.domain.errors import DatabaseUnavailableError
+
+    database = Database("postgresql://nobody:secret@127.0.0.1:1/none")
+    with pytest.raises(DatabaseUnavailableError, match="cannot be reached") as caught:
+        await database.ping()
+    assert "secret" not in str(caught.value)
+    await database.close()
+    assert asyncpg.__version__

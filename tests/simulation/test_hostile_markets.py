@@ -1,0 +1,122 @@
+"""Seeded trouble: slow, rejecting, shallow venues; whatever happens, money stays whole (T1, R1, O3)."""
+
+import pytest
+
+from aether.domain.accounts import Limits
+from aether.domain.events import Event, KillSwitchEngaged, KillSwitchReleased, OrderFilled, Timer, opening_events
+from aether.domain.scaled import AMOUNT_SCALE, ratio_bps
+from aether.engine.core import Engine
+from aether.engine.risk import gross_exposure, net_asset_value
+from aether.market.bars import with_bars
+from aether.market.synthetic import SyntheticMarket, synthetic_instruments
+from aether.matching.noise import draw_below, next_state
+from aether.matching.simulator import FillModel
+from aether.venues.paper import PaperVenue
+from tests.desk import SECOND, START, account, scripted
+
+MODELS = {
+    "slow": FillModel(latency_ms=4_000, jitter_ms=9_000),
+    "rejecting": FillModel(reject_ppm=400_000),
+    "shallow": FillModel(level_share_ppm=1_000, step_centibps=2_000),
+    "all of it": FillModel(latency_ms=1_500, jitter_ms=3_000, reject_ppm=200_000, step_centibps=1_000),
+}
+
+
+class Restless:
+    """A strategy that asks for something at random, by its own seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.state = seed
+
+    def __call__(self, bar: object, view: object) -> list[object]:
+        from aether.engine.strategy import Enter, Exit, Rebalance, Withdraw
+
+        self.state = next_state(self.state)
+        instrument = bar.instrument  # type: ignore[attr-defined]
+        close = bar.close  # type: ignore[attr-defined]
+        choice = draw_below(self.state, 6)
+        return {
+            0: [Enter(instrument=instrument)],
+            1: [Enter(instrument=instrument, limit_price=close, post_only=True)],
+            2: [Exit(instrument=instrument)],
+            3: [Rebalance(instrument=instrument, weight=0.3)],
+            4: [Rebalance(instrument=instrument, weight=0.05)],
+            5: [Withdraw(instrument=instrument)],
+        }[choice]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_money_stays_whole(model: str, seed: int) -> None:
+    instruments = synthetic_instruments()[:2]
+    known = {i.id for i in instruments}
+    limits = Limits(max_daily_fees_bps=10_000, max_daily_loss_bps=5_000, max_drawdown_bps=9_000)
+    engine = Engine(scripted(Restless(seed)))  # type: ignore[arg-type]
+    venue = PaperVenue(MODELS[model], seed)
+    market = SyntheticMarket(seed)
+    ticks = (e for n in range(900) for e in market.step(START + (n + 1) * 2 * SECOND, 2.0) if e.instrument in known)
+    fills = 0
+
+    def take(event: Event) -> None:
+        nonlocal fills
+        for given in venue.feed(event):
+            for command in engine.apply(given):
+                venue.send(command)
+            fills += isinstance(given, OrderFilled)
+            check()
+
+    def check() -> None:
+        state = engine.state
+        assert not state.risk.halt_reason, state.risk.halt_reason
+        state.ledger.assert_balanced()
+        reported = venue.reported_balances()
+        for key, balance in state.ledger.balances.items():
+            assert balance.total == reported.get(key, 0), key
+            assert balance.locked == sum(
+                o.reserved
+                for o in state.open_orders.values()
+                if key == (state.instruments[o.request.instrument].quote_key if o.request.side == "buy" else None)
+                or key == (state.instruments[o.request.instrument].base_key if o.request.side == "sell" else None)
+            ), key
+
+    for opening in opening_events(account(limits=limits), instruments, 100_000 * AMOUNT_SCALE, START):
+        take(opening)
+    for n, event in enumerate(with_bars(ticks, [60])):
+        take(event)
+        if n % 400 == 399:
+            take(KillSwitchEngaged(ts_ns=event.ts_ns, reason="drill", actor="t", flatten=True))
+        if n % 400 == 30 and n > 400:
+            take(KillSwitchReleased(ts_ns=event.ts_ns, reason="over", actor="t"))
+        exposure, nav = gross_exposure(engine.state), net_asset_value(engine.state)
+        assert exposure == 0 or ratio_bps(exposure, nav) < 10_100
+    assert fills > 20
+
+
+def test_the_kill_switch_ends_every_order_and_position_within_the_venues_time() -> None:
+    instruments = synthetic_instruments()[:2]
+    known = {i.id for i in instruments}
+    engine = Engine(scripted(Restless(4)))  # type: ignore[arg-type]
+    venue = PaperVenue(FillModel(latency_ms=200, jitter_ms=200), 4)
+    market = SyntheticMarket(4)
+    now = START
+
+    def take(event: Event) -> None:
+        for given in venue.feed(event):
+            for command in engine.apply(given):
+                venue.send(command)
+
+    for opening in opening_events(account(), instruments, 100_000 * AMOUNT_SCALE, START):
+        take(opening)
+    ticks = (e for n in range(200) for e in market.step(START + (n + 1) * 2 * SECOND, 2.0) if e.instrument in known)
+    for event in with_bars(ticks, [60]):
+        take(event)
+        now = event.ts_ns
+    assert engine.state.open_orders or gross_exposure(engine.state)
+    take(KillSwitchEngaged(ts_ns=now, reason="drill", actor="t", flatten=True))
+    for n in range(1, 5):
+        for event in market.step(now + n * SECOND, 1.0):
+            if event.instrument in known:
+                take(event)
+        take(Timer(ts_ns=now + n * SECOND))
+    assert engine.state.open_orders == {}
+    assert gross_exposure(engine.state) == 0
