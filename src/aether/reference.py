@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import typer
 from prometheus_client.metrics import MetricWrapperBase
 
-from aether import telemetry
+from aether import cli, telemetry
 from aether.api.system import describe_parameters
 from aether.compose import schema_app
+from aether.config import FILE_NAME, PREFIX, Settings
 from aether.domain import errors
 from aether.domain.accounts import Limits
 from aether.domain.orders import OrderState
@@ -117,7 +120,64 @@ def metrics() -> str:
     return "# Metrics\n\n" + NOTE + _table(("metric", "type", "meaning"), rows)
 
 
+def commands() -> str:
+    """Return the page of the command line."""
+    parts = ["# Commands\n\n" + NOTE]
+    root = typer.main.get_command(cli.app)
+    for path, command in _walk("aether", root):
+        parts.append(f"## {path}\n\n{_first_line(command.help)}\n\n")
+        rows = [
+            (
+                " ".join(f"`{o}`" for o in p.opts) if p.param_type_name == "option" else f"`{(p.name or '').upper()}`",
+                _help(p),
+            )
+            for p in command.params
+            if p.name != "help"
+        ]
+        if rows:
+            parts.append(_table(("parameter", "meaning"), iter(rows)) + "\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path, command
+        return
+    for name, child in sorted(children.items()):
+        yield from _walk(f"{path} {name}", child)
+
+
+def _help(parameter: Any) -> str:
+    text = str(getattr(parameter, "help", "") or "")
+    default = parameter.default
+    shown = default is not None and not callable(default) and default is not False and not parameter.required
+    return f"{text} Default: {default}." if shown else text
+
+
+def settings() -> str:
+    """Return the page of settings."""
+    meanings = dict(line.strip().split(": ", 1) for line in _attributes(Settings.__doc__ or "") if ": " in line)
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        meaning = next((m for names, m in meanings.items() if field.name in names.split(", ")), "")
+        default = "" if field.required else str(field.default)
+        rows.append((f"`{field.name}`", f"`{PREFIX}{field.name.upper()}`", default, meaning))
+    return (
+        "# Settings\n\n"
+        + NOTE
+        + f"From `{FILE_NAME}` in the data directory, the environment and the command line; later ones win.\n\n"
+        + _table(("in the file", "in the environment", "default", "meaning"), iter(rows))
+    )
+
+
+def _attributes(text: str) -> list[str]:
+    return text.partition("Attributes:")[2].splitlines()
+
+
 PAGES = {
+    "commands.md": commands,
+    "settings.md": settings,
     "exit-codes.md": exit_codes,
     "risk-checks.md": risk_checks,
     "order-states.md": order_states,
