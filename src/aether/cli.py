@@ -13,7 +13,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -40,12 +40,13 @@ from aether.compose import (
     assign,
     open_storage,
     recording_account,
+    recording_limits,
     run_platform,
 )
 from aether.config import Settings, load_settings
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
-from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent
+from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent, TradingResumed
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.scaled import POW10, amount_of_size, format_amount, mul_div, parse_amount
 from aether.engine.strategy import find_strategy, parse_params
@@ -605,7 +606,8 @@ def backtest_run(
             remedy=f"Give a multiple of {dataset.interval_s}.",
         )
     assignment = assign(strategy, (dataset.instrument().id,), msgspec.to_builtins(params), bar)
-    account = recording_account("backtest", dataset, assignment, Mode.BACKTEST, _limits(limit), seed)
+    limits = _limits(limit, recording_limits(dataset))
+    account = recording_account("backtest", dataset, assignment, Mode.BACKTEST, limits, seed)
     plan = Plan(account=account, cash=plan_cash, model=FillModel())
     total = len(dataset) * (4 if dataset.kind is DatasetKind.BARS else 1)
     with Progress(
@@ -633,8 +635,8 @@ def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, float | int | 
     return found
 
 
-def _limits(texts: Sequence[str] | None) -> Limits:
-    given = _pairs(texts, "--limit")
+def _limits(texts: Sequence[str] | None, defaults: Mapping[str, float | int | str | bool]) -> Limits:
+    given = {**defaults, **_pairs(texts, "--limit")}
     unknown = sorted(set(given) - set(Limits.__struct_fields__))
     if unknown:
         raise InvalidValueError(
@@ -711,14 +713,14 @@ def kill_engage(
 ) -> None:
     """Refuse new orders and cancel all open ones."""
     event = KillSwitchEngaged(ts_ns=0, reason=_reason(reason), actor=_actor(), flatten=flatten)
-    _request(_settings(data_dir), account, event, "engaged")
+    _request(_settings(data_dir), account, event, "Kill switch engaged")
 
 
 @kill_app.command("release")
 def kill_release(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
     """Allow new orders again."""
     event = KillSwitchReleased(ts_ns=0, reason=_reason(reason), actor=_actor())
-    _request(_settings(data_dir), account, event, "released")
+    _request(_settings(data_dir), account, event, "Kill switch released")
 
 
 def _reason(text: str) -> str:
@@ -748,9 +750,16 @@ def _request(settings: Settings, account: str, event: OperatorEvent, done: str) 
     targets, applied = _with_database(settings, work)
     names = ", ".join(targets) or "no account"
     if applied:
-        out.print(f"Kill switch {done}: {names}", highlight=False)
+        out.print(f"{done}: {names}", highlight=False)
     else:
         out.print(f"Recorded for {names}; no node has confirmed it, it takes effect before anything else at its start.")
+
+
+@app.command()
+def resume(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
+    """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
+    event = TradingResumed(ts_ns=0, reason=_reason(reason), actor=_actor())
+    _request(_settings(data_dir), account, event, "Trading resumed")
 
 
 @kill_app.command("status")

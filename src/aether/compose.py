@@ -30,7 +30,7 @@ from aether.domain.errors import (
 )
 from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName
 from aether.domain.scaled import AMOUNT_SCALE
-from aether.market.dataset import Dataset
+from aether.market.dataset import Dataset, DatasetKind
 from aether.market.replay import feed_id, replay_trades
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket, synthetic_instruments
 from aether.matching.simulator import FillModel
@@ -48,6 +48,7 @@ DEFAULT_BAR_S = 900
 SYNTHETIC_STEP_S = 0.5
 SYNTHETIC_HISTORY_S = 3 * 3600
 STALE_MARKET_S = 10.0
+SILENT_MARKET_MS = 300_000
 LAG_LIMIT_EVENTS = 3_000
 UI_FOLDER = Path(__file__).parent / "api" / "ui"
 
@@ -163,6 +164,11 @@ def assign(
     )
 
 
+def recording_limits(dataset: Dataset) -> dict[str, float | int | str | bool]:
+    """Return the limits that differ for a recording: one of trades has silences, and no quotes in between."""
+    return {"market_data_max_age_ms": SILENT_MARKET_MS} if dataset.kind is DatasetKind.TRADES else {}
+
+
 def recording_account(
     account: str, dataset: Dataset, assignment: StrategyAssignment, mode: Mode, limits: Limits, seed: int
 ) -> AccountConfig:
@@ -184,13 +190,14 @@ def replay_plans(dataset: Dataset, seed: int) -> list[AccountPlan]:
     """Return three paper accounts that trade a recording, one strategy each, named after the recording."""
     instrument = dataset.instrument()
     suffix = dataset.digest[:8]
+    limits = msgspec.convert(recording_limits(dataset), Limits)
     opened_ns = next(iter(replay_trades(dataset, instrument.id))).ts_ns
     names = ("company", "director-1", "director-2")
     strategies = ("ema_cross", "mean_reversion", "vol_target_basket")
     return [
         AccountPlan(
             config=recording_account(
-                f"{name}.{suffix}", dataset, assign(strategy, (instrument.id,)), Mode.PAPER, Limits(), seed
+                f"{name}.{suffix}", dataset, assign(strategy, (instrument.id,)), Mode.PAPER, limits, seed
             ),
             instruments=(instrument,),
             cash=DEFAULT_CASH,
@@ -209,7 +216,7 @@ def synthetic_plans(seed: int) -> list[AccountPlan]:
         ("director-1", "Director 1", AccountKind.DIRECTOR, assign("ema_cross", (btc, sol), {}, 60)),
         ("director-2", "Director 2", AccountKind.DIRECTOR, assign("mean_reversion", (eth, xrp), {}, 30)),
     )
-    opened_ns = time_ns() - SYNTHETIC_HISTORY_S * 1_000_000_000
+    opened_ns = time_ns() - (SYNTHETIC_HISTORY_S + 60) * 1_000_000_000
     return [
         AccountPlan(
             config=AccountConfig(

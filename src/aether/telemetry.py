@@ -42,7 +42,7 @@ NAV = Gauge("aether_nav", "Net asset value in the account's currency.", ["accoun
 KILL_SWITCH_STATE = Gauge("kill_switch_state", "1 while the kill switch is engaged.", ["account_id"], registry=REGISTRY)
 KILL_SWITCH_RESPONSE = Histogram(
     "kill_switch_response_seconds",
-    "From the kill switch's request to the last open order's end.",
+    "From the node taking a kill switch request to the last open order's end.",
     ["status"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 45, 60, 120),
     registry=REGISTRY,

@@ -160,6 +160,16 @@ def test_the_kill_switch_works_from_the_api_and_the_command_line(platform: Platf
     assert 'kill_switch_response_seconds_count{status="confirmed"} 1.0' in client.get("/metrics").text
 
 
+def test_an_operator_lets_trading_go_on(platform: Platform, client: httpx.Client) -> None:
+    answer = client.post(f"{API}/accounts/director-1/resume", json={"reason": "looked at it"})
+    assert answer.json()["applied"] is True
+    done = aether("resume", "--account", "director-1", "--reason", "looked again", data_dir=platform.data_dir)
+    assert "Trading resumed: director-1" in done.stdout, done.stderr
+    told = client.get(f"{API}/accounts/director-1/alerts").json()
+    assert [a["code"] for a in told][:2] == ["resumed", "resumed"]
+    assert "looked again" in told[0]["message"]
+
+
 def test_the_web_socket_streams_to_sessions_only(platform: Platform, client: httpx.Client) -> None:
     address = platform.url.replace("http", "ws") + f"{API}/stream"  # type: ignore[attr-defined]
     cookie = f"aether_session={client.cookies['aether_session']}"

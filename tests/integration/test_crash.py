@@ -23,7 +23,7 @@ from aether.store.database import Database
 from aether.store.journal import verify
 from aether.store.schema import fills, journal, orders
 from aether.strategies import catalogue
-from tests.integration.platform import Platform
+from tests.integration.platform import Platform, aether
 
 KILLS = 20
 SEED = 20
@@ -58,6 +58,25 @@ async def check_account(database: Database, account: AccountId) -> tuple[int, in
     assert held.get("paper:USD", 0) == cash
     assert held.get("paper:BTC", 0) == coins
     return rows, len(booked)
+
+
+def test_a_platform_with_a_changed_journal_does_not_start(tmp_path: Path, recording: Path) -> None:
+    options = ("--market", f"replay:{recording}", "--symbol", "BTC/USD", "--speed", "max", "--exit-when-done")
+    assert Platform(tmp_path, *options).wait() == 0
+
+    async def tamper() -> None:
+        settings = load_settings({"data_dir": tmp_path}, {})
+        async with open_storage(settings) as storage, storage.database.engine.begin() as connection:
+            await connection.execute(sa.text("DELETE FROM snapshots"))
+            await connection.execute(sa.text("UPDATE journal SET payload = set_byte(payload, 30, 49) WHERE seq = 1234"))
+
+    asyncio.run(tamper())
+    done = aether("up", *options, "--port", "0", data_dir=tmp_path)
+    assert done.returncode == 10, done.stderr
+    assert "is broken at sequence 1234" in done.stderr
+    proof = aether("journal", "verify", data_dir=tmp_path)
+    assert proof.returncode == 10
+    assert "is broken at sequence 1234" in proof.stderr
 
 
 def test_twenty_kills_lose_and_double_nothing(tmp_path: Path, recording: Path) -> None:

@@ -1,5 +1,9 @@
 """The journal and its projections in a real PostgreSQL (O1, O4, A5)."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import asyncpg
 import pytest
 import sqlalchemy as sa
@@ -12,6 +16,7 @@ from aether.domain.identifiers import AccountId
 from aether.store import datasets, queries
 from aether.store.commit import Batch, commit, was_committed
 from aether.store.database import Database
+from aether.store.embedded import EmbeddedServer
 from aether.store.journal import GENESIS, JournalRow, row_hash, verify
 from aether.store.migrate import migrate, newest_revision
 from aether.store.schema import metadata
@@ -157,6 +162,19 @@ async def test_an_imported_recording_comes_back_the_same(database: Database) -> 
     assert back.ts_ns.tolist() == [5, 5, 6]
     assert {n: c.tolist() for n, c in back.columns.items()} == {n: c.tolist() for n, c in stored.columns.items()}
     assert [d.name for d in await datasets.listing(database)] == ["same-again", "x"]
+
+
+def test_a_server_whose_user_was_killed_is_still_stopped_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal; from aether.store.embedded import EmbeddedServer; "
+        f"EmbeddedServer(pathlib.Path({str(tmp_path / 'data')!r})).start(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert (tmp_path / "data" / "postmaster.pid").exists(), "it goes on without its user"
+    server = EmbeddedServer(tmp_path / "data")
+    server.start()
+    server.stop()
+    assert not (tmp_path / "data" / "postmaster.pid").exists()
 
 
 async def test_the_database_away_is_told(url: str) -> None:

@@ -12,6 +12,7 @@ from aether.domain.events import (
     KillSwitchReleased,
     LimitsChanged,
     ModeChanged,
+    OrderCanceled,
     StrategyEnabled,
     TradingResumed,
 )
@@ -288,8 +289,6 @@ def test_the_repeated_order_throttle_stays_off_until_a_person_lets_go() -> None:
     for n in range(6):
         sent = submitted(desk.want(Enter(instrument=BTC.id, limit_price=49_000 + n)))
         if sent:
-            from aether.domain.events import OrderCanceled
-
             desk.tell(OrderCanceled(ts_ns=desk.now, order_id=sent[0].id, reason="x"))
     assert len(submitted(desk.commands)) == 3
     assert "repeated_orders" in alerts(desk.commands)
@@ -312,8 +311,6 @@ def test_the_kill_switch_cancels_refuses_and_lets_go() -> None:
 
 
 def test_the_kill_switch_flattens_on_demand_once_orders_are_gone() -> None:
-    from aether.domain.events import OrderCanceled
-
     desk = fresh()
     (entry,) = submitted(desk.want(Enter(instrument=BTC.id)))
     desk.fill(entry, entry.size // 2)
@@ -324,6 +321,43 @@ def test_the_kill_switch_flattens_on_demand_once_orders_are_gone() -> None:
     assert (sale.side, sale.size, sale.purpose) == (Side.SELL, entry.size // 2, Purpose.FLATTEN)
     desk.fill(sale)
     assert desk.held() == 0
+
+
+def test_a_bar_does_not_make_old_quotes_fresh() -> None:
+    desk = fresh()
+    desk.now += 30 * SECOND
+    desk.intents = [Enter(instrument=BTC.id)]
+    assert submitted(desk.bar(50_000)) == []
+    assert desk.order("desk-1").reason.startswith("market_data_age: 30000 ms old")
+
+
+def test_flattening_leaves_dust_alone_and_releasing_stops_it() -> None:
+    desk = with_position(fresh(), size=1_000)
+    desk.tell(KillSwitchEngaged(ts_ns=desk.now, reason="drill", actor="t", flatten=True))
+    for _ in range(5):
+        desk.quote("49999.99", "50000.01")
+    assert desk.engine.state.next_order == 1, "half a dollar cannot be sold and is not tried"
+    desk = with_position(fresh())
+    (sale,) = submitted(desk.tell(KillSwitchEngaged(ts_ns=desk.now, reason="drill", actor="t", flatten=True)))
+    desk.fill(sale, sale.size // 2)
+    desk.tell(OrderCanceled(ts_ns=desk.now, order_id=sale.id, reason="no more depth"))
+    (rest,) = submitted(desk.commands)[-1:]
+    desk.tell(OrderCanceled(ts_ns=desk.now, order_id=rest.id, reason="no more depth"))
+    desk.commands.clear()
+    desk.tell(KillSwitchReleased(ts_ns=desk.now, reason="over", actor="t"))
+    working = [o.request.id for o in desk.engine.state.open_orders.values()]
+    for order_id in working:
+        desk.tell(OrderCanceled(ts_ns=desk.now, order_id=order_id, reason="x"))
+    desk.commands.clear()
+    desk.quote("49999.99", "50000.01")
+    assert submitted(desk.commands) == []
+    assert desk.held() > 0
+
+
+def test_a_limit_price_is_taken_to_the_nearest_unit() -> None:
+    desk = fresh()
+    (order,) = submitted(desk.want(Enter(instrument=BTC.id, limit_price=50_000.29), price=50_001))
+    assert order.limit_price == 5_000_029
 
 
 def test_changed_limits_apply_from_the_next_order_on() -> None:

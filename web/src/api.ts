@@ -63,5 +63,7 @@ export const api = {
       client.GET("/api/v1/instruments/{instrument}/bars", { params: { path: { instrument }, query: { limit: 300 } } }),
     ),
   engageKill: (body: Schemas["KillRequest"]) => unwrap(client.POST("/api/v1/kill-switch/engage", { body })),
+  resume: (account: string, reason: string) =>
+    unwrap(client.POST("/api/v1/accounts/{account}/resume", { params: inAccount(account), body: { reason } })),
   releaseKill: (body: Schemas["KillRequest"]) => unwrap(client.POST("/api/v1/kill-switch/release", { body })),
 };

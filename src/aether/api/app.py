@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from aether import __version__
-from aether.api import accounts, kill_switch, market, session, stream, system
+from aether.api import accounts, market, operators, session, stream, system
 from aether.api.auth import LOCAL_HOSTS, LocalAccess, require_session
 from aether.api.models import Problem
 from aether.api.ports import Context
@@ -55,7 +55,7 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     for error in CONNECTION_ERRORS:
         app.add_exception_handler(error, _on_database_error)
     app.include_router(session.router, prefix=PREFIX, responses=PROBLEMS)
-    for router in (accounts.router, market.router, kill_switch.router, system.router):
+    for router in (accounts.router, market.router, operators.router, system.router):
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(require_session)], responses=PROBLEMS)
     app.include_router(system.probes)
     app.include_router(stream.router, prefix=PREFIX)

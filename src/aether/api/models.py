@@ -207,6 +207,12 @@ class KillRequest(Model):
     flatten: bool = False
 
 
+class ResumeRequest(Model):
+    """Let trading go on."""
+
+    reason: str = Field(min_length=3, max_length=500)
+
+
 class KillState(Model):
     """The kill switch of an account."""
 

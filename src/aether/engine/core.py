@@ -60,7 +60,16 @@ from aether.domain.scaled import (
     size_for_notional,
     size_of_amount,
 )
-from aether.engine.exits import NO_EXIT, PROFIT_HIT, PURPOSE_OF_HIT, exit_hit, make_plan, rebase, stop_fraction
+from aether.engine.exits import (
+    NO_EXIT,
+    PROFIT_HIT,
+    PURPOSE_OF_HIT,
+    ExitPlan,
+    exit_hit,
+    make_plan,
+    rebase,
+    stop_fraction,
+)
 from aether.engine.ledger import Position
 from aether.engine.orders import Trigger, cancel_refused_trigger, fill_trigger, next_state
 from aether.engine.risk import (
@@ -286,7 +295,10 @@ class Engine:
 
     def _on_kill_released(self, event: KillSwitchReleased) -> None:
         self.state.risk.kill_reason = ""
-        self.state.risk.flatten = False
+        if self.state.risk.flatten:
+            self.state.risk.flatten = False
+            for plan in self.state.exits.values():
+                plan.hit, plan.refusals, plan.retry_ns = NO_EXIT, 0, 0
         self._alert(Severity.INFO, "kill_switch", f"Kill switch released by {event.actor}: {event.reason}")
 
     def _on_limits(self, event: LimitsChanged) -> None:
@@ -340,7 +352,7 @@ class Engine:
         runner = self._runners.get((event.instrument, event.interval_s))
         if instrument is None or runner is None:
             return
-        market = self._market(event.instrument, event.ts_ns)
+        market = self._market(event.instrument, 0)
         market.last = market.last or event.close
         if market.close:
             market.variance_per_s = ewma_variance(
@@ -568,7 +580,7 @@ class Engine:
         price = market.mark
         limit = 0
         if intent.limit_price is not None:
-            limit = round_down(int(intent.limit_price * 10**instrument.price_decimals), instrument.tick)
+            limit = round_down(round(intent.limit_price * 10**instrument.price_decimals), instrument.tick)
             price = limit
         if price <= 0:
             return
@@ -692,18 +704,18 @@ class Engine:
     def _flatten(self) -> None:
         """While the kill switch asks for it, sell every position whose orders are gone."""
         for instrument in self.state.instruments.values():
-            held = _holding(self.state, instrument)
-            if held and not self._has_open(instrument.id) and self.state.risk.kill_reason:
-                recent = self.state.exits.get(instrument.id)
-                if recent and self.state.now_ns < recent.retry_ns:
-                    continue
-                if recent:
-                    recent.hit = recent.hit or PROFIT_HIT
+            if not _holding(self.state, instrument) or self._has_open(instrument.id):
+                continue
+            plan = self.state.exits.setdefault(instrument.id, ExitPlan(0, 0, 0))
+            plan.hit = plan.hit or PROFIT_HIT
+            if self.state.now_ns >= plan.retry_ns:
                 self._sell_all(instrument, Purpose.FLATTEN, StrategyName(""))
 
     def _sell_all(self, instrument: Instrument, purpose: Purpose, strategy: StrategyName) -> None:
+        """Sell what is held, unless it is worth less than the venue takes: such dust stays."""
         size = _holding(self.state, instrument)
-        if size:
+        mark = self._market(instrument.id, 0).mark
+        if size and (mark == 0 or instrument.notional(mark, size) >= instrument.min_notional):
             self._send(instrument, Side.SELL, min(size, instrument.max_size), purpose, strategy)
 
     # Orders going out.

@@ -20,6 +20,7 @@ YIELD_EVERY = 256
 CHART_BAR_S = 60
 HISTORY_STEP_S = 5
 NS_PER_S = 1_000_000_000
+HISTORY_LEAD_NS = 100_000_000
 
 BarSink = Callable[[Bar], None]
 
@@ -92,9 +93,11 @@ class SyntheticFeed:
             await asyncio.sleep(max(0.0, next_step - perf_counter()))
 
     async def _give_history(self, appetites: Sequence[tuple[Shard, Appetite]], on_bar: BarSink) -> None:
-        now_ns = time_ns()
-        for age_s in range(self._history_s, 0, -HISTORY_STEP_S):
-            for event in self._step(now_ns - age_s * NS_PER_S, HISTORY_STEP_S, on_bar):
+        # Steps end just before whole multiples of their length, so that bars end on fresh quotes.
+        step_ns = HISTORY_STEP_S * NS_PER_S
+        end_ns = time_ns() // step_ns * step_ns - HISTORY_LEAD_NS
+        for age_s in range(self._history_s - HISTORY_STEP_S, -1, -HISTORY_STEP_S):
+            for event in self._step(end_ns - age_s * NS_PER_S, HISTORY_STEP_S, on_bar):
                 for shard, appetite in appetites:
                     if appetite.wants(event):
                         await shard.inbox.put(event)

@@ -92,6 +92,8 @@ class Inbox:
         self._room.set()
 
     def _append(self, event: MarketEvent | Timer) -> None:
+        if self._closed:
+            return
         self._market.append(Input(event, 0, perf_counter()))
         self.drained.clear()
         self._ready.set()

@@ -266,6 +266,8 @@ class Shard:
             status = "killed"
         elif risk.halt_reason:
             status = "halted"
+        elif status == "trading" and (risk.loss_reason or risk.throttled):
+            status = "exits_only"
         return {
             "type": "account",
             "account": self.account,
@@ -276,6 +278,7 @@ class Shard:
             or risk.kill_reason
             or risk.halt_reason
             or risk.loss_reason
+            or "; ".join(f"{key} was stopped after {n} orders" for key, n in risk.throttled.items())
             or self._committer.outage,
             "nav": format_amount(point.nav),
             "nav_units": str(point.nav),

