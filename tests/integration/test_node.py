@@ -2,7 +2,7 @@
 R4)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from aether.bus.local import LocalBus
 from aether.compose import DEFAULT_CASH, assign, make_paper_venue, recording_account, replay_plans
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import FencedError, JournalCorruptError
-from aether.domain.events import KillSwitchEngaged, KillSwitchReleased
+from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, Trade
 from aether.domain.identifiers import AccountId
 from aether.market.dataset import Dataset
 from aether.market.files import ReadOptions, read_dataset
@@ -37,7 +37,11 @@ def dataset(recording: Path) -> Dataset:
 
 
 def make_node(
-    database: Database, dataset: Dataset, speed: float | None = None, revive: Callable[[], None] = lambda: None
+    database: Database,
+    dataset: Dataset,
+    speed: float | None = None,
+    revive: Callable[[], None] = lambda: None,
+    trades: Callable[[], Iterator[Trade]] | None = None,
 ) -> Node:
     instrument = dataset.instrument()
     return Node(
@@ -45,7 +49,7 @@ def make_node(
         catalogue(),
         replay_plans(dataset, 1),
         make_paper_venue,
-        ReplayFeed(lambda: replay_trades(dataset, instrument.id), speed),
+        ReplayFeed(trades or (lambda: replay_trades(dataset, instrument.id)), speed),
         feed_id(dataset),
         LocalBus(),
         revive,
@@ -124,21 +128,24 @@ async def test_clean_restarts_change_nothing(database: Database, dataset: Datase
 async def test_an_outage_pauses_and_resumes_without_loss(
     server: EmbeddedServer, database: Database, dataset: Dataset
 ) -> None:
-    node = make_node(database, dataset, revive=server.ensure_running)
-    paused = False
+    instrument = dataset.instrument()
+    revived = 0
 
-    async def stop_the_database_twice() -> None:
-        nonlocal paused
-        for count in (3_000, 12_000):
-            await taken(node, count)()  # type: ignore[misc]
-            await asyncio.to_thread(server._server.stop)
-            while not node.committer.outage:
-                await asyncio.sleep(0.005)
-            paused = True
-        await node.drain()
+    def revive() -> None:
+        nonlocal revived
+        revived += 1
+        server.ensure_running()
 
-    await run_until(node, stop_the_database_twice)
-    assert paused
+    def trades_with_outages() -> Iterator[Trade]:
+        for n, trade in enumerate(replay_trades(dataset, instrument.id)):
+            if n in (3_000, 12_000):
+                server._server.stop()
+            yield trade
+
+    node = make_node(database, dataset, revive=revive, trades=trades_with_outages)
+    await run_until(node, node.drain)
+    assert revived >= 2
+    assert node.committer.outage == ""
     await check_against_backtest(database, dataset)
 
 
@@ -203,7 +210,7 @@ async def test_a_request_made_while_nothing_runs_comes_before_trading(database: 
 
 
 async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: Dataset) -> None:
-    one, other = make_node(database, dataset), make_node(database, dataset)
+    one, other = (make_node(database, dataset, speed=60_000) for _ in range(2))
     opened = asyncio.Event()
 
     async def start_the_other() -> None:
