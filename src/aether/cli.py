@@ -48,7 +48,7 @@ from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent, TradingResumed
 from aether.domain.identifiers import AccountId, InstrumentId
-from aether.domain.scaled import POW10, amount_of_size, format_amount, mul_div, parse_amount
+from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount
 from aether.engine.strategy import find_strategy, parse_params
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
@@ -369,7 +369,7 @@ def orders(
         for row in found:
             i = stored.instruments[InstrumentId(row.instrument)]
             filled = amount_of_size(row.filled, i.size_decimals)
-            average = mul_div(row.filled_notional, POW10[i.price_decimals], filled) if filled else 0
+            average = average_price(row.filled_notional, filled, i.price_decimals) if filled else 0
             listed.append(
                 {
                     "id": row.id,
@@ -415,7 +415,7 @@ def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = Fals
                 {
                     "symbol": i.symbol,
                     "quantity": format_amount(row.quantity),
-                    "average_price": i.price_text(mul_div(row.cost, POW10[i.price_decimals], row.quantity)),
+                    "average_price": i.price_text(average_price(row.cost, row.quantity, i.price_decimals)),
                     "cost": format_amount(row.cost),
                     "realized": format_amount(row.realized),
                     "fees": format_amount(row.fees),

@@ -27,6 +27,7 @@ RULES: tuple[Callable[..., Any], ...] = (
     scaled.amount_of_size,
     scaled.size_of_amount,
     scaled.value_of,
+    scaled.average_price,
     scaled.fee_of,
     scaled.bps_of,
     scaled.ratio_bps,

@@ -19,7 +19,7 @@ from aether.api.models import (
 from aether.api.ports import Context
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
-from aether.domain.scaled import POW10, amount_of_size, format_amount, mul_div, parse_amount, parse_scaled, value_of
+from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount, parse_scaled, value_of
 from aether.store import queries
 
 router = APIRouter(tags=["accounts"])
@@ -96,7 +96,7 @@ async def list_positions(account: str, request: Request) -> list[Position]:
 
 
 def _position(row: queries.Row, instrument: Instrument, mark: str | None) -> Position:
-    average = mul_div(row.cost, POW10[instrument.price_decimals], row.quantity)
+    average = average_price(row.cost, row.quantity, instrument.price_decimals)
     price = parse_scaled(mark, instrument.price_decimals) if mark else average
     value = value_of(row.quantity, price, instrument.price_decimals)
     return Position(
@@ -137,7 +137,7 @@ async def list_orders(
 
 def _order(row: queries.Row, instrument: Instrument) -> Order:
     filled = amount_of_size(row.filled, instrument.size_decimals)
-    average = mul_div(row.filled_notional, POW10[instrument.price_decimals], filled) if filled else 0
+    average = average_price(row.filled_notional, filled, instrument.price_decimals) if filled else 0
     return Order(
         id=row.id,
         number=row.number,

@@ -128,6 +128,11 @@ def value_of(amount: int, price: int, price_decimals: int) -> int:
     return mul_div_round(amount, price, POW10[price_decimals])
 
 
+def average_price(notional: int, quantity: int, price_decimals: int) -> int:
+    """Return the price, rounded down, at which `quantity` (a ledger amount of base, > 0) is worth `notional`."""
+    return mul_div(notional, POW10[price_decimals], quantity)
+
+
 def fee_of(notional: int, rate_ppm: int) -> int:
     """Return the fee on `notional` at `rate_ppm`, rounded half up to a ledger amount."""
     return mul_div_round(notional, rate_ppm, PPM)

@@ -9,7 +9,7 @@ state.
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -53,6 +53,7 @@ from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Pur
 from aether.domain.records import EquityPoint, Fill, Verdict
 from aether.domain.scaled import (
     BPS,
+    average_price,
     bps_of,
     format_amount,
     mul_div,
@@ -102,8 +103,6 @@ EQUITY_SAMPLE_S = 60
 EXIT_RETRY_S = 1
 EXIT_RETRY_MAX_S = 60
 NS_PER_DAY = 86_400 * NS_PER_S
-
-E = TypeVar("E", bound=Event)
 
 
 class Changes:
@@ -651,7 +650,7 @@ class Engine:
             return
         if order.request.side is not Side.BUY:
             return
-        average = mul_div(position.cost, 10**instrument.price_decimals, position.quantity)
+        average = average_price(position.cost, position.quantity, instrument.price_decimals)
         if instrument.id not in exits:
             variance = self._market(instrument.id, 0).variance_per_s
             exits[instrument.id] = make_plan(self.config.exits, average, variance)

@@ -24,7 +24,7 @@ from aether.domain.events import (
     encode_event,
 )
 from aether.domain.identifiers import AccountId
-from aether.domain.scaled import AMOUNT_SCALE, format_amount
+from aether.domain.scaled import format_amount
 from aether.engine.core import Engine
 from aether.node.committer import Committer
 from aether.node.inbox import Inbox, Input
@@ -253,7 +253,7 @@ class Shard:
         QUEUE.labels(self.account).set(len(self.inbox))
         if self.engine.state.config is not None:
             message = self.summary()
-            NAV.labels(self.account).set(int(message["nav_units"]) / AMOUNT_SCALE)
+            NAV.labels(self.account).set(float(message["nav"]))
             self._bus.publish(f"account.{self.account}", message)
 
     def summary(self) -> dict[str, Any]:
@@ -281,7 +281,6 @@ class Shard:
             or "; ".join(f"{key} was stopped after {n} orders" for key, n in risk.throttled.items())
             or self._committer.outage,
             "nav": format_amount(point.nav),
-            "nav_units": str(point.nav),
             "cash": format_amount(point.cash),
             "exposure": format_amount(point.exposure),
             "realized": format_amount(point.realized),
