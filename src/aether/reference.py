@@ -9,8 +9,9 @@ import msgspec
 import typer
 from prometheus_client.metrics import MetricWrapperBase
 
-from aether import cli, telemetry
+from aether import telemetry
 from aether.api.system import describe_parameters
+from aether.cli.main import app as command_line
 from aether.compose import schema_app
 from aether.config import FILE_NAME, PREFIX, Settings
 from aether.domain import errors
@@ -123,7 +124,7 @@ def metrics() -> str:
 def commands() -> str:
     """Return the page of the command line."""
     parts = ["# Commands\n\n" + NOTE]
-    root = typer.main.get_command(cli.app)
+    root = typer.main.get_command(command_line)
     for path, command in _walk("aether", root):
         parts.append(f"## {path}\n\n{_first_line(command.help)}\n\n")
         rows = [

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aether import cli
+from aether.cli.console import PIPE_WIDTH
+from aether.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -16,14 +17,16 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def aether(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run a command in this process; return exit code, output and errors."""
-    monkeypatch.setattr(cli, "out", Console(width=cli.PIPE_WIDTH))
-    monkeypatch.setattr(cli, "err", Console(stderr=True, width=cli.PIPE_WIDTH))
+    for name in ("console", "main", "venue"):
+        module = sys.modules[f"aether.cli.{name}"]
+        monkeypatch.setattr(module, "out", Console(width=PIPE_WIDTH), raising=False)
+        monkeypatch.setattr(module, "err", Console(stderr=True, width=PIPE_WIDTH), raising=False)
     monkeypatch.setenv("AETHER_DATA_DIR", str(tmp_path / "data"))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["aether", *arguments])
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)

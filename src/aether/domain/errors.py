@@ -4,6 +4,7 @@ A message names the value, the rule it broke and what to do about it. `exit_code
 with, so that scripts can tell causes apart; `docs/reference/exit-codes.md` is generated from this file.
 """
 
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -116,6 +117,53 @@ class ReconciliationError(AetherError):
     """The books and the venue disagree about a balance; the account stands still."""
 
     exit_code = 14
+
+
+class Failure(StrEnum):
+    """Why a request to a venue failed, as far as it changes what to do next."""
+
+    RETRYABLE = "retryable"
+    """Nothing happened; the same request may be sent again."""
+    REJECTED = "rejected"
+    """The venue understood and refused; sending it again is pointless."""
+    NOT_FOUND = "not_found"
+    """The venue knows no such order."""
+    AUTH = "auth"
+    """Key, signature, nonce or permission."""
+    RATE_LIMIT = "rate_limit"
+    """Too many requests; nothing happened."""
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    """It may have been carried out or not: only a query can tell."""
+    VENUE_DOWN = "venue_down"
+    """The venue is in maintenance or cannot be reached; nothing happened."""
+
+
+class VenueError(AetherError):
+    """A venue refused a request or could not be reached.
+
+    Args:
+        failure: the class of the failure.
+        retry_after_s: how long the venue wants us to wait, where it says so.
+    """
+
+    exit_code = 15
+
+    def __init__(self, message: str, *, remedy: str, failure: Failure, retry_after_s: float = 0.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.failure = failure
+        self.retry_after_s = retry_after_s
+
+
+class UnsupportedError(AetherError):
+    """The venue does not offer what was asked for."""
+
+    exit_code = 16
+
+
+class WithdrawingKeyError(AetherError):
+    """The key may withdraw money: no trading system needs that, and none should hold it."""
+
+    exit_code = 17
 
 
 class LedgerError(Exception):

@@ -40,12 +40,14 @@ class Quote(_Event, frozen=True, kw_only=True):
 
 
 class Trade(_Event, frozen=True, kw_only=True):
-    """A public execution; `side` is the aggressor's, None where the source does not say."""
+    """A public execution; `side` is the aggressor's, None where the source does not say; `trade_id` the venue's name
+    for it."""
 
     instrument: InstrumentId
     price: int
     size: int
     side: Side | None = None
+    trade_id: TradeId = TradeId("")
 
 
 class BookUpdate(_Event, frozen=True, kw_only=True):

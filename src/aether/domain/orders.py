@@ -26,6 +26,8 @@ class OrderType(StrEnum):
     STOP_LOSS_LIMIT = "stop_loss_limit"
     TAKE_PROFIT = "take_profit"
     TAKE_PROFIT_LIMIT = "take_profit_limit"
+    TRAILING_STOP = "trailing_stop"
+    """A stop whose trigger follows the best price at a fixed distance."""
 
     @property
     def has_limit(self) -> bool:
@@ -40,7 +42,13 @@ class OrderType(StrEnum):
 
 _WITH_LIMIT = frozenset({OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 _WITH_TRIGGER = frozenset(
-    {OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT}
+    {
+        OrderType.STOP_LOSS,
+        OrderType.STOP_LOSS_LIMIT,
+        OrderType.TAKE_PROFIT,
+        OrderType.TAKE_PROFIT_LIMIT,
+        OrderType.TRAILING_STOP,
+    }
 )
 
 
@@ -53,6 +61,8 @@ class TimeInForce(StrEnum):
     """Immediate or cancel: what cannot trade at once expires."""
     FOK = "fok"
     """Fill or kill: all at once or nothing."""
+    GTD = "gtd"
+    """Good till date: works until its expiry."""
 
 
 class Liquidity(StrEnum):
@@ -110,7 +120,10 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         limit_price: 0 for orders without a limit.
-        trigger_price: 0 for orders without a trigger.
+        trigger_price: 0 for orders without a trigger; where a trailing stop begins.
+        trail: distance at which a trailing stop follows the best price, in price units.
+        display_size: the visible part of an iceberg order; 0 shows all of it.
+        expire_ns: when a good-till-date order ends.
     """
 
     id: ClientOrderId
@@ -120,6 +133,9 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     limit_price: int = 0
     trigger_price: int = 0
+    trail: int = 0
+    display_size: int = 0
+    expire_ns: int = 0
     time_in_force: TimeInForce = TimeInForce.GTC
     post_only: bool = False
     purpose: Purpose = Purpose.ENTRY

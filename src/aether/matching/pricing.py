@@ -35,6 +35,17 @@ def is_triggered(last: int, trigger: int, is_stop: bool, is_buy: bool) -> bool:
     return last >= trigger if rising else last <= trigger
 
 
+def trailing_trigger(last: int, trail: int, trigger: int, is_buy: bool) -> int:
+    """Return where a trailing stop triggers after a trade at `last`; it only moves towards the market.
+
+    Args:
+        trigger: where it triggered before, 0 for nowhere yet.
+    """
+    if is_buy:
+        return min(trigger, last + trail) if trigger else last + trail
+    return max(trigger, last - trail)
+
+
 def passive_fill(trade_price: int, trade_size: int, limit: int, ahead: int, is_buy: bool) -> tuple[int, int]:
     """Return what a resting order may trade of a public trade, and the queue still ahead of it.
 

@@ -56,6 +56,7 @@ from aether.matching.pricing import (
     ladder_price,
     passive_fill,
     touch_from_trade,
+    trailing_trigger,
 )
 
 NS_PER_MS = 1_000_000
@@ -103,6 +104,8 @@ class Resting(msgspec.Struct):
     ahead: int = 0
     armed: bool = False
     """Waits for its trigger price."""
+    trigger: int = 0
+    """The price it waits for now; a trailing stop's moves."""
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -257,7 +260,10 @@ class Simulator:
             return
         self.state.order_number += 1
         resting = Resting(
-            request=request, venue_order_id=VenueOrderId(f"S{self.state.order_number}"), armed=request.type.has_trigger
+            request=request,
+            venue_order_id=VenueOrderId(f"S{self.state.order_number}"),
+            armed=request.type.has_trigger,
+            trigger=request.trigger_price,
         )
         self._report(OrderAccepted(ts_ns=now_ns, order_id=request.id, venue_order_id=resting.venue_order_id))
         self.state.orders[request.id] = resting
@@ -392,7 +398,7 @@ class Simulator:
                 return
         if not request.limit_price:
             self._close(now_ns, order, OrderCanceled, "no more depth")
-        elif request.time_in_force is not TimeInForce.GTC:
+        elif request.time_in_force not in (TimeInForce.GTC, TimeInForce.GTD):
             self._close(now_ns, order, OrderExpired, "could not be filled at once")
         else:
             order.ahead = self._queue_at(instrument, book, request)
@@ -451,7 +457,9 @@ class Simulator:
         own = [o for o in self.state.orders.values() if o.request.instrument == event.instrument]
         left = event.size if isinstance(event, Trade) else 0
         for order in own:
-            if order.armed:
+            if 0 < order.request.expire_ns <= now_ns:
+                self._close(now_ns, order, OrderExpired, "its date has passed")
+            elif order.armed:
                 self._try_trigger(now_ns, order)
             elif isinstance(event, Trade):
                 left -= self._fill_from_trade(event, order, left)
@@ -484,7 +492,12 @@ class Simulator:
         request = order.request
         book = self._book(request.instrument)
         last = book.last or (book.bids[0][0] if book.bids else 0)
-        is_stop = request.type in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT)
-        if last and is_triggered(last, request.trigger_price, is_stop, request.side is Side.BUY):
+        if not last:
+            return
+        is_buy = request.side is Side.BUY
+        is_stop = request.type not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
+        if request.type is OrderType.TRAILING_STOP:
+            order.trigger = trailing_trigger(last, request.trail, order.trigger, is_buy)
+        if is_triggered(last, order.trigger, is_stop, is_buy):
             order.armed = False
             self._work(now_ns, order)

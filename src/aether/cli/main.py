@@ -22,7 +22,6 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,6 +31,7 @@ from aether import __version__
 from aether.api.system import describe_parameters
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
+from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table
 from aether.compose import (
     DEFAULT_BAR_S,
     DataDirectory,
@@ -43,7 +43,7 @@ from aether.compose import (
     recording_limits,
     run_platform,
 )
-from aether.config import Settings, load_settings
+from aether.config import Settings
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent, TradingResumed
@@ -60,7 +60,6 @@ from aether.store.journal import verify
 from aether.store.migrate import newest_revision
 from aether.store.requests import submit, wait_applied
 from aether.strategies import catalogue
-from aether.telemetry import configure_logging
 
 T = TypeVar("T")
 
@@ -85,16 +84,6 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 
-PIPE_WIDTH = 200
-"""Columns of a table that goes into a pipe, where nothing should be cut."""
-
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(stderr=True)
-
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where everything lies.", envvar="AETHER_DATA_DIR", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Symbol = Annotated[str, typer.Option("--symbol", help="The pair, like BTC/USD.")]
 OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Rows that break a rule: stop, or skip them.")]
 Timestamps = Annotated[str, typer.Option("--timestamps", help="Whether a bar's time is its open or its close.")]
@@ -112,29 +101,6 @@ def main() -> None:
         err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         err.print(f"[dim]What to do:[/] {escape(error.remedy)}", highlight=False, soft_wrap=True)
         raise SystemExit(error.exit_code) from error
-
-
-def _settings(data_dir: Path | None = None, **overrides: object) -> Settings:
-    settings = load_settings({"data_dir": data_dir, **overrides})
-    configure_logging(settings.log_level, as_json=settings.log_json)
-    return settings
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    if not rows:
-        out.print(f"[dim]{empty}[/]")
-        return
-    table = Table(title=title, title_justify="left", header_style="dim", box=None, pad_edge=False)
-    for column in columns:
-        is_text = column.rstrip("*") != column
-        table.add_column(column.rstrip("*"), justify="left" if is_text else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
 
 
 def _with_database(settings: Settings, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
@@ -170,7 +136,7 @@ def up(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Start the platform: database, market, three paper accounts, web interface."""
-    settings = _settings(data_dir, port=port, host=host, log_level=log_level)
+    settings = settings_of(data_dir, port=port, host=host, log_level=log_level)
     chosen = Market()
     if market.startswith("replay:"):
         options = ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap)
@@ -226,7 +192,7 @@ def _speed(text: str) -> float | None:
 @app.command()
 def link(data_dir: DataDir = None) -> None:
     """Print another link that signs in to the running platform once."""
-    file = DataDirectory(_settings(data_dir).data_dir).running
+    file = DataDirectory(settings_of(data_dir).data_dir).running
     if not file.is_file():
         raise UnknownNameError(f"No platform runs on {file.parent}.", remedy="Start it with: aether up.")
     told = msgspec.json.decode(file.read_bytes())
@@ -247,7 +213,7 @@ def link(data_dir: DataDir = None) -> None:
 @app.command()
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Check what Aether needs on this machine, and say how to get what is missing."""
-    settings = _settings(data_dir)
+    settings = settings_of(data_dir)
     checks: list[tuple[str, bool, str]] = [
         ("Python", sys.version_info >= (3, 11), f"{platform.python_version()}; 3.11 or newer is needed"),
         _embedded_check(settings),
@@ -262,7 +228,7 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     except AetherError as error:
         checks.append(("database", False, str(error)))
     if as_json:
-        _print_json([{"check": n, "ok": ok, "detail": d} for n, ok, d in checks])
+        print_json([{"check": n, "ok": ok, "detail": d} for n, ok, d in checks])
     else:
         for check, ok, detail in checks:
             out.print(f"[{'green' if ok else 'red'}]{'ok ' if ok else 'BAD'}[/] {check:16} {detail}", highlight=False)
@@ -293,14 +259,14 @@ def strategies(
     known = catalogue()
     if strategy is None:
         if as_json:
-            _print_json([{"name": d.name, "summary": d.summary} for d in known.values()])
+            print_json([{"name": d.name, "summary": d.summary} for d in known.values()])
             return
-        _table("Strategies", ("name*", "what it does*"), [(d.name, d.summary) for d in known.values()], "None.")
+        table("Strategies", ("name*", "what it does*"), [(d.name, d.summary) for d in known.values()], "None.")
         return
     definition = find_strategy(known, strategy)
     parameters = describe_parameters(definition)
     if as_json:
-        _print_json({"name": definition.name, "summary": definition.summary, "parameters": parameters})
+        print_json({"name": definition.name, "summary": definition.summary, "parameters": parameters})
         return
     out.print(definition.summary)
     symbols = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
@@ -313,7 +279,7 @@ def strategies(
         )
         for p in parameters
     ]
-    _table("Parameters", ("name*", "default", "bounds*", "meaning*"), rows, "It has none.")
+    table("Parameters", ("name*", "default", "bounds*", "meaning*"), rows, "It has none.")
 
 
 @app.command()
@@ -340,16 +306,16 @@ def accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             )
         return listed
 
-    rows = _with_database(_settings(data_dir), work)
+    rows = _with_database(settings_of(data_dir), work)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     columns = ("account*", "mode*", "market*", "strategies*", "NAV", "currency*", "kill switch*")
     values = [
         (r["account"], r["mode"], r["market"], r["strategies"], _money(r["nav"]), r["currency"], r["kill_switch"])
         for r in rows
     ]
-    _table("Accounts", columns, values, "No accounts yet; `aether up` opens three.")
+    table("Accounts", columns, values, "No accounts yet; `aether up` opens three.")
 
 
 @app.command()
@@ -389,9 +355,9 @@ def orders(
             )
         return listed
 
-    rows = _with_database(_settings(data_dir), work)
+    rows = _with_database(settings_of(data_dir), work)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     columns = ("id*", "at (UTC)*", "symbol*", "side*", "type*", "purpose*", "size", "filled", "price", "state*")
     values = [
@@ -399,7 +365,7 @@ def orders(
         + (r["average_price"] or r["limit_price"], r["state"])
         for r in rows
     ]
-    _table(f"Orders of {account}", columns, values, "No orders.")
+    table(f"Orders of {account}", columns, values, "No orders.")
 
 
 @app.command()
@@ -427,17 +393,17 @@ def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = Fals
         ]
         return held, balances
 
-    held, balances = _with_database(_settings(data_dir), work)
+    held, balances = _with_database(settings_of(data_dir), work)
     if as_json:
-        _print_json({"positions": held, "balances": balances})
+        print_json({"positions": held, "balances": balances})
         return
     values = [
         (r["symbol"], r["quantity"], r["average_price"], _money(r["cost"]), _money(r["realized"]), _money(r["fees"]))
         for r in held
     ]
     columns = ("symbol*", "quantity", "average price", "cost", "realized", "fees")
-    _table(f"Positions of {account}", columns, values, "No positions.")
-    _table("Balances", ("balance*", "free", "locked"), [tuple(r.values()) for r in balances], "No balances.")
+    table(f"Positions of {account}", columns, values, "No positions.")
+    table("Balances", ("balance*", "free", "locked"), [tuple(r.values()) for r in balances], "No balances.")
 
 
 # Recordings.
@@ -496,7 +462,7 @@ def data_check(
     """Read a file and report on its quality; nothing is stored. Exits with 5 when a rule is broken."""
     dataset, report = read_dataset(file, ReadOptions(symbol, timestamps, volume_in, OnBad.SKIP, max_gap))
     if as_json:
-        _print_json(
+        print_json(
             {
                 "kind": dataset.kind,
                 "symbol": dataset.symbol,
@@ -518,7 +484,7 @@ def data_check(
         )
         _warn_about(dataset, None)
         rows = [(f.rule, f"{f.count:,}", f.examples[0]) for f in report.findings]
-        _table("Broken rules", ("rule*", "times", "first*"), rows, "Clean: no rule is broken.")
+        table("Broken rules", ("rule*", "times", "first*"), rows, "Clean: no rule is broken.")
     if not report.is_clean:
         raise typer.Exit(5)
 
@@ -549,7 +515,7 @@ def data_import(
         source=dataset.source,
         digest=dataset.digest,
     )
-    is_new = _with_database(_settings(data_dir), lambda database: datasets.save(database, called, stored))
+    is_new = _with_database(settings_of(data_dir), lambda database: datasets.save(database, called, stored))
     verb = "Imported" if is_new else "Already there:"
     out.print(f"{verb} {len(dataset):,} {dataset.kind} of {symbol} as [bold]dataset:{called}[/]", highlight=False)
 
@@ -557,16 +523,16 @@ def data_import(
 @data_app.command("list")
 def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the imported recordings."""
-    found = _with_database(_settings(data_dir), datasets.listing)
+    found = _with_database(settings_of(data_dir), datasets.listing)
     if as_json:
-        _print_json([msgspec.to_builtins(d) for d in found])
+        print_json([msgspec.to_builtins(d) for d in found])
         return
     rows = [
         (d.name, d.symbol, d.kind, str(d.interval_s or ""), f"{d.rows:,}", utc_text(d.first_ns), utc_text(d.last_ns))
         for d in found
     ]
     columns = ("name*", "symbol*", "kind*", "bar s", "rows", "from (UTC)*", "to (UTC)*")
-    _table("Data sets", columns, rows, "None yet; import one with: aether data import FILE --symbol BTC/USD")
+    table("Data sets", columns, rows, "None yet; import one with: aether data import FILE --symbol BTC/USD")
 
 
 # Back-tests.
@@ -592,7 +558,7 @@ def backtest_run(
     as_json: AsJson = False,
 ) -> None:
     """Trade a recording with a strategy; print the result and write the tear sheet."""
-    settings = _settings(data_dir)
+    settings = settings_of(data_dir)
     definition = find_strategy(catalogue(), strategy)
     params = parse_params(definition, _pairs(param, "--param"), strict=False)
     plan_cash = parse_amount(cash)
@@ -655,13 +621,13 @@ def backtest_show(
     as_json: AsJson = False,
 ) -> None:
     """Show a run that was made before."""
-    _show_run(load(DataDirectory(_settings(data_dir).data_dir).runs, run_id), as_json=as_json)
+    _show_run(load(DataDirectory(settings_of(data_dir).data_dir).runs, run_id), as_json=as_json)
 
 
 def _show_run(saved: SavedRun, *, as_json: bool) -> None:
     r = saved.result
     if as_json:
-        _print_json({**r, "tearsheet": str(saved.tearsheet)})
+        print_json({**r, "tearsheet": str(saved.tearsheet)})
         return
     s, m, data = r["summary"], r["metrics"], r["data"]
     strategy = r["account"]["strategies"][0]
@@ -713,14 +679,14 @@ def kill_engage(
 ) -> None:
     """Refuse new orders and cancel all open ones."""
     event = KillSwitchEngaged(ts_ns=0, reason=_reason(reason), actor=_actor(), flatten=flatten)
-    _request(_settings(data_dir), account, event, "Kill switch engaged")
+    _request(settings_of(data_dir), account, event, "Kill switch engaged")
 
 
 @kill_app.command("release")
 def kill_release(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
     """Allow new orders again."""
     event = KillSwitchReleased(ts_ns=0, reason=_reason(reason), actor=_actor())
-    _request(_settings(data_dir), account, event, "Kill switch released")
+    _request(settings_of(data_dir), account, event, "Kill switch released")
 
 
 def _reason(text: str) -> str:
@@ -759,7 +725,7 @@ def _request(settings: Settings, account: str, event: OperatorEvent, done: str) 
 def resume(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
     """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
     event = TradingResumed(ts_ns=0, reason=_reason(reason), actor=_actor())
-    _request(_settings(data_dir), account, event, "Trading resumed")
+    _request(settings_of(data_dir), account, event, "Trading resumed")
 
 
 @kill_app.command("status")
@@ -774,12 +740,12 @@ def kill_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             for engaged, reason in [known.get(s.config.id, (False, ""))]
         ]
 
-    rows = _with_database(_settings(data_dir), work)
+    rows = _with_database(settings_of(data_dir), work)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     values = [(str(r["account"]), "ENGAGED" if r["engaged"] else "released", str(r["reason"])) for r in rows]
-    _table("Kill switch", ("account*", "state*", "reason*"), values, "No accounts yet.")
+    table("Kill switch", ("account*", "state*", "reason*"), values, "No accounts yet.")
 
 
 # The journal.
@@ -804,9 +770,9 @@ def journal_show(
             start = max(1, await queries.journal_length(database, stored.config.id) - limit + 1)
         return await queries.list_journal(database, stored.config.id, first=start, limit=limit)
 
-    rows = _with_database(_settings(data_dir), work)
+    rows = _with_database(settings_of(data_dir), work)
     if as_json:
-        _print_json(
+        print_json(
             [
                 {"seq": r.seq, "ts_ns": r.ts_ns, "kind": r.kind, "event": json.loads(r.payload), "hash": r.hash.hex()}
                 for r in rows
@@ -817,7 +783,7 @@ def journal_show(
     for r in rows:
         said = {k: v for k, v in json.loads(r.payload).items() if k not in ("type", "ts_ns")}
         values.append((str(r.seq), utc_text(r.ts_ns), r.kind, json.dumps(said)[:110], r.hash.hex()[:8]))
-    _table(f"Journal of {account}", ("seq", "time (UTC)*", "event*", "content*", "hash*"), values, "No rows.")
+    table(f"Journal of {account}", ("seq", "time (UTC)*", "event*", "content*", "hash*"), values, "No rows.")
 
 
 @journal_app.command("verify")
@@ -836,11 +802,11 @@ def journal_verify(
         return {name: await verify(database.engine, name) for name in names}
 
     started = time_ns()
-    counts = _with_database(_settings(data_dir), work)
+    counts = _with_database(settings_of(data_dir), work)
     if as_json:
-        _print_json([{"account": a, "rows": n, "ok": True} for a, n in counts.items()])
+        print_json([{"account": a, "rows": n, "ok": True} for a, n in counts.items()])
         return
-    _table("Verified", ("account*", "rows"), [(a, f"{n:,}") for a, n in counts.items()], "No accounts yet.")
+    table("Verified", ("account*", "rows"), [(a, f"{n:,}") for a, n in counts.items()], "No accounts yet.")
     out.print(f"[dim]{sum(counts.values()):,} rows in {(time_ns() - started) / 1e9:.1f} s[/]", highlight=False)
 
 
@@ -854,7 +820,7 @@ def db_migrate(data_dir: DataDir = None) -> None:
     async def work(_database: Database) -> None:
         return None
 
-    _with_database(_settings(data_dir), work)
+    _with_database(settings_of(data_dir), work)
     out.print(f"The database is at schema revision {newest_revision()}.", highlight=False)
 
 

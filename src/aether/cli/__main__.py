@@ -1,0 +1,5 @@
+"""`python -m aether.cli`."""
+
+from aether.cli.main import main
+
+main()

@@ -1,0 +1,51 @@
+"""What every command prints with, and the options that many share."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aether.config import Settings, load_settings
+from aether.telemetry import configure_logging
+
+PIPE_WIDTH = 200
+"""Columns of a table that goes into a pipe, where nothing should be cut."""
+
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = Console(stderr=True)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where everything lies.", envvar="AETHER_DATA_DIR", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def settings_of(data_dir: Path | None = None, **overrides: object) -> Settings:
+    """Return the settings, with logging set up by them."""
+    settings = load_settings({"data_dir": data_dir, **overrides})
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    return settings
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """Print a table; a column whose name ends with * holds text."""
+    if not rows:
+        out.print(f"[dim]{empty}[/]")
+        return
+    drawn = Table(title=title, title_justify="left", header_style="dim", box=None, pad_edge=False)
+    for column in columns:
+        is_text = column.rstrip("*") != column
+        drawn.add_column(column.rstrip("*"), justify="left" if is_text else "right", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*row)
+    out.print(drawn)

@@ -1,0 +1,301 @@
+"""The local exchange as a server: three exchanges, one face each, on local ports, with an admin API.
+
+Admin API, for tests and drills, on a port of its own: `GET /state`, `POST /accounts`, `POST /faults`, `POST /venue`,
+`POST /step`.
+"""
+
+import asyncio
+import base64
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from aether.domain.scaled import format_amount, parse_amount
+from aether.exchange.face import ApiKey, Face
+from aether.exchange.faces.binance import BinanceFace
+from aether.exchange.faces.coinbase import CoinbaseFace
+from aether.exchange.faces.kraken import KrakenFace
+from aether.exchange.faults import FAULTS, Faults
+from aether.exchange.traders import FairPrice, Traders
+from aether.exchange.venue import FeeTier, Market, Rules, Venue
+
+STEP_S = 0.25
+DEPTH_S = 0.1
+FAIR_PRICES = {"BTC/USD": 64_000.0, "ETH/USD": 2_650.0, "SOL/USD": 148.0, "XRP/USD": 0.52}
+
+MARKETS = [
+    Market("BTC", "USD", 1, 8, min_size=5_000, min_notional=50_000_000),
+    Market("ETH", "USD", 2, 8, min_size=100_000, min_notional=50_000_000),
+    Market("SOL", "USD", 2, 8, min_size=1_000_000, min_notional=50_000_000),
+    Market("XRP", "USD", 5, 8, min_size=100_000_000, min_notional=50_000_000),
+]
+RULES = {
+    "kraken": Rules(
+        (FeeTier(0, 2500, 4000), FeeTier(10_000, 2000, 3500), FeeTier(50_000, 1400, 2400), FeeTier(100_000, 1200, 2200))
+    ),
+    "binance": Rules((FeeTier(0, 1000, 1000), FeeTier(1_000_000, 900, 1000)), fee_in_received=True),
+    "coinbase": Rules((FeeTier(0, 6000, 12_000), FeeTier(10_000, 4000, 6000)), client_ids="forever"),
+}
+FACES: dict[str, type[Face]] = {"kraken": KrakenFace, "binance": BinanceFace, "coinbase": CoinbaseFace}
+_BACKGROUND = {"kraken": (2.5, 25_000.0, 0.20), "binance": (1.2, 40_000.0, 0.35), "coinbase": (2.0, 30_000.0, 0.25)}
+
+
+@dataclass
+class Exchange:
+    """One exchange of the three, running.
+
+    Attributes:
+        url, ws_url: where clients connect to.
+    """
+
+    venue: Venue
+    face: Face
+    faults: Faults
+    url: str = ""
+    ws_url: str = ""
+
+
+@dataclass
+class LocalExchange:
+    """The three exchanges and what moves them."""
+
+    exchanges: dict[str, Exchange]
+    fair: FairPrice
+    traders: list[Traders] = field(default_factory=list)
+    admin_url: str = ""
+
+    def open_account(
+        self,
+        name: str,
+        account: str,
+        balances: dict[str, str],
+        *,
+        can_trade: bool = True,
+        can_withdraw: bool = False,
+    ) -> tuple[str, str]:
+        """Open an account at one exchange and return a key and secret of it, as that venue gives them out.
+
+        Args:
+            name: of the exchange.
+            balances: by asset, decimal text.
+        """
+        exchange = self.exchanges[name]
+        for asset, amount in balances.items():
+            exchange.venue.deposit(account, asset, parse_amount(amount))
+        key, shown, kept = make_key(name)
+        exchange.face.add_key(ApiKey(key, account, kept, can_trade=can_trade, can_withdraw=can_withdraw))
+        return key, shown
+
+    def step(self) -> None:
+        """Let the background market move once."""
+        self.fair.step()
+        for traders in self.traders:
+            traders.step()
+        for exchange in self.exchanges.values():
+            exchange.venue.tick()
+
+
+def make_key(name: str) -> tuple[str, str, str]:
+    """Return a new key of a venue's kind: its name, the secret for the client, and what the exchange keeps."""
+    if name == "kraken":
+        secret = base64.b64encode(secrets.token_bytes(64)).decode()
+        return secrets.token_urlsafe(42), secret, secret
+    if name == "binance":
+        secret = secrets.token_hex(32)
+        return secrets.token_hex(32), secret, secret
+    private = ec.generate_private_key(ec.SECP256R1())
+    shown = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    ).decode()
+    return f"organizations/{secrets.token_hex(8)}/apiKeys/{secrets.token_hex(8)}", shown, public_pem(private)
+
+
+def public_pem(private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> str:
+    """Return the public half of a key."""
+    encoding, shape = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return private.public_key().public_bytes(encoding, shape).decode()
+
+
+def build(
+    *,
+    seed: int = 1,
+    background: bool = True,
+    enforce_limits: bool = True,
+    clock: Callable[[], int] = time_ns,
+    warm_steps: int = 400,
+) -> LocalExchange:
+    """Return the three exchanges, not yet listening.
+
+    Args:
+        background: let makers and takers trade.
+        warm_steps: how long they have traded before anyone comes, in steps of a quarter of a second.
+    """
+    exchanges = {}
+    started_ns = clock()
+    warm = {"ns": started_ns - int(warm_steps * STEP_S * 1e9)}
+    warming = {"on": True}
+
+    def now() -> int:
+        return warm["ns"] if warming["on"] else clock()
+
+    for n, (name, rules) in enumerate(RULES.items()):
+        venue = Venue(name, MARKETS, rules, now)
+        faults = Faults(seed=seed + n)
+        exchanges[name] = Exchange(venue, FACES[name](venue, faults, enforce_limits=enforce_limits), faults)
+    local = LocalExchange(exchanges, FairPrice(FAIR_PRICES, seed))
+    if background:
+        local.traders = [
+            Traders(e.venue, local.fair, seed + 10 + n, half_spread_bps=b[0], size_usd=b[1], takers=b[2])
+            for n, (name, e) in enumerate(exchanges.items())
+            for b in (_BACKGROUND[name],)
+        ]
+        for _ in range(warm_steps):
+            local.step()
+            warm["ns"] += int(STEP_S * 1e9)
+    warming["on"] = False
+    return local
+
+
+@asynccontextmanager
+async def serve(
+    local: LocalExchange, *, host: str = "127.0.0.1", ports: dict[str, int] | None = None, moving: bool = True
+) -> AsyncIterator[LocalExchange]:
+    """Serve the exchanges while the context is open.
+
+    Args:
+        ports: by exchange and `admin`; a free one where none is given.
+        moving: let the background market move by the clock; otherwise only by `step`.
+    """
+    wanted = ports or {}
+    async with AsyncExitStack() as stack:
+        for name, exchange in local.exchanges.items():
+            app = web.Application(client_max_size=2**20)
+            exchange.face.build(app)
+            port = await _listen(stack, app, host, wanted.get(name, 0))
+            exchange.url = f"http://{host}:{port}"
+            path = {"kraken": "/v2", "binance": "/stream", "coinbase": "/"}[name]
+            exchange.ws_url = f"ws://{host}:{port}{path}"
+        admin = web.Application()
+        _build_admin(admin, local)
+        local.admin_url = f"http://{host}:{await _listen(stack, admin, host, wanted.get('admin', 0))}"
+        task = asyncio.create_task(_move(local, moving=moving))
+        try:
+            yield local
+        finally:
+            task.cancel()
+            for exchange in local.exchanges.values():
+                exchange.face.disconnect_all()
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> int:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    return int(runner.addresses[0][1])
+
+
+async def _move(local: LocalExchange, *, moving: bool) -> None:
+    """Move the market, send Binance's depth and Coinbase's heartbeats at their pace."""
+    counter = 0
+    jitter = random.Random(7)  # noqa: S311
+    while True:
+        counter += 1
+        binance, coinbase = local.exchanges["binance"].face, local.exchanges["coinbase"].face
+        if isinstance(binance, BinanceFace):
+            binance.send_depth()
+        if isinstance(coinbase, CoinbaseFace) and counter % 10 == 0:
+            coinbase.heartbeat(counter // 10)
+        kraken = local.exchanges["kraken"].face
+        if counter % 10 == 0:
+            for socket in kraken.sockets:
+                socket.send('{"channel":"heartbeat"}', faulty=False)
+        if moving and counter % 2 == 0:
+            local.step()
+        else:
+            for exchange in local.exchanges.values():
+                exchange.venue.tick()
+        await asyncio.sleep(DEPTH_S * (0.95 + 0.1 * jitter.random()))
+
+
+def _build_admin(app: web.Application, local: LocalExchange) -> None:
+    async def state(_request: web.Request) -> web.Response:
+        return _answer({name: _state(e) for name, e in local.exchanges.items()})
+
+    async def accounts(request: web.Request) -> web.Response:
+        f = await request.json()
+        key, secret = local.open_account(
+            f["exchange"],
+            f["account"],
+            f.get("balances", {}),
+            can_trade=bool(f.get("can_trade", True)),
+            can_withdraw=bool(f.get("can_withdraw", False)),
+        )
+        return _answer({"key": key, "secret": secret})
+
+    async def faults(request: web.Request) -> web.Response:
+        f = await request.json()
+        unknown = (set(f.get("rates", {})) | set(f.get("next", {}))) - set(FAULTS)
+        if unknown:
+            return _answer({"error": f"unknown faults {sorted(unknown)}; known are {list(FAULTS)}"}, 400)
+        for name in [f["exchange"]] if f.get("exchange") else list(local.exchanges):
+            chosen = local.exchanges[name].faults
+            chosen.rates = {k: float(v) for k, v in f.get("rates", {}).items()}
+            chosen.pending = {k: int(v) for k, v in f.get("next", {}).items()}
+            chosen.skew_ms = int(f.get("skew_ms", 0))
+            chosen.slow_s = float(f.get("slow_s", 1.0))
+        return _answer({"ok": True})
+
+    async def venue(request: web.Request) -> web.Response:
+        f = await request.json()
+        exchange = local.exchanges[f["exchange"]]
+        if f.get("state"):
+            exchange.venue.state = f["state"]
+        if f.get("disconnect"):
+            exchange.face.disconnect_all()
+        return _answer({"ok": True})
+
+    async def step(request: web.Request) -> web.Response:
+        for _ in range(int(request.query.get("steps", 1))):
+            local.step()
+        return _answer({"ok": True})
+
+    app.router.add_get("/state", state)
+    app.router.add_post("/accounts", accounts)
+    app.router.add_post("/faults", faults)
+    app.router.add_post("/venue", venue)
+    app.router.add_post("/step", step)
+
+
+def _state(exchange: Exchange) -> dict[str, Any]:
+    own = {n: a for n, a in exchange.venue.accounts.items() if not n.startswith("background")}
+    return {
+        "url": exchange.url,
+        "ws_url": exchange.ws_url,
+        "state": exchange.venue.state,
+        "faults": exchange.faults.happened,
+        "accounts": {
+            name: {
+                "balances": {asset: format_amount(v) for asset, v in account.total.items()},
+                "held": {asset: format_amount(v) for asset, v in account.held.items()},
+                "open_orders": len(account.open),
+                "orders": len(account.orders),
+                "trades": len(account.trades),
+            }
+            for name, account in own.items()
+        },
+    }
+
+
+def _answer(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")

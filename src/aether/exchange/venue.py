@@ -1,0 +1,639 @@
+"""One exchange: markets, accounts with balances, orders of every type, fees by tier. Exact, and without I/O.
+
+Amounts of assets are integers of 10^-8. Time comes in with each call. What happens is told to listeners, which the
+faces are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from aether.domain.orders import OrderType, Side, TimeInForce
+from aether.domain.scaled import amount_of_size, fee_of, format_scaled, notional_of
+from aether.matching.orderbook import BookOrder, LimitOrderBook
+from aether.matching.pricing import is_triggered, trailing_trigger
+
+NS_PER_DAY = 86_400 * 1_000_000_000
+FEE_DAYS = 30
+
+
+class Refusal(StrEnum):
+    """Why an order or request was refused; each face has its venue's own text for it."""
+
+    UNKNOWN_MARKET = "unknown_market"
+    MARKET_CLOSED = "market_closed"
+    BAD_PRICE = "bad_price"
+    BAD_SIZE = "bad_size"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    NOTIONAL = "notional"
+    FUNDS = "funds"
+    POST_ONLY = "post_only"
+    TRIGGER = "trigger"
+    FOK = "fok"
+    DUPLICATE = "duplicate"
+    UNKNOWN_ORDER = "unknown_order"
+    TOO_MANY = "too_many"
+    BAD_FIELDS = "bad_fields"
+    INJECTED = "injected"
+    AMEND = "amend"
+
+
+class Refused(Exception):  # noqa: N818  the venue's word for it
+    """The exchange will not do this."""
+
+    def __init__(self, reason: Refusal, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Status(StrEnum):
+    """Where an order is."""
+
+    NEW = "new"
+    TRIGGER_PENDING = "trigger_pending"
+    PARTIAL = "partial"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still trade."""
+        return self in (Status.NEW, Status.TRIGGER_PENDING, Status.PARTIAL)
+
+
+@dataclass(frozen=True)
+class Market:
+    """What can be traded. Prices are integers of 10^-`price_decimals`, sizes of 10^-`size_decimals`."""
+
+    base: str
+    quote: str
+    price_decimals: int
+    size_decimals: int = 8
+    min_size: int = 1
+    max_size: int = 10**17
+    min_notional: int = 0
+    """In 10^-8 of the quote asset."""
+
+    @property
+    def symbol(self) -> str:
+        """Base and quote, such as BTC/USD."""
+        return f"{self.base}/{self.quote}"
+
+    def price_text(self, price: int) -> str:
+        """Return a price as decimal text."""
+        return format_scaled(price, self.price_decimals)
+
+    def size_text(self, size: int) -> str:
+        """Return a size as decimal text."""
+        return format_scaled(size, self.size_decimals)
+
+    def notional(self, price: int, size: int) -> int:
+        """Return price times size in 10^-8 of the quote asset."""
+        return notional_of(price, size, self.price_decimals, self.size_decimals)
+
+
+@dataclass
+class NewOrder:
+    """An order as asked for."""
+
+    market: str
+    side: Side
+    type: OrderType
+    size: int
+    price: int = 0
+    trigger: int = 0
+    trail: int = 0
+    display: int = 0
+    tif: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    expire_ns: int = 0
+    client_id: str = ""
+
+
+@dataclass
+class Order:
+    """An order and what has become of it; `cost` and `fee` in 10^-8 of the quote asset."""
+
+    number: int
+    account: str
+    market: Market
+    request: NewOrder
+    status: Status
+    created_ns: int
+    updated_ns: int
+    size: int
+    price: int
+    trigger: int
+    filled: int = 0
+    cost: int = 0
+    fee: int = 0
+    held_asset: str = ""
+    held: int = 0
+    reason: str = ""
+    trades: list["Trade"] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Size not executed."""
+        return self.size - self.filled
+
+    @property
+    def is_buy(self) -> bool:
+        """Whether it buys."""
+        return self.request.side is Side.BUY
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One execution. `maker_fee` and `taker_fee` are in 10^-8 of their assets."""
+
+    number: int
+    ts_ns: int
+    market: Market
+    price: int
+    size: int
+    taker_side: Side
+    maker: Order
+    taker: Order
+    maker_fee: int
+    taker_fee: int
+    maker_fee_asset: str
+    taker_fee_asset: str
+
+    def of(self, order: Order) -> tuple[int, str, bool]:
+        """Return fee, fee asset and whether `order` was the maker."""
+        if order is self.maker:
+            return self.maker_fee, self.maker_fee_asset, True
+        return self.taker_fee, self.taker_fee_asset, False
+
+
+@dataclass
+class Account:
+    """Who trades: total and held amounts by asset, traded notional by day."""
+
+    name: str
+    total: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    day_volume: dict[int, int] = field(default_factory=dict)
+    orders: dict[int, Order] = field(default_factory=dict)
+    open: dict[int, Order] = field(default_factory=dict)
+    by_client: dict[str, Order] = field(default_factory=dict)
+    trades: list[tuple[Order, Trade]] = field(default_factory=list)
+    dead_man_ns: int = 0
+
+    def free(self, asset: str) -> int:
+        """Return what may be spent."""
+        return self.total.get(asset, 0) - self.held.get(asset, 0)
+
+
+@dataclass(frozen=True)
+class FeeTier:
+    """Rates in parts per million from a 30-day volume (whole quote units) on."""
+
+    volume: int
+    maker_ppm: int
+    taker_ppm: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How this exchange differs from others.
+
+    Attributes:
+        fee_in_received: charge a buyer in the base asset (Binance) instead of the quote asset.
+        self_trade: `cancel_newest`, `cancel_oldest` or `cancel_both`.
+        client_ids: `open` refuses a client id that an open order has; `forever` gives the first order back.
+        max_open: open orders of one account in one market.
+    """
+
+    fee_tiers: tuple[FeeTier, ...]
+    fee_in_received: bool = False
+    self_trade: str = "cancel_newest"
+    client_ids: str = "open"
+    max_open: int = 10_000
+
+
+class Listener:
+    """Told of everything that happens; the defaults ignore it."""
+
+    def on_order(self, order: Order, what: str) -> None:
+        """An order changed: new, triggered, trade, amended, canceled, expired, refill."""
+
+    def on_trade(self, trade: Trade) -> None:
+        """An execution."""
+
+    def on_book(self, market: Market) -> None:
+        """The shown book changed."""
+
+    def on_balance(self, account: Account, asset: str) -> None:
+        """A balance changed."""
+
+
+class Venue:
+    """The exchange.
+
+    Args:
+        clock: returns nanoseconds since 1970.
+    """
+
+    def __init__(self, name: str, markets: list[Market], rules: Rules, clock: Callable[[], int]) -> None:
+        self.name = name
+        self.markets = {market.symbol: market for market in markets}
+        self.rules = rules
+        self.clock = clock
+        self.accounts: dict[str, Account] = {}
+        self.books = {symbol: LimitOrderBook() for symbol in self.markets}
+        self.last: dict[str, int] = dict.fromkeys(self.markets, 0)
+        self.trades: dict[str, list[Trade]] = {symbol: [] for symbol in self.markets}
+        self.orders: dict[int, Order] = {}
+        self.state = "online"
+        self.listener: Listener = Listener()
+        self._armed: dict[str, dict[int, Order]] = {symbol: {} for symbol in self.markets}
+        self._triggering = False
+        self._next_order = 1
+        self._next_trade = 1
+
+    # Accounts.
+
+    def account(self, name: str) -> Account:
+        """Return an account, opened when it is new."""
+        found = self.accounts.get(name)
+        if found is None:
+            found = self.accounts[name] = Account(name)
+        return found
+
+    def deposit(self, name: str, asset: str, amount: int) -> None:
+        """Credit (or, negative, debit) an account."""
+        account = self.account(name)
+        account.total[asset] = account.total.get(asset, 0) + amount
+        self.listener.on_balance(account, asset)
+
+    def tier(self, account: Account) -> FeeTier:
+        """Return the account's fee tier by its volume of the last 30 days."""
+        today = self.clock() // NS_PER_DAY
+        volume = sum(v for day, v in account.day_volume.items() if day > today - FEE_DAYS) // 10**8
+        reached = self.rules.fee_tiers[0]
+        for tier in self.rules.fee_tiers:
+            if volume >= tier.volume:
+                reached = tier
+        return reached
+
+    # Orders.
+
+    def place(self, account_name: str, request: NewOrder) -> Order:
+        """Take an order and let it trade.
+
+        Raises:
+            Refused: when it breaks a rule; nothing has changed then.
+        """
+        account = self.account(account_name)
+        market = self.markets.get(request.market)
+        if market is None:
+            raise Refused(Refusal.UNKNOWN_MARKET, request.market)
+        if request.client_id:
+            earlier = account.by_client.get(request.client_id)
+            if earlier is not None and self.rules.client_ids == "forever":
+                return earlier
+            if earlier is not None and earlier.status.is_open:
+                raise Refused(Refusal.DUPLICATE, request.client_id)
+        self._check(account, market, request)
+        now = self.clock()
+        order = Order(
+            number=self._next_order,
+            account=account_name,
+            market=market,
+            request=request,
+            status=Status.NEW,
+            created_ns=now,
+            updated_ns=now,
+            size=request.size,
+            price=request.price,
+            trigger=request.trigger,
+        )
+        self._hold(account, order)
+        self._next_order += 1
+        self.orders[order.number] = account.orders[order.number] = account.open[order.number] = order
+        if request.client_id:
+            account.by_client[request.client_id] = order
+        if request.type.has_trigger:
+            order.status = Status.TRIGGER_PENDING
+            self._armed[market.symbol][order.number] = order
+            self.listener.on_order(order, "new")
+            self._run_triggers(market)
+        else:
+            self.listener.on_order(order, "new")
+            self._work(order)
+            self._run_triggers(market)
+        self._flush(market)
+        return order
+
+    def _check(self, account: Account, market: Market, request: NewOrder) -> None:
+        if self.state not in ("online", "post_only") or (self.state == "post_only" and not request.post_only):
+            raise Refused(Refusal.MARKET_CLOSED, self.state)
+        if request.size < market.min_size:
+            raise Refused(Refusal.TOO_SMALL, market.size_text(request.size))
+        if request.size > market.max_size:
+            raise Refused(Refusal.TOO_LARGE, market.size_text(request.size))
+        if request.type.has_limit and request.price <= 0:
+            raise Refused(Refusal.BAD_PRICE, market.price_text(request.price))
+        trails = request.type is OrderType.TRAILING_STOP
+        if request.type.has_trigger and (request.trail if trails else request.trigger) <= 0:
+            raise Refused(Refusal.TRIGGER)
+        if request.display and not (request.type is OrderType.LIMIT and 0 < request.display < request.size):
+            raise Refused(Refusal.BAD_FIELDS, "display size")
+        if request.tif is TimeInForce.GTD and request.expire_ns <= self.clock():
+            raise Refused(Refusal.BAD_FIELDS, "expiry")
+        book = self.books[market.symbol]
+        is_buy = request.side is Side.BUY
+        reference = request.price or request.trigger or book.best(is_buy=not is_buy) or self.last[market.symbol]
+        if market.notional(reference, request.size) < market.min_notional:
+            raise Refused(Refusal.NOTIONAL, market.size_text(request.size))
+        if request.post_only and request.type is OrderType.LIMIT:
+            opposite = book.best(is_buy=not is_buy)
+            if opposite and (request.price >= opposite if is_buy else request.price <= opposite):
+                raise Refused(Refusal.POST_ONLY)
+        if sum(1 for o in account.open.values() if o.market is market) >= self.rules.max_open:
+            raise Refused(Refusal.TOO_MANY)
+
+    def _hold(self, account: Account, order: Order) -> None:
+        """Set funds aside: the base asset of sells, price (or an estimate of it) and fee of buys."""
+        market, request = order.market, order.request
+        if not order.is_buy:
+            asset, needed = market.base, amount_of_size(order.left, market.size_decimals)
+        else:
+            asset = market.quote
+            needed = self._cost_of_buying(account, market, request, order.left)
+        if account.free(asset) < needed:
+            raise Refused(Refusal.FUNDS, asset)
+        order.held_asset, order.held = asset, needed
+        account.held[asset] = account.held.get(asset, 0) + needed
+
+    def _cost_of_buying(self, account: Account, market: Market, request: NewOrder, size: int) -> int:
+        price = request.price
+        if price:
+            notional = market.notional(price, size)
+        elif request.type is OrderType.MARKET:
+            notional = self._market_cost(market, size)
+        else:
+            notional = market.notional(request.trigger or self.last[market.symbol] + request.trail, size)
+        return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
+
+    def _market_cost(self, market: Market, size: int) -> int:
+        """Return what a market order for `size` would cost now."""
+        cost = 0
+        for resting in self.books[market.symbol].resting(is_buy=False):
+            take = min(size, resting.left)
+            cost += market.notional(resting.price, take)
+            size -= take
+            if size == 0:
+                break
+        return cost
+
+    def _release(self, account: Account, order: Order) -> None:
+        if order.held:
+            account.held[order.held_asset] -= order.held
+            order.held = 0
+
+    def _work(self, order: Order) -> None:
+        """Let an order take what it can, then rest or end by its time in force."""
+        account = self.accounts[order.account]
+        request, market = order.request, order.market
+        book = self.books[market.symbol]
+        limit = order.price if request.type.has_limit else 0
+        if request.tif is TimeInForce.FOK and not book.fillable(limit, order.left, is_buy=order.is_buy):
+            self._end(order, Status.EXPIRED, "could not be filled whole")
+            return
+        while order.left:
+            maker = book.first(limit, is_buy=order.is_buy)
+            if maker is None:
+                break
+            if maker.owner == order.account and not self._allow_self_trade(order, maker):
+                if not order.status.is_open:
+                    return
+                continue
+            size = min(order.left, maker.shown)
+            if order.is_buy and not self._can_pay(account, order, maker.price, size):
+                self._end(order, Status.CANCELED, "insufficient funds for the rest")
+                return
+            self._execute(order, maker, size)
+        if not order.left:
+            return
+        if not limit:
+            self._end(order, Status.EXPIRED if self.name == "binance" else Status.CANCELED, "no more depth")
+        elif request.tif in (TimeInForce.IOC, TimeInForce.FOK):
+            self._end(order, Status.EXPIRED if self.name == "binance" else Status.CANCELED, "immediate or cancel")
+        else:
+            book.add(
+                BookOrder(
+                    order.number, order.account, order.price, order.left, is_buy=order.is_buy, display=request.display
+                )
+            )
+
+    def _can_pay(self, account: Account, order: Order, price: int, size: int) -> bool:
+        """Whether a buyer can pay for this execution out of what it set aside and what is free."""
+        notional = order.market.notional(price, size)
+        fee = 0 if self.rules.fee_in_received else fee_of(notional, self.tier(account).taker_ppm)
+        return account.free(order.market.quote) + order.held >= notional + fee
+
+    def _allow_self_trade(self, order: Order, maker: BookOrder) -> bool:
+        mode = self.rules.self_trade
+        if mode in ("cancel_oldest", "cancel_both"):
+            self._end(self.orders[maker.number], Status.CANCELED, "self trade")
+        if mode in ("cancel_newest", "cancel_both"):
+            self._end(order, Status.CANCELED, "self trade")
+        return False
+
+    def _execute(self, taker: Order, resting: BookOrder, size: int) -> None:
+        market = taker.market
+        maker = self.orders[resting.number]
+        match = self.books[market.symbol].execute(resting, size)
+        price, size = match.price, match.size
+        notional = market.notional(price, size)
+        now = self.clock()
+        fees = [
+            self._book_fill(maker, size, notional, is_maker=True),
+            self._book_fill(taker, size, notional, is_maker=False),
+        ]
+        trade = Trade(
+            number=self._next_trade,
+            ts_ns=now,
+            market=market,
+            price=price,
+            size=size,
+            taker_side=taker.request.side,
+            maker=maker,
+            taker=taker,
+            maker_fee=fees[0][0],
+            taker_fee=fees[1][0],
+            maker_fee_asset=fees[0][1],
+            taker_fee_asset=fees[1][1],
+        )
+        self._next_trade += 1
+        history = self.trades[market.symbol]
+        history.append(trade)
+        if len(history) > 20_000:
+            del history[:10_000]
+        self.last[market.symbol] = price
+        for order in (maker, taker):
+            order.trades.append(trade)
+            order.updated_ns = now
+            order.status = Status.PARTIAL if order.left else Status.FILLED
+            account = self.accounts[order.account]
+            account.trades.append((order, trade))
+            if not order.left:
+                self._release(account, order)
+                account.open.pop(order.number, None)
+        self.listener.on_trade(trade)
+        for order in (maker, taker):
+            self.listener.on_order(order, "trade")
+            account = self.accounts[order.account]
+            for asset in (market.base, market.quote):
+                self.listener.on_balance(account, asset)
+
+    def _book_fill(self, order: Order, size: int, notional: int, *, is_maker: bool) -> tuple[int, str]:
+        """Move the money of one side of a trade; return fee and fee asset."""
+        market, account = order.market, self.accounts[order.account]
+        tier = self.tier(account)
+        rate = tier.maker_ppm if is_maker else tier.taker_ppm
+        quantity = amount_of_size(size, market.size_decimals)
+        in_base = self.rules.fee_in_received and order.is_buy
+        fee = fee_of(quantity if in_base else notional, rate)
+        asset = market.base if in_base else market.quote
+        before = order.held
+        order.filled += size
+        order.cost += notional
+        order.fee += fee
+        sign = 1 if order.is_buy else -1
+        account.total[market.base] = account.total.get(market.base, 0) + sign * quantity
+        account.total[market.quote] = account.total.get(market.quote, 0) - sign * notional
+        account.total[asset] -= fee
+        needed = self._still_needed(account, order)
+        order.held = min(before, needed)
+        account.held[order.held_asset] -= before - order.held
+        day = self.clock() // NS_PER_DAY
+        account.day_volume[day] = account.day_volume.get(day, 0) + notional
+        return fee, asset
+
+    def _still_needed(self, account: Account, order: Order) -> int:
+        if not order.is_buy:
+            return amount_of_size(order.left, order.market.size_decimals)
+        if not order.price:
+            return order.held if order.left else 0
+        notional = order.market.notional(order.price, order.left)
+        return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
+
+    def _end(self, order: Order, status: Status, reason: str) -> None:
+        account = self.accounts[order.account]
+        self.books[order.market.symbol].remove(order.number)
+        self._armed[order.market.symbol].pop(order.number, None)
+        self._release(account, order)
+        account.open.pop(order.number, None)
+        order.status, order.reason, order.updated_ns = status, reason, self.clock()
+        self.listener.on_order(order, "expired" if status is Status.EXPIRED else "canceled")
+        self.listener.on_balance(account, order.held_asset)
+
+    def cancel(self, account_name: str, order: Order | None, reason: str = "User requested") -> Order:
+        """Cancel an open order.
+
+        Raises:
+            Refused: when it is not open, or another account's.
+        """
+        if order is None or order.account != account_name or not order.status.is_open:
+            raise Refused(Refusal.UNKNOWN_ORDER)
+        self._end(order, Status.CANCELED, reason)
+        self._flush(order.market)
+        return order
+
+    def cancel_all(self, account_name: str, symbol: str = "", reason: str = "User requested") -> list[Order]:
+        """Cancel every open order of an account, of one market or of all."""
+        account = self.account(account_name)
+        chosen = [o for o in account.open.values() if not symbol or o.market.symbol == symbol]
+        for order in chosen:
+            self.cancel(account_name, order, reason)
+        return chosen
+
+    def amend(self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0) -> Order:
+        """Change an open order; a smaller size keeps its place, anything else goes to the end of its queue.
+
+        Raises:
+            Refused: when it cannot be.
+        """
+        if order is None or order.account != account_name or not order.status.is_open:
+            raise Refused(Refusal.UNKNOWN_ORDER)
+        market, account = order.market, self.accounts[account_name]
+        new_size, new_price = size or order.size, price or order.price
+        if new_size <= order.filled or new_size < market.min_size:
+            raise Refused(Refusal.AMEND, "size")
+        book = self.books[market.symbol]
+        keeps_place = new_price == order.price and new_size <= order.size
+        before = (order.size, order.price, order.held)
+        account.held[order.held_asset] -= order.held
+        order.size, order.price, order.held = new_size, new_price, 0
+        request = NewOrder(**{**order.request.__dict__, "price": new_price, "size": new_size})
+        old_request, order.request = order.request, request
+        try:
+            self._hold(account, order)
+        except Refused:
+            order.size, order.price, order.held = before
+            order.request = old_request
+            account.held[order.held_asset] += order.held
+            raise
+        order.updated_ns = self.clock()
+        resting = order.number in book
+        if resting and keeps_place:
+            book.reduce(order.number, order.left)
+        elif resting:
+            book.remove(order.number)
+        self.listener.on_order(order, "amended")
+        if resting and not keeps_place:
+            self._work(order)
+            self._run_triggers(market)
+        self._flush(market)
+        return order
+
+    # Time.
+
+    def tick(self) -> None:
+        """Let what is due happen: expiries and dead-man switches."""
+        now = self.clock()
+        for account in self.accounts.values():
+            if 0 < account.dead_man_ns <= now:
+                account.dead_man_ns = 0
+                self.cancel_all(account.name, reason="cancel all after")
+            for order in [o for o in account.open.values() if 0 < o.request.expire_ns <= now]:
+                self._end(order, Status.EXPIRED, "expired")
+                self._flush(order.market)
+
+    def _run_triggers(self, market: Market) -> None:
+        """Release stop and take-profit orders that the last price has reached; those may trade and move it on."""
+        if self._triggering:
+            return
+        self._triggering = True
+        try:
+            while fired := self._next_fired(market):
+                del self._armed[market.symbol][fired.number]
+                fired.status = Status.NEW
+                self.listener.on_order(fired, "triggered")
+                self._work(fired)
+        finally:
+            self._triggering = False
+
+    def _next_fired(self, market: Market) -> Order | None:
+        last = self.last[market.symbol]
+        if not last:
+            return None
+        for order in self._armed[market.symbol].values():
+            kind = order.request.type
+            if kind is OrderType.TRAILING_STOP:
+                order.trigger = trailing_trigger(last, order.request.trail, order.trigger, order.is_buy)
+            is_stop = kind not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
+            if is_triggered(last, order.trigger, is_stop, order.is_buy):
+                return order
+        return None
+
+    def _flush(self, market: Market) -> None:
+        if self.books[market.symbol].changed:
+            self.listener.on_book(market)

@@ -1,0 +1,281 @@
+"""A venue's REST API over real HTTP: signs, waits for the rate limits, sends, classes failures, reads all pages.
+
+The retry policies, by name: `READS` are sent again after a failure in which nothing happened; a trading request is
+never sent twice. A trading request whose answer is lost is an unknown outcome, which only a query resolves
+(`session.py`).
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from time import time
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from aether.domain.errors import Failure, InvalidValueError, VenueError, WithdrawingKeyError
+from aether.telemetry import logger
+from aether.venues.actions import (
+    PRIVATE,
+    TRADING,
+    Action,
+    Depth,
+    Fills,
+    GetOrder,
+    KeyPermissions,
+    Markets,
+    Permissions,
+    Request,
+    ServerTime,
+    StreamToken,
+)
+from aether.venues.keystate import KeyState
+from aether.venues.limits import LIMITS, Costs, is_cancel
+from aether.venues.messages import BookSnapshot, OrderUpdate
+from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
+from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
+
+_log = logger("venue")
+
+REQUEST_TIMEOUT_S = 10.0
+MAX_PAGES = 200
+
+
+class RetryPolicy(NamedTuple):
+    """How often, and after how many seconds at first, a read is sent again; each wait doubles, with jitter."""
+
+    attempts: int
+    first_wait_s: float
+
+
+READS = RetryPolicy(attempts=4, first_wait_s=0.2)
+_SAFE_TO_REPEAT = (Failure.RETRYABLE, Failure.UNKNOWN_OUTCOME, Failure.RATE_LIMIT, Failure.VENUE_DOWN)
+
+
+class VenueClient:
+    """One account's (or the public's) way to a venue.
+
+    Args:
+        credentials: None for public data only.
+        state_folder: where nonce and rate limits are shared with other processes; None for this process alone.
+        random_source: jitter of waits.
+    """
+
+    def __init__(
+        self,
+        protocol: VenueProtocol,
+        http: aiohttp.ClientSession,
+        *,
+        credentials: Credentials | None = None,
+        state_folder: Path | None = None,
+        clock: Callable[[], float] = time,
+        random_source: random.Random | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        self.protocol = protocol
+        self.credentials = credentials
+        self.clock_offset_s = 0.0
+        """How far the venue's clock is ahead of ours."""
+        self.http = http
+        self._clock = clock
+        self._random = random_source or random.Random()  # noqa: S311  jitter
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        key = credentials.key if credentials else f"public.{protocol.venue}"
+        self.key_state = KeyState(state_folder, key, clock)
+        self._limits = LIMITS[protocol.venue]()
+        self._in_order = asyncio.Lock()
+
+    def now_ms(self) -> int:
+        """Return the venue's time as far as it has been measured."""
+        return int((self._clock() + self.clock_offset_s) * 1000)
+
+    async def call(self, action: Action, *, order_age_s: float = 1e9) -> Any:
+        """Carry out an action and return its result, see `protocol.py`.
+
+        Args:
+            order_age_s: of the order that is canceled or amended: some venues charge young ones more.
+
+        Raises:
+            VenueError: classed by what may be done next.
+            UnsupportedError: when the venue does not offer it.
+        """
+        if isinstance(action, TRADING):
+            return await self._once(action, order_age_s)
+        wait_s = READS.first_wait_s
+        for attempt in range(READS.attempts):
+            try:
+                return await self._once(action, order_age_s)
+            except VenueError as error:
+                if error.failure not in _SAFE_TO_REPEAT or attempt == READS.attempts - 1:
+                    if error.failure is Failure.UNKNOWN_OUTCOME:
+                        raise refuse(self.protocol.venue, Failure.VENUE_DOWN, error.message) from error
+                    raise
+                await asyncio.sleep(max(error.retry_after_s, wait_s * (0.5 + self._random.random())))
+                wait_s *= 2
+        raise AssertionError("the loop returns or raises")
+
+    async def _once(self, action: Action, order_age_s: float) -> Any:
+        requests = self.protocol.requests(action)
+        costs = await self.admit(action, requests, order_age_s)
+        found: list[Any] = []
+        for request in requests:
+            response = await self._exchange(action, request)
+            self.key_state.told(self._limits.told(response.headers))
+            try:
+                result = decoded(self.protocol, action, response)
+            except VenueError as error:
+                if error.failure is Failure.RATE_LIMIT:
+                    self.key_state.block(costs, error.retry_after_s or 1.0)
+                raise
+            except MalformedError as error:
+                failure = Failure.UNKNOWN_OUTCOME if isinstance(action, TRADING) else Failure.RETRYABLE
+                raise refuse(self.protocol.venue, failure, f"an answer that cannot be read ({error})") from error
+            if isinstance(action, GetOrder):
+                found += result
+                if found:
+                    break
+            elif isinstance(action, Fills):
+                return await self._all_pages(action, response, result)
+            else:
+                found.append(result)
+        if isinstance(action, GetOrder):
+            return self._only_order(found)
+        return found[0]
+
+    async def admit(self, action: Action, requests: list[Request], order_age_s: float = 1e9) -> Costs:
+        """Wait until the rate limits let an action go, charge them, and return what was charged."""
+        costs: Costs = self._limits.costs(action, requests, order_age_s)
+        while (wait_s := self.key_state.acquire(costs, is_cancel=is_cancel(action))) > 0:  # noqa: ASYNC110  shared file
+            await asyncio.sleep(wait_s)
+        return costs
+
+    async def _all_pages(self, action: Fills, response: Response, first: list[Any]) -> list[Any]:
+        found = list(first)
+        following = self.protocol.next_page(action, response)
+        for _ in range(MAX_PAGES):
+            if following is None:
+                break
+            response = await self._exchange(following, self.protocol.requests(following)[0])
+            found += decoded(self.protocol, following, response)
+            following = self.protocol.next_page(following, response)
+        return found
+
+    def _only_order(self, found: list[OrderUpdate]) -> OrderUpdate:
+        if not found:
+            raise refuse(self.protocol.venue, Failure.NOT_FOUND, "no such order")
+        return max(found, key=lambda update: update.created_ns)
+
+    async def _exchange(self, action: Action, request: Request) -> Response:
+        if not isinstance(action, PRIVATE):
+            return await self._send(action, request)
+        credentials = self.credentials
+        if credentials is None:
+            raise InvalidValueError(
+                f"{type(action).__name__} needs a key of {self.protocol.venue}.", remedy="Give one with --key-file."
+            )
+        async with self._in_order:
+            nonce = self.key_state.next_nonce()
+            signed = self.protocol.sign(request, credentials, nonce=nonce, now_ms=self.now_ms())
+            return await self._send(action, signed)
+
+    async def _send(self, action: Action, request: Request) -> Response:
+        venue = self.protocol.venue
+        lost = Failure.UNKNOWN_OUTCOME if isinstance(action, TRADING) else Failure.RETRYABLE
+        url = self.protocol.urls.rest + request.path
+        try:
+            async with self.http.request(
+                request.method,
+                _exact_url(url),
+                data=request.body.encode() if request.body else None,
+                headers=request.headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as answer:
+                body = await answer.content.read(MAX_MESSAGE_BYTES + 1)
+                while not answer.content.at_eof() and len(body) <= MAX_MESSAGE_BYTES:
+                    body += await answer.content.read(MAX_MESSAGE_BYTES)
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(status=answer.status, headers=headers, body=body)
+        except aiohttp.ClientConnectorError as error:
+            raise unreachable(venue, url, str(error.os_error)) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+            raise refuse(venue, lost, f"{reason} ({request.method} {request.path.partition('?')[0]})") from error
+
+    # What every user of a venue starts with.
+
+    async def load_markets(self) -> None:
+        """List all pairs of the venue."""
+        for native, instrument in await self.call(Markets()):
+            self.protocol.listings.add(native, instrument)
+
+    async def measure_clock(self) -> float:
+        """Measure how far the venue's clock is ahead of ours, seconds, and sign with its time from now on."""
+        before = self._clock()
+        server_ns = await self.call(ServerTime())
+        after = self._clock()
+        self.clock_offset_s = server_ns / 1e9 - (before + after) / 2
+        return self.clock_offset_s
+
+    async def check_key(self) -> KeyPermissions:
+        """Return what the key may do.
+
+        Raises:
+            WithdrawingKeyError: when it may withdraw.
+            VenueError: when it is not valid, or may not trade.
+        """
+        permissions: KeyPermissions = await self.call(Permissions())
+        if permissions.can_withdraw:
+            raise WithdrawingKeyError(
+                f"This key of {self.protocol.venue} may withdraw money.",
+                remedy="Make a key that may read and trade only, and delete this one.",
+            )
+        if permissions.can_trade is False:
+            raise refuse(self.protocol.venue, Failure.AUTH, "the key may not trade")
+        return permissions
+
+    async def stream_token(self) -> str:
+        """Return the token of the private socket, empty where the venue has none."""
+        if self.protocol.venue != "kraken":
+            return ""
+        return str(await self.call(StreamToken()))
+
+    async def depth(self, symbol: str, levels: int = 1000) -> BookSnapshot:
+        """Return a book over REST."""
+        snapshot: BookSnapshot = await self.call(Depth(symbol=symbol, levels=levels))
+        return snapshot
+
+
+def _exact_url(url: str) -> URL:
+    """Return a URL that the client sends as it is: a signature covers its exact text."""
+    return URL(url, encoded=True)
+
+
+def unreachable(venue: str, url: str, reason: str) -> VenueError:
+    """Return the error of a venue that cannot be reached."""
+    host = url.split("/", 3)[2]
+    return VenueError(
+        f"{venue.capitalize()} cannot be reached at {host}: {reason}.",
+        remedy="Check the connection and the proxy; without one, use the local exchange: aether up --market exchange.",
+        failure=Failure.VENUE_DOWN,
+    )
+
+
+def with_urls(protocol: VenueProtocol, base_url: str = "", ws_url: str = "") -> VenueProtocol:
+    """Return the protocol with other addresses: a sandbox, or the local exchange.
+
+    Args:
+        ws_url: of all sockets; public and private ones of the local exchange share one.
+    """
+    urls = protocol.urls
+    if base_url:
+        urls = msgspec.structs.replace(urls, rest=base_url.rstrip("/"))
+    if ws_url:
+        private = ws_url.replace("/stream", "/ws-api/v3") if protocol.venue == "binance" else ws_url
+        trading = private if urls.trading else ""
+        urls = msgspec.structs.replace(urls, public=ws_url, private=private, trading=trading)
+    protocol.urls = urls
+    return protocol

@@ -1,0 +1,553 @@
+"""Coinbase Advanced Trade's REST API and the tokens of its requests, without the socket.
+
+Source: Coinbase Developer Documentation, "Advanced Trade REST API" and "API key authentication", as published in 2026.
+Each request carries a JSON Web Token of its own, signed with the key (ES256 or EdDSA), valid for two minutes and for
+one method and path.
+"""
+
+import base64
+import datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
+from aether.domain.events import Bar, Quote, Trade
+from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueId, VenueOrderId, instrument_id
+from aether.domain.instruments import FeeTier, Instrument
+from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
+from aether.domain.scaled import AMOUNT_DECIMALS
+from aether.venues.actions import (
+    Action,
+    Amend,
+    Balances,
+    Cancel,
+    CancelAllOrders,
+    Candles,
+    ClosedOrders,
+    Depth,
+    FeeRates,
+    Fees,
+    Fills,
+    GetOrder,
+    KeyPermissions,
+    Markets,
+    OpenOrders,
+    Permissions,
+    RecentTrades,
+    Request,
+    ServerTime,
+    Submit,
+    Ticker,
+)
+from aether.venues.coinbase.stream import ORDER_STATES, ORDER_TYPES, TIMES_IN_FORCE, CoinbaseStream
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate
+from aether.venues.protocol import (
+    Credentials,
+    Response,
+    Urls,
+    field,
+    hashed_id,
+    http_failure,
+    refuse,
+    retry_after,
+    rows,
+)
+from aether.venues.stream import Channel, Stream, to_json
+from aether.venues.wire import NS_PER_MS, NS_PER_S, Listings, MalformedError, parse, scaled, time_ns
+
+COINBASE = VenueId("coinbase")
+ROOT = "/api/v3/brokerage"
+TOKEN_LIFE_S = 120
+FEE_TIERS = (FeeTier(volume=0, maker_ppm=6000, taker_ppm=12_000),)
+"""The published rate of a new account; an account's own rates come from `Fees`."""
+_GRANULARITIES = {
+    60: "ONE_MINUTE",
+    300: "FIVE_MINUTE",
+    900: "FIFTEEN_MINUTE",
+    1800: "THIRTY_MINUTE",
+    3600: "ONE_HOUR",
+    7200: "TWO_HOUR",
+    21_600: "SIX_HOUR",
+    86_400: "ONE_DAY",
+}
+_ENDED = "order_status=FILLED&order_status=CANCELLED&order_status=EXPIRED&order_status=FAILED"
+
+
+class CoinbaseProtocol:
+    """Requests and responses of Coinbase Advanced Trade."""
+
+    venue = COINBASE
+    tells_balances = False
+
+    def __init__(self, listings: Listings | None = None) -> None:
+        self.listings = listings if listings is not None else Listings(COINBASE)
+        self.urls = Urls(
+            rest="https://api.coinbase.com",
+            public="wss://advanced-trade-ws.coinbase.com",
+            private="wss://advanced-trade-ws-user.coinbase.com",
+        )
+
+    # Requests.
+
+    def requests(self, action: Action) -> list[Request]:
+        """Return the requests that carry out `action`. Raises UnsupportedError."""
+        match action:
+            case Markets():
+                return [_get("market/products", product_type="SPOT")]
+            case ServerTime():
+                return [_get("time")]
+            case Ticker():
+                return [_get("market/product_book", product_id=_product(action.symbol), limit=1)]
+            case Depth():
+                return [_get("market/product_book", product_id=_product(action.symbol), limit=action.levels)]
+            case RecentTrades():
+                return [_get(f"market/products/{_product(action.symbol)}/ticker", limit=min(action.limit, 1000))]
+            case Candles():
+                return [self._candles(action)]
+            case Balances():
+                return [_get("accounts", limit=250)]
+            case Fees():
+                return [_get("transaction_summary", product_type="SPOT")]
+            case Permissions():
+                return [_get("key_permissions")]
+            case OpenOrders():
+                product = f"&product_ids={_product(action.symbol)}" if action.symbol else ""
+                return [_get_raw(f"orders/historical/batch?order_status=OPEN{product}&limit=1000")]
+            case ClosedOrders():
+                product = f"&product_ids={_product(action.symbol)}" if action.symbol else ""
+                since = f"&start_date={_iso(action.since_s)}" if action.since_s else ""
+                return [_get_raw(f"orders/historical/batch?{_ENDED}{product}{since}&limit=1000")]
+            case GetOrder():
+                if action.venue_order_id:
+                    return [_get_raw(f"orders/historical/{action.venue_order_id}")]
+                product = f"product_ids={_product(action.symbol)}&limit=1000"
+                return [
+                    _get_raw(f"orders/historical/batch?order_status=OPEN&{product}"),
+                    _get_raw(f"orders/historical/batch?{_ENDED}&{product}"),
+                ]
+            case Fills():
+                return [self._fills_request(action)]
+            case Submit():
+                return [_post("orders", self._order(action))]
+            case Amend():
+                if not action.venue_order_id or not (action.size and action.price):
+                    raise UnsupportedError(
+                        "Coinbase edits an order by its own id, with size and price together.",
+                        remedy="Give venue_order_id, size and price.",
+                    )
+                fields = {"order_id": action.venue_order_id, "price": action.price, "size": action.size}
+                return [_post("orders/edit", fields)]
+            case Cancel():
+                if not action.venue_order_id:
+                    raise UnsupportedError(
+                        "Coinbase cancels an order by its own id only.", remedy="Ask for the order first: its id tells."
+                    )
+                return [_post("orders/batch_cancel", {"order_ids": [action.venue_order_id]})]
+            case CancelAllOrders():
+                if not action.venue_order_ids:
+                    raise UnsupportedError(
+                        "Coinbase cancels orders by their ids only.", remedy="List the open orders first."
+                    )
+                return [_post("orders/batch_cancel", {"order_ids": list(action.venue_order_ids)})]
+        raise UnsupportedError(
+            f"Coinbase does not offer {type(action).__name__}.", remedy="Use another way or venue for it."
+        )
+
+    def _candles(self, action: Candles) -> Request:
+        granularity = _GRANULARITIES.get(action.interval_s)
+        if granularity is None:
+            raise UnsupportedError(
+                f"Coinbase has no bars of {action.interval_s} s.",
+                remedy=f"Choose one of {', '.join(str(s) for s in _GRANULARITIES)} s.",
+            )
+        bounds = {"start": action.since_s, "end": action.until_s or action.since_s + 300 * action.interval_s}
+        return _get(f"market/products/{_product(action.symbol)}/candles", **bounds, granularity=granularity)
+
+    def _fills_request(self, action: Fills) -> Request:
+        params: dict[str, object] = {"limit": 100}
+        if action.symbol:
+            params["product_ids"] = _product(action.symbol)
+        if action.venue_order_id:
+            params["order_ids"] = action.venue_order_id
+        elif action.since_s:
+            params["start_sequence_timestamp"] = _iso(action.since_s)
+        if action.cursor:
+            params["cursor"] = action.cursor
+        return _get("orders/historical/fills", **params)
+
+    def _order(self, order: Submit) -> dict[str, Any]:
+        if order.display_size:
+            raise UnsupportedError(
+                "Coinbase Advanced Trade has no iceberg orders.", remedy="Use the iceberg algorithm, which slices it."
+            )
+        return {
+            "client_order_id": self.wire_id(order.client_order_id),
+            "product_id": _product(order.symbol),
+            "side": order.side.value.upper(),
+            "order_configuration": _configuration(order),
+        }
+
+    def sign(self, request: Request, credentials: Credentials, *, nonce: int, now_ms: int) -> Request:
+        """Return the request with its token."""
+        path = request.path.partition("?")[0]
+        uri = f"{request.method} {urlsplit(self.urls.rest).netloc}{path}"
+        token = make_token(credentials, uri=uri, nonce=nonce, now_s=now_ms // 1000)
+        return Request(
+            method=request.method,
+            path=request.path,
+            headers={**request.headers, "Authorization": f"Bearer {token}"},
+            body=request.body,
+            weight=request.weight,
+        )
+
+    # Responses.
+
+    def decode(self, action: Action, response: Response) -> Any:
+        """Return the action's result. Raises VenueError, MalformedError."""
+        result = self._result(response)
+        match action:
+            case Markets():
+                return [entry for row in rows(field(result, "products")) for entry in _instrument(row)]
+            case ServerTime():
+                return int(field(result, "epochMillis")) * NS_PER_MS
+            case Ticker():
+                book = self._book(result)
+                bid, ask = book.bids[0] if book.bids else (0, 0), book.asks[0] if book.asks else (0, 0)
+                return Quote(
+                    ts_ns=book.ts_ns,
+                    instrument=book.instrument,
+                    bid=bid[0],
+                    ask=ask[0],
+                    bid_size=bid[1],
+                    ask_size=ask[1],
+                )
+            case Depth():
+                return self._book(result)
+            case RecentTrades():
+                return [self._trade(row) for row in rows(field(result, "trades"))]
+            case Candles():
+                bars = [self._bar(row, action) for row in rows(field(result, "candles"))]
+                return sorted(bars, key=lambda bar: bar.ts_ns)
+            case Balances():
+                return [_balance(row) for row in rows(field(result, "accounts"))]
+            case Fees():
+                tier = field(result, "fee_tier")
+                return FeeRates(
+                    maker_ppm=_ppm(field(tier, "maker_fee_rate")),
+                    taker_ppm=_ppm(field(tier, "taker_fee_rate")),
+                    volume_30d=str(result.get("advanced_trade_only_volume", result.get("total_volume", ""))),
+                )
+            case Permissions():
+                return KeyPermissions(
+                    can_trade=bool(field(result, "can_trade")), can_withdraw=bool(field(result, "can_transfer"))
+                )
+            case OpenOrders() | ClosedOrders():
+                return [self._order_update(row) for row in rows(field(result, "orders"))]
+            case GetOrder():
+                found = [result["order"]] if "order" in result else rows(field(result, "orders"))
+                wanted = self.wire_id(action.client_order_id)
+                chosen = [row for row in found if action.venue_order_id or row["client_order_id"] == wanted]
+                return [self._order_update(row) for row in chosen]
+            case Fills():
+                newest_first = [self._fill(row) for row in rows(field(result, "fills"))]
+                return sorted(reversed(newest_first), key=lambda fill: fill.ts_ns)
+            case Submit():
+                return self._submitted(result)
+            case Amend():
+                if not field(result, "success"):
+                    reasons = [str(e.get("edit_failure_reason", e)) for e in result.get("errors") or []]
+                    raise refuse(COINBASE, Failure.REJECTED, ", ".join(reasons) or "the edit was refused")
+                return action.venue_order_id
+            case Cancel() | CancelAllOrders():
+                return self._canceled(result, action)
+        raise MalformedError("action", type(action).__name__)
+
+    def _submitted(self, result: Any) -> VenueOrderId:
+        if field(result, "success"):
+            return VenueOrderId(str(field(field(result, "success_response"), "order_id")))
+        error = result.get("error_response") or {}
+        name = str(error.get("error") or result.get("failure_reason") or "refused")
+        detail = str(error.get("message") or error.get("preview_failure_reason") or "")
+        raise refuse(COINBASE, Failure.REJECTED, f"{name}: {detail}" if detail else name)
+
+    def _canceled(self, result: Any, action: Cancel | CancelAllOrders) -> VenueOrderId:
+        for row in rows(field(result, "results")):
+            if not row.get("success") and isinstance(action, Cancel):
+                reason = str(row.get("failure_reason"))
+                missing = reason in ("UNKNOWN_CANCEL_ORDER", "ORDER_IS_FULLY_FILLED", "DUPLICATE_CANCEL_REQUEST")
+                raise refuse(COINBASE, Failure.NOT_FOUND if missing else Failure.REJECTED, reason)
+        return VenueOrderId("")
+
+    def _result(self, response: Response) -> Any:
+        failure = http_failure(response.status)
+        try:
+            parsed = parse(response.body)
+        except MalformedError:
+            if failure is None:
+                raise
+            text = response.body[:80].decode("utf-8", "replace").strip()
+            raise refuse(COINBASE, failure, f"HTTP {response.status} {text}", retry_after(response)) from None
+        if failure is not None:
+            detail = parsed if isinstance(parsed, dict) else {}
+            text = " ".join(str(detail[k]) for k in ("error", "message", "error_details") if detail.get(k))
+            raise refuse(COINBASE, failure, f"HTTP {response.status} {text}", retry_after(response))
+        if not isinstance(parsed, dict):
+            raise MalformedError("fields", f"result is {str(parsed)[:80]}")
+        return parsed
+
+    def next_page(self, action: Action, response: Response) -> Action | None:
+        """Return the rest of a list that came with a cursor."""
+        if not isinstance(action, Fills):
+            return None
+        result = self._result(response)
+        cursor = str(result.get("cursor") or "")
+        if not cursor or not result.get("fills"):
+            return None
+        return Fills(symbol=action.symbol, since_s=action.since_s, venue_order_id=action.venue_order_id, cursor=cursor)
+
+    def _book(self, result: Any) -> BookSnapshot:
+        book = field(result, "pricebook")
+        listing = self.listings[field(book, "product_id")]
+        bids, asks = (
+            [(listing.price[row["price"]], listing.size[row["size"]]) for row in rows(field(book, side))]
+            for side in ("bids", "asks")
+        )
+        return BookSnapshot(instrument=listing.id, ts_ns=time_ns(field(book, "time")), bids=bids, asks=asks)
+
+    def _trade(self, row: Any) -> Trade:
+        listing = self.listings[field(row, "product_id")]
+        return Trade(
+            ts_ns=time_ns(row["time"]),
+            instrument=listing.id,
+            price=listing.price[row["price"]],
+            size=listing.size[row["size"]],
+            side=Side(row["side"].lower()),
+            trade_id=TradeId(str(row["trade_id"])),
+        )
+
+    def _bar(self, row: Any, action: Candles) -> Bar:
+        listing = self.listings[_product(action.symbol)]
+        price = listing.price
+        return Bar(
+            ts_ns=(int(row["start"]) + action.interval_s) * NS_PER_S,
+            instrument=listing.id,
+            interval_s=action.interval_s,
+            open=price[row["open"]],
+            high=price[row["high"]],
+            low=price[row["low"]],
+            close=price[row["close"]],
+            volume=listing.size[row["volume"]],
+        )
+
+    def _order_update(self, row: Any) -> OrderUpdate:
+        listing = self.listings[field(row, "product_id")]
+        state = ORDER_STATES.get(field(row, "status"))
+        if state is None:
+            raise MalformedError("status", str(row["status"]))
+        filled = listing.size[row.get("filled_size") or "0"]
+        if state is OrderState.ACCEPTED and filled:
+            state = OrderState.PARTIALLY_FILLED
+        terms: dict[str, Any] = next(iter((row.get("order_configuration") or {}).values()), {})
+        size, price = terms.get("base_size") or "0", terms.get("limit_price") or "0"
+        last = row.get("last_fill_time") or row.get("created_time")
+        return OrderUpdate(
+            ts_ns=time_ns(last) if last else 0,
+            instrument=listing.id,
+            client_id=ClientOrderId(str(row.get("client_order_id") or "")),
+            venue_order_id=VenueOrderId(str(row["order_id"])),
+            state=state,
+            filled=filled,
+            reason=str(row.get("reject_message") or row.get("cancel_message") or ""),
+            side=Side(row["side"].lower()),
+            type=ORDER_TYPES.get(str(row.get("order_type"))),
+            time_in_force=TIMES_IN_FORCE.get(str(row.get("time_in_force"))),
+            size=listing.size[size],
+            limit_price=listing.price[price],
+            created_ns=time_ns(row["created_time"]) if row.get("created_time") else 0,
+        )
+
+    def _fill(self, row: Any) -> Execution:
+        listing = self.listings[field(row, "product_id")]
+        instrument = listing.instrument
+        price = listing.price[row["price"]]
+        size = row["size"]
+        if row.get("size_in_quote"):
+            exact = Decimal(size) / Decimal(row["price"])
+            size = str(exact.quantize(Decimal(1).scaleb(-instrument.size_decimals)))
+        return Execution(
+            ts_ns=time_ns(row["trade_time"]),
+            instrument=listing.id,
+            client_id=ClientOrderId(""),
+            venue_order_id=VenueOrderId(row["order_id"]),
+            trade_id=TradeId(row["trade_id"]),
+            side=Side(row["side"].lower()),
+            price=price,
+            size=listing.size[size],
+            fee=_amount_up(row["commission"]),
+            fee_asset=instrument.quote,
+            liquidity=Liquidity.MAKER if row.get("liquidity_indicator") == "MAKER" else Liquidity.TAKER,
+        )
+
+    # Sockets.
+
+    def stream(self, *, depth: int = 10, bar_s: int = 60) -> Stream:
+        """Return the state machine of a new connection; level2 is the whole book, candles are five minutes long."""
+        return CoinbaseStream(self.listings)
+
+    def stream_credential(self, channel: Channel, credentials: Credentials, token: str, *, now_ms: int) -> str:
+        """Return a token for one subscription: it names no method or path."""
+        return make_token(credentials, uri="", nonce=now_ms, now_s=now_ms // 1000)
+
+    def socket_request(
+        self, action: Action, request_id: int, credentials: Credentials, token: str, *, now_ms: int
+    ) -> str:
+        """Raise UnsupportedError: Coinbase takes orders over REST only."""
+        raise UnsupportedError("Coinbase takes no orders on its socket.", remedy="Ask for it over REST.")
+
+    def wire_id(self, client_id: ClientOrderId) -> ClientOrderId:
+        """Return a UUID made of the id, as Coinbase recommends."""
+        return hashed_id(client_id)
+
+
+def make_token(credentials: Credentials, *, uri: str, nonce: int, now_s: int) -> str:
+    """Return a JSON Web Token of the key: ES256 for elliptic-curve keys, EdDSA for Ed25519.
+
+    Args:
+        uri: method, host and path that it is good for; empty for a socket.
+
+    Raises:
+        InvalidValueError: when the secret is no key that Coinbase gives out.
+    """
+    key = _load_key(credentials.secret)
+    claims: dict[str, Any] = {"sub": credentials.key, "iss": "cdp", "nbf": now_s, "exp": now_s + TOKEN_LIFE_S}
+    if uri:
+        claims["uri"] = uri
+    algorithm = "EdDSA" if isinstance(key, ed25519.Ed25519PrivateKey) else "ES256"
+    headers = {"kid": credentials.key, "nonce": f"{nonce:032x}"}
+    return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
+
+
+def _load_key(secret: str) -> ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+    try:
+        if "PRIVATE KEY" not in secret:
+            raw = base64.b64decode(secret, validate=True)
+            return ed25519.Ed25519PrivateKey.from_private_bytes(raw[:32])
+        key = serialization.load_pem_private_key(secret.replace("\\n", "\n").encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InvalidValueError(
+            f"The private key of this Coinbase account cannot be read: {error}.",
+            remedy="Store it as Coinbase gave it: a PEM text, or 64 bytes in base64 for Ed25519.",
+        ) from error
+    if isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
+        return key
+    raise InvalidValueError(
+        f"Coinbase takes ES256 and Ed25519 keys, not {type(key).__name__}.", remedy="Make a new key on Coinbase."
+    )
+
+
+def _configuration(order: Submit) -> dict[str, dict[str, Any]]:
+    """Return the order configuration that Coinbase names after type and time in force."""
+    tif = order.time_in_force or (TimeInForce.IOC if order.type is OrderType.MARKET else TimeInForce.GTC)
+    size: dict[str, Any] = {"base_size": order.size}
+    limit = {**size, "limit_price": order.price}
+    end = {"end_time": _iso(order.expire_s)}
+    if order.type is OrderType.MARKET:
+        return {"market_market_fok" if tif is TimeInForce.FOK else "market_market_ioc": size}
+    if order.type is OrderType.LIMIT:
+        post = {"post_only": order.post_only}
+        return {
+            TimeInForce.GTC: {"limit_limit_gtc": {**limit, **post}},
+            TimeInForce.GTD: {"limit_limit_gtd": {**limit, **end, **post}},
+            TimeInForce.IOC: {"sor_limit_ioc": limit},
+            TimeInForce.FOK: {"limit_limit_fok": limit},
+        }[tif]
+    if order.type in (OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT):
+        is_stop = order.type is OrderType.STOP_LOSS_LIMIT
+        up = is_stop == (order.side is Side.BUY)
+        direction = "STOP_DIRECTION_STOP_UP" if up else "STOP_DIRECTION_STOP_DOWN"
+        stop = {**limit, "stop_price": order.trigger_price, "stop_direction": direction}
+        if tif is TimeInForce.GTD:
+            return {"stop_limit_stop_limit_gtd": {**stop, **end}}
+        return {"stop_limit_stop_limit_gtc": stop}
+    raise UnsupportedError(
+        f"Coinbase Advanced Trade has no {order.type} orders.",
+        remedy="Give the order a limit (stop_loss_limit, take_profit_limit), or let the engine watch the price.",
+    )
+
+
+def _product(symbol: str) -> str:
+    return symbol.replace("/", "-")
+
+
+def _iso(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _get(endpoint: str, **params: object) -> Request:
+    query = f"?{urlencode(params)}" if params else ""
+    return _get_raw(f"{endpoint}{query}")
+
+
+def _get_raw(endpoint: str) -> Request:
+    return Request(method="GET", path=f"{ROOT}/{endpoint}")
+
+
+def _post(endpoint: str, fields: dict[str, Any]) -> Request:
+    headers = {"Content-Type": "application/json"}
+    return Request(method="POST", path=f"{ROOT}/{endpoint}", headers=headers, body=to_json(fields))
+
+
+def _ppm(rate: object) -> int:
+    return int(Decimal(str(rate)) * 1_000_000)
+
+
+def _amount_up(text: str) -> int:
+    """Return a fee as a ledger amount; what is finer than a ledger unit is rounded to the nearest."""
+    return int(Decimal(text).scaleb(AMOUNT_DECIMALS).to_integral_value())
+
+
+def _amount_down(text: str) -> int:
+    return int(Decimal(text).scaleb(AMOUNT_DECIMALS))
+
+
+def _decimals(step: str) -> int:
+    return max(0, -int(Decimal(step).normalize().as_tuple().exponent))
+
+
+def _instrument(row: Any) -> list[tuple[str, Instrument]]:
+    if row.get("product_type", "SPOT") != "SPOT" or row.get("is_disabled") or row.get("status") == "delisted":
+        return []
+    tick, lot = row.get("price_increment") or field(row, "quote_increment"), field(row, "base_increment")
+    price_decimals, size_decimals = _decimals(tick), min(_decimals(lot), AMOUNT_DECIMALS)
+    base, quote = AssetCode(row["base_currency_id"]), AssetCode(row["quote_currency_id"])
+    symbol = Symbol(f"{base}/{quote}")
+    instrument = Instrument(
+        id=instrument_id(COINBASE, symbol),
+        venue=COINBASE,
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        price_decimals=price_decimals,
+        size_decimals=size_decimals,
+        tick=scaled(tick, price_decimals),
+        lot=max(1, scaled(lot, size_decimals)),
+        min_size=max(1, scaled(row["base_min_size"], size_decimals)),
+        max_size=scaled(row["base_max_size"], size_decimals),
+        min_notional=scaled(row.get("quote_min_size") or "0", AMOUNT_DECIMALS),
+        fee_tiers=FEE_TIERS,
+    )
+    return [(row["product_id"], instrument)]
+
+
+def _balance(row: Any) -> Balance:
+    free, hold = (
+        _amount_down(row["available_balance"]["value"]),
+        _amount_down((row.get("hold") or {}).get("value", "0")),
+    )
+    return Balance(ts_ns=0, asset=AssetCode(row["currency"]), total=free + hold, free=free)

@@ -1,0 +1,388 @@
+"""Coinbase Advanced Trade's WebSocket, without the socket.
+
+Source: Coinbase Developer Documentation, "Advanced Trade WebSocket channels" (heartbeats, candles, status, ticker,
+level2, user, market_trades) and "WebSocket authentication", as published in 2026. Every message of a connection carries
+`sequence_num`, one higher than the last: a step that is larger means a loss.
+
+The user channel tells sums (executed size, average price, fees), not single executions; those are fetched over REST.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from aether.domain.errors import Failure
+from aether.domain.events import Bar, Quote, Trade
+from aether.domain.identifiers import ClientOrderId, TradeId, VenueOrderId
+from aether.domain.orders import OrderState, OrderType, Side, TimeInForce
+from aether.venues.messages import (
+    Acknowledged,
+    BookDelta,
+    BookSnapshot,
+    Heartbeat,
+    InstrumentStatus,
+    Level,
+    Message,
+    OrderUpdate,
+    SequenceGap,
+    Subscribed,
+    VenueState,
+)
+from aether.venues.stream import Channel, guarded, to_json, unknown
+from aether.venues.wire import NS_PER_S, Listing, Listings, MalformedError, time_ns
+
+CANDLE_S = 300
+"""The only length of bars on the candles channel."""
+
+CHANNELS = {
+    Channel.TRADES: "market_trades",
+    Channel.QUOTES: "ticker",
+    Channel.BOOK: "level2",
+    Channel.BARS: "candles",
+    Channel.STATUS: "status",
+    Channel.ORDERS: "user",
+}
+
+
+EMPTY = msgspec.Raw(b"")
+
+
+class _Head(msgspec.Struct, gc=False):
+    channel: str = ""
+    timestamp: str = ""
+    sequence_num: int = -1
+    events: msgspec.Raw = EMPTY
+    type: str = ""
+    message: str = ""
+
+
+class _Level(msgspec.Struct, gc=False):
+    side: str
+    price_level: str
+    new_quantity: str
+
+
+class _Book(msgspec.Struct, gc=False):
+    type: str
+    product_id: str
+    updates: list[_Level] = []
+
+
+class _Trade(msgspec.Struct, gc=False):
+    trade_id: str
+    product_id: str
+    price: str
+    size: str
+    side: str
+    time: str
+
+
+class _Trades(msgspec.Struct, gc=False):
+    trades: list[_Trade] = []
+
+
+class _Ticker(msgspec.Struct, gc=False):
+    product_id: str
+    best_bid: str = ""
+    best_bid_quantity: str = ""
+    best_ask: str = ""
+    best_ask_quantity: str = ""
+
+
+class _Tickers(msgspec.Struct, gc=False):
+    tickers: list[_Ticker] = []
+
+
+class _Candle(msgspec.Struct, gc=False):
+    start: str
+    high: str
+    low: str
+    open: str
+    close: str
+    volume: str
+    product_id: str
+
+
+class _Candles(msgspec.Struct, gc=False):
+    candles: list[_Candle] = []
+
+
+class _Product(msgspec.Struct):
+    id: str
+    status: str
+
+
+class _Products(msgspec.Struct):
+    products: list[_Product] = []
+
+
+class _Order(msgspec.Struct):
+    order_id: str
+    product_id: str
+    status: str
+    client_order_id: str = ""
+    order_side: str = ""
+    order_type: str = ""
+    cumulative_quantity: str = "0"
+    leaves_quantity: str = "0"
+    avg_price: str = "0"
+    limit_price: str = ""
+    cancel_reason: str = ""
+    reject_reason: str = ""
+    reject_Reason: str = ""  # noqa: N815  the documented sample spells it so
+    time_in_force: str = ""
+    creation_time: str = ""
+
+
+class _User(msgspec.Struct):
+    orders: list[_Order] = []
+
+
+ORDER_STATES = {
+    "PENDING": OrderState.SUBMITTED,
+    "QUEUED": OrderState.SUBMITTED,
+    "OPEN": OrderState.ACCEPTED,
+    "EDIT_QUEUED": OrderState.ACCEPTED,
+    "CANCEL_QUEUED": OrderState.PENDING_CANCEL,
+    "FILLED": OrderState.FILLED,
+    "CANCELLED": OrderState.CANCELED,
+    "EXPIRED": OrderState.EXPIRED,
+    "FAILED": OrderState.REJECTED,
+}
+ORDER_TYPES = {
+    "MARKET": OrderType.MARKET,
+    "LIMIT": OrderType.LIMIT,
+    "STOP_LIMIT": OrderType.STOP_LOSS_LIMIT,
+    "BRACKET": OrderType.TAKE_PROFIT_LIMIT,
+    "Market": OrderType.MARKET,
+    "Limit": OrderType.LIMIT,
+    "Stop Limit": OrderType.STOP_LOSS_LIMIT,
+    "Stop_Limit": OrderType.STOP_LOSS_LIMIT,
+}
+TIMES_IN_FORCE = {
+    "GOOD_UNTIL_CANCELLED": TimeInForce.GTC,
+    "GOOD_UNTIL_DATE_TIME": TimeInForce.GTD,
+    "IMMEDIATE_OR_CANCEL": TimeInForce.IOC,
+    "FILL_OR_KILL": TimeInForce.FOK,
+}
+
+_head = msgspec.json.Decoder(_Head)
+_books = msgspec.json.Decoder(list[_Book])
+_trades = msgspec.json.Decoder(list[_Trades])
+_tickers = msgspec.json.Decoder(list[_Tickers])
+_candles = msgspec.json.Decoder(list[_Candles])
+_products = msgspec.json.Decoder(list[_Products])
+_users = msgspec.json.Decoder(list[_User])
+
+
+class CoinbaseStream:
+    """One connection to Coinbase's market-data or user socket.
+
+    Args:
+        listings: pairs by Coinbase's product id: `BTC-USD`.
+    """
+
+    def __init__(self, listings: Listings) -> None:
+        self.listings = listings
+        self._sequence = -1
+        self._handlers: dict[str, Callable[[_Head, msgspec.Raw], list[Message]]] = {
+            "l2_data": self._on_book,
+            "market_trades": self._on_trades,
+            "ticker": self._on_ticker,
+            "ticker_batch": self._on_ticker,
+            "candles": self._on_candles,
+            "status": self._on_status,
+            "user": self._on_user,
+        }
+
+    # What we send.
+
+    def subscribe(self, channel: Channel, symbols: list[str], *, credential: str = "") -> list[str]:
+        """Return the texts that subscribe, with the heartbeats that keep a quiet connection open."""
+        if channel is Channel.BALANCES:
+            return []
+        texts = [self._subscription("subscribe", CHANNELS[channel], symbols, credential)]
+        return [*texts, self._subscription("subscribe", "heartbeats", [], credential)]
+
+    def unsubscribe(self, channel: Channel, symbols: list[str]) -> list[str]:
+        """Return the texts that end a subscription."""
+        return [self._subscription("unsubscribe", CHANNELS[channel], symbols, "")]
+
+    @staticmethod
+    def _subscription(kind: str, channel: str, symbols: list[str], jwt: str) -> str:
+        message: dict[str, Any] = {"type": kind, "channel": channel}
+        if symbols:
+            message["product_ids"] = [symbol.replace("/", "-") for symbol in symbols]
+        if jwt:
+            message["jwt"] = jwt
+        return to_json(message)
+
+    def ping(self) -> str | None:
+        """Return nothing: heartbeats come by themselves."""
+        return None
+
+    # What we are told.
+
+    def receive(self, payload: bytes) -> list[Message]:
+        """Return what a message means; never raises."""
+        return guarded(self._decode, payload)
+
+    def _decode(self, payload: bytes) -> list[Message]:
+        head = _head.decode(payload)
+        gap: list[Message] = []
+        if head.sequence_num >= 0:
+            expected = self._sequence + 1
+            if self._sequence >= 0 and head.sequence_num != expected:
+                gap = [SequenceGap(expected=expected, received=head.sequence_num)]
+            self._sequence = head.sequence_num
+        handler = self._handlers.get(head.channel)
+        if handler is not None and head.events != EMPTY:
+            found = handler(head, head.events)
+            return [*gap, *found] if gap else found
+        if head.channel == "heartbeats":
+            return [*gap, Heartbeat(ts_ns=time_ns(head.timestamp) if head.timestamp else 0)]
+        if head.channel == "subscriptions":
+            return [*gap, Subscribed(channel="")]
+        if head.type == "error":
+            failure = Failure.AUTH if "auth" in head.message.lower() else Failure.REJECTED
+            return [*gap, Acknowledged(request_id=0, failure=failure, reason=head.message)]
+        return [*gap, *unknown(payload, "channel", head.channel or head.type)]
+
+    def _on_book(self, head: _Head, events: msgspec.Raw) -> list[Message]:
+        ts_ns = time_ns(head.timestamp)
+        found: list[Message] = []
+        for book in _books.decode(events):
+            listing = self.listings[book.product_id]
+            bids, asks = _sides(book.updates, listing)
+            sequence = head.sequence_num
+            message: Message
+            if book.type == "snapshot":
+                message = BookSnapshot(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, sequence=sequence)
+            else:
+                message = BookDelta(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, last=sequence)
+            found.append(message)
+        return found
+
+    def _on_trades(self, _head_: _Head, events: msgspec.Raw) -> list[Message]:
+        found: list[Message] = []
+        for event in _trades.decode(events):
+            for row in event.trades:
+                listing = self.listings[row.product_id]
+                found.append(
+                    Trade(
+                        ts_ns=time_ns(row.time),
+                        instrument=listing.id,
+                        price=listing.price[row.price],
+                        size=listing.size[row.size],
+                        side=_side(row.side),
+                        trade_id=TradeId(row.trade_id),
+                    )
+                )
+        return found
+
+    def _on_ticker(self, head: _Head, events: msgspec.Raw) -> list[Message]:
+        ts_ns = time_ns(head.timestamp)
+        found: list[Message] = []
+        for event in _tickers.decode(events):
+            for row in event.tickers:
+                listing = self.listings[row.product_id]
+                price, size = listing.price, listing.size
+                found.append(
+                    Quote(
+                        ts_ns=ts_ns,
+                        instrument=listing.id,
+                        bid=price[row.best_bid or "0"],
+                        ask=price[row.best_ask or "0"],
+                        bid_size=size[row.best_bid_quantity or "0"],
+                        ask_size=size[row.best_ask_quantity or "0"],
+                    )
+                )
+        return found
+
+    def _on_candles(self, _head_: _Head, events: msgspec.Raw) -> list[Message]:
+        found: list[Message] = []
+        for event in _candles.decode(events):
+            for row in event.candles:
+                listing = self.listings[row.product_id]
+                price = listing.price
+                if not (row.start.isascii() and row.start.isdigit()):
+                    raise MalformedError("time", row.start)
+                found.append(
+                    Bar(
+                        ts_ns=(int(row.start) + CANDLE_S) * NS_PER_S,
+                        instrument=listing.id,
+                        interval_s=CANDLE_S,
+                        open=price[row.open],
+                        high=price[row.high],
+                        low=price[row.low],
+                        close=price[row.close],
+                        volume=listing.size[row.volume],
+                    )
+                )
+        return found
+
+    def _on_status(self, head: _Head, events: msgspec.Raw) -> list[Message]:
+        found: list[Message] = []
+        for event in _products.decode(events):
+            for row in event.products:
+                if row.id in self.listings:
+                    state = VenueState.ONLINE if row.status == "online" else VenueState.MAINTENANCE
+                    ts_ns = time_ns(head.timestamp)
+                    found.append(InstrumentStatus(instrument=self.listings[row.id].id, ts_ns=ts_ns, state=state))
+        return found
+
+    def _on_user(self, head: _Head, events: msgspec.Raw) -> list[Message]:
+        ts_ns = time_ns(head.timestamp)
+        found: list[Message] = []
+        for event in _users.decode(events):
+            for row in event.orders:
+                found.append(self._order(row, ts_ns))
+        return found
+
+    def _order(self, row: _Order, ts_ns: int) -> OrderUpdate:
+        listing = self.listings[row.product_id]
+        state = ORDER_STATES.get(row.status)
+        if state is None:
+            raise MalformedError("status", row.status)
+        filled = listing.size[row.cumulative_quantity or "0"]
+        if state is OrderState.ACCEPTED and filled:
+            state = OrderState.PARTIALLY_FILLED
+        return OrderUpdate(
+            ts_ns=ts_ns,
+            instrument=listing.id,
+            client_id=ClientOrderId(row.client_order_id),
+            venue_order_id=VenueOrderId(row.order_id),
+            state=state,
+            filled=filled,
+            reason=row.reject_reason or row.reject_Reason or row.cancel_reason,
+            side=_side(row.order_side) if row.order_side else None,
+            type=ORDER_TYPES.get(row.order_type),
+            time_in_force=TIMES_IN_FORCE.get(row.time_in_force),
+            size=filled + listing.size[row.leaves_quantity or "0"],
+            limit_price=listing.price[row.limit_price] if row.limit_price else 0,
+            created_ns=time_ns(row.creation_time) if row.creation_time else 0,
+        )
+
+
+def _side(text: str) -> Side:
+    if text == "BUY":
+        return Side.BUY
+    if text == "SELL":
+        return Side.SELL
+    raise MalformedError("side", text)
+
+
+def _sides(updates: list[_Level], listing: Listing) -> tuple[list[Level], list[Level]]:
+    price, size = listing.price, listing.size
+    bids: list[Level] = []
+    asks: list[Level] = []
+    for row in updates:
+        level = (price[row.price_level], size[row.new_quantity])
+        if row.side == "bid":
+            bids.append(level)
+        elif row.side in ("offer", "ask"):
+            asks.append(level)
+        else:
+            raise MalformedError("side", row.side)
+    return bids, asks

@@ -1,0 +1,1 @@
+"""Kraken spot: REST and WebSocket v2."""

@@ -1,0 +1,539 @@
+"""Kraken's REST API, without the socket.
+
+Source: Kraken API Center, "Spot REST" (market data, account data, trading) and "Spot REST authentication", as published
+in 2026. Every response is `{"error": [...], "result": ...}`, with HTTP 200 for refusals too.
+"""
+
+import base64
+import hashlib
+import hmac
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
+from aether.domain.events import Bar, Quote, Trade
+from aether.domain.identifiers import ClientOrderId, Symbol, TradeId, VenueId, VenueOrderId, instrument_id
+from aether.domain.instruments import FeeTier, Instrument
+from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
+from aether.domain.scaled import AMOUNT_DECIMALS
+from aether.venues.actions import (
+    Action,
+    Amend,
+    Balances,
+    Cancel,
+    CancelAllOrders,
+    Candles,
+    ClosedOrders,
+    DeadManSwitch,
+    Depth,
+    FeeRates,
+    Fees,
+    Fills,
+    GetOrder,
+    KeyPermissions,
+    Markets,
+    OpenOrders,
+    Permissions,
+    RecentTrades,
+    Request,
+    ServerTime,
+    StreamToken,
+    Submit,
+    SubmitBatch,
+    SystemStatus,
+    Ticker,
+)
+from aether.venues.kraken.names import asset_code, failure_of, kraken_symbol
+from aether.venues.kraken.stream import ORDER_TYPES, KrakenStream, rfc3339, socket_request
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
+from aether.venues.protocol import (
+    Credentials,
+    Response,
+    Urls,
+    field,
+    hashed_id,
+    http_failure,
+    refuse,
+    retry_after,
+    rows,
+)
+from aether.venues.stream import Channel, Stream
+from aether.venues.wire import NS_PER_S, Listings, MalformedError, parse, scaled, seconds_ns
+
+KRAKEN = VenueId("kraken")
+MAX_CLIENT_ID = 18
+_TYPES_BACK = {name: kind for kind, name in ORDER_TYPES.items()} | {"iceberg": OrderType.LIMIT}
+_STATES = {
+    "pending": OrderState.SUBMITTED,
+    "open": OrderState.ACCEPTED,
+    "closed": OrderState.FILLED,
+    "canceled": OrderState.CANCELED,
+    "expired": OrderState.EXPIRED,
+}
+_SYSTEM = {
+    "online": VenueState.ONLINE,
+    "maintenance": VenueState.MAINTENANCE,
+    "cancel_only": VenueState.CANCEL_ONLY,
+    "post_only": VenueState.POST_ONLY,
+}
+PAGE = 50
+"""Rows that TradesHistory and ClosedOrders give at once."""
+
+
+class KrakenProtocol:
+    """Requests and responses of Kraken's REST API."""
+
+    venue = KRAKEN
+    tells_balances = True
+
+    def __init__(self, listings: Listings | None = None) -> None:
+        self.listings = listings if listings is not None else Listings(KRAKEN)
+        self.urls = Urls(
+            rest="https://api.kraken.com",
+            public="wss://ws.kraken.com/v2",
+            private="wss://ws-auth.kraken.com/v2",
+            trading="wss://ws-auth.kraken.com/v2",
+        )
+
+    # Requests.
+
+    def requests(self, action: Action) -> list[Request]:
+        """Return the requests that carry out `action`. Raises UnsupportedError."""
+        match action:
+            case Markets():
+                return [_get("AssetPairs")]
+            case ServerTime():
+                return [_get("Time")]
+            case SystemStatus():
+                return [_get("SystemStatus")]
+            case Ticker():
+                return [_get("Ticker", pair=kraken_symbol(action.symbol))]
+            case Depth():
+                return [_get("Depth", pair=kraken_symbol(action.symbol), count=min(action.levels, 500))]
+            case RecentTrades():
+                return [_get("Trades", pair=kraken_symbol(action.symbol), count=min(action.limit, 1000))]
+            case Candles():
+                since = {"since": action.since_s} if action.since_s else {}
+                return [
+                    _get("OHLC", pair=kraken_symbol(action.symbol), interval=action.interval_s // 60, **since),
+                ]
+            case Balances():
+                return [_post("BalanceEx")]
+            case Fees():
+                return [_post("TradeVolume", pair=kraken_symbol(action.symbol))]
+            case Permissions():
+                return [_post("GetApiKeyInfo")]
+            case StreamToken():
+                return [_post("GetWebSocketsToken")]
+            case OpenOrders():
+                return [_post("OpenOrders")]
+            case ClosedOrders():
+                since = {"start": action.since_s} if action.since_s else {}
+                return [_post("ClosedOrders", **since)]
+            case GetOrder():
+                if action.venue_order_id:
+                    return [_post("QueryOrders", txid=action.venue_order_id)]
+                wanted = self.wire_id(action.client_order_id)
+                return [_post("OpenOrders", cl_ord_id=wanted), _post("ClosedOrders", cl_ord_id=wanted)]
+            case Fills():
+                since = {"start": action.since_s} if action.since_s else {}
+                offset = {"ofs": action.offset} if action.offset else {}
+                return [_post("TradesHistory", **since, **offset)]
+            case Submit():
+                order = _post("AddOrder", weight=0, pair=kraken_symbol(action.symbol), **self._order(action))
+                order.deadline_ms = action.deadline_ms
+                return [order]
+            case SubmitBatch():
+                return [self._batch(action)]
+            case Amend():
+                changes = {"order_qty": action.size, "limit_price": action.price}
+                reference = self._reference(action, "txid")
+                return [_post("AmendOrder", weight=0, **reference, **{k: v for k, v in changes.items() if v})]
+            case Cancel():
+                return [_post("CancelOrder", weight=0, **self._reference(action, "txid"))]
+            case CancelAllOrders():
+                return [_post("CancelAll", weight=0)]
+            case DeadManSwitch():
+                return [_post("CancelAllOrdersAfter", weight=0, timeout=action.timeout_s)]
+        raise UnsupportedError(f"Kraken does not offer {type(action).__name__}.", remedy="Use another venue for it.")
+
+    def _reference(self, action: Amend | Cancel, venue_field: str) -> dict[str, str]:
+        if action.venue_order_id:
+            return {venue_field: action.venue_order_id}
+        return {"cl_ord_id": self.wire_id(action.client_order_id)}
+
+    def _order(self, order: Submit) -> dict[str, str]:
+        """Return the fields of an order but its pair."""
+        params = {
+            "ordertype": "iceberg" if order.display_size else ORDER_TYPES[order.type],
+            "type": order.side.value,
+            "volume": order.size,
+        }
+        if order.type is OrderType.TRAILING_STOP:
+            params["price"] = f"+{order.trail}"
+        elif order.type.has_trigger:
+            params["price"] = order.trigger_price
+            if order.price:
+                params["price2"] = order.price
+        elif order.price:
+            params["price"] = order.price
+        if order.display_size:
+            params["displayvol"] = order.display_size
+        if order.time_in_force and order.time_in_force is not TimeInForce.GTC and order.type.has_limit:
+            params["timeinforce"] = order.time_in_force.value.upper()
+        if order.expire_s:
+            params["expiretm"] = str(order.expire_s)
+        if order.post_only:
+            params["oflags"] = "post"
+        if order.client_order_id:
+            params["cl_ord_id"] = self.wire_id(order.client_order_id)
+        return params
+
+    def _batch(self, batch: SubmitBatch) -> Request:
+        symbols = {order.symbol for order in batch.orders}
+        if len(symbols) != 1 or not 2 <= len(batch.orders) <= 15:
+            raise UnsupportedError(
+                f"A Kraken batch holds 2 to 15 orders of one pair; this one {len(batch.orders)} of {len(symbols)}.",
+                remedy="Send one batch a pair, single orders alone.",
+            )
+        params = {"pair": kraken_symbol(symbols.pop())}
+        for n, order in enumerate(batch.orders):
+            params.update({f"orders[{n}][{name}]": value for name, value in self._order(order).items()})
+        return _post("AddOrderBatch", weight=0, **params)
+
+    def sign(self, request: Request, credentials: Credentials, *, nonce: int, now_ms: int) -> Request:
+        """Return the request with key and signature: HMAC-SHA512 over the path and SHA-256 of nonce and body."""
+        fields = [pair for pair in request.body.split("&") if pair]
+        if request.deadline_ms:
+            deadline = rfc3339((now_ms + request.deadline_ms) * 1_000_000)
+            fields.append(f"deadline={quote(deadline, safe='')}")
+        body = "&".join(sorted([*fields, f"nonce={nonce}"], key=lambda pair: pair.partition("=")[0]))
+        try:
+            secret = base64.b64decode(credentials.secret, validate=True)
+        except ValueError as error:
+            raise InvalidValueError(
+                "The secret of this Kraken key is not base64.", remedy="Copy it again from Kraken's API page."
+            ) from error
+        inner = hashlib.sha256((str(nonce) + body).encode()).digest()
+        signature = hmac.digest(secret, request.path.encode() + inner, "sha512")
+        headers = {"API-Key": credentials.key, "API-Sign": base64.b64encode(signature).decode()}
+        return Request(
+            method=request.method,
+            path=request.path,
+            headers={**request.headers, **headers},
+            body=body,
+            weight=request.weight,
+        )
+
+    # Responses.
+
+    def decode(self, action: Action, response: Response) -> Any:
+        """Return the action's result. Raises VenueError, MalformedError."""
+        result = self._result(response)
+        match action:
+            case Markets():
+                return [entry for name, pair in result.items() for entry in _instrument(name, pair)]
+            case ServerTime():
+                return int(field(result, "unixtime")) * NS_PER_S
+            case SystemStatus():
+                name = str(field(result, "status"))
+                return VenueStatus(ts_ns=0, state=_SYSTEM.get(name, VenueState.MAINTENANCE), detail=name)
+            case Ticker():
+                return self._quote(result)
+            case Depth():
+                return self._depth(result)
+            case RecentTrades():
+                return self._trades(result)
+            case Candles():
+                return self._bars(result, action.interval_s)
+            case Balances():
+                return _balances(result)
+            case Fees():
+                return _fees(result)
+            case Permissions():
+                return _permissions(result)
+            case StreamToken():
+                return str(field(result, "token"))
+            case OpenOrders():
+                return self._orders(field(result, "open"), action.symbol)
+            case ClosedOrders():
+                return self._orders(field(result, "closed"), action.symbol)
+            case GetOrder():
+                found = result.get("open", result.get("closed", result))
+                return self._orders(found, "")
+            case Fills():
+                return self._fills(field(result, "trades"), action)
+            case Submit():
+                return VenueOrderId(str(rows(field(result, "txid"))[0]))
+            case SubmitBatch():
+                return [VenueOrderId(str(o.get("txid", ""))) for o in rows(field(result, "orders"))]
+            case Amend() | Cancel() | CancelAllOrders() | DeadManSwitch():
+                if isinstance(action, Cancel) and result.get("count") == 0:
+                    raise refuse(KRAKEN, Failure.NOT_FOUND, "EOrder:Unknown order")
+                return VenueOrderId("")
+        raise MalformedError("action", type(action).__name__)
+
+    def _result(self, response: Response) -> Any:
+        failure = http_failure(response.status)
+        try:
+            parsed = parse(response.body)
+        except MalformedError:
+            if failure is None:
+                raise
+            raise refuse(KRAKEN, failure, f"HTTP {response.status}", retry_after(response)) from None
+        errors = parsed.get("error") if isinstance(parsed, dict) else None
+        if errors:
+            text = "; ".join(str(e) for e in errors)
+            raise refuse(KRAKEN, failure_of(str(errors[0])), text, retry_after(response))
+        if failure is not None:
+            raise refuse(KRAKEN, failure, f"HTTP {response.status}", retry_after(response))
+        result = field(parsed, "result")
+        if not isinstance(result, dict):
+            raise MalformedError("fields", f"result is {str(result)[:80]}")
+        return result
+
+    def next_page(self, action: Action, response: Response) -> Action | None:
+        """Return the rest of a trades history that is longer than one page."""
+        if not isinstance(action, Fills):
+            return None
+        result = self._result(response)
+        given = action.offset + len(field(result, "trades"))
+        if given >= int(result.get("count", 0)) or not result["trades"]:
+            return None
+        return Fills(symbol=action.symbol, since_s=action.since_s, offset=given)
+
+    def _quote(self, result: dict[str, Any]) -> Quote:
+        name, row = _only(result)
+        listing = self.listings[name]
+        ask, bid = rows(field(row, "a")), rows(field(row, "b"))
+        return Quote(
+            ts_ns=0,
+            instrument=listing.id,
+            bid=listing.price[bid[0]],
+            ask=listing.price[ask[0]],
+            bid_size=listing.size[bid[2]],
+            ask_size=listing.size[ask[2]],
+        )
+
+    def _depth(self, result: dict[str, Any]) -> BookSnapshot:
+        name, row = _only(result)
+        listing = self.listings[name]
+        sides = [[(listing.price[r[0]], listing.size[r[1]]) for r in rows(field(row, s))] for s in ("bids", "asks")]
+        return BookSnapshot(instrument=listing.id, ts_ns=0, bids=sides[0], asks=sides[1])
+
+    def _trades(self, result: dict[str, Any]) -> list[Trade]:
+        name, found = _only(result)
+        listing = self.listings[name]
+        return [
+            Trade(
+                ts_ns=seconds_ns(str(row[2])),
+                instrument=listing.id,
+                price=listing.price[row[0]],
+                size=listing.size[row[1]],
+                side=Side.BUY if row[3] == "b" else Side.SELL,
+                trade_id=TradeId(str(row[6])) if len(row) > 6 else TradeId(""),
+            )
+            for row in rows(found)
+        ]
+
+    def _bars(self, result: dict[str, Any], interval_s: int) -> list[Bar]:
+        name, found = _only(result)
+        listing = self.listings[name]
+        return [
+            Bar(
+                ts_ns=(int(row[0]) + interval_s) * NS_PER_S,
+                instrument=listing.id,
+                interval_s=interval_s,
+                open=listing.price[row[1]],
+                high=listing.price[row[2]],
+                low=listing.price[row[3]],
+                close=listing.price[row[4]],
+                volume=listing.size[row[6]],
+            )
+            for row in rows(found)
+        ]
+
+    def _orders(self, found: dict[str, Any], symbol: str) -> list[OrderUpdate]:
+        updates = []
+        for order_id, row in found.items():
+            descr = field(row, "descr")
+            listing = self.listings[field(descr, "pair")]
+            if symbol and listing.instrument.symbol != symbol:
+                continue
+            price, size = listing.price, listing.size
+            kind = _TYPES_BACK.get(descr["ordertype"])
+            filled = size[row["vol_exec"]]
+            state = _STATES.get(field(row, "status"))
+            if state is None:
+                raise MalformedError("status", str(row["status"]))
+            if state is OrderState.ACCEPTED and filled:
+                state = OrderState.PARTIALLY_FILLED
+            if state is OrderState.FILLED and filled < size[row["vol"]]:
+                state = OrderState.CANCELED
+            limit = descr["price2"] if kind and kind.has_trigger else descr["price"]
+            updates.append(
+                OrderUpdate(
+                    ts_ns=seconds_ns(str(row.get("closetm") or row["opentm"])),
+                    instrument=listing.id,
+                    client_id=ClientOrderId(str(row.get("cl_ord_id") or "")),
+                    venue_order_id=VenueOrderId(order_id),
+                    state=state,
+                    filled=filled,
+                    reason=str(row.get("reason") or ""),
+                    side=Side(descr["type"]),
+                    type=kind,
+                    size=size[row["vol"]],
+                    limit_price=price[limit] if kind is not OrderType.TRAILING_STOP else 0,
+                    created_ns=seconds_ns(str(row["opentm"])),
+                )
+            )
+        return updates
+
+    def _fills(self, found: dict[str, Any], action: Fills) -> list[Execution]:
+        fills = []
+        for trade_id, row in found.items():
+            listing = self.listings[field(row, "pair")]
+            if (action.symbol and listing.instrument.symbol != action.symbol) or (
+                action.venue_order_id and row["ordertxid"] != action.venue_order_id
+            ):
+                continue
+            fills.append(
+                Execution(
+                    ts_ns=seconds_ns(str(row["time"])),
+                    instrument=listing.id,
+                    client_id=ClientOrderId(""),
+                    venue_order_id=VenueOrderId(row["ordertxid"]),
+                    trade_id=TradeId(trade_id),
+                    side=Side(row["type"]),
+                    price=listing.price[row["price"]],
+                    size=listing.size[row["vol"]],
+                    fee=_amount(row["fee"]),
+                    fee_asset=listing.instrument.quote,
+                    liquidity=Liquidity.MAKER if row.get("maker") else Liquidity.TAKER,
+                )
+            )
+        return sorted(fills, key=lambda fill: fill.ts_ns)
+
+    # Sockets.
+
+    def stream(self, *, depth: int = 10, bar_s: int = 60) -> Stream:
+        """Return the state machine of a new connection."""
+        return KrakenStream(self.listings, depth=depth, bar_s=bar_s)
+
+    def stream_credential(self, channel: Channel, credentials: Credentials, token: str, *, now_ms: int) -> str:
+        """Return the token: Kraken's private channels want nothing else."""
+        return token
+
+    def socket_request(
+        self, action: Action, request_id: int, credentials: Credentials, token: str, *, now_ms: int
+    ) -> str:
+        """Return the socket text that asks for a trading action. Raises UnsupportedError where only REST can."""
+        deadline = ""
+        if isinstance(action, Submit | Amend | Cancel) and action.client_order_id:
+            action = msgspec.structs.replace(action, client_order_id=self.wire_id(action.client_order_id))
+        if isinstance(action, Submit) and action.deadline_ms:
+            deadline = rfc3339((now_ms + action.deadline_ms) * 1_000_000)
+        return socket_request(action, request_id, token, deadline)
+
+    def wire_id(self, client_id: ClientOrderId) -> ClientOrderId:
+        """Return the id itself up to 18 characters, a UUID made of it beyond: Kraken takes either."""
+        return client_id if len(client_id) <= MAX_CLIENT_ID and client_id.isascii() else hashed_id(client_id)
+
+
+def _get(endpoint: str, **params: object) -> Request:
+    query = f"?{urlencode(params)}" if params else ""
+    return Request(method="GET", path=f"/0/public/{endpoint}{query}")
+
+
+def _post(endpoint: str, *, weight: int = 1, **params: object) -> Request:
+    heavy = endpoint in ("TradesHistory", "ClosedOrders")
+    return Request(
+        method="POST",
+        path=f"/0/private/{endpoint}",
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        body=urlencode(sorted(params.items())),
+        weight=2 if heavy else weight,
+    )
+
+
+def _only(result: dict[str, Any]) -> tuple[str, Any]:
+    for name, value in result.items():
+        if name != "last":
+            return name, value
+    raise MalformedError("fields", "an empty result")
+
+
+def _ppm(percent: object) -> int:
+    return int(Decimal(str(percent)) * 10_000)
+
+
+def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
+    """Return a pair under each of its names; none for what is not traded as spot."""
+    wsname = str(pair.get("wsname", ""))
+    if not wsname or pair.get("status") == "delisted":
+        return []
+    base, quote_asset = (asset_code(part) for part in wsname.split("/", 1))
+    decimals, lots = int(field(pair, "pair_decimals")), int(field(pair, "lot_decimals"))
+    symbol = Symbol(f"{base}/{quote_asset}")
+    takers = [(int(v), _ppm(p)) for v, p in pair.get("fees") or [[0, "0.40"]]]
+    makers = {int(v): _ppm(p) for v, p in pair.get("fees_maker") or [[0, "0.25"]]}
+    instrument = Instrument(
+        id=instrument_id(KRAKEN, symbol),
+        venue=KRAKEN,
+        symbol=symbol,
+        base=base,
+        quote=quote_asset,
+        price_decimals=decimals,
+        size_decimals=min(lots, AMOUNT_DECIMALS),
+        tick=scaled(
+            str(pair.get("tick_size", 10**-decimals if decimals == 0 else f"0.{'0' * (decimals - 1)}1")), decimals
+        ),
+        lot=1,
+        min_size=max(1, scaled(str(field(pair, "ordermin")), min(lots, AMOUNT_DECIMALS))),
+        max_size=10 ** (9 + min(lots, AMOUNT_DECIMALS)),
+        min_notional=scaled(str(pair.get("costmin", "0")), AMOUNT_DECIMALS),
+        fee_tiers=tuple(
+            FeeTier(volume=v * 10**AMOUNT_DECIMALS, maker_ppm=makers.get(v, taker), taker_ppm=taker)
+            for v, taker in takers
+        ),
+    )
+    return [(native, instrument) for native in dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))]
+
+
+def _amount(text: str) -> int:
+    whole, dot, fraction = text.partition(".")
+    return scaled(whole + dot + fraction[:AMOUNT_DECIMALS], AMOUNT_DECIMALS)
+
+
+def _balances(result: dict[str, Any]) -> list[Balance]:
+    """Return one balance an asset: Kraken keeps staked and rewarded parts under suffixes, which are not for trading."""
+    found = []
+    for name, row in result.items():
+        if "." in name:
+            continue
+        total, held = _amount(field(row, "balance")), _amount(row.get("hold_trade", "0"))
+        found.append(Balance(ts_ns=0, asset=asset_code(name), total=total, free=total - held))
+    return found
+
+
+def _fees(result: dict[str, Any]) -> FeeRates:
+    _, taker = _only(field(result, "fees"))
+    makers = result.get("fees_maker") or {}
+    maker = _only(makers)[1] if makers else taker
+    return FeeRates(
+        maker_ppm=_ppm(field(maker, "fee")),
+        taker_ppm=_ppm(field(taker, "fee")),
+        volume_30d=str(result.get("volume", "")),
+    )
+
+
+def _permissions(result: dict[str, Any]) -> KeyPermissions:
+    names = [str(p) for p in rows(field(result, "permissions"))]
+    return KeyPermissions(
+        can_trade=any("modify" in n or "create" in n or "trade" in n for n in names),
+        can_withdraw=any("withdraw" in n for n in names),
+        detail=", ".join(names),
+    )

@@ -1,0 +1,191 @@
+"""What venues tell us, in one vocabulary: the output of every codec.
+
+Public trades, quotes and bars are the domain's own events. Prices and sizes are integers of the instrument's precision;
+fees and balances are ledger amounts.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from aether.domain.errors import Failure
+from aether.domain.events import Bar, Quote, Trade
+from aether.domain.identifiers import AssetCode, ClientOrderId, InstrumentId, TradeId, VenueOrderId
+from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
+
+Level = tuple[int, int]
+"""Price and size; size 0 in an update takes the level out."""
+
+
+class BookSnapshot(msgspec.Struct, kw_only=True, gc=False):
+    """The whole book to the depth subscribed to.
+
+    Attributes:
+        sequence: the venue's number of the last change it holds, 0 where it gives none.
+        checksum: what the venue computes over its top levels; None where it gives none.
+    """
+
+    instrument: InstrumentId
+    ts_ns: int
+    bids: list[Level]
+    asks: list[Level]
+    sequence: int = 0
+    checksum: int | None = None
+
+
+class BookDelta(msgspec.Struct, kw_only=True, gc=False):
+    """Levels that changed.
+
+    Attributes:
+        first, last: the venue's numbers of the changes in it; `first` is 0 where they do not count this book's changes
+            one by one.
+    """
+
+    instrument: InstrumentId
+    ts_ns: int
+    bids: list[Level]
+    asks: list[Level]
+    first: int = 0
+    last: int = 0
+    checksum: int | None = None
+
+
+class VenueState(StrEnum):
+    """What a venue, or one of its pairs, allows."""
+
+    ONLINE = "online"
+    POST_ONLY = "post_only"
+    LIMIT_ONLY = "limit_only"
+    CANCEL_ONLY = "cancel_only"
+    MAINTENANCE = "maintenance"
+    DELISTED = "delisted"
+
+
+class VenueStatus(msgspec.Struct, kw_only=True):
+    """What the venue allows now."""
+
+    ts_ns: int
+    state: VenueState
+    detail: str = ""
+
+
+class InstrumentStatus(msgspec.Struct, kw_only=True):
+    """What a pair allows now."""
+
+    instrument: InstrumentId
+    ts_ns: int
+    state: VenueState
+
+
+class Heartbeat(msgspec.Struct, kw_only=True):
+    """The connection is alive."""
+
+    ts_ns: int = 0
+
+
+class SequenceGap(msgspec.Struct, kw_only=True):
+    """Messages of this connection were lost: every book built from it is to be fetched anew."""
+
+    expected: int
+    received: int
+
+
+class OrderUpdate(msgspec.Struct, kw_only=True):
+    """How an order stands at the venue.
+
+    Attributes:
+        client_id: empty for orders that were not ours.
+        filled: size executed so far; -1 where the message does not say.
+        average_price: of what has traded, 0 where the message does not say.
+    """
+
+    ts_ns: int
+    instrument: InstrumentId
+    client_id: ClientOrderId
+    venue_order_id: VenueOrderId
+    state: OrderState
+    filled: int = -1
+    reason: str = ""
+    side: Side | None = None
+    type: OrderType | None = None
+    time_in_force: TimeInForce | None = None
+    size: int = 0
+    limit_price: int = 0
+    average_price: int = 0
+    created_ns: int = 0
+
+
+class Execution(msgspec.Struct, kw_only=True):
+    """One trade of our own. `fee` is a ledger amount of `fee_asset`."""
+
+    ts_ns: int
+    instrument: InstrumentId
+    client_id: ClientOrderId
+    venue_order_id: VenueOrderId
+    trade_id: TradeId
+    side: Side
+    price: int
+    size: int
+    fee: int
+    fee_asset: AssetCode
+    liquidity: Liquidity
+
+
+class Balance(msgspec.Struct, kw_only=True):
+    """A balance at the venue, ledger amounts: everything held, and the part that is free; -1 where not told."""
+
+    ts_ns: int
+    asset: AssetCode
+    total: int
+    free: int = -1
+
+
+class Acknowledged(msgspec.Struct, kw_only=True):
+    """The answer to a request on a socket.
+
+    Attributes:
+        request_id: as sent; 0 for a message that answers none.
+        failure: None when the request was carried out.
+        reason: the venue's own text.
+    """
+
+    request_id: int
+    failure: Failure | None = None
+    reason: str = ""
+    venue_order_id: VenueOrderId = VenueOrderId("")
+    client_id: ClientOrderId = ClientOrderId("")
+    result: bytes = b""
+
+
+class Subscribed(msgspec.Struct, kw_only=True):
+    """A subscription was confirmed."""
+
+    channel: str
+    symbol: str = ""
+
+
+class Unrecognized(msgspec.Struct, kw_only=True):
+    """A message that the codec does not know: counted, never fatal."""
+
+    kind: str
+    detail: str
+    digest: str
+
+
+Message = (
+    Trade
+    | Quote
+    | Bar
+    | BookSnapshot
+    | BookDelta
+    | VenueStatus
+    | InstrumentStatus
+    | Heartbeat
+    | SequenceGap
+    | OrderUpdate
+    | Execution
+    | Balance
+    | Acknowledged
+    | Subscribed
+    | Unrecognized
+)
