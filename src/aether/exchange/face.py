@@ -105,6 +105,10 @@ class Face(Listener):
         self.sockets: set[Socket] = set()
         venue.listener = self
         self._flushing = False
+        self.start()
+
+    def start(self) -> None:
+        """Set up what the face itself remembers."""
 
     def now_ns(self) -> int:
         """Return the exchange's time, skewed if a fault says so."""

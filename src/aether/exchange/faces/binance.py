@@ -71,14 +71,17 @@ class BinanceError(Exception):
 class BinanceFace(Face):
     """Serves `/api/v3`, `/sapi/v1`, `/ws`, `/stream` and `/ws-api/v3`."""
 
-    def build(self, app: web.Application) -> None:
-        """Add the routes."""
+    def start(self) -> None:
+        """Set up what the face itself remembers."""
         self._update_id: dict[str, int] = dict.fromkeys(self.venue.markets, 1_000)
         self._pending: dict[str, dict[tuple[bool, int], int]] = {s: {} for s in self.venue.markets}
         self._first: dict[str, int] = {}
         self._depth_sent_ns = 0
         self._weight = (0, 0)
         self._orders: dict[str, tuple[int, int]] = {}
+
+    def build(self, app: web.Application) -> None:
+        """Add the routes."""
         app.router.add_route("*", "/api/v3/{endpoint:.*}", self._rest)
         app.router.add_route("*", "/sapi/v1/{endpoint:.*}", self._rest)
         app.router.add_get("/ws", self._streams)
@@ -663,8 +666,12 @@ class BinanceFace(Face):
             interval = str(stream).rpartition("_")[2]
             if interval in INTERVALS:
                 self._publish(stream, self._kline_event(market, interval))
-        if any(f"{name.lower()}@ticker" in s.subscriptions for s in self.sockets):
-            self._publish(f"{name.lower()}@ticker", self._ticker_event(market))
+        for suffix in ("ticker", "miniTicker"):
+            if any(f"{name.lower()}@{suffix}" in s.subscriptions for s in self.sockets):
+                event = self._ticker_event(market)
+                if suffix == "miniTicker":
+                    event = {k: event[k] for k in ("E", "s", "c", "o", "h", "l", "v", "q")} | {"e": "24hrMiniTicker"}
+                self._publish(f"{name.lower()}@{suffix}", event)
 
     def _kline_event(self, market: Market, interval: str) -> dict[str, Any]:
         start, open_, high, low, close, volume, ends, quote, count, *_ = self._bars(market, INTERVALS[interval])[-1]

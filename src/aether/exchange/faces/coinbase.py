@@ -66,10 +66,14 @@ class CoinbaseError(Exception):
 class CoinbaseFace(Face):
     """Serves `/api/v3/brokerage` and the sockets at `/` and `/ws`."""
 
-    def build(self, app: web.Application) -> None:
-        """Add the routes."""
+    def start(self) -> None:
+        """Set up what the face itself remembers."""
         self._ids: dict[str, int] = {}
         self._calls: dict[str, tuple[int, int]] = {}
+
+    def build(self, app: web.Application) -> None:
+        """Add the routes."""
+        app.router.add_get("/v2/{endpoint:.*}", self._older)
         app.router.add_route("*", ROOT + "/{endpoint:.*}", self._rest)
         app.router.add_get("/", self._socket)
         app.router.add_get("/ws", self._socket)
@@ -119,6 +123,34 @@ class CoinbaseFace(Face):
 
         return await self.answer(request, work, faulty=endpoint == "orders")
 
+    async def _older(self, request: web.Request) -> web.StreamResponse:
+        """Answer the parts of the older API that clients still use: currencies, time and rates."""
+        endpoint = request.match_info["endpoint"]
+        assets = sorted({a for m in self.venue.markets.values() for a in (m.base, m.quote)})
+        data: Any = []
+        if endpoint == "currencies":
+            data = [{"id": a, "name": a, "min_size": "0.01"} for a in assets if a == "USD"]
+        elif endpoint == "currencies/crypto":
+            data = [
+                {"asset_id": a, "code": a, "name": a, "color": "", "sort_index": 0, "exponent": 8, "type": "crypto"}
+                for a in assets
+                if a != "USD"
+            ]
+        elif endpoint == "time":
+            data = {"epoch": self.now_ns() // 10**9, "iso": iso(self.now_ns())}
+        elif endpoint == "exchange-rates":
+            data = {"currency": "USD", "rates": {}}
+        elif endpoint == "accounts":
+            try:
+                account = self.venue.account(self._authenticate(request).account)
+            except CoinbaseError as error:
+                return web.json_response(
+                    {"errors": [{"id": "authentication_error", "message": error.error}]}, status=401
+                )
+            data = [_wallet(account, asset) for asset in account.total]
+        pagination = {"ending_before": None, "starting_after": None, "limit": 250, "order": "desc", "next_uri": None}
+        return web.json_response({"pagination": pagination, "data": data})
+
     def _count(self, key: ApiKey | None) -> None:
         if not self.enforce_limits:
             return
@@ -133,7 +165,9 @@ class CoinbaseFace(Face):
     def _authenticate(self, request: web.Request) -> ApiKey:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         key, claims = self._token(token)
-        method, _, target = str(claims.get("uri", "")).partition(" ")
+        uri = claims.get("uri") or (claims.get("uris") or [""])[0]
+        method, _, target = str(uri).partition(" ")
+        target = target.rpartition("://")[2]
         if method != request.method or target[target.find("/") :] != request.path:
             raise CoinbaseError(401, "Unauthorized", "the token is for another request")
         return key
@@ -681,6 +715,18 @@ class CoinbaseFace(Face):
             "end_time": "0001-01-01T00:00:00Z",
             "start_time": "0001-01-01T00:00:00Z",
         }
+
+
+def _wallet(account: Account, asset: str) -> dict[str, Any]:
+    """Return a balance as the older API shows it."""
+    return {
+        "id": asset,
+        "name": f"{asset} Wallet",
+        "primary": False,
+        "type": "fiat" if asset in ("USD", "EUR") else "wallet",
+        "currency": {"code": asset, "name": asset},
+        "balance": {"amount": format_amount(account.total[asset]), "currency": asset},
+    }
 
 
 def _id(market: Market) -> str:

@@ -64,12 +64,13 @@ DEPTHS = (10, 25, 100, 500, 1000)
 class KrakenFace(Face):
     """Serves `/0/public`, `/0/private` and `/v2`."""
 
-    tokens: dict[str, ApiKey]
+    def start(self) -> None:
+        """Set up what the face itself remembers."""
+        self.tokens: dict[str, ApiKey] = {}
+        self._sent: dict[tuple[Socket, str, int], tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
 
     def build(self, app: web.Application) -> None:
         """Add the routes."""
-        self.tokens = {}
-        self._sent: dict[tuple[Socket, str, int], tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
         app.router.add_get("/0/public/{endpoint}", self._public)
         app.router.add_post("/0/public/{endpoint}", self._public)
         app.router.add_post("/0/private/{endpoint}", self._private)

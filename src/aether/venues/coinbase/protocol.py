@@ -255,8 +255,9 @@ class CoinbaseProtocol:
                 chosen = [row for row in found if action.venue_order_id or row["client_order_id"] == wanted]
                 return [self._order_update(row) for row in chosen]
             case Fills():
-                newest_first = [self._fill(row) for row in rows(field(result, "fills"))]
-                return sorted(reversed(newest_first), key=lambda fill: fill.ts_ns)
+                fills = [self._fill(row) for row in rows(field(result, "fills"))]
+                fills.reverse()
+                return sorted(fills, key=lambda fill: fill.ts_ns)
             case Submit():
                 return self._submitted(result)
             case Amend():
