@@ -14,6 +14,7 @@ from aether.domain.orders import OrderRequest, OrderType, Side, TimeInForce
 from aether.exchange.server import Exchange, LocalExchange, build, serve
 from aether.exchange.venue import NewOrder, Order
 from aether.venues.client import VenueClient, with_urls
+from aether.venues.limits import VenueLimits
 from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
@@ -142,6 +143,8 @@ async def trader_at(
     credentials: Credentials | None = None,
     running: bool = True,
     before: Callable[[ExecutionSession], None] | None = None,
+    timeout_s: float = 2.0,
+    limits: VenueLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Trader]:
     exchange = local.exchanges[venue]
@@ -151,9 +154,11 @@ async def trader_at(
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         protocol = with_urls(protocol_of(venue), exchange.url, exchange.ws_url)
-        client = VenueClient(protocol, http, credentials=credentials, state_folder=state_folder, timeout_s=2.0)
+        client = VenueClient(
+            protocol, http, credentials=credentials, state_folder=state_folder, timeout_s=timeout_s, limits=limits
+        )
         await client.load_markets()
-        session = ExecutionSession(client, answer_timeout_s=1.0, **options)
+        session = ExecutionSession(client, **{"answer_timeout_s": 1.0, **options})
         if before:
             before(session)
         trader = Trader(exchange, client, session, account)

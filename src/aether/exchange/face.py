@@ -79,6 +79,15 @@ class Socket:
             self._queue.put_nowait(self._held)
             self._held = None
 
+    def answer(self, text: str) -> None:
+        """Queue the answer to a trading request: lost with the socket, late, or as it should be."""
+        if self._faults.happens("lose_response"):
+            self.close()
+        elif self._faults.happens("slow_response"):
+            asyncio.get_running_loop().call_later(self._faults.slow_s, self._queue.put_nowait, text)
+        else:
+            self._queue.put_nowait(text)
+
     def close(self) -> None:
         """Close the socket after what is queued."""
         self._queue.put_nowait(None)

@@ -8,6 +8,7 @@ never sent twice. A trading request whose answer is lost is an unknown outcome, 
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from aether.venues.actions import (
     StreamToken,
 )
 from aether.venues.keystate import KeyState
-from aether.venues.limits import LIMITS, Costs, is_cancel
+from aether.venues.limits import LIMITS, Costs, VenueLimits, is_cancel
 from aether.venues.messages import BookSnapshot, OrderUpdate
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
@@ -62,6 +63,7 @@ class VenueClient:
         credentials: None for public data only.
         state_folder: where nonce and rate limits are shared with other processes; None for this process alone.
         random_source: jitter of waits.
+        limits: the rate limits of this account's tier; by default the venue's usual ones.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class VenueClient:
         clock: Callable[[], float] = time,
         random_source: random.Random | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
+        limits: VenueLimits | None = None,
     ) -> None:
         self.protocol = protocol
         self.credentials = credentials
@@ -85,7 +88,7 @@ class VenueClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         key = credentials.key if credentials else f"public.{protocol.venue}"
         self.key_state = KeyState(state_folder, key, clock)
-        self._limits = LIMITS[protocol.venue]()
+        self._limits: VenueLimits = limits or LIMITS[protocol.venue]()
         self._in_order = asyncio.Lock()
 
     def now_ms(self) -> int:
@@ -147,7 +150,7 @@ class VenueClient:
 
     async def admit(self, action: Action, requests: list[Request], order_age_s: float = 1e9) -> Costs:
         """Wait until the rate limits let an action go, charge them, and return what was charged."""
-        costs: Costs = self._limits.costs(action, requests, order_age_s)
+        costs = self._limits.costs(action, requests, order_age_s)
         while (wait_s := self.key_state.acquire(costs, is_cancel=is_cancel(action))) > 0:  # noqa: ASYNC110  shared file
             await asyncio.sleep(wait_s)
         return costs
@@ -176,7 +179,7 @@ class VenueClient:
             raise InvalidValueError(
                 f"{type(action).__name__} needs a key of {self.protocol.venue}.", remedy="Give one with --key-file."
             )
-        async with self._in_order:
+        async with self._in_order if self.protocol.ordered_nonce else nullcontext():
             nonce = self.key_state.next_nonce()
             signed = self.protocol.sign(request, credentials, nonce=nonce, now_ms=self.now_ms())
             return await self._send(action, signed)

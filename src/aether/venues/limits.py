@@ -164,7 +164,25 @@ class CoinbaseLimits:
         return []
 
 
-LIMITS = {"kraken": KrakenLimits, "binance": BinanceLimits, "coinbase": CoinbaseLimits}
+class NoLimits:
+    """No limit at all: for a local exchange that counts nothing."""
+
+    def costs(self, action: Action, requests: list[Request], order_age_s: float) -> Costs:
+        """Return nothing."""
+        return []
+
+    def told(self, headers: Mapping[str, str]) -> list[tuple[Limit, float]]:
+        """Return nothing."""
+        return []
+
+
+VenueLimits = KrakenLimits | BinanceLimits | CoinbaseLimits | NoLimits
+
+LIMITS: dict[str, type[KrakenLimits] | type[BinanceLimits] | type[CoinbaseLimits]] = {
+    "kraken": KrakenLimits,
+    "binance": BinanceLimits,
+    "coinbase": CoinbaseLimits,
+}
 """The limits of each venue with an adapter."""
 
 

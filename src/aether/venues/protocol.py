@@ -63,6 +63,8 @@ class VenueProtocol(Protocol):
     venue: VenueId
     urls: Urls
     listings: Listings
+    ordered_nonce: bool
+    """Whether requests must arrive in the order of their nonces, so one has to be answered before the next is sent."""
     tells_balances: bool
     """Whether a private socket tells balances as they change."""
 

@@ -512,10 +512,11 @@ class KrakenFace(Face):
             answer = {**head, "error": str(error), "success": False}
         except (KeyError, ValueError, TypeError, AttributeError):
             answer = {**head, "error": "EGeneral:Invalid arguments", "success": False}
-        if method in _SOCKET_TRADING and self.faults.happens("lose_response"):
-            socket.close()
-            return
-        socket.send(_json({**answer, "time_in": received, "time_out": iso(self.now_ns())}), faulty=False)
+        full = _json({**answer, "time_in": received, "time_out": iso(self.now_ns())})
+        if method in _SOCKET_TRADING:
+            socket.answer(full)
+        else:
+            socket.send(full, faulty=False)
 
     def _key_of(self, params: dict[str, Any]) -> ApiKey:
         key = self.tokens.get(str(params.get("token", "")))

@@ -89,6 +89,7 @@ class BinanceProtocol:
     """Requests and responses of Binance's spot API."""
 
     venue = BINANCE
+    ordered_nonce = False
     tells_balances = True
 
     def __init__(self, listings: Listings | None = None) -> None:

@@ -83,6 +83,7 @@ class CoinbaseProtocol:
     """Requests and responses of Coinbase Advanced Trade."""
 
     venue = COINBASE
+    ordered_nonce = False
     tells_balances = False
 
     def __init__(self, listings: Listings | None = None) -> None:

@@ -87,6 +87,7 @@ class KrakenProtocol:
     """Requests and responses of Kraken's REST API."""
 
     venue = KRAKEN
+    ordered_nonce = True
     tells_balances = True
 
     def __init__(self, listings: Listings | None = None) -> None:
