@@ -13,6 +13,7 @@ from pathlib import Path
 from time import time_ns
 
 import msgspec
+import numpy as np
 import uvicorn
 from fastapi import FastAPI
 
@@ -28,7 +29,8 @@ from aether.domain.errors import (
     InvalidValueError,
     PortInUseError,
 )
-from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName
+from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName, Symbol
+from aether.domain.orders import Side
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.replay import feed_id, replay_trades
@@ -42,6 +44,7 @@ from aether.store.embedded import EmbeddedServer
 from aether.store.migrate import migrate
 from aether.strategies import catalogue
 from aether.venues.paper import PaperVenue
+from aether.venues.recording import Replayed
 
 DEFAULT_CASH = 100_000 * AMOUNT_SCALE
 DEFAULT_BAR_S = 900
@@ -241,6 +244,30 @@ def synthetic_plans(seed: int) -> list[AccountPlan]:
 def make_paper_venue(config: AccountConfig, snapshot: bytes | None) -> PaperVenue:
     """Return the paper venue of an account."""
     return PaperVenue(FillModel(), config.seed, snapshot)
+
+
+def trades_dataset(found: Replayed, source: str) -> Dataset:
+    """Return the trades of a venue's raw recording as a recording to trade on, in as few decimals as they need."""
+    prices = np.array([t.price for t in found.trades], dtype=np.int64)
+    decimals = found.price_decimals
+    while decimals > 2 and not (prices % 10).any():
+        prices //= 10
+        decimals -= 1
+    sides = {Side.BUY: 1, Side.SELL: -1, None: 0}
+    return Dataset(
+        kind=DatasetKind.TRADES,
+        symbol=Symbol(found.symbol),
+        price_decimals=decimals,
+        size_decimals=found.size_decimals,
+        interval_s=0,
+        ts_ns=np.array([t.ts_ns for t in found.trades], dtype=np.int64),
+        columns={
+            "price": prices,
+            "size": np.array([t.size for t in found.trades], dtype=np.int64),
+            "side": np.array([sides[t.side] for t in found.trades], dtype=np.int64),
+        },
+        source=source,
+    )
 
 
 # The platform.

@@ -32,6 +32,8 @@ from aether.api.system import describe_parameters
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
 from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table
+from aether.cli.exchange import serve_app
+from aether.cli.venue import record, venue_app
 from aether.compose import (
     DEFAULT_BAR_S,
     DataDirectory,
@@ -42,10 +44,11 @@ from aether.compose import (
     recording_account,
     recording_limits,
     run_platform,
+    trades_dataset,
 )
 from aether.config import Settings
 from aether.domain.accounts import Limits, Mode
-from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
+from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent, TradingResumed
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount
@@ -60,6 +63,7 @@ from aether.store.journal import verify
 from aether.store.migrate import newest_revision
 from aether.store.requests import submit, wait_applied
 from aether.strategies import catalogue
+from aether.venues.recording import is_recording, replay
 
 T = TypeVar("T")
 
@@ -81,6 +85,8 @@ for name, group in (
     ("kill", kill_app),
     ("journal", journal_app),
     ("db", db_app),
+    ("venue", venue_app),
+    ("serve", serve_app),
 ):
     app.add_typer(group, name=name)
 
@@ -244,7 +250,7 @@ def _embedded_check(settings: Settings) -> tuple[str, bool, str]:
 
 
 def _ui_check() -> tuple[str, bool, str]:
-    built = (Path(__file__).parent / "api" / "ui" / "index.html").is_file()
+    built = (Path(__file__).parent.parent / "api" / "ui" / "index.html").is_file()
     return "web interface", built, "built" if built else "build it with: make ui"
 
 
@@ -494,6 +500,7 @@ def data_import(
     file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet or Feather, gzipped or not.")],
     symbol: Symbol = "BTC/USD",
     name: Annotated[str | None, typer.Option(help="What to call it; the file's name by default.")] = None,
+    venue: Annotated[str, typer.Option(help="Of a raw recording; told from the file by default.")] = "",
     data_dir: DataDir = None,
     on_bad: OnBadOption = OnBad.STOP,
     timestamps: Timestamps = "open",
@@ -501,8 +508,11 @@ def data_import(
     max_gap: MaxGap = None,
 ) -> None:
     """Check a file and store it in the database; use it afterwards as `dataset:NAME`."""
-    dataset, report = read_dataset(file, ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap))
-    _warn_about(dataset, report)
+    if is_recording(file):
+        dataset = _read_recording(file, symbol, venue)
+    else:
+        dataset, report = read_dataset(file, ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap))
+        _warn_about(dataset, report)
     called = name or file.name.split(".")[0]
     stored = datasets.StoredColumns(
         kind=dataset.kind,
@@ -518,6 +528,29 @@ def data_import(
     is_new = _with_database(settings_of(data_dir), lambda database: datasets.save(database, called, stored))
     verb = "Imported" if is_new else "Already there:"
     out.print(f"{verb} {len(dataset):,} {dataset.kind} of {symbol} as [bold]dataset:{called}[/]", highlight=False)
+
+
+def _read_recording(file: Path, symbol: str, venue: str) -> Dataset:
+    """Return the trades of a raw recording, and say how exactly its book was rebuilt."""
+    found = replay(file, symbol, venue)
+    if not found.trades:
+        raise DataFormatError(
+            f"{file} holds no trade of {symbol} among {found.messages:,} messages.",
+            remedy="Name a pair that it holds with --symbol.",
+        )
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(found.kinds.items()))
+    out.print(f"{found.venue}, {found.messages:,} messages: {kinds}", highlight=False)
+    if found.compared:
+        verdict = "all the same" if not found.differed else f"[bold red]{found.differed:,} differed[/]"
+        out.print(f"Top of book compared with the rebuilt book {found.compared:,} times: {verdict}", highlight=False)
+    for reason in found.breaks[:5]:
+        err.print(f"[yellow]Book broken:[/] {reason}", highlight=False)
+    for kind, count in found.unreadable.items():
+        err.print(f"[yellow]Not readable:[/] {kind}, {count:,} times", highlight=False)
+    return trades_dataset(found, file.name)
+
+
+data_app.command("record")(record)
 
 
 @data_app.command("list")

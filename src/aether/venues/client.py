@@ -83,6 +83,8 @@ class VenueClient:
         self.clock_offset_s = 0.0
         """How far the venue's clock is ahead of ours."""
         self.http = http
+        self.on_depth: Callable[[bytes], None] = lambda _body: None
+        """Sees the payload of every book fetched, for recorders."""
         self._clock = clock
         self._random = random_source or random.Random()  # noqa: S311  jitter
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -127,6 +129,8 @@ class VenueClient:
         for request in requests:
             response = await self._exchange(action, request)
             self.key_state.told(self._limits.told(response.headers))
+            if isinstance(action, Depth) and response.status == 200:
+                self.on_depth(response.body)
             try:
                 result = decoded(self.protocol, action, response)
             except VenueError as error:

@@ -56,7 +56,7 @@ class MarketFeed:
         on_raw: Callable[[bytes], None] | None = None,
         silence_s: float = 30.0,
     ) -> None:
-        self._client = client
+        self.client = client
         self._symbols = symbols
         self._channels = channels
         self._levels = levels
@@ -155,7 +155,7 @@ class MarketFeed:
         return [FeedTrouble(instrument=book.instrument, reason=book.broken)]
 
     async def _resubscribe(self, symbol: str) -> None:
-        stream = self._client.protocol.stream(depth=self._levels, bar_s=60)
+        stream = self.client.protocol.stream(depth=self._levels, bar_s=60)
         await self.connection.send(stream.unsubscribe(Channel.BOOK, [symbol]))
         await self.connection.send(stream.subscribe(Channel.BOOK, [symbol]))
 
@@ -165,7 +165,7 @@ class MarketFeed:
     async def _fetch_snapshot(self, symbol: str) -> None:
         while True:
             try:
-                self._fetched.put_nowait(await self._client.depth(symbol))
+                self._fetched.put_nowait(await self.client.depth(symbol))
                 return
             except VenueError as error:
                 _log.warning("snapshot_failed", symbol=symbol, reason=error.message)

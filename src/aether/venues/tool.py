@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
-from aether.domain.events import Bar, Quote, Trade
+from aether.domain.events import Bar, BookUpdate, Quote, Trade
 from aether.domain.identifiers import InstrumentId, Symbol, VenueId
 from aether.domain.instruments import Instrument, make_instrument
 from aether.domain.scaled import AMOUNT_DECIMALS, MAX_DECIMALS, format_amount
@@ -67,6 +67,9 @@ class _Guess(Listings):
     def __init__(self, venue: VenueId, price_decimals: int, size_decimals: int) -> None:
         super().__init__(venue)
         self._decimals = (min(price_decimals, MAX_DECIMALS), min(size_decimals, AMOUNT_DECIMALS))
+
+    def __contains__(self, native: object) -> bool:
+        return isinstance(native, str) and symbol_of(self.venue, native) is not None
 
     def __missing__(self, native: str) -> Any:
         symbol = symbol_of(self.venue, native)
@@ -261,6 +264,8 @@ def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
                 "last_sequence": m.last,
                 "checksum": m.checksum,
             }
+        case BookUpdate() if i:
+            return {"type": "book", **_book(m, i)}
         case Execution() if i:
             return {
                 "type": "fill",
@@ -279,10 +284,9 @@ def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
         case Balance():
             free = None if m.free < 0 else format_amount(m.free)
             return {"type": "balance", "asset": m.asset, "total": format_amount(m.total), "free": free}
-        case VenueStatus():
-            return {"type": "status", "state": m.state.value, "detail": m.detail}
-        case InstrumentStatus():
-            return {"type": "instrument_status", "state": m.state.value}
+        case VenueStatus() | InstrumentStatus():
+            kind = "status" if isinstance(m, VenueStatus) else "instrument_status"
+            return {"type": kind, "state": m.state.value, "detail": getattr(m, "detail", "")}
         case Acknowledged():
             return {
                 "type": "error" if m.failure else "acknowledged",
@@ -315,7 +319,7 @@ def _order_fields(m: OrderUpdate, i: Instrument | None) -> dict[str, Any]:
     return {**known, "size": i.size_text(m.size), "filled": filled, "price": i.price_text(m.limit_price)}
 
 
-def _book(m: BookSnapshot | BookDelta, i: Instrument) -> dict[str, list[list[str]]]:
+def _book(m: BookSnapshot | BookDelta | BookUpdate, i: Instrument) -> dict[str, list[list[str]]]:
     return {
         name: [[i.price_text(price), i.size_text(size)] for price, size in levels]
         for name, levels in (("bids", m.bids), ("asks", m.asks))

@@ -249,6 +249,11 @@ def precision_of(payload: bytes, price_keys: frozenset[str], size_keys: frozense
             if len(value) >= 2 and isinstance(value[0], str | Decimal) and isinstance(value[1], str | Decimal):
                 note(0, value[0])
                 note(1, value[1])
+            if len(value) >= 6 and isinstance(value[0], int):
+                for inner in value[1:5]:
+                    note(0, inner)
+                for inner in value[5:7]:
+                    note(1, inner)
             for inner in value:
                 if isinstance(inner, dict | list):
                     walk(inner)

@@ -2,7 +2,7 @@
 
 Source: Coinbase Developer Documentation, "Advanced Trade WebSocket channels" (heartbeats, candles, status, ticker,
 level2, user, market_trades) and "WebSocket authentication", as published in 2026. Every message of a connection carries
-`sequence_num`, one higher than the last: a step that is larger means a loss.
+`sequence_num`, one higher than the last: a step that is larger means a loss, one that is not higher a repetition.
 
 The user channel tells sums (executed size, average price, fees), not single executions; those are fetched over REST.
 """
@@ -233,6 +233,8 @@ class CoinbaseStream:
         gap: list[Message] = []
         if head.sequence_num >= 0:
             expected = self._sequence + 1
+            if head.sequence_num < expected:
+                return []
             if self._sequence >= 0 and head.sequence_num != expected:
                 gap = [SequenceGap(expected=expected, received=head.sequence_num)]
             self._sequence = head.sequence_num

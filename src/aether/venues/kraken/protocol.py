@@ -504,7 +504,9 @@ def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
     return [(native, instrument) for native in dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))]
 
 
-def _amount(text: str) -> int:
+def _amount(value: object) -> int:
+    """Return a ledger amount of text or number; what is finer than a ledger unit is dropped."""
+    text = str(value)
     whole, dot, fraction = text.partition(".")
     return scaled(whole + dot + fraction[:AMOUNT_DECIMALS], AMOUNT_DECIMALS)
 

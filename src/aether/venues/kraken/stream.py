@@ -182,6 +182,8 @@ ORDER_TYPES = {
 _TYPES_BACK = {name: kind for kind, name in ORDER_TYPES.items()} | {"iceberg": OrderType.LIMIT}
 _TIMES_IN_FORCE = {TimeInForce.GTC: "gtc", TimeInForce.IOC: "ioc", TimeInForce.FOK: "fok", TimeInForce.GTD: "gtd"}
 
+_TIMES_BACK = {name.upper(): tif for tif, name in _TIMES_IN_FORCE.items()}
+
 _head = msgspec.json.Decoder(_Head)
 _books = msgspec.json.Decoder(list[_Book])
 _trades = msgspec.json.Decoder(list[_Trade])
@@ -393,6 +395,7 @@ class KrakenStream:
                     reason=row.reason,
                     side=row.side,
                     type=_TYPES_BACK.get(row.order_type),
+                    time_in_force=_TIMES_BACK.get(row.time_in_force),
                     size=size[bytes(row.order_qty)] if row.order_qty != EMPTY else 0,
                     limit_price=price[bytes(row.limit_price)] if row.limit_price != EMPTY else 0,
                 )

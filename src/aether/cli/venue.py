@@ -1,0 +1,257 @@
+"""`aether venue`: the venues' public data, and their wire formats by hand."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from time import time, time_ns
+from typing import Annotated, Any, TypeVar
+
+import aiohttp
+import typer
+
+from aether.cli.console import AsJson, out, print_json, settings_of, table
+from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
+from aether.domain.instruments import Instrument
+from aether.venues.actions import Depth, Markets, Ticker
+from aether.venues.client import VenueClient, with_urls
+from aether.venues.connection import Connected
+from aether.venues.feed import FeedTrouble, MarketFeed
+from aether.venues.recording import Recorder
+from aether.venues.registry import protocol_of
+from aether.venues.stream import Channel
+from aether.venues.tool import decode_rest, decode_socket, encode, payloads, read_key, to_records
+
+T = TypeVar("T")
+
+venue_app = typer.Typer(help="The venues' public data, and their wire formats by hand.", no_args_is_help=True)
+
+Venue = Annotated[str, typer.Argument(help="kraken, binance or coinbase.", metavar="VENUE")]
+Pair = Annotated[str, typer.Argument(help="The pair, like BTC/USD.", metavar="SYMBOL")]
+BaseUrl = Annotated[str, typer.Option("--base-url", help="Of REST: a sandbox, or the local exchange.")]
+WsUrl = Annotated[str, typer.Option("--ws-url", help="Of the socket: a sandbox, or the local exchange.")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key-file", help='JSON: {"key": ..., "secret": ...}.', show_default=False)
+]
+
+
+@venue_app.command("decode")
+def decode(
+    venue: Venue,
+    channel: Annotated[
+        str, typer.Option(help="`ws`, or `rest:ENDPOINT` with an action's name or the venue's own endpoint.")
+    ] = "ws",
+    symbol: Annotated[str, typer.Option(help="The pair, for payloads that do not name one.")] = "",
+) -> None:
+    """Read payloads on standard input and print what they mean, one JSON object a line; prices are exact text."""
+    protocol_of(venue)
+    kind, _, endpoint = channel.partition(":")
+    if kind not in ("ws", "rest") or (kind == "rest") != bool(endpoint):
+        raise InvalidValueError(f"--channel is {channel!r}.", remedy="Give ws, or rest:ENDPOINT such as rest:book.")
+    for payload in payloads(sys.stdin.buffer.read()):
+        found = decode_rest(venue, endpoint, payload, symbol) if endpoint else decode_socket(venue, payload, symbol)
+        for event in found:
+            sys.stdout.write(json.dumps(event) + "\n")
+
+
+@venue_app.command("encode")
+def encode_command(
+    venue: Venue,
+    action: Annotated[str, typer.Argument(help="What to ask for, like submit, cancel, balances, book.")],
+    fields: Annotated[str, typer.Argument(help="The action's fields as JSON.", metavar="JSON")] = "{}",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request; it is never sent from here.")] = False,
+    key_file: KeyFile = None,
+    nonce: Annotated[int | None, typer.Option(min=0, help="For the signature; the clock's by default.")] = None,
+    at: Annotated[int | None, typer.Option("--time", min=0, help="Seconds or milliseconds since 1970.")] = None,
+    base_url: BaseUrl = "",
+) -> None:
+    """Print the request that an action would send: method, URL, headers and body, one JSON object a line."""
+    if not dry_run:
+        raise InvalidValueError(
+            "This command only shows requests.", remedy="Add --dry-run; orders are sent by the platform alone."
+        )
+    credentials = read_key(_read_file(key_file)) if key_file else None
+    now_ms = time_ns() // 1_000_000 if at is None else at * 1000 if at < 10**11 else at
+    chosen = nonce if nonce is not None else now_ms * 1000
+    found = encode(venue, action, fields, credentials=credentials, nonce=chosen, now_ms=now_ms, base_url=base_url)
+    for request in found:
+        sys.stdout.write(json.dumps(request) + "\n")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataFormatError(f"{path} cannot be read: {error.strerror}.", remedy="Check the path.") from error
+
+
+def _with_client(
+    venue: str, base_url: str, ws_url: str, work: Callable[[VenueClient], Coroutine[Any, Any, T]], *, load: bool = True
+) -> T:
+    settings_of()
+
+    async def inner() -> T:
+        async with aiohttp.ClientSession(trust_env=True) as http:
+            client = VenueClient(with_urls(protocol_of(venue), base_url, ws_url), http)
+            if load:
+                await client.load_markets()
+            return await work(client)
+
+    return asyncio.run(inner())
+
+
+@venue_app.command("markets")
+def markets(venue: Venue, base_url: BaseUrl = "", as_json: AsJson = False) -> None:
+    """List the venue's spot pairs with their rules."""
+
+    async def work(client: VenueClient) -> list[tuple[str, Instrument]]:
+        found: list[tuple[str, Instrument]] = await client.call(Markets())
+        return found
+
+    found = _with_client(venue, base_url, "", work, load=False)
+    unique = {instrument.id: (native, instrument) for native, instrument in reversed(found)}
+    listed = [unique[key] for key in sorted(unique)]
+    if as_json:
+        protocol = protocol_of(venue)
+        print_json([r for native, i in listed for r in to_records((i.symbol, i), protocol.listings)])
+        return
+    rows = [
+        (
+            i.symbol,
+            native,
+            i.price_text(i.tick),
+            i.size_text(i.min_size),
+            i.size_text(i.lot),
+            f"{i.min_notional / 1e8:g}",
+        )
+        for native, i in listed
+    ]
+    columns = ("pair*", "at the venue*", "tick", "min size", "lot", "min notional")
+    table(f"{venue.capitalize()}: {len(rows)} pairs", columns, rows, "None.")
+
+
+@venue_app.command("ticker")
+def ticker(venue: Venue, symbol: Pair, base_url: BaseUrl = "", as_json: AsJson = False) -> None:
+    """Print the best bid and ask of a pair."""
+
+    async def work(client: VenueClient) -> list[dict[str, Any]]:
+        _listed(client, symbol)
+        return list(to_records(await client.call(Ticker(symbol=symbol)), client.protocol.listings))
+
+    record = _with_client(venue, base_url, "", work)[0]
+    if as_json:
+        print_json(record)
+        return
+    text = f"bid {record['bid']} ({record['bid_size']})  ask {record['ask']} ({record['ask_size']})"
+    out.print(f"{symbol} at {venue}: {text}", highlight=False)
+
+
+@venue_app.command("book")
+def book(
+    venue: Venue,
+    symbol: Pair,
+    levels: Annotated[int, typer.Option(min=1, max=500, help="A side.")] = 10,
+    base_url: BaseUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print the order book of a pair."""
+
+    async def work(client: VenueClient) -> list[dict[str, Any]]:
+        _listed(client, symbol)
+        found = await client.call(Depth(symbol=symbol, levels=levels))
+        return list(to_records(found, client.protocol.listings))
+
+    record = _with_client(venue, base_url, "", work)[0]
+    if as_json:
+        print_json(record)
+        return
+    pairs = zip(record["bids"][:levels], record["asks"][:levels], strict=False)
+    rows = [(bid[1], bid[0], ask[0], ask[1]) for bid, ask in pairs]
+    table(f"{symbol} at {venue}", ("bid size", "bid", "ask", "ask size"), rows, "The book is empty.")
+
+
+@venue_app.command("watch")
+def watch(
+    venue: Venue,
+    symbols: Annotated[list[str], typer.Argument(help="Pairs, like BTC/USD.", metavar="SYMBOLS...")],
+    count: Annotated[int, typer.Option(min=0, help="Stop after so many events; 0 for never.")] = 0,
+    base_url: BaseUrl = "",
+    ws_url: WsUrl = "",
+) -> None:
+    """Print trades and books as they come, one JSON object a line; books are proven by the venue's own checks."""
+
+    async def work(client: VenueClient) -> None:
+        for symbol in symbols:
+            _listed(client, symbol)
+        feed = MarketFeed(client, symbols)
+        seen = 0
+        async for event in feed.events():
+            for record in _watched(event, client):
+                sys.stdout.write(json.dumps(record) + "\n")
+                sys.stdout.flush()
+                seen += 1
+            if count and seen >= count:
+                return
+
+    try:
+        _with_client(venue, base_url, ws_url, work)
+    except KeyboardInterrupt:
+        return
+
+
+def _watched(event: Any, client: VenueClient) -> list[dict[str, Any]]:
+    if isinstance(event, Connected):
+        return []
+    if isinstance(event, FeedTrouble):
+        head = {"type": "trouble", "venue": client.protocol.venue, "symbol": "", "ts_ns": time_ns()}
+        return [{**head, "instrument": event.instrument, "reason": event.reason}]
+    return list(to_records(event, client.protocol.listings))
+
+
+def _listed(client: VenueClient, symbol: str) -> None:
+    known = {listing.instrument.symbol for listing in client.protocol.listings.values()}
+    if symbol not in known:
+        near = sorted(s for s in known if s.startswith(symbol.partition("/")[0] + "/"))[:8]
+        raise UnknownNameError(
+            f"{client.protocol.venue.capitalize()} does not list {symbol!r}.",
+            remedy=f"Choose a pair such as {', '.join(near) or 'those of: aether venue markets'}.",
+        )
+
+
+def record(
+    venue: Venue,
+    symbols: Annotated[list[str], typer.Argument(help="Pairs, like BTC/USD.", metavar="SYMBOLS...")],
+    folder: Annotated[Path, typer.Option("--to", help="Where the files go.")] = Path("recordings"),
+    seconds: Annotated[float, typer.Option(min=0, help="How long; 0 for until Ctrl-C.")] = 0,
+    rotate_mb: Annotated[int, typer.Option(min=1, help="Start a new file after so many megabytes.")] = 256,
+    base_url: BaseUrl = "",
+    ws_url: WsUrl = "",
+) -> None:
+    """Record a venue's raw messages with their time of receipt, compressed; read them with `aether data import`."""
+    recorder = Recorder(folder, venue, time_ns(), rotate_mb * 2**20)
+    until = time() + seconds if seconds else float("inf")
+
+    async def work(client: VenueClient) -> None:
+        for symbol in symbols:
+            _listed(client, symbol)
+        channels = (Channel.TRADES, Channel.QUOTES, Channel.BOOK)
+        feed = MarketFeed(
+            client,
+            symbols,
+            channels=channels,
+            on_raw=lambda payload: recorder.write(time_ns(), payload),
+        )
+        client.on_depth = lambda payload: recorder.write(time_ns(), payload)
+        async for _ in feed.events():
+            if time() >= until:
+                return
+
+    try:
+        _with_client(venue, base_url, ws_url, work)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        recorder.close()
+    files = ", ".join(str(path) for path in recorder.files) or "nothing"
+    out.print(f"Recorded {recorder.messages:,} messages into {files}", highlight=False, soft_wrap=True)

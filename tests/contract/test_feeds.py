@@ -1,0 +1,181 @@
+"""Live market data over real sockets: books that are proven, and what happens when they cannot be (T2)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aether.domain.events import BookUpdate, Trade
+from aether.exchange.server import LocalExchange, build, serve
+from aether.venues.client import VenueClient, with_urls
+from aether.venues.connection import Connected
+from aether.venues.feed import FeedEvent, FeedTrouble, MarketFeed
+from aether.venues.recording import Recorder, replay
+from aether.venues.registry import protocol_of
+from aether.venues.stream import Channel
+from tests.contract.venue_desk import VENUES
+
+PATIENCE_S = 15.0
+SYMBOL = "BTC/USD"
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[LocalExchange]:
+    async with serve(build(seed=5, enforce_limits=False, warm_steps=60), moving=False) as exchange:
+        yield exchange
+
+
+@asynccontextmanager
+async def feed_of(local: LocalExchange, venue: str, **options: Any) -> AsyncIterator[MarketFeed]:
+    exchange = local.exchanges[venue]
+    async with aiohttp.ClientSession() as http:
+        client = VenueClient(with_urls(protocol_of(venue), exchange.url, exchange.ws_url), http)
+        await client.load_markets()
+        yield MarketFeed(client, [SYMBOL], **options)
+
+
+async def collect(feed: MarketFeed, local: LocalExchange, enough: Callable[[list[FeedEvent]], bool]) -> list[FeedEvent]:
+    """Let the market move and collect what the feed gives until it is enough."""
+    found: list[FeedEvent] = []
+
+    async def move() -> None:
+        while True:
+            local.step()
+            await asyncio.sleep(0.02)
+
+    async def read() -> None:
+        async for event in feed.events():
+            found.append(event)
+            if enough(found):
+                return
+
+    mover = asyncio.create_task(move())
+    try:
+        await asyncio.wait_for(read(), PATIENCE_S)
+    finally:
+        mover.cancel()
+    return found
+
+
+def books(found: list[FeedEvent]) -> list[BookUpdate]:
+    return [e for e in found if isinstance(e, BookUpdate)]
+
+
+def troubles(found: list[FeedEvent]) -> list[FeedTrouble]:
+    return [e for e in found if isinstance(e, FeedTrouble)]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_trades_and_books_arrive_and_agree_with_the_exchange(local: LocalExchange, venue: str) -> None:
+    async with feed_of(local, venue) as feed:
+        found = await collect(feed, local, lambda f: len(books(f)) > 30 and any(isinstance(e, Trade) for e in f))
+        assert not troubles(found)
+        assert all(b.bids[0][0] < b.asks[0][0] for b in books(found))
+        held = local.exchanges[venue].venue
+        shown = {(t.price, t.size) for t in held.trades[SYMBOL]}
+        assert {(e.price, e.size) for e in found if isinstance(e, Trade)} <= shown
+
+
+async def test_a_wrong_checksum_resubscribes_and_says_so(local: LocalExchange) -> None:
+    async with feed_of(local, "kraken") as feed:
+        local.exchanges["kraken"].faults.pending["wrong_checksum"] = 1
+        found = await collect(
+            feed, local, lambda f: bool(troubles(f)) and isinstance(f[-1], BookUpdate) and len(books(f)) > 20
+        )
+        assert "checksum" in troubles(found)[0].reason
+        assert all(b.usable for b in feed.books.values())
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_lost_message_is_noticed_and_healed(local: LocalExchange, venue: str) -> None:
+    async with feed_of(local, venue, channels=(Channel.BOOK,)) as feed:
+        faults = local.exchanges[venue].faults
+
+        def enough(found: list[FeedEvent]) -> bool:
+            if len(books(found)) == 5 and "skip_message" not in faults.pending:
+                faults.pending["skip_message"] = 1
+            after = found[found.index(troubles(found)[0]) :] if troubles(found) else []
+            return len(books(after)) > 5
+
+        found = await collect(feed, local, enough)
+        assert troubles(found)
+        assert all(b.usable for b in feed.books.values())
+
+
+@pytest.mark.parametrize("fault", ["duplicate_message", "reorder_message"])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_doubled_and_reordered_messages_never_make_a_wrong_book(
+    local: LocalExchange, venue: str, fault: str
+) -> None:
+    async with feed_of(local, venue, channels=(Channel.BOOK,)) as feed:
+        local.exchanges[venue].faults.pending[fault] = 3
+
+        def enough(found: list[FeedEvent]) -> bool:
+            return len(books(found)) > 40 and isinstance(found[-1], BookUpdate)
+
+        found = await collect(feed, local, enough)
+        assert all(b.bids[0][0] < b.asks[0][0] for b in books(found))
+        book = next(iter(feed.books.values()))
+        held = local.exchanges[venue].venue.books[SYMBOL]
+        last = books(found)[-1]
+        assert book.bids(1)[0][0] == last.bids[0][0]
+        assert held.best(is_buy=True) > 0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_lost_connection_comes_back_by_itself(local: LocalExchange, venue: str) -> None:
+    async with feed_of(local, venue) as feed:
+        dropped: list[bool] = []
+
+        def enough(found: list[FeedEvent]) -> bool:
+            if len(books(found)) == 5 and not dropped:
+                dropped.append(True)
+                local.exchanges[venue].face.disconnect_all()
+            return sum(isinstance(e, Connected) for e in found) == 2 and isinstance(found[-1], BookUpdate)
+
+        found = await collect(feed, local, enough)
+        assert any(t.instrument == "" for t in troubles(found))
+        assert feed.connection.connects == 2
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_recording_replays_into_the_same_trades_and_an_exact_book(
+    local: LocalExchange, venue: str, tmp_path: Path
+) -> None:
+    recorder = Recorder(tmp_path, venue, 1_700_000_000_000_000_000, rotate_bytes=2**20)
+    clock = iter(range(1_700_000_000_000_000_000, 2_000_000_000_000_000_000, 1_000))
+    channels = (Channel.TRADES, Channel.QUOTES, Channel.BOOK)
+    async with feed_of(
+        local, venue, channels=channels, on_raw=lambda payload: recorder.write(next(clock), payload)
+    ) as feed:
+        feed.client.on_depth = lambda payload: recorder.write(next(clock), payload)
+        found = await collect(feed, local, lambda f: sum(isinstance(e, Trade) for e in f) > 5 and len(books(f)) > 20)
+    recorder.close()
+    replayed = replay(recorder.files[0], SYMBOL)
+    assert replayed.venue == venue
+    assert not replayed.unreadable
+    assert not replayed.breaks
+    ids = [e.trade_id for e in found if isinstance(e, Trade)]
+    assert ids == [t.trade_id for t in replayed.trades][: len(ids)]
+    assert replayed.differed == 0
+    assert replayed.compared > 0 or venue != "binance"
+
+
+async def test_recordings_rotate_by_size(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "kraken", 1_700_000_000_000_000_000, rotate_bytes=200)
+    for number in range(20):
+        recorder.write(number, b'{"channel":"heartbeat"}')
+    recorder.close()
+    assert len(recorder.files) > 1
+    assert recorder.messages == 20
+
+
+async def test_an_unreachable_venue_says_so_and_names_the_local_exchange() -> None:
+    async with aiohttp.ClientSession() as http:
+        client = VenueClient(with_urls(protocol_of("kraken"), "http://127.0.0.1:9"), http)
+        with pytest.raises(Exception, match=r"cannot be reached at 127\.0\.0\.1:9.*aether up --market exchange"):
+            await client.load_markets()
