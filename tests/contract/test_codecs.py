@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded
 from aether.venues.registry import protocol_of
 from aether.venues.tool import decode_rest, decode_socket, encode
 from aether.venues.wire import Listings, MalformedError, scaled, time_ns
+from tests.fuzz.__main__ import damaged
+from tests.fuzz.target import corpus, one_input
 
 PAYLOADS = Path(__file__).parent / "payloads"
 VENUES = ("kraken", "binance", "coinbase")
@@ -371,3 +374,9 @@ def test_a_lost_message_on_coinbases_connection_is_a_gap() -> None:
     gap = stream.receive(head.format(3).encode())[0]
     assert isinstance(gap, SequenceGap)
     assert (gap.expected, gap.received) == (2, 3)
+
+
+def test_twenty_thousand_damaged_payloads_raise_nothing() -> None:
+    draw = random.Random(11)
+    for data, _ in zip(damaged(corpus(), draw), range(20_000), strict=False):
+        one_input(data)

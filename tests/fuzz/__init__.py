@@ -1,0 +1,1 @@
+"""Every decoder under a flood of broken input: `make fuzz`."""
