@@ -7,11 +7,12 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
+from time import time, time_ns
 
+import aiohttp
 import msgspec
 import numpy as np
 import uvicorn
@@ -28,23 +29,30 @@ from aether.domain.errors import (
     DataDirectoryError,
     InvalidValueError,
     PortInUseError,
+    UnknownNameError,
 )
+from aether.domain.events import Trade
 from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName, Symbol
 from aether.domain.orders import Side
 from aether.domain.scaled import AMOUNT_SCALE
+from aether.exchange.server import LocalExchange, build, serve
 from aether.market.dataset import Dataset, DatasetKind
-from aether.market.replay import feed_id, replay_trades
+from aether.market.replay import feed_id, replay_trades, trades_in
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket, synthetic_instruments
 from aether.matching.simulator import FillModel
-from aether.node.feeds import Feed, ReplayFeed, SyntheticFeed
+from aether.node.feeds import Feed, ReplayFeed, SyntheticFeed, VenueFeed
 from aether.node.runtime import AccountPlan, Node
 from aether.store import queries
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.migrate import migrate
 from aether.strategies import catalogue
+from aether.venues.actions import Candles
+from aether.venues.client import VenueClient, with_urls
+from aether.venues.feed import MarketFeed
 from aether.venues.paper import PaperVenue
 from aether.venues.recording import Replayed
+from aether.venues.registry import protocol_of
 
 DEFAULT_CASH = 100_000 * AMOUNT_SCALE
 DEFAULT_BAR_S = 900
@@ -53,6 +61,9 @@ SYNTHETIC_HISTORY_S = 3 * 3600
 STALE_MARKET_S = 10.0
 SILENT_MARKET_MS = 300_000
 LAG_LIMIT_EVENTS = 3_000
+VENUE_HISTORY_S = 3 * 3600
+LIVE_MARKET_MS = 5_000
+EXCHANGE_STEP_S = 5
 UI_FOLDER = Path(__file__).parent / "api" / "ui"
 
 Params = Mapping[str, float | int | str | bool]
@@ -273,21 +284,32 @@ def trades_dataset(found: Replayed, source: str) -> Dataset:
 # The platform.
 
 
+EXCHANGE_MARKET = "exchange"
+"""The name of the local exchange as a market: all three faces at once."""
+
+
 @dataclass(frozen=True)
 class Market:
     """What `aether up` trades on.
 
     Attributes:
-        recording: None for the synthetic market.
+        recording: None for the synthetic market and for venues.
         speed: of a recording, times real time; None for as fast as possible.
+        venue: the venue whose live public market it is, or `exchange`; empty for the others.
+        base_url, ws_url: of the venue, in place of its usual ones.
     """
 
     recording: Dataset | None = None
     speed: float | None = 1.0
+    venue: str = ""
+    base_url: str = ""
+    ws_url: str = ""
 
     @property
     def name(self) -> str:
         """How people see it."""
+        if self.venue:
+            return "local exchange" if self.venue == EXCHANGE_MARKET else f"{self.venue.capitalize()}, live market data"
         if self.recording is None:
             return "synthetic market"
         pace = "full speed" if self.speed is None else f"{self.speed:g} times real time"
@@ -395,9 +417,10 @@ async def run_platform(
     with contextlib.ExitStack() as stack:
         stack.enter_context(directory.owned())
         listener = stack.enter_context(contextlib.closing(_bind(settings.host, settings.port)))
-        async with open_storage(settings) as storage:
+        async with contextlib.AsyncExitStack() as running, open_storage(settings) as storage:
             bus = LocalBus()
-            node, feed = await _build_node(storage, market, bus, seed)
+            venues = await running.enter_async_context(_open_venues(market, seed))
+            node, feed = await _build_node(storage, market, bus, seed, venues)
             access = LocalAccess()
             context = Context(
                 database=storage.database,
@@ -449,13 +472,120 @@ async def _until_done(node: Node, server: uvicorn.Server, stop: asyncio.Event, *
             watcher.cancel()
 
 
-async def _build_node(storage: Storage, market: Market, bus: LocalBus, seed: int) -> tuple[Node, FeedId]:
+def local_market(seed: int) -> LocalExchange:
+    """Return the local exchange with hours of trading behind it."""
+    steps = VENUE_HISTORY_S // EXCHANGE_STEP_S
+    return build(seed=seed, enforce_limits=False, warm_steps=steps, warm_step_s=EXCHANGE_STEP_S)
+
+
+@contextlib.asynccontextmanager
+async def _open_venues(market: Market, seed: int) -> AsyncIterator[list[VenueClient]]:
+    """Open the venues of a market, with their pairs listed; none for a market that is not venues'.
+
+    Raises:
+        VenueError: when one cannot be reached.
+    """
+    if not market.venue:
+        yield []
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = {market.venue: (market.base_url, market.ws_url)}
+        if market.venue == EXCHANGE_MARKET:
+            local = await stack.enter_async_context(serve(local_market(seed)))
+            addresses = {name: (e.url, e.ws_url) for name, e in local.exchanges.items()}
+        http = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
+        clients = [
+            VenueClient(with_urls(protocol_of(name), rest, socket_), http)
+            for name, (rest, socket_) in addresses.items()
+        ]
+        for client in clients:
+            await client.load_markets()
+        yield clients
+
+
+async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Trade]:
+    """Return trades that stand for the venue's last one-minute bars."""
+    since_s = int(time()) // 60 * 60 - VENUE_HISTORY_S
+    found: list[Trade] = []
+    for symbol in symbols:
+        until_s = since_s + VENUE_HISTORY_S
+        action = Candles(symbol=symbol, interval_s=60, since_s=since_s, until_s=until_s)
+        for bar in await client.call(action):
+            if bar.ts_ns <= until_s * 1_000_000_000 and bar.volume:
+                prices = (bar.open, bar.high, bar.low, bar.close)
+                found += trades_in(bar.instrument, bar.ts_ns, 60_000_000_000, prices, bar.volume)
+    return found
+
+
+def venue_plans(venues: list[VenueClient], name: str, seed: int) -> list[AccountPlan]:
+    """Return three paper accounts on live venues: on one venue all on it, on several one each.
+
+    Raises:
+        UnknownNameError: when a venue lists none of the pairs that they trade.
+    """
+    desk = (
+        ("company", "Company", AccountKind.COMPANY, "vol_target_basket", ("BTC", "ETH", "SOL", "XRP"), 60),
+        ("director-1", "Director 1", AccountKind.DIRECTOR, "ema_cross", ("BTC", "SOL"), 60),
+        ("director-2", "Director 2", AccountKind.DIRECTOR, "mean_reversion", ("ETH", "XRP"), 60),
+    )
+    plans = []
+    for n, (account, title, kind, strategy, bases, bar_s) in enumerate(desk):
+        client = venues[n % len(venues)]
+        listed = {listing.instrument.symbol: listing.instrument for listing in client.protocol.listings.values()}
+        quote = next((q for q in ("USD", "USDT", "USDC") if f"BTC/{q}" in listed), None)
+        chosen = tuple(listed[Symbol(f"{b}/{quote}")] for b in bases if f"{b}/{quote}" in listed)
+        if not chosen or quote is None:
+            raise UnknownNameError(
+                f"{client.protocol.venue.capitalize()} lists none of {', '.join(bases)} against dollars.",
+                remedy="Choose another venue.",
+            )
+        plans.append(
+            AccountPlan(
+                config=AccountConfig(
+                    id=AccountId(f"{account}.{name}"),
+                    name=title,
+                    kind=kind,
+                    mode=Mode.PAPER,
+                    feed=FeedId(name),
+                    currency=chosen[0].quote,
+                    strategies=(assign(strategy, tuple(i.id for i in chosen), {}, bar_s),),
+                    limits=Limits(market_data_max_age_ms=LIVE_MARKET_MS),
+                    seed=seed + n,
+                ),
+                instruments=chosen,
+                cash=DEFAULT_CASH,
+                opened_ns=time_ns() - (VENUE_HISTORY_S + 60) * 1_000_000_000,
+            )
+        )
+    return plans
+
+
+async def _venue_feed(venues: list[VenueClient], plans: list[AccountPlan]) -> VenueFeed:
+    history: list[Trade] = []
+    feeds = []
+    for client in venues:
+        symbols: list[str] = sorted(
+            {i.symbol for p in plans for i in p.instruments if i.venue == client.protocol.venue}
+        )
+        history += await venue_history(client, symbols)
+        feeds.append(MarketFeed(client, symbols))
+    return VenueFeed(feeds, sorted(history, key=lambda trade: trade.ts_ns))
+
+
+async def _build_node(
+    storage: Storage, market: Market, bus: LocalBus, seed: int, venues: list[VenueClient]
+) -> tuple[Node, FeedId]:
     database = storage.database
-    if market.recording is not None:
+    feed: Feed
+    if venues:
+        identity = FeedId(market.venue)
+        plans = venue_plans(venues, market.venue, seed)
+        feed = await _venue_feed(venues, plans)
+    elif market.recording is not None:
         dataset = market.recording
         instrument = dataset.instrument()
         identity, plans = feed_id(dataset), replay_plans(dataset, seed)
-        feed: Feed = ReplayFeed(lambda: replay_trades(dataset, instrument.id), market.speed)
+        feed = ReplayFeed(lambda: replay_trades(dataset, instrument.id), market.speed)
     else:
         identity, plans = SYNTHETIC_FEED, synthetic_plans(seed)
         last = await queries.last_closes(database, identity)

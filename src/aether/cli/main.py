@@ -36,6 +36,7 @@ from aether.cli.exchange import serve_app
 from aether.cli.venue import record, venue_app
 from aether.compose import (
     DEFAULT_BAR_S,
+    EXCHANGE_MARKET,
     DataDirectory,
     Market,
     Started,
@@ -64,6 +65,7 @@ from aether.store.migrate import newest_revision
 from aether.store.requests import submit, wait_applied
 from aether.strategies import catalogue
 from aether.venues.recording import is_recording, replay
+from aether.venues.registry import PROTOCOLS
 
 T = TypeVar("T")
 
@@ -128,7 +130,9 @@ def _money(text: str) -> str:
 @app.command()
 def up(
     data_dir: DataDir = None,
-    market: Annotated[str, typer.Option(help="`synthetic`, or `replay:FILE`.")] = "synthetic",
+    market: Annotated[
+        str, typer.Option(help="`synthetic`, `exchange`, `kraken`, `binance`, `coinbase`, or `replay:FILE`.")
+    ] = "synthetic",
     symbol: Symbol = "BTC/USD",
     speed: Annotated[str, typer.Option(help="Of a recording: times real time, or `max`.")] = "60",
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Of the web interface.")] = None,
@@ -140,6 +144,8 @@ def up(
     max_gap: MaxGap = None,
     exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="End when the recording has ended.")] = False,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    base_url: Annotated[str, typer.Option(help="Of a venue's REST, in place of its own.")] = "",
+    ws_url: Annotated[str, typer.Option(help="Of a venue's socket, in place of its own.")] = "",
 ) -> None:
     """Start the platform: database, market, three paper accounts, web interface."""
     settings = settings_of(data_dir, port=port, host=host, log_level=log_level)
@@ -149,8 +155,11 @@ def up(
         dataset, report = _read(settings, market.removeprefix("replay:"), options)
         _warn_about(dataset, report)
         chosen = Market(dataset, _speed(speed))
+    elif market in (EXCHANGE_MARKET, *PROTOCOLS):
+        chosen = Market(venue=market, base_url=base_url, ws_url=ws_url)
     elif market != "synthetic":
-        raise InvalidValueError(f"--market is {market!r}.", remedy="Choose synthetic, or replay:FILE.")
+        known = ", ".join(("synthetic", EXCHANGE_MARKET, *PROTOCOLS))
+        raise InvalidValueError(f"--market is {market!r}.", remedy=f"Choose {known}, or replay:FILE.")
 
     def started(told: Started) -> None:
         out.print(

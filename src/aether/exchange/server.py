@@ -95,9 +95,9 @@ class LocalExchange:
         exchange.face.add_key(ApiKey(key, account, kept, can_trade=can_trade, can_withdraw=can_withdraw))
         return key, shown
 
-    def step(self) -> None:
+    def step(self, step_s: float = STEP_S) -> None:
         """Let the background market move once."""
-        self.fair.step()
+        self.fair.step(step_s)
         for traders in self.traders:
             traders.step()
         for exchange in self.exchanges.values():
@@ -132,16 +132,17 @@ def build(
     enforce_limits: bool = True,
     clock: Callable[[], int] = time_ns,
     warm_steps: int = 400,
+    warm_step_s: float = STEP_S,
 ) -> LocalExchange:
     """Return the three exchanges, not yet listening.
 
     Args:
         background: let makers and takers trade.
-        warm_steps: how long they have traded before anyone comes, in steps of a quarter of a second.
+        warm_steps, warm_step_s: how long they have traded before anyone comes.
     """
     exchanges = {}
     started_ns = clock()
-    warm = {"ns": started_ns - int(warm_steps * STEP_S * 1e9)}
+    warm = {"ns": started_ns - int(warm_steps * warm_step_s * 1e9)}
     warming = {"on": True}
 
     def now() -> int:
@@ -159,8 +160,8 @@ def build(
             for b in (_BACKGROUND[name],)
         ]
         for _ in range(warm_steps):
-            local.step()
-            warm["ns"] += int(STEP_S * 1e9)
+            local.step(warm_step_s)
+            warm["ns"] += int(warm_step_s * 1e9)
     warming["on"] = False
     return local
 

@@ -13,7 +13,8 @@ from aether.exchange.venue import Market, NewOrder, Refused, Venue
 MAKER = "background-maker"
 TAKER = "background-taker"
 LEVELS = 12
-VOLATILITY_PER_STEP = 0.00012
+VOLATILITY = 0.00024
+"""Standard deviation of the fair price in one second, a share of it."""
 FUNDS = 10**20
 
 
@@ -29,11 +30,12 @@ class FairPrice:
         self._anchors = dict(prices)
         self._random = random.Random(seed)  # noqa: S311  a market to be repeated exactly
 
-    def step(self) -> None:
-        """Let time pass."""
+    def step(self, step_s: float) -> None:
+        """Let `step_s` seconds pass."""
+        volatility = VOLATILITY * step_s**0.5
         for symbol, price in self.prices.items():
-            pull = 0.0005 * (self._anchors[symbol] / price - 1)
-            self.prices[symbol] = price * (1 + pull + self._random.gauss(0, VOLATILITY_PER_STEP))
+            pull = 0.002 * step_s * (self._anchors[symbol] / price - 1)
+            self.prices[symbol] = price * (1 + pull + self._random.gauss(0, volatility))
 
 
 class Traders:

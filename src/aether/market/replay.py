@@ -42,10 +42,22 @@ def _bar_trades(dataset: Dataset, instrument: InstrumentId) -> Iterator[Trade]:
     length = dataset.interval_s * NS_PER_S
     columns = [dataset.columns[n].tolist() for n in ("open", "high", "low", "close", "volume")]
     for end_ns, open_, high, low, close, volume in zip(dataset.ts_ns.tolist(), *columns, strict=True):
-        start_ns = end_ns - length
-        path = (open_, low, high, close) if close >= open_ else (open_, high, low, close)
-        quarter = volume // 4
-        sizes = (quarter, quarter, quarter, volume - 3 * quarter)
-        times = (start_ns, start_ns + length // 3, start_ns + 2 * length // 3, end_ns - 1)
-        for ts_ns, price, size in zip(times, path, sizes, strict=True):
-            yield Trade(ts_ns=ts_ns, instrument=instrument, price=price, size=size)
+        yield from trades_in(instrument, end_ns, length, (open_, high, low, close), volume)
+
+
+def trades_in(
+    instrument: InstrumentId, end_ns: int, length_ns: int, prices: tuple[int, int, int, int], volume: int
+) -> Iterator[Trade]:
+    """Yield the four trades that stand for a bar.
+
+    Args:
+        prices: open, high, low, close.
+    """
+    open_, high, low, close = prices
+    start_ns = end_ns - length_ns
+    path = (open_, low, high, close) if close >= open_ else (open_, high, low, close)
+    quarter = volume // 4
+    sizes = (quarter, quarter, quarter, volume - 3 * quarter)
+    times = (start_ns, start_ns + length_ns // 3, start_ns + 2 * length_ns // 3, end_ns - 1)
+    for ts_ns, price, size in zip(times, path, sizes, strict=True):
+        yield Trade(ts_ns=ts_ns, instrument=instrument, price=price, size=size)

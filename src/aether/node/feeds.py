@@ -1,6 +1,6 @@
-"""Where the market comes from: a synthetic one by the wall clock, or a recording at any speed.
+"""Where the market comes from: a synthetic one by the wall clock, live venues, or a recording at any speed.
 
-Both give trades and quotes with the bars built from them, and each shard gets what its account trades, in the same
+All give trades and quotes with the bars built from them, and each shard gets what its account trades, in the same
 order that a back-test sees.
 """
 
@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter, time_ns
 from typing import Protocol
 
-from aether.domain.events import Bar, MarketEvent, Timer, Trade
+import msgspec
+
+from aether.domain.events import Bar, BookUpdate, MarketEvent, Timer, Trade
 from aether.domain.identifiers import InstrumentId
 from aether.market.bars import BarAggregator, with_bars
 from aether.market.synthetic import SyntheticMarket
 from aether.node.shard import Shard
+from aether.venues.feed import FeedTrouble, MarketFeed
 
 TIMER_S = 1.0
 YIELD_EVERY = 256
@@ -21,6 +24,7 @@ CHART_BAR_S = 60
 HISTORY_STEP_S = 5
 NS_PER_S = 1_000_000_000
 HISTORY_LEAD_NS = 100_000_000
+BOOK_EVERY_S = 0.25
 
 BarSink = Callable[[Bar], None]
 
@@ -112,6 +116,78 @@ class SyntheticFeed:
             if isinstance(event, Trade):
                 self._aggregator.add(event)
             yield event
+
+
+class VenueFeed:
+    """The live public markets of one or several venues.
+
+    Books are told at most every `BOOK_EVERY_S` and only when they changed; every event carries the time of its receipt,
+    the clock that the node lives by. New accounts are given the venues' last bars first, so that strategies are warm.
+
+    Args:
+        markets: one feed a venue.
+        history: by time, the trades that stand for the venues' last bars.
+    """
+
+    def __init__(self, markets: Sequence[MarketFeed], history: Sequence[Trade]) -> None:
+        self._markets = markets
+        self._history = history
+        self._aggregator = BarAggregator(())
+        self._books: dict[InstrumentId, BookUpdate] = {}
+
+    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Give what the venues tell, until canceled; a timer event goes to every account once a second."""
+        appetites = [(shard, Appetite(shard)) for shard in shards]
+        intervals = bar_intervals(shards) | {CHART_BAR_S}
+        if all(shard.market_taken == 0 for shard in shards):
+            for event in with_bars(iter(self._history), intervals):
+                if isinstance(event, Bar) and event.interval_s == CHART_BAR_S:
+                    on_bar(event)
+                for shard, appetite in appetites:
+                    if appetite.wants(event):
+                        await shard.inbox.put(event)
+        self._aggregator = BarAggregator(intervals)
+        async with asyncio.TaskGroup() as group:
+            for market in self._markets:
+                group.create_task(self._read(market, appetites))
+            group.create_task(self._pace(appetites, on_bar))
+
+    async def _read(self, market: MarketFeed, appetites: Sequence[tuple[Shard, Appetite]]) -> None:
+        async for event in market.events():
+            if isinstance(event, Trade):
+                stamped = msgspec.structs.replace(event, ts_ns=time_ns())
+                self._aggregator.add(stamped)
+                self._offer(stamped, appetites)
+            elif isinstance(event, BookUpdate):
+                self._books[event.instrument] = event
+            elif isinstance(event, FeedTrouble):
+                for instrument in [i for i in self._books if event.instrument in ("", i)]:
+                    del self._books[instrument]
+
+    async def _pace(self, appetites: Sequence[tuple[Shard, Appetite]], on_bar: BarSink) -> None:
+        told: dict[InstrumentId, BookUpdate] = {}
+        next_timer = perf_counter()
+        while True:
+            now_ns = time_ns()
+            for bar in self._aggregator.advance(now_ns):
+                if bar.interval_s == CHART_BAR_S:
+                    on_bar(bar)
+                self._offer(bar, appetites)
+            for instrument, book in list(self._books.items()):
+                if told.get(instrument) is not book:
+                    told[instrument] = book
+                    self._offer(msgspec.structs.replace(book, ts_ns=now_ns), appetites)
+            if perf_counter() >= next_timer:
+                next_timer = perf_counter() + TIMER_S
+                for shard, _ in appetites:
+                    shard.inbox.offer(Timer(ts_ns=now_ns))
+            await asyncio.sleep(BOOK_EVERY_S)
+
+    @staticmethod
+    def _offer(event: MarketEvent, appetites: Sequence[tuple[Shard, Appetite]]) -> None:
+        for shard, appetite in appetites:
+            if appetite.wants(event):
+                shard.inbox.offer(event)
 
 
 class ReplayFeed:
