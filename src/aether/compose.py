@@ -33,6 +33,7 @@ from aether.domain.errors import (
 )
 from aether.domain.events import Trade
 from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName, Symbol
+from aether.domain.instruments import Instrument
 from aether.domain.orders import Side
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.exchange.server import LocalExchange, build, serve
@@ -520,6 +521,8 @@ async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Tra
 def venue_plans(venues: list[VenueClient], name: str, seed: int) -> list[AccountPlan]:
     """Return three paper accounts on live venues: on one venue all on it, on several one each.
 
+    The company's may trade its pairs at the other venues too, with its cash in equal parts at all of them.
+
     Raises:
         UnknownNameError: when a venue lists none of the pairs that they trade.
     """
@@ -539,6 +542,17 @@ def venue_plans(venues: list[VenueClient], name: str, seed: int) -> list[Account
                 f"{client.protocol.venue.capitalize()} lists none of {', '.join(bases)} against dollars.",
                 remedy="Choose another venue.",
             )
+        more: tuple[Instrument, ...] = ()
+        if n == 0:
+            more = tuple(
+                {
+                    listing.id: listing.instrument
+                    for other in venues
+                    if other is not client
+                    for listing in other.protocol.listings.values()
+                    if listing.instrument.base in bases and listing.instrument.quote == quote
+                }.values()
+            )
         plans.append(
             AccountPlan(
                 config=AccountConfig(
@@ -551,8 +565,9 @@ def venue_plans(venues: list[VenueClient], name: str, seed: int) -> list[Account
                     strategies=(assign(strategy, tuple(i.id for i in chosen), {}, bar_s),),
                     limits=Limits(market_data_max_age_ms=LIVE_MARKET_MS),
                     seed=seed + n,
+                    tradable=tuple(i.id for i in more),
                 ),
-                instruments=chosen,
+                instruments=chosen + more,
                 cash=DEFAULT_CASH,
                 opened_ns=time_ns() - (VENUE_HISTORY_S + 60) * 1_000_000_000,
             )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether.domain import scaled
-from aether.engine import exits, ledger, sizing
+from aether.engine import algorithms, exits, ledger, sizing
 from aether.features import averages
 from aether.matching import pricing
 from aether.strategies import vol_target_basket
@@ -31,6 +31,10 @@ RULES: tuple[Callable[..., Any], ...] = (
     scaled.fee_of,
     scaled.bps_of,
     scaled.ratio_bps,
+    algorithms.twap_target,
+    algorithms.pov_target,
+    algorithms.oco_hit,
+    pricing.trailing_trigger,
     ledger.cost_share,
     sizing.ewma_variance,
     sizing.annual_volatility,
@@ -61,8 +65,28 @@ def compile_all() -> dict[str, Callable[..., Any]]:
 
 
 COMPILED = compile_all()
-SMALL = {"price_decimals": st.integers(0, 4), "size_decimals": st.integers(0, 8), "decimals": st.integers(0, 4)}
-POSITIVE = ("c", "step", "price", "tick", "limit", "quantity", "whole", "log_price", "assets", "span", "last", "touch")
+SMALL = {
+    "participation_bps": st.integers(1, 5_000),
+    "price_decimals": st.integers(0, 4),
+    "size_decimals": st.integers(0, 8),
+    "decimals": st.integers(0, 4),
+}
+POSITIVE = (
+    "c",
+    "step",
+    "price",
+    "tick",
+    "limit",
+    "quantity",
+    "whole",
+    "log_price",
+    "assets",
+    "span",
+    "last",
+    "touch",
+    "slices",
+    "duration_ns",
+)
 
 
 def argument(name: str, kind: Any) -> st.SearchStrategy[Any]:

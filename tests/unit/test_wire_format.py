@@ -6,7 +6,9 @@ import pytest
 
 from aether.domain import events as ev
 from aether.domain.events import Event, decode_event, encode_event
+from aether.domain.identifiers import Symbol
 from aether.domain.orders import Side
+from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from tests.desk import BTC, START, account
 
 TS = 1_700_000_000_123_456_789
@@ -97,6 +99,29 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         ev.TradingResumed(ts_ns=TS, reason="r", actor="a"),
         '{"type":"TradingResumed","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
+    ),
+    (
+        ev.ParentOrderRequested(
+            ts_ns=TS,
+            request=ParentRequest(
+                id=ParentId("p"), symbol=Symbol("BTC/USD"), side=Side.BUY, amount=5, algorithm=Algorithm.TWAP
+            ),
+            actor="a",
+        ),
+        '{"type":"ParentOrderRequested","ts_ns":1700000000123456789,"request":{"id":"p","symbol":"BTC/USD",'
+        '"side":"buy","amount":5,"algorithm":"twap","limit_price":0,"duration_s":0,"slices":10,"profile":[],'
+        '"participation_bps":1000,"display":0,"profit_price":0,"stop_price":0},"actor":"a"}',
+    ),
+    (
+        ev.ParentOrderCanceled(ts_ns=TS, parent_id=ParentId("p"), actor="a"),
+        '{"type":"ParentOrderCanceled","ts_ns":1700000000123456789,"parent_id":"p","actor":"a"}',
+    ),
+    (
+        msgspec.convert(
+            {"type": "Trade", "ts_ns": TS, "instrument": "kraken:BTC/USD", "price": 1, "size": 2, "trade_id": "7"},
+            ev.Trade,
+        ),
+        '{"type":"Trade","ts_ns":1700000000123456789,"instrument":"kraken:BTC/USD","price":1,"size":2,"trade_id":"7"}',
     ),
     (ev.Timer(ts_ns=TS), '{"type":"Timer","ts_ns":1700000000123456789}'),
 ]

@@ -50,8 +50,17 @@ from aether.compose import (
 from aether.config import Settings
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
-from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent, TradingResumed
+from aether.domain.events import (
+    KillSwitchEngaged,
+    KillSwitchReleased,
+    OperatorEvent,
+    ParentOrderCanceled,
+    ParentOrderRequested,
+    TradingResumed,
+)
 from aether.domain.identifiers import AccountId, InstrumentId
+from aether.domain.orders import Side
+from aether.domain.parents import Algorithm, ParentId, ParentRequest, missing_fields
 from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount
 from aether.engine.strategy import find_strategy, parse_params
 from aether.market.dataset import Dataset, DatasetKind
@@ -80,6 +89,7 @@ backtest_app = typer.Typer(help="Run strategies on recordings.", no_args_is_help
 data_app = typer.Typer(help="Import and check recordings.", no_args_is_help=True)
 kill_app = typer.Typer(help="Stop trading, and let it go on.", no_args_is_help=True)
 journal_app = typer.Typer(help="Read and prove the journal.", no_args_is_help=True)
+trade_app = typer.Typer(help="Trade an amount by an algorithm.", no_args_is_help=True)
 db_app = typer.Typer(help="The database.", no_args_is_help=True)
 for name, group in (
     ("backtest", backtest_app),
@@ -87,6 +97,7 @@ for name, group in (
     ("kill", kill_app),
     ("journal", journal_app),
     ("db", db_app),
+    ("trade", trade_app),
     ("venue", venue_app),
     ("serve", serve_app),
 ):
@@ -788,6 +799,66 @@ def kill_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         return
     values = [(str(r["account"]), "ENGAGED" if r["engaged"] else "released", str(r["reason"])) for r in rows]
     table("Kill switch", ("account*", "state*", "reason*"), values, "No accounts yet.")
+
+
+# Parent orders.
+
+
+@trade_app.command("start")
+def trade_start(
+    account: Annotated[str, typer.Argument(help="The account.")],
+    side: Annotated[Side, typer.Argument(help="buy or sell.")],
+    size: Annotated[str, typer.Argument(help="How much of the base asset.")],
+    symbol: Annotated[str, typer.Argument(help="The pair, like BTC/USD.")],
+    algorithm: Annotated[Algorithm, typer.Option("--algorithm", help="How it is carried out.")] = Algorithm.ROUTE,
+    limit_price: Annotated[str, typer.Option("--limit", help="No child trades worse than this.")] = "0",
+    seconds: Annotated[int, typer.Option(min=0, help="Time over which it trades, or after which it gives up.")] = 0,
+    slices: Annotated[int, typer.Option(min=1, help="Parts of a TWAP.")] = 10,
+    profile: Annotated[str, typer.Option(help="Weights of a VWAP's parts, like 1,3,2.")] = "",
+    participation_bps: Annotated[int, typer.Option(min=1, max=5_000, help="Of a POV.")] = 1_000,
+    display: Annotated[str, typer.Option(help="Shown part of an iceberg.")] = "0",
+    profit: Annotated[str, typer.Option(help="Profit price of OCO and bracket.")] = "0",
+    stop: Annotated[str, typer.Option(help="Stop price of OCO and bracket.")] = "0",
+    data_dir: DataDir = None,
+) -> None:
+    """Trade an amount over the account's venues or over time; children show in `aether orders`."""
+    parent_id = f"manual-{time_ns()}"
+    fields = {
+        "id": parent_id,
+        "symbol": symbol,
+        "side": side.value,
+        "amount": parse_amount(size),
+        "algorithm": algorithm.value,
+        "limit_price": parse_amount(limit_price),
+        "duration_s": seconds,
+        "slices": slices,
+        "profile": [int(part) for part in profile.split(",") if part.strip().isdigit()],
+        "participation_bps": participation_bps,
+        "display": parse_amount(display),
+        "profit_price": parse_amount(profit),
+        "stop_price": parse_amount(stop),
+    }
+    try:
+        request = msgspec.convert(fields, ParentRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidValueError(f"This parent order cannot be: {error}.", remedy="Correct that value.") from error
+    problem = missing_fields(request)
+    if problem:
+        raise InvalidValueError(f"{problem}.", remedy="Add it; see: aether trade start --help.")
+    event = ParentOrderRequested(ts_ns=0, request=request, actor=_actor())
+    _request(settings_of(data_dir), account, event, f"Parent order {parent_id} asked for")
+
+
+@trade_app.command("cancel")
+def trade_cancel(
+    account: Annotated[str, typer.Argument(help="The account.")],
+    parent_id: Annotated[str, typer.Argument(help="As `trade start` printed it.")],
+    reason: Reason,
+    data_dir: DataDir = None,
+) -> None:
+    """Stop working a parent order and cancel its children."""
+    event = ParentOrderCanceled(ts_ns=0, parent_id=ParentId(parent_id), actor=_actor(), reason=_reason(reason))
+    _request(settings_of(data_dir), account, event, f"Parent order {parent_id} canceled")
 
 
 # The journal.

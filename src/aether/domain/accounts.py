@@ -110,6 +110,7 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         currency: the asset its NAV is counted in; every instrument it trades is quoted in it.
         feed: the market it trades on; an account never mixes two.
         seed: seeds its simulated venue.
+        tradable: instruments that people and algorithms may trade besides those of the strategies.
     """
 
     id: AccountId
@@ -123,3 +124,9 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
     sizing: Sizing = Sizing()
     exits: Exits = Exits()
     seed: int = 1
+    tradable: tuple[InstrumentId, ...] = ()
+
+    @property
+    def approved(self) -> set[InstrumentId]:
+        """Every instrument that the account may trade."""
+        return {i for s in self.strategies for i in s.instruments} | set(self.tradable)

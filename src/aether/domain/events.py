@@ -20,6 +20,7 @@ from aether.domain.identifiers import (
 )
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Liquidity, Side
+from aether.domain.parents import ParentId, ParentRequest
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -195,6 +196,21 @@ class StrategyEnabled(_Event, frozen=True, kw_only=True):
     actor: str
 
 
+class ParentOrderRequested(_Event, frozen=True, kw_only=True):
+    """Work a parent order by its algorithm."""
+
+    request: ParentRequest
+    actor: str
+
+
+class ParentOrderCanceled(_Event, frozen=True, kw_only=True):
+    """Stop working a parent order and cancel its children."""
+
+    parent_id: ParentId
+    actor: str
+    reason: str = ""
+
+
 # Time.
 
 
@@ -216,6 +232,8 @@ OperatorEvent = (
     | ModeChanged
     | TradingResumed
     | StrategyEnabled
+    | ParentOrderRequested
+    | ParentOrderCanceled
 )
 Event = MarketEvent | VenueReport | OperatorEvent | Timer
 
@@ -250,11 +268,16 @@ def opening_events(
     """Return the first events of an account's journal: opened, instruments listed, first capital paid in.
 
     Args:
-        cash: ledger amount of the account's currency, at the venue of the instruments.
+        cash: ledger amount of the account's currency, in equal parts at the venues of the instruments.
     """
     venues = sorted({i.venue for i in instruments})
+    share, rest = divmod(cash, len(venues)) if venues else (0, 0)
+    shares = [share + rest, *[share] * (len(venues) - 1)]
     return (
         AccountOpened(ts_ns=ts_ns, config=config),
         *(InstrumentListed(ts_ns=ts_ns, definition=i) for i in instruments),
-        *(CapitalMoved(ts_ns=ts_ns, venue=venue, asset=config.currency, amount=cash) for venue in venues[:1]),
+        *(
+            CapitalMoved(ts_ns=ts_ns, venue=venue, asset=config.currency, amount=amount)
+            for venue, amount in zip(venues, shares, strict=False)
+        ),
     )

@@ -113,6 +113,8 @@ class Purpose(StrEnum):
     TAKE_PROFIT = "take_profit"
     TRAILING_STOP = "trailing_stop"
     FLATTEN = "flatten"
+    ALGORITHM = "algorithm"
+    """A child of a parent order."""
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +126,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
         trail: distance at which a trailing stop follows the best price, in price units.
         display_size: the visible part of an iceberg order; 0 shows all of it.
         expire_ns: when a good-till-date order ends.
+        parent: the parent order that it is a child of.
     """
 
     id: ClientOrderId
@@ -140,6 +143,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     post_only: bool = False
     purpose: Purpose = Purpose.ENTRY
     strategy: StrategyName = StrategyName("")
+    parent: str = ""
 
 
 class Order(msgspec.Struct, kw_only=True):

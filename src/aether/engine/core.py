@@ -34,6 +34,8 @@ from aether.domain.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
+    ParentOrderCanceled,
+    ParentOrderRequested,
     Quote,
     StrategyEnabled,
     Timer,
@@ -53,6 +55,7 @@ from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Pur
 from aether.domain.records import EquityPoint, Fill, Verdict
 from aether.domain.scaled import (
     BPS,
+    amount_of_size,
     average_price,
     bps_of,
     format_amount,
@@ -73,6 +76,7 @@ from aether.engine.exits import (
 )
 from aether.engine.ledger import Position
 from aether.engine.orders import Trigger, cancel_refused_trigger, fill_trigger, next_state
+from aether.engine.parents import ParentDesk
 from aether.engine.risk import (
     FEE_WINDOW_DAYS,
     NS_PER_S,
@@ -200,7 +204,10 @@ class Engine:
             ModeChanged: self._on_mode,
             TradingResumed: self._on_resumed,
             StrategyEnabled: self._on_strategy_enabled,
+            ParentOrderRequested: self._on_parent_requested,
+            ParentOrderCanceled: self._on_parent_canceled,
         }
+        self._parents = ParentDesk(self.state, self._put_before_gate, self._cancel)
         if self.state.config:
             self._wire(self.state.config)
 
@@ -233,6 +240,8 @@ class Engine:
             self._handlers[type(event)](event)
             if state.risk.flatten:
                 self._flatten()
+            if state.parents:
+                self._parents.work()
         except (IllegalTransitionError, LedgerError) as error:
             self._halt(f"{type(event).__name__}: {error}")
         return self._commands
@@ -321,6 +330,15 @@ class Engine:
         else:
             self.state.disabled[event.strategy] = event.actor
 
+    def _on_parent_requested(self, event: ParentOrderRequested) -> None:
+        reason = self._parents.begin(event.request)
+        if reason:
+            self._alert(Severity.WARNING, "parent_refused", f"Parent order {event.request.id} not taken: {reason}")
+
+    def _on_parent_canceled(self, event: ParentOrderCanceled) -> None:
+        if not self._parents.cancel(event.parent_id, event.reason or f"canceled by {event.actor}"):
+            self._alert(Severity.WARNING, "parent_unknown", f"No parent order {event.parent_id} is at work")
+
     # Market data and time.
 
     def _market(self, instrument: InstrumentId, ts_ns: int) -> MarketState:
@@ -333,17 +351,25 @@ class Engine:
     def _on_quote(self, event: Quote) -> None:
         market = self._market(event.instrument, event.ts_ns)
         market.bid, market.ask = event.bid, event.ask
+        market.bids = ((event.bid, event.bid_size),) if event.bid else ()
+        market.asks = ((event.ask, event.ask_size),) if event.ask else ()
         self._watch_exits(event.instrument, market)
 
     def _on_book(self, event: BookUpdate) -> None:
         market = self._market(event.instrument, event.ts_ns)
         market.bid = event.bids[0][0] if event.bids else 0
         market.ask = event.asks[0][0] if event.asks else 0
+        market.bids, market.asks = event.bids, event.asks
         self._watch_exits(event.instrument, market)
 
     def _on_trade(self, event: Trade) -> None:
         market = self._market(event.instrument, event.ts_ns)
         market.last = event.price
+        if self.state.parents:
+            instrument = self.state.instruments.get(event.instrument)
+            if instrument is not None:
+                quantity = amount_of_size(event.size, instrument.size_decimals)
+                self._parents.on_volume(instrument.symbol, quantity)
         self._watch_exits(event.instrument, market)
 
     def _on_bar(self, event: Bar) -> None:
@@ -482,6 +508,9 @@ class Engine:
         order.filled += event.size
         order.filled_notional += notional
         order.fees += fee_paid
+        if request.parent:
+            quantity = amount_of_size(event.size, instrument.size_decimals)
+            self._parents.on_fill(request.id, quantity, notional, fee_paid)
         if event.venue_order_id:
             order.venue_order_id = event.venue_order_id
         self._enter(order, state_after, order.reason)
@@ -534,6 +563,8 @@ class Engine:
             self._release(order, 0)
             if self.state.open_orders.pop(order_id, None) is not None:
                 self._file(order)
+                if order.request.parent:
+                    self._parents.on_closed(order)
         self.changes.orders[order_id] = order
 
     def _file(self, order: Order) -> None:
@@ -730,10 +761,9 @@ class Engine:
         limit_price: int = 0,
         post_only: bool = False,
     ) -> None:
-        """Put an order before the risk gate and, when it passes, lock its funds and ask for it to be sent."""
-        state = self.state
+        """Put an order of a strategy or exit before the risk gate."""
         request = OrderRequest(
-            id=client_order_id(self.config.id, state.next_order),
+            id=ClientOrderId(""),
             instrument=instrument.id,
             side=side,
             type=OrderType.LIMIT if limit_price else OrderType.MARKET,
@@ -744,6 +774,13 @@ class Engine:
             purpose=purpose,
             strategy=strategy,
         )
+        self._put_before_gate(request)
+
+    def _put_before_gate(self, unnamed: OrderRequest) -> Order:
+        """Put an order before the risk gate and, when it passes, lock its funds and ask for it to be sent."""
+        state = self.state
+        instrument = state.instruments[unnamed.instrument]
+        request = msgspec.structs.replace(unnamed, id=client_order_id(self.config.id, state.next_order))
         state.next_order += 1
         self._watch_losses(instrument)
         candidate = make_candidate(state, request)
@@ -760,7 +797,7 @@ class Engine:
             self._move(order, Trigger.DENY, verdict.reason)
             self._file(order)
             self._note_refused_exit(order, verdict.reason)
-            return
+            return order
         state.ledger.reserve(candidate.reserve_key, candidate.reserve)
         order.reserved = candidate.reserve
         self.changes.balances.add(candidate.reserve_key)
@@ -768,6 +805,7 @@ class Engine:
         self._move(order, Trigger.APPROVE)
         self._count_order(request)
         self._commands.append(SubmitOrder(state.now_ns, approved))
+        return order
 
     def _count_order(self, request: OrderRequest) -> None:
         """Remember an approved order for the rate limits and the repeated-order throttle."""
@@ -818,6 +856,7 @@ class Engine:
             self._commands.append(CancelOrder(self.state.now_ns, order.request.id, order.request.instrument))
 
     def _cancel_everything(self) -> None:
+        self._parents.cancel_all("all orders were canceled")
         for order in self.state.open_orders.values():
             self._move(order, Trigger.REQUEST_CANCEL)
         self._commands.append(CancelAll(self.state.now_ns))

@@ -186,8 +186,8 @@ def check_strategy(c: Candidate) -> Breach | None:
 
 
 def check_instrument(c: Candidate) -> Breach | None:
-    """Only instruments that the account's strategies were given, quoted in the account's currency."""
-    approved = {i for s in c.config.strategies for i in s.instruments}
+    """Only instruments that the account was given, quoted in its currency."""
+    approved = c.config.approved
     if c.instrument.id in approved and c.instrument.quote == c.config.currency:
         return None
     return _breach("instrument", c.instrument.id, f"one of {', '.join(sorted(approved))} quoted in {c.config.currency}")
@@ -373,11 +373,13 @@ def check_self_trade(c: Candidate) -> Breach | None:
 
 
 def check_duplicate(c: Candidate) -> Breach | None:
-    """The same order was not sent just before."""
+    """The same order was not sent just before; a parent's next child may be like its last."""
     window = c.limits.duplicate_window_ms
     new = c.request
     for order in (*c.state.open_orders.values(), *list(c.state.closed_orders.values())[-8:]):
         old = order.request
+        if new.parent and old.parent == new.parent and not order.state.is_open:
+            continue
         same = (
             old.instrument == new.instrument
             and old.side is new.side

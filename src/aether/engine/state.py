@@ -8,6 +8,7 @@ from aether.domain.accounts import AccountConfig
 from aether.domain.identifiers import ClientOrderId, InstrumentId, StrategyName
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order
+from aether.domain.parents import Parent, ParentId
 from aether.engine.exits import ExitPlan
 from aether.engine.ledger import Ledger
 from aether.engine.sizing import PRIOR_VARIANCE_PER_S
@@ -17,13 +18,19 @@ CLOSED_ORDERS_KEPT = 512
 
 
 class MarketState(msgspec.Struct):
-    """The latest that is known of an instrument's market; prices in price units, 0 where unknown."""
+    """The latest that is known of an instrument's market; prices in price units, 0 where unknown.
+
+    Attributes:
+        bids, asks: the depth last told, best first, as (price, size).
+    """
 
     bid: int = 0
     ask: int = 0
     last: int = 0
     ts_ns: int = 0
     close: int = 0
+    bids: tuple[tuple[int, int], ...] = ()
+    asks: tuple[tuple[int, int], ...] = ()
     variance_per_s: float = PRIOR_VARIANCE_PER_S
 
     @property
@@ -90,4 +97,6 @@ class AccountState(msgspec.Struct):
     exits: dict[InstrumentId, ExitPlan] = msgspec.field(default_factory=dict)
     risk: RiskState = msgspec.field(default_factory=RiskState)
     disabled: dict[StrategyName, str] = msgspec.field(default_factory=dict)
+    parents: dict[ParentId, Parent] = msgspec.field(default_factory=dict)
+    closed_parents: dict[ParentId, Parent] = msgspec.field(default_factory=dict)
     strategy_states: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -42,7 +42,7 @@ class Appetite:
 
     def __init__(self, shard: Shard) -> None:
         assignments = shard.config.strategies
-        self.instruments: set[InstrumentId] = {i for a in assignments for i in a.instruments}
+        self.instruments: set[InstrumentId] = shard.config.approved
         self._bars = {(i, a.bar_s) for a in assignments for i in a.instruments}
 
     def wants(self, event: MarketEvent) -> bool:

@@ -24,6 +24,7 @@ from aether.domain.events import (
     encode_event,
 )
 from aether.domain.identifiers import AccountId
+from aether.domain.parents import Parent
 from aether.domain.scaled import format_amount
 from aether.engine.core import Engine
 from aether.node.committer import Committer
@@ -289,7 +290,24 @@ class Shard:
             "day_start_nav": format_amount(risk.day_start_nav),
             "peak_nav": format_amount(risk.peak_nav),
             "open_orders": len(state.open_orders),
+            "parents": [_progress(parent) for parent in state.parents.values()],
             "marks": {
                 i: state.instruments[i].price_text(m.mark) for i, m in state.market.items() if i in state.instruments
             },
         }
+
+
+def _progress(parent: Parent) -> dict[str, Any]:
+    """Return how far a parent order is; amounts are exact text."""
+    request = parent.request
+    return {
+        "id": request.id,
+        "symbol": request.symbol,
+        "side": request.side,
+        "algorithm": request.algorithm,
+        "amount": format_amount(request.amount),
+        "filled": format_amount(parent.filled),
+        "notional": format_amount(parent.notional),
+        "fees": format_amount(parent.fees),
+        "children": len(parent.children),
+    }

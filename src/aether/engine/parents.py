@@ -1,0 +1,380 @@
+"""Parent orders at work: looks at each one as time and market move on, and asks for the child orders that are due.
+
+Children pass the risk gate like every other order. What a child did not trade goes back to its parent; a child that is
+refused makes its parent wait, longer each time, and after `MAX_REFUSALS` give up with the gate's own reason.
+"""
+
+from collections.abc import Callable
+
+from aether.domain.identifiers import ClientOrderId
+from aether.domain.instruments import Instrument, fee_tier_at
+from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
+from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState, missing_fields
+from aether.domain.scaled import (
+    AMOUNT_DECIMALS,
+    POW10,
+    amount_of_size,
+    mul_div,
+    mul_div_ceil,
+    round_down,
+    size_of_amount,
+)
+from aether.engine.algorithms import oco_hit, pov_target, twap_target, vwap_target
+from aether.engine.risk import NS_PER_MS, NS_PER_S, thirty_day_volume
+from aether.engine.routing import Depth, Slice, route
+from aether.engine.state import AccountState, MarketState
+
+CLOSED_PARENTS_KEPT = 64
+MAX_CHILDREN_KEPT = 1_000
+MAX_WORKING = 32
+CHILD_EVERY_NS = 3 * NS_PER_S
+"""Least time between two children of a scheduled parent, so that the repeated-order throttle never sees a flood."""
+REPEG_EVERY_NS = NS_PER_S
+REFUSAL_WAIT_NS = NS_PER_S
+MAX_REFUSALS = 5
+
+Send = Callable[[OrderRequest], Order]
+Cancel = Callable[[Order], None]
+
+
+class ParentDesk:
+    """Works the parent orders of one account.
+
+    Args:
+        send: puts a child before the gate and returns it, sent or denied; the id is given there.
+        cancel: asks for an open order to be canceled.
+    """
+
+    def __init__(self, state: AccountState, send: Send, cancel: Cancel) -> None:
+        self._state = state
+        self._send = send
+        self._cancel = cancel
+
+    # Life of a parent.
+
+    def begin(self, request: ParentRequest) -> str:
+        """Take a parent order; return why it cannot be, empty when it is taken."""
+        state = self._state
+        if request.id in state.parents or request.id in state.closed_parents:
+            return f"there was a parent order {request.id} before"
+        instruments = self._instruments(request)
+        if not instruments:
+            return f"the account may not trade {request.symbol}"
+        if len(state.parents) >= MAX_WORKING:
+            return f"{MAX_WORKING} parent orders are at work"
+        reason = missing_fields(request)
+        if not reason:
+            state.parents[request.id] = Parent(request=request, started_ns=state.now_ns)
+        return reason
+
+    def cancel(self, parent_id: ParentId, reason: str) -> bool:
+        """Cancel a parent and its children; return whether it was at work."""
+        parent = self._state.parents.get(parent_id)
+        if parent is None:
+            return False
+        self._cancel_children(parent)
+        self._end(parent, ParentState.CANCELED, reason)
+        return True
+
+    def cancel_all(self, reason: str) -> None:
+        """End every parent; their children are canceled by whoever asks for this."""
+        for parent in list(self._state.parents.values()):
+            self._end(parent, ParentState.CANCELED, reason)
+
+    def on_fill(self, order_id: ClientOrderId, quantity: int, notional: int, fee: int) -> None:
+        """Count an execution of a child."""
+        parent = self._parent_of(order_id)
+        if parent is None:
+            return
+        parent.fees += fee
+        if parent.is_selling and parent.request.algorithm is Algorithm.BRACKET:
+            parent.bought -= quantity
+            return
+        parent.filled += quantity
+        parent.notional += notional
+        if parent.request.algorithm is Algorithm.BRACKET:
+            parent.bought += quantity
+
+    def on_closed(self, order: Order) -> None:
+        """Take back what a child that has ended did not trade."""
+        order_id = order.request.id
+        parent = self._parent_of(order_id)
+        if parent is None:
+            return
+        counted = parent.working.pop(order_id, 0)
+        instrument = self._state.instruments[order.request.instrument]
+        parent.sent -= counted - min(counted, amount_of_size(order.filled, instrument.size_decimals))
+        if order.state is OrderState.REJECTED:
+            self._refused(parent, order.reason)
+
+    def on_volume(self, symbol: str, quantity: int) -> None:
+        """Count what others traded."""
+        for parent in self._state.parents.values():
+            if parent.request.symbol == symbol:
+                parent.seen_volume += quantity
+
+    def work(self) -> None:
+        """Do what is due for every parent at work."""
+        for parent in list(self._state.parents.values()):
+            if not self._is_done(parent) and self._state.now_ns >= parent.retry_ns:
+                self._work(parent)
+
+    def _is_done(self, parent: Parent) -> bool:
+        """End a parent that has traded all of its amount; return whether it did."""
+        if parent.working or parent.bought or self._rest(parent) > 0:
+            return False
+        self._end(parent, ParentState.DONE, "")
+        return True
+
+    # One parent.
+
+    def _work(self, parent: Parent) -> None:
+        request, now = parent.request, self._state.now_ns
+        elapsed = now - parent.started_ns
+        scheduled = request.algorithm in (Algorithm.TWAP, Algorithm.VWAP)
+        if request.duration_s and elapsed > request.duration_s * NS_PER_S + scheduled * 60 * NS_PER_S:
+            self._cancel_children(parent)
+            if not parent.working:
+                self._end(parent, ParentState.DONE, f"its {request.duration_s} s are over")
+            return
+        match request.algorithm:
+            case Algorithm.ROUTE:
+                self._take(parent, request.amount - parent.sent)
+            case Algorithm.TWAP | Algorithm.VWAP | Algorithm.POV:
+                self._follow_schedule(parent, elapsed)
+            case Algorithm.PEGGED:
+                self._peg(parent)
+            case Algorithm.ICEBERG:
+                self._show_tip(parent)
+            case Algorithm.OCO | Algorithm.BRACKET:
+                self._bracket(parent)
+
+    def _rest(self, parent: Parent) -> int:
+        """Return the amount still to be traded, nothing when it is less than any venue takes."""
+        rest = parent.request.amount - parent.filled
+        least = min((amount_of_size(i.min_size, i.size_decimals) for i in self._instruments(parent.request)), default=0)
+        return rest if rest >= least else 0
+
+    def _follow_schedule(self, parent: Parent, elapsed_ns: int) -> None:
+        request = parent.request
+        duration_ns = request.duration_s * NS_PER_S
+        if request.algorithm is Algorithm.TWAP:
+            target = twap_target(request.amount, elapsed_ns, duration_ns, request.slices)
+        elif request.algorithm is Algorithm.VWAP:
+            target = vwap_target(request.amount, elapsed_ns, duration_ns, request.profile)
+        else:
+            target = pov_target(request.amount, parent.seen_volume, request.participation_bps)
+        due = target - parent.sent
+        if due > 0 and self._take(parent, due):
+            parent.retry_ns = self._state.now_ns + CHILD_EVERY_NS
+
+    def _take(self, parent: Parent, amount: int) -> bool:
+        """Send children that take `amount` from the venues' books; return whether any was sent."""
+        if amount <= 0 or len(parent.working) >= MAX_WORKING:
+            return False
+        is_buy = self._side(parent) is Side.BUY
+        plan = route(is_buy=is_buy, amount=amount, depths=self._depths(parent), limit_e8=self._limit(parent))
+        sent = [self._child(parent, part, TimeInForce.IOC) for part in plan]
+        return any(sent)
+
+    def _limit(self, parent: Parent) -> int:
+        return 0 if parent.is_selling else parent.request.limit_price
+
+    @staticmethod
+    def _side(parent: Parent) -> Side:
+        return Side.SELL if parent.is_selling else parent.request.side
+
+    def _depths(self, parent: Parent) -> list[Depth]:
+        """Return the books that can be relied on: fresh, not crossed, of venues that the account has money at."""
+        state = self._state
+        is_buy = self._side(parent) is Side.BUY
+        volume = thirty_day_volume(state)
+        found = []
+        for instrument in self._instruments(parent.request):
+            market = state.market.get(instrument.id)
+            if market is None or not self._is_fresh(market):
+                continue
+            key = instrument.quote_key if is_buy else instrument.base_key
+            levels = market.asks if is_buy else market.bids
+            taker_ppm = fee_tier_at(instrument.fee_tiers, volume).taker_ppm
+            found.append(Depth(instrument, tuple(levels), taker_ppm, state.ledger.balance(key).free))
+        return found
+
+    def _is_fresh(self, market: MarketState) -> bool:
+        config = self._state.config
+        assert config is not None
+        age_ns = self._state.now_ns - market.ts_ns
+        return age_ns <= config.limits.market_data_max_age_ms * NS_PER_MS and not market.is_crossed
+
+    def _child(self, parent: Parent, part: Slice, tif: TimeInForce, *, post_only: bool = False) -> bool:
+        order = self._send(
+            OrderRequest(
+                id=ClientOrderId(""),
+                instrument=part.instrument,
+                side=self._side(parent),
+                type=OrderType.LIMIT,
+                size=part.size,
+                limit_price=part.limit_price,
+                time_in_force=tif,
+                post_only=post_only,
+                purpose=Purpose.ALGORITHM,
+                parent=parent.request.id,
+            )
+        )
+        if order.state is OrderState.DENIED:
+            self._refused(parent, order.reason)
+            return False
+        instrument = self._state.instruments[part.instrument]
+        quantity = amount_of_size(part.size, instrument.size_decimals)
+        parent.children.append(order.request.id)
+        del parent.children[:-MAX_CHILDREN_KEPT]
+        parent.working[order.request.id] = quantity
+        parent.sent += quantity
+        parent.refusals = 0
+        return True
+
+    def _peg(self, parent: Parent) -> None:
+        """Keep one post-only order at the best price of our own side, at the venue where that is best."""
+        is_buy = parent.request.side is Side.BUY
+        best: tuple[int, Instrument, int] | None = None
+        for instrument in self._instruments(parent.request):
+            market = self._state.market.get(instrument.id)
+            if market is None or not self._is_fresh(market):
+                continue
+            own = market.bid if is_buy else market.ask
+            if own and (best is None or (_e8(own, instrument) > best[0]) == is_buy):
+                best = (_e8(own, instrument), instrument, own)
+        if best is None:
+            return
+        price = self._within_limit(parent, best[2], best[1])
+        for order_id in list(parent.working):
+            order = self._state.open_orders.get(order_id)
+            if order is None:
+                continue
+            at_best = order.request.instrument == best[1].id and order.request.limit_price == price
+            if not at_best and self._state.now_ns - order.created_ns >= REPEG_EVERY_NS:
+                self._cancel(order)
+        if not parent.working:
+            self._rest_at(parent, best[1], price, self._rest(parent))
+
+    def _within_limit(self, parent: Parent, price: int, instrument: Instrument) -> int:
+        limit = parent.request.limit_price
+        if not limit:
+            return price
+        scale, unit = POW10[instrument.price_decimals], POW10[AMOUNT_DECIMALS]
+        if parent.request.side is Side.BUY:
+            return min(price, round_down(mul_div(limit, scale, unit), instrument.tick))
+        ticks = mul_div_ceil(limit, scale, unit * instrument.tick)
+        return max(price, ticks * instrument.tick)
+
+    def _rest_at(
+        self, parent: Parent, instrument: Instrument, price: int, amount: int, *, post_only: bool = True
+    ) -> None:
+        size = min(size_of_amount(amount, instrument.size_decimals), self._payable(instrument, parent, price))
+        size = min(round_down(size, instrument.lot), instrument.max_size)
+        if size >= instrument.min_size:
+            self._child(parent, Slice(instrument.id, size, price, 0), TimeInForce.GTC, post_only=post_only)
+
+    def _payable(self, instrument: Instrument, parent: Parent, price: int) -> int:
+        key = instrument.quote_key if self._side(parent) is Side.BUY else instrument.base_key
+        free = self._state.ledger.balance(key).free
+        if self._side(parent) is Side.SELL:
+            return size_of_amount(free, instrument.size_decimals)
+        taker_ppm = instrument.fee_tiers[0].taker_ppm
+        budget = mul_div(free, 1_000_000, 1_000_000 + taker_ppm)
+        return mul_div(
+            budget, POW10[instrument.price_decimals] * POW10[instrument.size_decimals], price * POW10[AMOUNT_DECIMALS]
+        )
+
+    def _show_tip(self, parent: Parent) -> None:
+        """Keep one limit order of the shown size in the book of the venue with the best price for us."""
+        if parent.working:
+            return
+        instrument = self._instruments(parent.request)[0]
+        for other in self._instruments(parent.request):
+            market = self._state.market.get(other.id)
+            if market is not None and self._is_fresh(market):
+                instrument = other
+                break
+        price = _from_e8(parent.request.limit_price, instrument)
+        self._rest_at(parent, instrument, price, min(parent.request.display, self._rest(parent)), post_only=False)
+
+    def _bracket(self, parent: Parent) -> None:
+        """Buy first if it is a bracket; then sell when the profit or the stop price is reached."""
+        request = parent.request
+        if request.algorithm is Algorithm.BRACKET and parent.sent < request.amount and not parent.is_selling:
+            self._take(parent, request.amount - parent.sent)
+        price = max(
+            (
+                _e8(market.bid, i)
+                for i in self._instruments(request)
+                if (market := self._state.market.get(i.id)) is not None and market.bid and self._is_fresh(market)
+            ),
+            default=0,
+        )
+        if not parent.is_selling:
+            hit = oco_hit(price, request.profit_price, request.stop_price) if price else 0
+            holds = request.algorithm is Algorithm.OCO or parent.bought > 0
+            if not hit or not holds or parent.working:
+                return
+            parent.is_selling = True
+            parent.reason = "profit price reached" if hit > 0 else "stop price reached"
+        if not parent.working:
+            left = parent.bought if request.algorithm is Algorithm.BRACKET else request.amount - parent.filled
+            if not self._take(parent, left):
+                self._end_if_dust(parent, left)
+
+    def _end_if_dust(self, parent: Parent, left: int) -> None:
+        """End a seller whose rest no venue takes, or whose coins are gone: someone else has sold them."""
+        instruments = self._instruments(parent.request)
+        least = min(amount_of_size(i.min_size, i.size_decimals) for i in instruments)
+        held = sum(self._state.ledger.balance(i.base_key).total for i in instruments)
+        if left < least or held < least:
+            parent.bought = 0
+            self._end(parent, ParentState.DONE, parent.reason)
+
+    # Shared.
+
+    def _instruments(self, request: ParentRequest) -> list[Instrument]:
+        """Return the account's instruments of the symbol that it may trade, in a fixed order."""
+        state = self._state
+        assert state.config is not None
+        approved = state.config.approved
+        return [i for i in state.instruments.values() if i.symbol == request.symbol and i.id in approved]
+
+    def _parent_of(self, order_id: ClientOrderId) -> Parent | None:
+        for parent in (*self._state.parents.values(), *self._state.closed_parents.values()):
+            if order_id in parent.working:
+                return parent
+        return None
+
+    def _refused(self, parent: Parent, reason: str) -> None:
+        parent.refusals += 1
+        parent.retry_ns = self._state.now_ns + (REFUSAL_WAIT_NS << min(parent.refusals, 6))
+        if parent.refusals >= MAX_REFUSALS and parent.state is ParentState.WORKING:
+            self._cancel_children(parent)
+            self._end(parent, ParentState.FAILED, reason)
+
+    def _cancel_children(self, parent: Parent) -> None:
+        for order_id in list(parent.working):
+            order = self._state.open_orders.get(order_id)
+            if order is not None:
+                self._cancel(order)
+
+    def _end(self, parent: Parent, state: ParentState, reason: str) -> None:
+        parent.state, parent.reason = state, reason or parent.reason
+        parent.ended_ns = self._state.now_ns
+        del self._state.parents[parent.request.id]
+        closed = self._state.closed_parents
+        closed[parent.request.id] = parent
+        if len(closed) > CLOSED_PARENTS_KEPT:
+            del closed[next(iter(closed))]
+
+
+def _e8(price: int, instrument: Instrument) -> int:
+    return price * POW10[AMOUNT_DECIMALS] // POW10[instrument.price_decimals]
+
+
+def _from_e8(price_e8: int, instrument: Instrument) -> int:
+    price = mul_div(price_e8, POW10[instrument.price_decimals], POW10[AMOUNT_DECIMALS])
+    return round_down(price, instrument.tick)

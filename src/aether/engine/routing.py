@@ -1,0 +1,146 @@
+"""Where an order should trade: the books of all venues as one, with fees in the price (requirement T5).
+
+A level's all-in price is what a unit costs after the taker's fee. Levels are taken best first, each venue as far as its
+balance reaches; a part that is below its venue's minimum goes elsewhere. The plan is never worse than the best single
+venue: when that venue alone can fill as much for less, it is the plan.
+
+Prices of different precision are compared as exact integers of 10^-8 of the quote asset times parts per million.
+"""
+
+from typing import NamedTuple
+
+from aether.domain.identifiers import InstrumentId
+from aether.domain.instruments import Instrument
+from aether.domain.scaled import (
+    AMOUNT_DECIMALS,
+    POW10,
+    PPM,
+    amount_of_size,
+    fee_of,
+    mul_div,
+    round_down,
+    size_of_amount,
+)
+
+
+class Depth(NamedTuple):
+    """One venue's side of the book that an order could take, and what the account has there.
+
+    Attributes:
+        levels: best first, (price, size) in the instrument's units.
+        taker_ppm: the account's fee rate there.
+        free: quote asset for buys, base asset for sells, a ledger amount.
+    """
+
+    instrument: Instrument
+    levels: tuple[tuple[int, int], ...]
+    taker_ppm: int
+    free: int
+
+
+class Slice(NamedTuple):
+    """A part of the plan: `size` at one venue, at `limit_price` or better; `cost` is all in (paid, or received)."""
+
+    instrument: InstrumentId
+    size: int
+    limit_price: int
+    cost: int
+
+
+def all_in_price(price: int, price_decimals: int, taker_ppm: int, is_buy: bool) -> int:
+    """Return what a unit costs (or brings) after the fee, in 10^-8 of the quote asset times parts per million."""
+    return price * POW10[AMOUNT_DECIMALS] // POW10[price_decimals] * (PPM + taker_ppm if is_buy else PPM - taker_ppm)
+
+
+def route(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int = 0) -> list[Slice]:
+    """Return how to trade `amount` (of the base asset, a ledger amount) at once, as much of it as can be.
+
+    Args:
+        limit_e8: worst price, before fees, in 10^-8 of the quote asset; 0 for any.
+    """
+    split = _split(is_buy=is_buy, amount=amount, depths=depths, limit_e8=limit_e8)
+    traded = _traded(split, depths)
+    cost = sum(part.cost for part in split)
+    for depth in depths:
+        single = _split(is_buy=is_buy, amount=amount, depths=[depth], limit_e8=limit_e8)
+        alone, paid = _traded(single, depths), sum(part.cost for part in single)
+        better = alone > traded or (alone == traded and (paid < cost if is_buy else paid > cost))
+        if better:
+            split, traded, cost = single, alone, paid
+    return split
+
+
+def _traded(parts: list[Slice], depths: list[Depth]) -> int:
+    decimals = {d.instrument.id: d.instrument.size_decimals for d in depths}
+    return sum(amount_of_size(part.size, decimals[part.instrument]) for part in parts)
+
+
+def _split(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) -> list[Slice]:
+    """Take the levels of all venues best first; leave out venues whose part is too small and begin again."""
+    left_out: set[InstrumentId] = set()
+    while True:
+        chosen = [d for d in depths if d.instrument.id not in left_out]
+        parts = _greedy(is_buy=is_buy, amount=amount, depths=chosen, limit_e8=limit_e8)
+        by_id = {d.instrument.id: d.instrument for d in chosen}
+        small = {part.instrument for part in parts if _is_too_small(by_id[part.instrument], part)}
+        if not small:
+            return parts
+        left_out |= {min(small, key=lambda i: next(p.cost for p in parts if p.instrument == i))}
+
+
+def _is_too_small(instrument: Instrument, part: Slice) -> bool:
+    notional = instrument.notional(part.limit_price, part.size)
+    return part.size < instrument.min_size or notional < instrument.min_notional
+
+
+def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) -> list[Slice]:
+    levels = sorted(
+        (
+            (all_in_price(price, d.instrument.price_decimals, d.taker_ppm, is_buy), n, price, size)
+            for n, d in enumerate(depths)
+            for price, size in d.levels
+            if _is_allowed(price, d.instrument.price_decimals, limit_e8, is_buy=is_buy)
+        ),
+        key=lambda level: (level[0] if is_buy else -level[0], level[1]),
+    )
+    left = amount
+    sizes, costs, worst = [0] * len(depths), [0] * len(depths), [0] * len(depths)
+    free = [d.free for d in depths]
+    for _, n, price, shown in levels:
+        if left <= 0:
+            break
+        depth = depths[n]
+        instrument = depth.instrument
+        size = min(shown, size_of_amount(left, instrument.size_decimals), instrument.max_size - sizes[n])
+        size = round_down(min(size, _payable(depth, price, free[n], is_buy=is_buy)), instrument.lot)
+        if size <= 0:
+            continue
+        notional = instrument.notional(price, size)
+        fee = fee_of(notional, depth.taker_ppm)
+        quantity = amount_of_size(size, instrument.size_decimals)
+        sizes[n] += size
+        costs[n] += notional + fee if is_buy else notional - fee
+        worst[n] = price
+        free[n] -= notional + fee if is_buy else quantity
+        left -= quantity
+    return [Slice(d.instrument.id, sizes[n], worst[n], costs[n]) for n, d in enumerate(depths) if sizes[n]]
+
+
+def _is_allowed(price: int, price_decimals: int, limit_e8: int, *, is_buy: bool) -> bool:
+    if not limit_e8:
+        return True
+    scaled = price * POW10[AMOUNT_DECIMALS] // POW10[price_decimals]
+    return scaled <= limit_e8 if is_buy else scaled >= limit_e8
+
+
+def _payable(depth: Depth, price: int, free: int, *, is_buy: bool) -> int:
+    """Return the size that `free` pays for at a price, fee included."""
+    instrument = depth.instrument
+    if not is_buy:
+        return size_of_amount(max(0, free), instrument.size_decimals)
+    budget = mul_div(max(0, free), PPM, PPM + depth.taker_ppm)
+    return mul_div(
+        budget,
+        POW10[instrument.price_decimals] * POW10[instrument.size_decimals],
+        price * POW10[AMOUNT_DECIMALS],
+    )
