@@ -23,7 +23,7 @@ from aether.domain.orders import Liquidity, Side
 from aether.domain.parents import ParentId, ParentRequest
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     ts_ns: int
 
 

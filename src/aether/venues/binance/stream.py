@@ -40,6 +40,8 @@ _amounts = Scaler(AMOUNT_DECIMALS)
 
 Texts = list[tuple[str, str]]
 EMPTY = msgspec.Raw(b"")
+LONGEST_STREAM = 80
+MAX_STREAMS = 4_096
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -68,6 +70,41 @@ class _Data(msgspec.Struct, gc=False):
 class _Envelope(msgspec.Struct, gc=False):
     stream: str = ""
     data: _Data | None = None
+
+
+class _TradeData(msgspec.Struct, gc=False):
+    t: int
+    T: int
+    p: str
+    q: str
+    m: bool
+
+
+class _TradeEnvelope(msgspec.Struct, gc=False):
+    data: _TradeData
+
+
+class _QuoteData(msgspec.Struct, gc=False):
+    b: str
+    B: str
+    a: str
+    A: str
+
+
+class _QuoteEnvelope(msgspec.Struct, gc=False):
+    data: _QuoteData
+
+
+class _DeltaData(msgspec.Struct, gc=False):
+    E: int
+    U: int
+    u: int
+    b: Texts
+    a: Texts
+
+
+class _DeltaEnvelope(msgspec.Struct, gc=False):
+    data: _DeltaData
 
 
 class _Kline(msgspec.Struct, gc=False):
@@ -158,6 +195,9 @@ ORDER_TYPES = {
 }
 TIMES_IN_FORCE = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 
+_trade_envelope = msgspec.json.Decoder(_TradeEnvelope)
+_quote_envelope = msgspec.json.Decoder(_QuoteEnvelope)
+_delta_envelope = msgspec.json.Decoder(_DeltaEnvelope)
 _envelope = msgspec.json.Decoder(_Envelope)
 _data = msgspec.json.Decoder(_Data)
 _kline = msgspec.json.Decoder(_Kline)
@@ -180,6 +220,7 @@ class BinanceStream:
         self._bar_s = bar_s
         self._book_speed_ms = book_speed_ms
         self._next_id = 0
+        self._readers: dict[bytes, Callable[[bytes], list[Message]]] = {}
         self._kinds: dict[str, Callable[[_Data, Listing], Message]] = {
             "trade": self._trade,
             "depthUpdate": self._delta,
@@ -218,8 +259,16 @@ class BinanceStream:
     # What we are told.
 
     def receive(self, payload: bytes) -> list[Message]:
-        """Return what a message means; never raises."""
-        return guarded(self._decode, payload)
+        """Return what a message means; never raises. A combined stream is told by its name, once seen."""
+        reader = self._readers.get(payload[11 : payload.find(b'"', 11, LONGEST_STREAM)])
+        return guarded(reader or self._decode, payload)
+
+    def _remember(self, stream: str, listing: Listing) -> None:
+        """Read the messages of a stream straight away from now on."""
+        kind = stream.partition("@")[2]
+        make = {"trade": _trade_reader, "bookTicker": _quote_reader, "depth@100ms": _delta_reader}.get(kind)
+        if make is not None and stream.isascii() and len(self._readers) < MAX_STREAMS:
+            self._readers[stream.encode()] = make(listing)
 
     def _decode(self, payload: bytes) -> list[Message]:
         if payload.startswith(b'{"stream"'):
@@ -227,6 +276,8 @@ class BinanceStream:
             data = envelope.data
             if data is None:
                 raise MalformedError("fields", "an envelope without data")
+            if data.s and envelope.stream.startswith(f"{data.s.lower()}@"):
+                self._remember(envelope.stream, self.listings[data.s])
             return self._public(data, payload, envelope.stream)
         if payload.startswith((b'{"e":"executionReport"', b'{"e":"outbound')):
             return self._private(payload)
@@ -439,11 +490,68 @@ _PRIVATE_KINDS = frozenset(
 )
 
 
+def _trade_reader(listing: Listing) -> Callable[[bytes], list[Message]]:
+    decode, instrument, price, size = _trade_envelope.decode, listing.id, listing.price, listing.read_size
+
+    def read(payload: bytes) -> list[Message]:
+        data = decode(payload).data
+        return [
+            Trade(
+                ts_ns=data.T * NS_PER_MS,
+                instrument=instrument,
+                price=price[data.p],
+                size=size(data.q),
+                side=Side.SELL if data.m else Side.BUY,
+                trade_id=TradeId(str(data.t)),
+            )
+        ]
+
+    return read
+
+
+def _quote_reader(listing: Listing) -> Callable[[bytes], list[Message]]:
+    decode, instrument, price, size = _quote_envelope.decode, listing.id, listing.price, listing.read_size
+
+    def read(payload: bytes) -> list[Message]:
+        data = decode(payload).data
+        return [
+            Quote(
+                ts_ns=0,
+                instrument=instrument,
+                bid=price[data.b],
+                ask=price[data.a],
+                bid_size=size(data.B),
+                ask_size=size(data.A),
+            )
+        ]
+
+    return read
+
+
+def _delta_reader(listing: Listing) -> Callable[[bytes], list[Message]]:
+    decode, instrument, price, size = _delta_envelope.decode, listing.id, listing.price, listing.read_size
+
+    def read(payload: bytes) -> list[Message]:
+        data = decode(payload).data
+        return [
+            BookDelta(
+                instrument=instrument,
+                ts_ns=data.E * NS_PER_MS,
+                bids=[(price[p], size(s)) for p, s in data.b],
+                asks=[(price[p], size(s)) for p, s in data.a],
+                first=data.U,
+                last=data.u,
+            )
+        ]
+
+    return read
+
+
 def _levels(texts: object, listing: Listing) -> list[Level]:
     if not isinstance(texts, list):
         raise MalformedError("fields", "a book without levels")
-    price, size = listing.price, listing.size
-    return [(price[p], size[s]) for p, s in texts]
+    price, size = listing.price, listing.read_size
+    return [(price[p], size(s)) for p, s in texts]
 
 
 def socket_request(method: str, request_id: int, params: dict[str, str | int]) -> str:

@@ -276,7 +276,7 @@ class CoinbaseStream:
                         ts_ns=time_ns(row.time),
                         instrument=listing.id,
                         price=listing.price[row.price],
-                        size=listing.size[row.size],
+                        size=listing.read_size(row.size),
                         side=_side(row.side),
                         trade_id=TradeId(row.trade_id),
                     )
@@ -289,15 +289,15 @@ class CoinbaseStream:
         for event in _tickers.decode(events):
             for row in event.tickers:
                 listing = self.listings[row.product_id]
-                price, size = listing.price, listing.size
+                price, size = listing.price, listing.read_size
                 found.append(
                     Quote(
                         ts_ns=ts_ns,
                         instrument=listing.id,
                         bid=price[row.best_bid or "0"],
                         ask=price[row.best_ask or "0"],
-                        bid_size=size[row.best_bid_quantity or "0"],
-                        ask_size=size[row.best_ask_quantity or "0"],
+                        bid_size=size(row.best_bid_quantity or "0"),
+                        ask_size=size(row.best_ask_quantity or "0"),
                     )
                 )
         return found
@@ -376,11 +376,11 @@ def _side(text: str) -> Side:
 
 
 def _sides(updates: list[_Level], listing: Listing) -> tuple[list[Level], list[Level]]:
-    price, size = listing.price, listing.size
+    price, size = listing.price, listing.read_size
     bids: list[Level] = []
     asks: list[Level] = []
     for row in updates:
-        level = (price[row.price_level], size[row.new_quantity])
+        level = (price[row.price_level], size(row.new_quantity))
         if row.side == "bid":
             bids.append(level)
         elif row.side in ("offer", "ask"):

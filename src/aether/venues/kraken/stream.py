@@ -184,10 +184,24 @@ _TIMES_IN_FORCE = {TimeInForce.GTC: "gtc", TimeInForce.IOC: "ioc", TimeInForce.F
 
 _TIMES_BACK = {name.upper(): tif for tif, name in _TIMES_IN_FORCE.items()}
 
+
+class _TradeMessage(msgspec.Struct, gc=False):
+    data: list[_Trade]
+
+
+class _TickerMessage(msgspec.Struct, gc=False):
+    data: list[_Ticker]
+
+
+class _BookMessage(msgspec.Struct, gc=False):
+    type: str
+    data: list[_Book]
+
+
 _head = msgspec.json.Decoder(_Head)
-_books = msgspec.json.Decoder(list[_Book])
-_trades = msgspec.json.Decoder(list[_Trade])
-_tickers = msgspec.json.Decoder(list[_Ticker])
+_trade_message = msgspec.json.Decoder(_TradeMessage)
+_ticker_message = msgspec.json.Decoder(_TickerMessage)
+_book_message = msgspec.json.Decoder(_BookMessage)
 _bars = msgspec.json.Decoder(list[_Bar])
 _statuses = msgspec.json.Decoder(list[_Status])
 _executions = msgspec.json.Decoder(list[_Execution])
@@ -212,15 +226,13 @@ class KrakenStream:
         self._sequences: dict[str, int] = {}
         self._next_id = 0
         self._channels = {
-            "book": self._on_book,
-            "trade": self._on_trade,
-            "ticker": self._on_ticker,
             "ohlc": self._on_bar,
             "status": self._on_status,
             "instrument": self._on_instrument,
             "executions": self._on_executions,
             "balances": self._on_balances,
         }
+        self._readers = {b'"book': self._on_book, b'"trad': self._on_trade, b'"tick': self._on_ticker}
 
     # What we send.
 
@@ -252,11 +264,15 @@ class KrakenStream:
     # What we are told.
 
     def receive(self, payload: bytes) -> list[Message]:
-        """Return what a message means; never raises."""
-        return guarded(self._decode, payload)
+        """Return what a message means; never raises. The frequent kinds are told by how they begin."""
+        reader = self._readers.get(payload[11:16])
+        return guarded(reader or self._decode, payload)
 
     def _decode(self, payload: bytes) -> list[Message]:
         head = _head.decode(payload)
+        reader = _FREQUENT.get(head.channel)
+        if reader is not None:
+            return reader(self, payload)
         handler = self._channels.get(head.channel)
         if handler is not None:
             found = handler(head)
@@ -276,49 +292,50 @@ class KrakenStream:
             return found
         return [SequenceGap(expected=last + 1, received=head.sequence), *found]
 
-    def _on_trade(self, head: _Head) -> list[Message]:
+    def _on_trade(self, payload: bytes) -> list[Message]:
         found: list[Message] = []
-        for row in _trades.decode(head.data):
+        for row in _trade_message.decode(payload).data:
             listing = self.listings[row.symbol]
             found.append(
                 Trade(
                     ts_ns=time_ns(row.timestamp),
                     instrument=listing.id,
                     price=listing.raw_price[bytes(row.price)],
-                    size=listing.raw_size[bytes(row.qty)],
+                    size=listing.read_raw_size(bytes(row.qty)),
                     side=row.side,
                     trade_id=TradeId(str(row.trade_id)),
                 )
             )
         return found
 
-    def _on_ticker(self, head: _Head) -> list[Message]:
+    def _on_ticker(self, payload: bytes) -> list[Message]:
         found: list[Message] = []
-        for row in _tickers.decode(head.data):
+        for row in _ticker_message.decode(payload).data:
             listing = self.listings[row.symbol]
-            price, size = listing.raw_price, listing.raw_size
+            price, size = listing.raw_price, listing.read_raw_size
             found.append(
                 Quote(
                     ts_ns=time_ns(row.timestamp) if row.timestamp else 0,
                     instrument=listing.id,
                     bid=price[bytes(row.bid)],
                     ask=price[bytes(row.ask)],
-                    bid_size=size[bytes(row.bid_qty)],
-                    ask_size=size[bytes(row.ask_qty)],
+                    bid_size=size(bytes(row.bid_qty)),
+                    ask_size=size(bytes(row.ask_qty)),
                 )
             )
         return found
 
-    def _on_book(self, head: _Head) -> list[Message]:
+    def _on_book(self, payload: bytes) -> list[Message]:
         found: list[Message] = []
-        for row in _books.decode(head.data):
+        message = _book_message.decode(payload)
+        for row in message.data:
             listing = self.listings[row.symbol]
-            price, size = listing.raw_price, listing.raw_size
-            bids = [(price[bytes(level.price)], size[bytes(level.qty)]) for level in row.bids]
-            asks = [(price[bytes(level.price)], size[bytes(level.qty)]) for level in row.asks]
+            price, size = listing.raw_price, listing.read_raw_size
+            bids = [(price[bytes(level.price)], size(bytes(level.qty))) for level in row.bids]
+            asks = [(price[bytes(level.price)], size(bytes(level.qty))) for level in row.asks]
             ts_ns = time_ns(row.timestamp) if row.timestamp else 0
             book: Message
-            if head.type == "snapshot":
+            if message.type == "snapshot":
                 book = BookSnapshot(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, checksum=row.checksum)
             else:
                 book = BookDelta(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, checksum=row.checksum)
@@ -339,7 +356,7 @@ class KrakenStream:
                     high=price[bytes(row.high)],
                     low=price[bytes(row.low)],
                     close=price[bytes(row.close)],
-                    volume=listing.raw_size[bytes(row.volume)],
+                    volume=listing.read_raw_size(bytes(row.volume)),
                 )
             )
         return found
@@ -360,7 +377,7 @@ class KrakenStream:
                 found.append(self._bare_update(row))
                 continue
             listing = self.listings[row.symbol]
-            price, size = listing.raw_price, listing.raw_size
+            price, size = listing.raw_price, listing.read_raw_size
             if row.exec_type == "trade":
                 fees = row.fees or [_Fee("", Raw(b"0"))]
                 if row.side is None:
@@ -374,7 +391,7 @@ class KrakenStream:
                         trade_id=TradeId(row.exec_id),
                         side=row.side,
                         price=price[bytes(row.last_price)],
-                        size=size[bytes(row.last_qty)],
+                        size=size(bytes(row.last_qty)),
                         fee=sum(_amount(fee.qty) for fee in fees),
                         fee_asset=asset_code(fees[0].asset) if fees[0].asset else listing.instrument.quote,
                         liquidity=Liquidity.MAKER if row.liquidity_ind == "m" else Liquidity.TAKER,
@@ -391,12 +408,12 @@ class KrakenStream:
                     client_id=ClientOrderId(row.cl_ord_id),
                     venue_order_id=VenueOrderId(row.order_id),
                     state=state,
-                    filled=size[bytes(row.cum_qty)] if row.cum_qty != EMPTY else -1,
+                    filled=size(bytes(row.cum_qty)) if row.cum_qty != EMPTY else -1,
                     reason=row.reason,
                     side=row.side,
                     type=_TYPES_BACK.get(row.order_type),
                     time_in_force=_TIMES_BACK.get(row.time_in_force),
-                    size=size[bytes(row.order_qty)] if row.order_qty != EMPTY else 0,
+                    size=size(bytes(row.order_qty)) if row.order_qty != EMPTY else 0,
                     limit_price=price[bytes(row.limit_price)] if row.limit_price != EMPTY else 0,
                 )
             )
@@ -450,6 +467,12 @@ class KrakenStream:
             )
         ]
 
+
+_FREQUENT = {
+    "book": KrakenStream._on_book,
+    "trade": KrakenStream._on_trade,
+    "ticker": KrakenStream._on_ticker,
+}
 
 NO_INSTRUMENT = InstrumentId("")
 """Of an update that names no pair."""
