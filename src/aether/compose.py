@@ -32,16 +32,18 @@ from aether.domain.errors import (
     UnknownNameError,
 )
 from aether.domain.events import Trade
-from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName, Symbol
+from aether.domain.identifiers import AccountId, BalanceKey, FeedId, InstrumentId, StrategyName, Symbol, VenueId
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Side
-from aether.domain.scaled import AMOUNT_SCALE
-from aether.exchange.server import LocalExchange, build, serve
+from aether.domain.scaled import AMOUNT_SCALE, format_amount
+from aether.exchange.server import MARKETS, LocalExchange, build, serve
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.replay import feed_id, replay_trades, trades_in
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket, synthetic_instruments
 from aether.matching.simulator import FillModel
 from aether.node.feeds import Feed, ReplayFeed, SyntheticFeed, VenueFeed
+from aether.node.live import LiveVenue
+from aether.node.ports import Venue
 from aether.node.runtime import AccountPlan, Node
 from aether.store import queries
 from aether.store.database import Database
@@ -51,9 +53,12 @@ from aether.strategies import catalogue
 from aether.venues.actions import Candles
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.feed import MarketFeed
+from aether.venues.limits import NoLimits
 from aether.venues.paper import PaperVenue
+from aether.venues.protocol import Credentials
 from aether.venues.recording import Replayed
 from aether.venues.registry import protocol_of
+from aether.venues.session import ExecutionSession
 
 DEFAULT_CASH = 100_000 * AMOUNT_SCALE
 DEFAULT_BAR_S = 900
@@ -64,7 +69,7 @@ SILENT_MARKET_MS = 300_000
 LAG_LIMIT_EVENTS = 3_000
 VENUE_HISTORY_S = 3 * 3600
 LIVE_MARKET_MS = 5_000
-EXCHANGE_STEP_S = 5
+EXCHANGE_STEP_S = 10
 UI_FOLDER = Path(__file__).parent / "api" / "ui"
 
 Params = Mapping[str, float | int | str | bool]
@@ -420,7 +425,8 @@ async def run_platform(
         listener = stack.enter_context(contextlib.closing(_bind(settings.host, settings.port)))
         async with contextlib.AsyncExitStack() as running, open_storage(settings) as storage:
             bus = LocalBus()
-            venues = await running.enter_async_context(_open_venues(market, seed))
+            last = await queries.last_closes(storage.database, market.venue) if market.venue else {}
+            venues = await running.enter_async_context(_open_venues(market, seed, last))
             node, feed = await _build_node(storage, market, bus, seed, venues)
             access = LocalAccess()
             context = Context(
@@ -473,26 +479,75 @@ async def _until_done(node: Node, server: uvicorn.Server, stop: asyncio.Event, *
             watcher.cancel()
 
 
-def local_market(seed: int) -> LocalExchange:
-    """Return the local exchange with hours of trading behind it."""
+@dataclass(frozen=True)
+class Venues:
+    """The venues of a market, open.
+
+    Attributes:
+        clients: for public data, with the pairs listed.
+        local: the local exchange behind them, if it is one: accounts then trade there for real.
+    """
+
+    clients: list[VenueClient]
+    local: LocalExchange | None = None
+    http: aiohttp.ClientSession | None = None
+
+
+def local_market(seed: int, last: Mapping[InstrumentId, int]) -> LocalExchange:
+    """Return the local exchange with hours of trading behind it.
+
+    Args:
+        last: last known prices, where an earlier run left off.
+    """
     steps = VENUE_HISTORY_S // EXCHANGE_STEP_S
-    return build(seed=seed, enforce_limits=False, warm_steps=steps, warm_step_s=EXCHANGE_STEP_S)
+    decimals = {market.symbol: market.price_decimals for market in MARKETS}
+    symbols = {instrument: instrument.partition(":")[2] for instrument in last}
+    prices = {s: last[i] / 10 ** decimals[s] for i, s in symbols.items() if s in decimals}
+    return build(seed=seed, enforce_limits=False, warm_steps=steps, warm_step_s=EXCHANGE_STEP_S, prices=prices)
+
+
+def _local_venue_maker(venues: Venues, local: LocalExchange) -> Callable[[AccountConfig, bytes | None], LiveVenue]:
+    """Return what makes an account's venue on the local exchange. Sessions are opened against it and nothing else."""
+    http = venues.http
+    assert http is not None
+
+    def make(config: AccountConfig, _snapshot: bytes | None) -> LiveVenue:
+        async def connect(booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
+            sessions = {}
+            for public in venues.clients:
+                venue = public.protocol.venue
+                own = {k.partition(":")[2]: v for k, v in booked.items() if k.partition(":")[0] == venue}
+                if not own:
+                    continue
+                balances = {asset: format_amount(total) for asset, total in own.items()}
+                key, secret = local.open_account(venue, config.id, balances)
+                protocol = with_urls(protocol_of(venue), local.exchanges[venue].url, local.exchanges[venue].ws_url)
+                protocol.listings = public.protocol.listings
+                credentials = Credentials(key=key, secret=secret)
+                client = VenueClient(protocol, http, credentials=credentials, limits=NoLimits())
+                sessions[venue] = ExecutionSession(client)
+            return sessions
+
+        return LiveVenue(connect)
+
+    return make
 
 
 @contextlib.asynccontextmanager
-async def _open_venues(market: Market, seed: int) -> AsyncIterator[list[VenueClient]]:
+async def _open_venues(market: Market, seed: int, last: Mapping[InstrumentId, int]) -> AsyncIterator[Venues]:
     """Open the venues of a market, with their pairs listed; none for a market that is not venues'.
 
     Raises:
         VenueError: when one cannot be reached.
     """
     if not market.venue:
-        yield []
+        yield Venues([])
         return
     async with contextlib.AsyncExitStack() as stack:
         addresses = {market.venue: (market.base_url, market.ws_url)}
+        local = None
         if market.venue == EXCHANGE_MARKET:
-            local = await stack.enter_async_context(serve(local_market(seed)))
+            local = await stack.enter_async_context(serve(local_market(seed, last)))
             addresses = {name: (e.url, e.ws_url) for name, e in local.exchanges.items()}
         http = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
         clients = [
@@ -501,7 +556,7 @@ async def _open_venues(market: Market, seed: int) -> AsyncIterator[list[VenueCli
         ]
         for client in clients:
             await client.load_markets()
-        yield clients
+        yield Venues(clients, local, http)
 
 
 async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Trade]:
@@ -518,7 +573,7 @@ async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Tra
     return found
 
 
-def venue_plans(venues: list[VenueClient], name: str, seed: int) -> list[AccountPlan]:
+def venue_plans(venues: list[VenueClient], name: str, seed: int, *, warms_up: bool) -> list[AccountPlan]:
     """Return three paper accounts on live venues: on one venue all on it, on several one each.
 
     The company's may trade its pairs at the other venues too, with its cash in equal parts at all of them.
@@ -568,6 +623,7 @@ def venue_plans(venues: list[VenueClient], name: str, seed: int) -> list[Account
                     tradable=tuple(i.id for i in more),
                 ),
                 instruments=chosen + more,
+                warms_up=warms_up,
                 cash=DEFAULT_CASH,
                 opened_ns=time_ns() - (VENUE_HISTORY_S + 60) * 1_000_000_000,
             )
@@ -588,14 +644,17 @@ async def _venue_feed(venues: list[VenueClient], plans: list[AccountPlan]) -> Ve
 
 
 async def _build_node(
-    storage: Storage, market: Market, bus: LocalBus, seed: int, venues: list[VenueClient]
+    storage: Storage, market: Market, bus: LocalBus, seed: int, venues: Venues
 ) -> tuple[Node, FeedId]:
     database = storage.database
     feed: Feed
-    if venues:
+    make_venue: Callable[[AccountConfig, bytes | None], Venue] = make_paper_venue
+    if venues.clients:
         identity = FeedId(market.venue)
-        plans = venue_plans(venues, market.venue, seed)
-        feed = await _venue_feed(venues, plans)
+        plans = venue_plans(venues.clients, market.venue, seed, warms_up=venues.local is not None)
+        feed = await _venue_feed(venues.clients, plans)
+        if venues.local is not None:
+            make_venue = _local_venue_maker(venues, venues.local)
     elif market.recording is not None:
         dataset = market.recording
         instrument = dataset.instrument()
@@ -611,7 +670,7 @@ async def _build_node(
         database,
         catalogue(),
         plans,
-        make_paper_venue,
+        make_venue,
         feed,
         identity,
         bus,

@@ -16,7 +16,8 @@ from aether.domain.events import (
     OrderExpired,
     OrderRejected,
 )
-from aether.domain.orders import OrderType, TimeInForce
+from aether.domain.identifiers import TradeId
+from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, TimeInForce
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import Status
 from aether.venues.protocol import Credentials
@@ -248,7 +249,7 @@ async def test_restart_with_open_orders(local: LocalExchange, venue: str) -> Non
         known = {f.trade_id for f in await first.filled(order, "0.2")}
     first.quote("buy", 60_000, 0.3)
     async with trader_at(
-        local, venue, credentials=credentials, before=lambda s: s.restore([order], {order.id: (20_000_000, known)})
+        local, venue, credentials=credentials, before=lambda s: s.restore(known_order(order, 20_000_000, known))
     ) as second:
         fills = await second.filled(order, "0.3")
         assert sum(f.size for f in fills) == 30_000_000
@@ -259,11 +260,24 @@ async def test_restart_with_open_orders(local: LocalExchange, venue: str) -> Non
         assert second.at_venue(order).filled == 50_000_000
 
 
+def known_order(
+    request: OrderRequest, filled: int, trades: set[TradeId], state: OrderState = OrderState.PARTIALLY_FILLED
+) -> Order:
+    return Order(request=request, state=state, created_ns=0, updated_ns=0, filled=filled, trade_ids=sorted(trades))
+
+
+async def test_an_order_that_the_venue_has_forgotten_is_canceled(trader: Trader) -> None:
+    request = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
+    trader.session.restore(known_order(request, 0, set(), OrderState.ACCEPTED))
+    await trader.session.compare()
+    assert "does not know" in (await trader.report(OrderCanceled, request)).reason
+
+
 async def test_an_order_that_never_left_is_rejected_after_a_restart(trader: Trader) -> None:
     request = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
     trader.session._deadline_ms = 0
     trader.session._settle_margin_s = 0.0
-    trader.session.restore([request], {})
+    trader.session.restore(known_order(request, 0, set(), OrderState.SUBMITTED))
     await trader.session.compare()
     await trader.report(OrderRejected, request)
 

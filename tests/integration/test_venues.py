@@ -22,9 +22,13 @@ def piped(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(tmp_path: Path) -> None:
     platform = Platform(tmp_path, "--market", "exchange")
     platform.link()
-    orders: object = []
-    while not orders:
-        orders = aether_json("orders", "--account", "company.exchange", data_dir=tmp_path)
+    asked = aether("trade", "start", "company.exchange", "buy", "0.05", "BTC/USD", data_dir=tmp_path)
+    assert asked.returncode == 0, asked.stderr
+    orders: list[dict[str, str]] = []
+    while not any(o["state"] == "filled" for o in orders):
+        told = aether_json("orders", "--account", "company.exchange", data_dir=tmp_path)
+        assert isinstance(told, list)
+        orders = told
     assert platform.stop() == 0
     first = aether_json("accounts", data_dir=tmp_path)
     assert isinstance(first, list)
@@ -34,7 +38,7 @@ def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(t
     assert again.stop() == 0
     kept = aether_json("orders", "--account", "company.exchange", data_dir=tmp_path)
     assert isinstance(kept, list)
-    assert isinstance(orders, list)
+    assert aether("journal", "verify", data_dir=tmp_path).returncode == 0
     assert {o["id"] for o in orders} <= {o["id"] for o in kept}
 
 

@@ -604,7 +604,7 @@ class Engine:
 
     def _enter_position(self, intent: Enter, instrument: Instrument, strategy: StrategyName) -> None:
         state = self.state
-        if _holding(state, instrument) or self._has_open(instrument.id):
+        if _holding(state, instrument) or self._has_open(instrument.id) or strategy in state.disabled:
             return
         market = self._market(instrument.id, 0)
         price = market.mark
@@ -658,6 +658,8 @@ class Engine:
         weight = min(max(intent.weight, 0.0), 1.0)
         wanted = min(int(nav * weight), bps_of(nav, self.config.limits.max_position_bps))
         gap = wanted - position_value(state, instrument)
+        if gap > 0 and strategy in state.disabled:
+            return
         if gap > 0:
             size = self._affordable(instrument, gap, mark, has_limit=False)
             side = Side.BUY

@@ -242,7 +242,9 @@ class ParentDesk:
             if market is None or not self._is_fresh(market):
                 continue
             own = market.bid if is_buy else market.ask
-            if own and (best is None or (_e8(own, instrument) > best[0]) == is_buy):
+            if not own or not self._can_rest(parent, instrument, own):
+                continue
+            if best is None or (_e8(own, instrument) > best[0]) == is_buy:
                 best = (_e8(own, instrument), instrument, own)
         if best is None:
             return
@@ -256,6 +258,13 @@ class ParentDesk:
                 self._cancel(order)
         if not parent.working:
             self._rest_at(parent, best[1], price, self._rest(parent))
+
+    def _can_rest(self, parent: Parent, instrument: Instrument, price: int) -> bool:
+        """Whether the account has something to trade with at a venue, or a child of the parent there already."""
+        orders = (self._state.open_orders.get(order_id) for order_id in parent.working)
+        if any(order is not None and order.request.instrument == instrument.id for order in orders):
+            return True
+        return self._payable(instrument, parent, price) >= instrument.min_size
 
     def _within_limit(self, parent: Parent, price: int, instrument: Instrument) -> int:
         limit = parent.request.limit_price
@@ -287,17 +296,16 @@ class ParentDesk:
         )
 
     def _show_tip(self, parent: Parent) -> None:
-        """Keep one limit order of the shown size in the book of the venue with the best price for us."""
+        """Keep one limit order of the shown size in the book of the first venue where there is money for it."""
         if parent.working:
             return
-        instrument = self._instruments(parent.request)[0]
-        for other in self._instruments(parent.request):
-            market = self._state.market.get(other.id)
-            if market is not None and self._is_fresh(market):
-                instrument = other
-                break
-        price = _from_e8(parent.request.limit_price, instrument)
-        self._rest_at(parent, instrument, price, min(parent.request.display, self._rest(parent)), post_only=False)
+        for instrument in self._instruments(parent.request):
+            market = self._state.market.get(instrument.id)
+            price = _from_e8(parent.request.limit_price, instrument)
+            if market is not None and self._is_fresh(market) and self._can_rest(parent, instrument, price):
+                tip = min(parent.request.display, self._rest(parent))
+                self._rest_at(parent, instrument, price, tip, post_only=False)
+                return
 
     def _bracket(self, parent: Parent) -> None:
         """Buy first if it is a bracket; then sell when the profit or the stop price is reached."""

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from time import time_ns
@@ -133,11 +133,13 @@ def build(
     clock: Callable[[], int] = time_ns,
     warm_steps: int = 400,
     warm_step_s: float = STEP_S,
+    prices: Mapping[str, float] | None = None,
 ) -> LocalExchange:
     """Return the three exchanges, not yet listening.
 
     Args:
         background: let makers and takers trade.
+        prices: by pair, where the market goes on; pairs left out begin at their first price.
         warm_steps, warm_step_s: how long they have traded before anyone comes.
     """
     exchanges = {}
@@ -152,7 +154,7 @@ def build(
         venue = Venue(name, MARKETS, rules, now)
         faults = Faults(seed=seed + n)
         exchanges[name] = Exchange(venue, FACES[name](venue, faults, enforce_limits=enforce_limits), faults)
-    local = LocalExchange(exchanges, FairPrice(FAIR_PRICES, seed))
+    local = LocalExchange(exchanges, FairPrice({**FAIR_PRICES, **(prices or {})}, seed))
     if background:
         local.traders = [
             Traders(e.venue, local.fair, seed + 10 + n, half_spread_bps=b[0], size_usd=b[1], takers=b[2])

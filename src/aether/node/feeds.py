@@ -11,7 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from aether.domain.events import Bar, BookUpdate, MarketEvent, Timer, Trade
+from aether.domain.accounts import AccountConfig
+from aether.domain.events import Bar, BookUpdate, MarketEvent, StrategyEnabled, Timer, Trade
 from aether.domain.identifiers import InstrumentId
 from aether.market.bars import BarAggregator, with_bars
 from aether.market.synthetic import SyntheticMarket
@@ -55,6 +56,22 @@ class Appetite:
 def bar_intervals(shards: Iterable[Shard]) -> set[int]:
     """Return the bar lengths that the accounts' strategies decide on."""
     return {a.bar_s for shard in shards for a in shard.config.strategies}
+
+
+WARM_UP = "warm-up"
+
+
+def warming(config: AccountConfig, ts_ns: int) -> list[StrategyEnabled]:
+    """Return the events that keep an account's strategies from entering anything yet."""
+    names = sorted({a.strategy for a in config.strategies})
+    return [StrategyEnabled(ts_ns=ts_ns, strategy=name, enabled=False, actor=WARM_UP) for name in names]
+
+
+def warmed_up(shard: Shard) -> list[StrategyEnabled]:
+    """Return the events that let those strategies go on which only warmed up."""
+    state = shard.engine.state
+    waiting = [name for name, actor in state.disabled.items() if actor == WARM_UP]
+    return [StrategyEnabled(ts_ns=time_ns(), strategy=name, enabled=True, actor=WARM_UP) for name in waiting]
 
 
 class SyntheticFeed:
@@ -147,6 +164,10 @@ class VenueFeed:
                     if appetite.wants(event):
                         await shard.inbox.put(event)
         self._aggregator = BarAggregator(intervals)
+        for shard in shards:
+            await shard.inbox.drained.wait()
+            for enabled in warmed_up(shard):
+                shard.inbox.put_request(enabled, 0)
         async with asyncio.TaskGroup() as group:
             for market in self._markets:
                 group.create_task(self._read(market, appetites))

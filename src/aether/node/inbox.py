@@ -1,11 +1,12 @@
-"""What waits for an account: bounded, operators first, fresh quotes in place of stale ones."""
+"""What waits for an account: operators first, then venue reports, then the market, bounded, fresh quotes in place of
+stale ones."""
 
 import asyncio
 from collections import deque
 from time import perf_counter
 from typing import NamedTuple
 
-from aether.domain.events import Event, MarketEvent, OperatorEvent, Quote, Timer
+from aether.domain.events import Event, MarketEvent, OperatorEvent, Quote, Timer, VenueReport
 from aether.domain.identifiers import InstrumentId
 
 INBOX_LIMIT = 4_096
@@ -33,6 +34,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._operators: deque[Input] = deque()
+        self._reports: deque[Input] = deque()
         self._market: deque[Input] = deque()
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -43,7 +45,7 @@ class Inbox:
         self._shed = 0
 
     def __len__(self) -> int:
-        return len(self._operators) + len(self._market)
+        return len(self._operators) + len(self._reports) + len(self._market)
 
     def offer(self, event: MarketEvent | Timer) -> None:
         """Take an event if there is room, replace a stale quote if there is not, shed it otherwise."""
@@ -65,9 +67,15 @@ class Inbox:
         self.drained.clear()
         self._ready.set()
 
+    def put_report(self, event: VenueReport) -> None:
+        """Take a venue's report; it goes before market data and is never shed."""
+        self._reports.append(Input(event, 0, perf_counter()))
+        self.drained.clear()
+        self._ready.set()
+
     async def take(self, limit: int) -> list[Input]:
         """Return up to `limit` waiting inputs, at least one; an empty list once closed and empty."""
-        while not self._operators and not self._market:
+        while not len(self):
             self.drained.set()
             if self._closed:
                 return []
@@ -75,6 +83,8 @@ class Inbox:
             await self._ready.wait()
         taken = list(self._operators)
         self._operators.clear()
+        while self._reports and len(taken) < limit:
+            taken.append(self._reports.popleft())
         while self._market and len(taken) < limit:
             taken.append(self._market.popleft())
         self._room.set()

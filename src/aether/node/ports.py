@@ -1,11 +1,12 @@
-"""What the node needs from a venue."""
+"""What the node needs from a venue, and a venue beyond this process from the account."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
 from aether.domain.commands import Command
-from aether.domain.events import Event
+from aether.domain.events import Event, VenueReport
 from aether.domain.identifiers import BalanceKey
+from aether.domain.orders import Order
 
 
 class Venue(Protocol):
@@ -27,6 +28,26 @@ class Venue(Protocol):
         """Return the venue's state as far as it lives in this process."""
         ...
 
-    def reported_balances(self) -> dict[BalanceKey, int]:
-        """Return balances as far as they have been reported, to hold against the books."""
+    def reported_balances(self) -> dict[BalanceKey, int] | None:
+        """Return balances as far as they have been reported, to hold against the books; None for not now."""
+        ...
+
+    async def run(self, account: "LiveAccount") -> None:
+        """Do what the venue has to do by itself while the account trades; return when that is nothing."""
+        ...
+
+
+class LiveAccount(Protocol):
+    """An account as its venues see it."""
+
+    def open_orders(self) -> list[Order]:
+        """Return the orders that may still trade."""
+        ...
+
+    def booked_balances(self) -> dict[BalanceKey, int]:
+        """Return what the books hold."""
+        ...
+
+    def report(self, report: VenueReport) -> None:
+        """Take a venue's report."""
         ...

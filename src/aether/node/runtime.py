@@ -14,7 +14,7 @@ from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.instruments import Instrument
 from aether.engine.strategy import Catalogue
 from aether.node.committer import Committer
-from aether.node.feeds import Feed
+from aether.node.feeds import Feed, warming
 from aether.node.ports import Venue
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
@@ -36,12 +36,14 @@ class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cash: first capital, a ledger amount of the account's currency.
         opened_ns: time of its opening events; None for now.
+        warms_up: its strategies enter nothing until they have seen the market's past: it trades beyond this process.
     """
 
     config: AccountConfig
     instruments: tuple[Instrument, ...]
     cash: int
     opened_ns: int | None = None
+    warms_up: bool = False
 
 
 class Node:
@@ -103,6 +105,7 @@ class Node:
                     group.create_task(self._run_feed()),
                     group.create_task(reader.run()),
                     group.create_task(self._keep_bars()),
+                    *(group.create_task(shard.run_venue()) for shard in self.shards.values()),
                 ]
                 self.is_ready = True
                 await stop.wait()
@@ -145,7 +148,8 @@ class Node:
         shard = self.shards[plan.config.id]
         if shard.seq == 0:
             opened_ns = plan.opened_ns or time_ns()
-            await shard.open(opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns))
+            opening = opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns)
+            await shard.open((*opening, *(warming(plan.config, opened_ns) if plan.warms_up else ())))
 
     async def _run_feed(self) -> None:
         await self._feed.run(list(self.shards.values()), self._note_bar)

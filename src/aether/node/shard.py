@@ -21,9 +21,11 @@ from aether.domain.events import (
     KillSwitchEngaged,
     LimitsChanged,
     ModeChanged,
+    VenueReport,
     encode_event,
 )
-from aether.domain.identifiers import AccountId
+from aether.domain.identifiers import AccountId, BalanceKey
+from aether.domain.orders import Order
 from aether.domain.parents import Parent
 from aether.domain.scaled import format_amount
 from aether.engine.core import Engine
@@ -140,6 +142,22 @@ class Shard:
         except Exception as error:  # noqa: BLE001  the task's outermost edge
             self._fail(f"{type(error).__name__}: {error}")
 
+    async def run_venue(self) -> None:
+        """Let the account's venues work until canceled."""
+        await self._venue.run(self)
+
+    def open_orders(self) -> list[Order]:
+        """Return the orders that may still trade."""
+        return list(self.engine.state.open_orders.values())
+
+    def booked_balances(self) -> dict[BalanceKey, int]:
+        """Return what the books hold."""
+        return {key: balance.total for key, balance in self.engine.state.ledger.balances.items()}
+
+    def report(self, report: VenueReport) -> None:
+        """Take a venue's report."""
+        self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self._stamp()))
+
     async def leave_snapshot(self) -> None:
         """Make a snapshot durable, so that the next start has nothing to replay."""
         batch = Batch(self.account, [], snapshot=self._snapshot())
@@ -231,6 +249,8 @@ class Shard:
             ReconciliationError: when they differ; the account must not trade on.
         """
         reported = self._venue.reported_balances()
+        if reported is None:
+            return
         for key, balance in self.engine.state.ledger.balances.items():
             if balance.total != reported.get(key, 0):
                 raise ReconciliationError(

@@ -165,7 +165,7 @@ class Connection:
             try:
                 frame = await self._socket.receive(timeout=min(self._silence_s, PING_EVERY_S))
             except TimeoutError:
-                if monotonic() - pinged > self._silence_s:
+                if stream.tells_heartbeats and monotonic() - pinged > self._silence_s:
                     raise
                 await self._ping(stream)
                 continue

@@ -87,3 +87,6 @@ class PaperVenue:
                 f"The journal holds {expected}, the replayed paper venue gives {given}.",
                 remedy="This journal was made by another version of the simulation; trade on in a new account.",
             )
+
+    async def run(self, account: object) -> None:
+        """Return at once: the simulation lives on the account's own events."""

@@ -10,7 +10,7 @@ balances. Executions are reported once, by the venue's trade id, whichever way t
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import suppress
 from time import time, time_ns
 from typing import Any
@@ -29,7 +29,7 @@ from aether.domain.events import (
     VenueReport,
 )
 from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, TradeId, VenueOrderId, balance_key
-from aether.domain.orders import OrderRequest, OrderState, TimeInForce
+from aether.domain.orders import Order, OrderRequest, OrderState, TimeInForce
 from aether.telemetry import logger
 from aether.venues.actions import (
     Action,
@@ -145,18 +145,14 @@ class ExecutionSession:
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def restore(self, requests: Iterable[OrderRequest], filled: dict[ClientOrderId, tuple[int, set[TradeId]]]) -> None:
-        """Take up orders that were open when an earlier session ended.
-
-        Args:
-            filled: what had been reported of them: executed size and trade ids.
-        """
-        for request in requests:
-            tracked = self._track(request)
-            size, trades = filled.get(request.id, (0, set()))
-            tracked.filled, tracked.trades = size, set(trades)
-            tracked.accepted = bool(tracked.filled)
-            tracked.sent_s = time()
+    def restore(self, order: Order) -> None:
+        """Take up an order that was open when an earlier session ended; what had been reported of it is not again."""
+        tracked = self._track(order.request)
+        tracked.filled, tracked.trades = order.filled, set(order.trade_ids)
+        tracked.accepted = order.state is not OrderState.SUBMITTED or bool(order.filled)
+        tracked.sent_s = time()
+        if order.venue_order_id:
+            self._learn(tracked, order.venue_order_id)
 
     async def _opening(self, stream: Stream) -> list[str]:
         credentials = self._client.credentials
@@ -568,6 +564,11 @@ class ExecutionSession:
                 raise
             if not tracked.accepted:
                 self._start(self._resolve(tracked))
+            elif not tracked.closed:
+                tracked.closed = True
+                reason = "the venue does not know it any more"
+                _log.error("order_vanished", order_id=tracked.request.id, venue=self._protocol.venue)
+                self._put(OrderCanceled(ts_ns=time_ns(), order_id=tracked.request.id, reason=reason))
 
 
 def _is_final(state: OrderState) -> bool:

@@ -33,6 +33,9 @@ class Stream(Protocol):
     """One connection's protocol state."""
 
     listings: Listings
+    tells_heartbeats: bool
+    """Whether the venue speaks at least every few seconds, so that silence means a loss; where it does not, the
+    WebSocket protocol's own pings tell."""
 
     def subscribe(self, channel: Channel, symbols: list[str], *, credential: str = "") -> list[str]:
         """Return the texts that subscribe to `channel` for our `symbols`.

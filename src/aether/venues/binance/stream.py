@@ -215,6 +215,8 @@ class BinanceStream:
         book_speed_ms: pace of book updates, 100 or 1000.
     """
 
+    tells_heartbeats = False
+
     def __init__(self, listings: Listings, *, bar_s: int = 60, book_speed_ms: int = 100) -> None:
         self.listings = listings
         self._bar_s = bar_s

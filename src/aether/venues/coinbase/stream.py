@@ -183,6 +183,8 @@ class CoinbaseStream:
         listings: pairs by Coinbase's product id: `BTC-USD`.
     """
 
+    tells_heartbeats = True
+
     def __init__(self, listings: Listings) -> None:
         self.listings = listings
         self._sequence = -1

@@ -219,6 +219,8 @@ class KrakenStream:
         bar_s: length of bars.
     """
 
+    tells_heartbeats = True
+
     def __init__(self, listings: Listings, *, depth: int = 10, bar_s: int = 60) -> None:
         self.listings = listings
         self._depth = depth

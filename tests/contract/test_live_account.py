@@ -1,0 +1,245 @@
+"""An account that trades at three venues at once through engine, gate and sessions: the books and the venues agree,
+also when answers are lost, and a restart in the middle loses and doubles nothing (O2, O3, T5, T8)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import msgspec
+import pytest
+
+from aether.domain.accounts import AccountConfig, AccountKind, Limits, Mode
+from aether.domain.events import (
+    BookUpdate,
+    Event,
+    KillSwitchEngaged,
+    ParentOrderRequested,
+    Timer,
+    VenueReport,
+    opening_events,
+)
+from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, InstrumentId, Symbol, VenueId
+from aether.domain.orders import Order, OrderType, Side
+from aether.domain.parents import Algorithm, ParentId, ParentRequest, ParentState
+from aether.engine.core import Engine
+from aether.exchange.server import LocalExchange
+from aether.exchange.venue import NewOrder, Refused
+from aether.node.live import LiveVenue
+from aether.venues.client import VenueClient, with_urls
+from aether.venues.limits import NoLimits
+from aether.venues.protocol import Credentials
+from aether.venues.registry import protocol_of
+from aether.venues.session import ExecutionSession
+from tests.contract.venue_desk import ONE, VENUES, local_exchange
+
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+PATIENCE_S = 20.0
+CASH = 300_000 * ONE
+
+
+class Runner:
+    """The account without its database: events in order, commands out, reports back."""
+
+    def __init__(self, engine: Engine, venue: LiveVenue) -> None:
+        self.engine = engine
+        self.venue = venue
+        self.now = max(START, engine.state.now_ns)
+        self.changed = asyncio.Event()
+
+    def tell(self, event: Event) -> None:
+        for command in self.engine.apply(event):
+            self.venue.send(command)
+        self.changed.set()
+
+    def open_orders(self) -> list[Order]:
+        return list(self.engine.state.open_orders.values())
+
+    def booked_balances(self) -> dict[BalanceKey, int]:
+        return {key: balance.total for key, balance in self.engine.state.ledger.balances.items()}
+
+    def report(self, report: VenueReport) -> None:
+        self.tell(msgspec.structs.replace(report, ts_ns=self.now))
+
+    def books(self, local: LocalExchange) -> None:
+        """Show the account each venue's book as it is."""
+        self.now += SECOND
+        for venue in VENUES:
+            book = local.exchanges[venue].venue.books["BTC/USD"]
+            sides = [tuple(book.levels(10, is_buy=is_buy)) for is_buy in (True, False)]
+            instrument = InstrumentId(f"{venue}:BTC/USD")
+            self.tell(BookUpdate(ts_ns=self.now, instrument=instrument, bids=sides[0], asks=sides[1]))
+        self.tell(Timer(ts_ns=self.now))
+
+
+class Firm:
+    """The credentials of one account at all three venues, kept over restarts."""
+
+    def __init__(self, local: LocalExchange) -> None:
+        self.local = local
+        self.keys = {venue: local.open_account(venue, "company", {"USD": str(CASH // 3 // ONE)}) for venue in VENUES}
+
+    @asynccontextmanager
+    async def running(self, engine: Engine, http: aiohttp.ClientSession) -> AsyncIterator[Runner]:
+        async def connect(_booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
+            sessions = {}
+            for venue, (key, secret) in self.keys.items():
+                exchange = self.local.exchanges[venue]
+                protocol = with_urls(protocol_of(venue), exchange.url, exchange.ws_url)
+                client = VenueClient(
+                    protocol, http, credentials=Credentials(key=key, secret=secret), limits=NoLimits(), timeout_s=0.5
+                )
+                await client.load_markets()
+                sessions[VenueId(venue)] = ExecutionSession(
+                    client, answer_timeout_s=0.5, deadline_ms=1_000, settle_margin_s=0.2
+                )
+            return sessions
+
+        venue = LiveVenue(connect)
+        runner = Runner(engine, venue)
+        task = asyncio.create_task(venue.run(runner))
+        await until(lambda: bool(venue._sessions))
+        try:
+            yield runner
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def until(met: object) -> None:
+    async def wait() -> None:
+        while not met():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(wait(), PATIENCE_S)
+
+
+async def opened(local: LocalExchange, http: aiohttp.ClientSession) -> Engine:
+    """A new account whose instruments are the venues' own, with a third of its cash at each."""
+    instruments = []
+    for venue in VENUES:
+        exchange = local.exchanges[venue]
+        client = VenueClient(with_urls(protocol_of(venue), exchange.url, exchange.ws_url), http)
+        await client.load_markets()
+        instruments.append(client.protocol.listings.of(InstrumentId(f"{venue}:BTC/USD")).instrument)
+    config = AccountConfig(
+        id=AccountId("company"),
+        name="Company",
+        kind=AccountKind.COMPANY,
+        mode=Mode.PAPER,
+        feed=FeedId("exchange"),
+        currency=AssetCode("USD"),
+        strategies=(),
+        limits=Limits(max_position_bps=10_000, max_order_notional_bps=10_000, max_daily_fees_bps=10_000),
+        tradable=tuple(i.id for i in instruments),
+    )
+    engine = Engine({})
+    for event in opening_events(config, instruments, CASH, START):
+        engine.apply(event)
+    return engine
+
+
+def stock(local: LocalExchange) -> None:
+
+    for n, venue in enumerate(VENUES):
+        for level in range(6):
+            for side, price in (("buy", 59_900 - 20 * level - n), ("sell", 60_000 + 20 * level + n)):
+                order = NewOrder("BTC/USD", Side(side), OrderType.LIMIT, ONE // 4, price=price * 10)
+                with suppress(Refused):
+                    local.exchanges[venue].venue.place("other", order)
+
+
+def ask(number: int, side: str, amount: float, algorithm: Algorithm, now: int, **fields: int) -> ParentOrderRequested:
+    request = ParentRequest(
+        id=ParentId(f"p{number}"),
+        symbol=Symbol("BTC/USD"),
+        side=Side(side),
+        amount=round(amount * ONE),
+        algorithm=algorithm,
+        **fields,  # type: ignore[arg-type]
+    )
+    return ParentOrderRequested(ts_ns=now, request=request, actor="test")
+
+
+def books_agree(runner: Runner, local: LocalExchange) -> bool:
+    for venue in VENUES:
+        account = local.exchanges[venue].venue.account("company")
+        for asset in ("USD", "BTC"):
+            if runner.engine.state.ledger.balance(BalanceKey(f"{venue}:{asset}")).total != account.total.get(asset, 0):
+                return False
+    return True
+
+
+async def work(runner: Runner, local: LocalExchange) -> None:
+    """Let the market go on until no parent and no order is at work."""
+
+    async def go_on() -> None:
+        while runner.engine.state.parents or runner.engine.state.open_orders:
+            stock(local)
+            runner.books(local)
+            await asyncio.sleep(0.02)
+
+    await asyncio.wait_for(go_on(), PATIENCE_S)
+
+
+@pytest.mark.parametrize("rates", [{}, {"lose_response": 0.15, "slow_response": 0.05, "lose_request": 0.05}])
+async def test_books_and_venues_agree_also_when_answers_are_lost(rates: dict[str, float]) -> None:
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine = await opened(local, http)
+        async with Firm(local).running(engine, http) as runner:
+            for exchange in local.exchanges.values():
+                exchange.faults.rates = dict(rates)
+                exchange.faults.slow_s = 0.7
+            runner.books(local)
+            runner.tell(ask(1, "buy", 1.5, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            runner.tell(ask(2, "sell", 0.6, Algorithm.TWAP, runner.now, duration_s=30, slices=4))
+            await work(runner, local)
+            runner.tell(ask(3, "buy", 0.4, Algorithm.ICEBERG, runner.now, display=ONE // 10, limit_price=60_100 * ONE))
+            await work(runner, local)
+            for exchange in local.exchanges.values():
+                exchange.faults.clear()
+            await until(lambda: books_agree(runner, local))
+            assert not engine.state.risk.halt_reason
+            done = engine.state.closed_parents
+            assert {p.state for p in done.values()} == {ParentState.DONE}
+            assert sum(p.filled for p in done.values()) > 2 * ONE
+
+
+async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine = await opened(local, http)
+        firm = Firm(local)
+        async with firm.running(engine, http) as runner:
+            runner.books(local)
+            runner.tell(ask(1, "buy", 1.0, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            runner.tell(ask(2, "sell", 0.5, Algorithm.PEGGED, runner.now))
+            await until(lambda: any(o.venue_order_id for o in engine.state.open_orders.values()))
+            resting = next(iter(engine.state.open_orders.values()))
+
+        venue = local.exchanges[resting.request.instrument.partition(":")[0]].venue
+        price = resting.request.limit_price
+        venue.place("third", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 5, price=price))
+        again = Engine({}, engine.snapshot())
+        async with firm.running(again, http) as runner:
+            order_id = resting.request.id
+            await until(lambda: (found(again, order_id)).filled == ONE // 5)
+            await until(lambda: books_agree(runner, local))
+            runner.tell(KillSwitchEngaged(ts_ns=runner.now, reason="test", actor="test"))
+            await until(lambda: not again.state.open_orders)
+            assert not any(e.venue.account("company").open for e in local.exchanges.values())
+            assert not again.state.risk.halt_reason
+
+
+def found(engine: Engine, order_id: str) -> Order:
+    state = engine.state
+    order = next(
+        (o for o in (*state.open_orders.values(), *state.closed_orders.values()) if o.request.id == order_id), None
+    )
+    assert order is not None
+    return order
