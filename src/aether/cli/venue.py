@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from time import time, time_ns
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import aiohttp
 import typer
@@ -15,11 +15,12 @@ from aether.cli.console import AsJson, out, print_json, settings_of, table
 from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
 from aether.domain.instruments import Instrument
 from aether.venues.actions import Depth, Markets, Ticker
+from aether.venues.ccxt_bridge import NEEDS, PREFIX, CcxtClient
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.connection import Connected
 from aether.venues.feed import FeedTrouble, MarketFeed
 from aether.venues.recording import Recorder
-from aether.venues.registry import protocol_of
+from aether.venues.registry import PROTOCOLS, protocol_of
 from aether.venues.stream import Channel
 from aether.venues.tool import decode_rest, decode_socket, encode, payloads, read_key, to_records
 
@@ -92,6 +93,8 @@ def _with_client(
     settings_of()
 
     async def inner() -> T:
+        if venue not in PROTOCOLS:
+            return await _through_bridge(venue, work, load=load)
         async with aiohttp.ClientSession(trust_env=True) as http:
             client = VenueClient(with_urls(protocol_of(venue), base_url, ws_url), http)
             if load:
@@ -99,6 +102,39 @@ def _with_client(
             return await work(client)
 
     return asyncio.run(inner())
+
+
+async def _through_bridge(venue: str, work: Callable[[VenueClient], Coroutine[Any, Any, T]], *, load: bool) -> T:
+    """Do `work` at an exchange that has no adapter of its own."""
+    bridge = CcxtClient(venue.removeprefix(PREFIX))
+    try:
+        if load:
+            await bridge.load_markets()
+        return await work(cast(VenueClient, bridge))
+    finally:
+        await bridge.close()
+
+
+@venue_app.command("bridge")
+def bridge_command(
+    exchange: Annotated[str, typer.Argument(help="ccxt's name of the exchange, like bitstamp.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what an exchange offers through the ccxt bridge, and what it does not."""
+
+    async def work() -> list[str]:
+        bridge = CcxtClient(exchange.removeprefix(PREFIX))
+        try:
+            return bridge.missing()
+        finally:
+            await bridge.close()
+
+    missing = asyncio.run(work())
+    if as_json:
+        print_json({"offers": sorted(set(NEEDS) - set(missing)), "lacks": missing})
+        return
+    out.print(f"Offers: {', '.join(sorted(set(NEEDS) - set(missing)))}", highlight=False)
+    out.print(f"Lacks:  {', '.join(missing)}", highlight=False)
 
 
 @venue_app.command("markets")
