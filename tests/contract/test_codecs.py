@@ -17,7 +17,7 @@ from aether.domain.errors import Failure, InvalidValueError, UnsupportedError, V
 from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.domain.instruments import make_instrument
 from aether.domain.orders import OrderType, Side
-from aether.venues.actions import Action, Balances, Cancel, Submit
+from aether.venues.actions import Action, Balances, Cancel, Fills, Markets, OpenOrders, Submit
 from aether.venues.binance.protocol import BinanceProtocol, signature_of
 from aether.venues.book import OrderBook
 from aether.venues.coinbase.protocol import CoinbaseProtocol, make_token
@@ -380,3 +380,19 @@ def test_twenty_thousand_damaged_payloads_raise_nothing() -> None:
     draw = random.Random(11)
     for data, _ in zip(damaged(corpus(), draw), range(20_000), strict=False):
         one_input(data)
+
+
+def test_one_pair_that_the_ledger_cannot_hold_does_not_hide_the_others() -> None:
+    case = next(c for v, c in CASES if v == "coinbase" and c["name"] == "products")
+    body = json.loads(case["payload"])
+    body["products"].append({**body["products"][0], "product_id": "DUST-USD", "base_increment": "0.0000000001",
+                             "base_min_size": "0.0000000001", "base_currency_id": "DUST"})  # fmt: skip
+    found = decoded(CoinbaseProtocol(), Markets(), Response(status=200, headers={}, body=json.dumps(body).encode()))
+    assert [native for native, _ in found] == ["BTC-USD"]
+
+
+def test_orders_and_fills_of_pairs_that_are_not_listed_are_passed_over() -> None:
+    for venue, name, action in (("kraken", "open orders", OpenOrders()), ("coinbase", "fills", Fills())):
+        case = next(c for v, c in CASES if v == venue and c["name"] == name)
+        response = Response(status=200, headers={}, body=case["payload"].encode())
+        assert decoded(protocol_of(venue), action, response) == []

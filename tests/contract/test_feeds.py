@@ -160,7 +160,9 @@ async def test_a_recording_replays_into_the_same_trades_and_an_exact_book(
     assert not replayed.unreadable
     assert not replayed.breaks
     ids = [e.trade_id for e in found if isinstance(e, Trade)]
-    assert ids == [t.trade_id for t in replayed.trades][: len(ids)]
+    read = [t.trade_id for t in replayed.trades]
+    assert set(ids) <= set(read)
+    assert len(read) == len(set(read))
     assert replayed.differed == 0
     assert replayed.compared > 0 or venue != "binance"
 

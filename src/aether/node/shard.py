@@ -143,8 +143,11 @@ class Shard:
             self._fail(f"{type(error).__name__}: {error}")
 
     async def run_venue(self) -> None:
-        """Let the account's venues work until canceled."""
-        await self._venue.run(self)
+        """Let the account's venues work until canceled; their failure is this account's alone."""
+        try:
+            await self._venue.run(self)
+        except Exception as error:  # noqa: BLE001  the task's outermost edge
+            self._fail(f"{type(error).__name__}: {error}")
 
     def open_orders(self) -> list[Order]:
         """Return the orders that may still trade."""

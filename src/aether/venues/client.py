@@ -136,6 +136,8 @@ class VenueClient:
             except VenueError as error:
                 if error.failure is Failure.RATE_LIMIT:
                     self.key_state.block(costs, error.retry_after_s or 1.0)
+                if error.failure is Failure.VENUE_DOWN and isinstance(action, TRADING):
+                    raise refuse(self.protocol.venue, Failure.UNKNOWN_OUTCOME, error.message) from error
                 raise
             except MalformedError as error:
                 failure = Failure.UNKNOWN_OUTCOME if isinstance(action, TRADING) else Failure.RETRYABLE

@@ -14,7 +14,7 @@ import msgspec
 
 from aether.domain.errors import VenueError
 from aether.domain.events import MarketEvent, Quote, Trade
-from aether.domain.identifiers import InstrumentId
+from aether.domain.identifiers import InstrumentId, TradeId
 from aether.telemetry import logger
 from aether.venues.book import OrderBook
 from aether.venues.client import VenueClient
@@ -26,6 +26,9 @@ _log = logger("feed")
 
 BOOK_LEVELS = 10
 SNAPSHOT_RETRY_S = 1.0
+TRADES_REMEMBERED = 1_000
+OLDEST_TRADE_NS = 5_000_000_000
+"""Trades so much older than the feed itself are history."""
 
 
 class FeedTrouble(msgspec.Struct):
@@ -69,6 +72,8 @@ class MarketFeed:
                 self.books[listing.id] = OrderBook(listing.id, depth)
                 self._symbol_of[listing.id] = listing.instrument.symbol
         self.state = VenueState.ONLINE
+        self._since_ns = time_ns() - OLDEST_TRADE_NS
+        self._seen: dict[InstrumentId, dict[TradeId, None]] = {}
         self._fetched: asyncio.Queue[BookSnapshot] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self.connection = Connection(
@@ -99,7 +104,7 @@ class MarketFeed:
 
     def _take(self, message: Message | Connected | Disconnected) -> list[FeedEvent]:
         if isinstance(message, Trade):
-            return [message]
+            return [message] if self._is_news(message) else []
         if isinstance(message, BookDelta):
             return self._changed(message)
         if isinstance(message, BookSnapshot):
@@ -116,6 +121,20 @@ class MarketFeed:
             self.state = message.state
             return [message]
         return [message] if isinstance(message, InstrumentStatus) else []
+
+    def _is_news(self, trade: Trade) -> bool:
+        """Whether a trade was not told before: venues repeat the latest ones on every connection."""
+        if trade.ts_ns < self._since_ns:
+            return False
+        if not trade.trade_id:
+            return True
+        seen = self._seen.setdefault(trade.instrument, {})
+        if trade.trade_id in seen:
+            return False
+        seen[trade.trade_id] = None
+        if len(seen) > TRADES_REMEMBERED:
+            del seen[next(iter(seen))]
+        return True
 
     def _connected(self, message: Connected) -> list[FeedEvent]:
         for book in self.books.values():

@@ -9,8 +9,8 @@ where told; `SubmitBatch` a list of ids; `CancelAllOrders` and `DeadManSwitch` n
 
 import hashlib
 import uuid
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.venues.actions import Action, Request
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import Listings, MalformedError
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +166,33 @@ def rows(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise MalformedError("fields", f"no list: {str(value)[:80]}")
     return value
+
+
+def each_listed(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
+    """Return what `read` makes of each row, without the rows of pairs that are not listed."""
+    result: list[U] = []
+    for row in found:
+        try:
+            result += read(row)
+        except MalformedError as error:
+            if error.kind != "symbol":
+                raise
+    return result
+
+
+def each_tradable(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
+    """Return the instruments of all rows, without those that the house cannot hold exactly (finer than a ledger
+    unit)."""
+    result: list[U] = []
+    for row in found:
+        try:
+            result += read(row)
+        except MalformedError as error:
+            if error.kind != "precision":
+                raise
+        except InvalidValueError:
+            continue
+    return result
 
 
 def hashed_id(client_id: ClientOrderId) -> ClientOrderId:

@@ -155,7 +155,7 @@ def venue_of(path: Path) -> str:
 
 
 def replay(path: Path, symbol: str, venue: str = "") -> Replayed:
-    """Return the trades of a recording's pair, and how exactly its book was rebuilt.
+    """Return the trades of a recording's pair in time order, each once, and how exactly its book was rebuilt.
 
     Args:
         symbol: ours, such as ETH/USDT.
@@ -172,6 +172,8 @@ def replay(path: Path, symbol: str, venue: str = "") -> Replayed:
     protocol.listings = Listings(VenueId(name), [(native, instrument)])
     found = Replayed(venue=name, symbol=symbol, price_decimals=price_decimals, size_decimals=size_decimals)
     _Replay(protocol, OrderBook(instrument.id, 10 if name == "kraken" else 0), found).run(path)
+    unique = {trade.trade_id or f"#{n}": trade for n, trade in enumerate(found.trades)}
+    found.trades = sorted(unique.values(), key=lambda trade: trade.ts_ns)
     return found
 
 

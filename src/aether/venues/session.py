@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from aether.domain.errors import Failure, UnsupportedError, VenueError
+from aether.domain.errors import AetherError, Failure, UnsupportedError, VenueError
 from aether.domain.events import (
     BalanceReported,
     CancelRejected,
@@ -61,6 +61,8 @@ QUERY_LONGEST_WAIT_S = 5.0
 CANCEL_ATTEMPTS = 8
 BALANCES_AFTER_S = 0.1
 CLOSED_KEPT = 4_096
+EARLY_KEPT = 1_024
+"""Orders of which the stream may speak before the answer to their request tells that they are ours."""
 DEAD_MAN_REFRESHES = 3
 """Times that the dead-man switch is refreshed within its own time-out."""
 
@@ -116,7 +118,7 @@ class ExecutionSession:
         self._answer_timeout_s = answer_timeout_s
         self._by_wire: dict[ClientOrderId, Tracked] = {}
         self._by_venue: dict[VenueOrderId, Tracked] = {}
-        self._early: dict[VenueOrderId, list[Execution]] = {}
+        self._early: dict[VenueOrderId, list[Execution | OrderUpdate]] = {}
         self._token = ""
         self._reading_balances = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,7 +152,7 @@ class ExecutionSession:
         tracked = self._track(order.request)
         tracked.filled, tracked.trades = order.filled, set(order.trade_ids)
         tracked.accepted = order.state is not OrderState.SUBMITTED or bool(order.filled)
-        tracked.sent_s = time()
+        tracked.sent_s = order.created_ns / 1e9
         if order.venue_order_id:
             self._learn(tracked, order.venue_order_id)
 
@@ -257,13 +259,14 @@ class ExecutionSession:
         tracked.sent_s = time()
         try:
             venue_order_id = await self._perform(self._action(tracked.request))
-        except (VenueError, UnsupportedError) as error:
+        except (AetherError, KeyError) as error:
             if isinstance(error, VenueError) and error.failure is Failure.UNKNOWN_OUTCOME:
                 self.unknown_outcomes += 1
                 _log.warning("unknown_outcome", order_id=tracked.request.id, reason=error.message)
                 await self._resolve(tracked)
             else:
-                self._reject(tracked, error.message)
+                known = isinstance(error, AetherError)
+                self._reject(tracked, str(error) if known else f"{tracked.request.instrument} is not listed")
             return
         self._accept(tracked, venue_order_id, time_ns())
 
@@ -405,15 +408,25 @@ class ExecutionSession:
     def _learn(self, tracked: Tracked, venue_order_id: VenueOrderId) -> None:
         tracked.venue_order_id = venue_order_id
         self._by_venue[venue_order_id] = tracked
-        for execution in self._early.pop(venue_order_id, ()):
-            self._fill(tracked, execution)
+        for message in self._early.pop(venue_order_id, ()):
+            self._take(message)
 
     def _execution(self, execution: Execution) -> None:
         tracked = self._find(execution.client_id, execution.venue_order_id)
         if tracked is not None:
             self._fill(tracked, execution)
-        elif any(not t.venue_order_id and not t.closed for t in self.orders.values()):
-            self._early.setdefault(execution.venue_order_id, []).append(execution)
+        else:
+            self._keep_early(execution)
+
+    def _keep_early(self, message: Execution | OrderUpdate) -> bool:
+        """Keep what the stream says of an order whose number the venue has not told us yet; return whether that may
+        be one of ours."""
+        ours = any(not t.venue_order_id and not t.closed for t in self.orders.values())
+        if ours:
+            self._early.setdefault(message.venue_order_id, []).append(message)
+            while len(self._early) > EARLY_KEPT:
+                del self._early[next(iter(self._early))]
+        return ours
 
     def _fill(self, tracked: Tracked, execution: Execution) -> None:
         if execution.trade_id in tracked.trades:
@@ -443,7 +456,7 @@ class ExecutionSession:
     def _update(self, update: OrderUpdate) -> None:
         tracked = self._find(update.client_id, update.venue_order_id)
         if tracked is None:
-            if not any(not t.venue_order_id and not t.closed for t in self.orders.values()):
+            if not self._keep_early(update):
                 self.foreign.add(update.venue_order_id)
             return
         if update.filled > tracked.filled or not _is_final(update.state):

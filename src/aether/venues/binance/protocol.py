@@ -58,6 +58,8 @@ from aether.venues.protocol import (
     Credentials,
     Response,
     Urls,
+    each_listed,
+    each_tradable,
     field,
     hashed_id,
     http_failure,
@@ -282,7 +284,7 @@ class BinanceProtocol:
         result = self._result(response)
         match action:
             case Markets():
-                return [entry for row in rows(field(result, "symbols")) for entry in _instrument(row)]
+                return each_tradable(rows(field(result, "symbols")), _instrument)
             case ServerTime():
                 return int(field(result, "serverTime")) * NS_PER_MS
             case SystemStatus():
@@ -322,7 +324,7 @@ class BinanceProtocol:
                     can_withdraw=bool(field(result, "enableWithdrawals")),
                 )
             case OpenOrders() | ClosedOrders():
-                return [self._order_update(row) for row in rows(result)]
+                return each_listed(rows(result), lambda row: [self._order_update(row)])
             case GetOrder():
                 return [self._order_update(result)]
             case Fills():

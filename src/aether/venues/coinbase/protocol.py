@@ -51,6 +51,8 @@ from aether.venues.protocol import (
     Credentials,
     Response,
     Urls,
+    each_listed,
+    each_tradable,
     field,
     hashed_id,
     http_failure,
@@ -214,7 +216,7 @@ class CoinbaseProtocol:
         result = self._result(response)
         match action:
             case Markets():
-                return [entry for row in rows(field(result, "products")) for entry in _instrument(row)]
+                return each_tradable(rows(field(result, "products")), _instrument)
             case ServerTime():
                 return int(field(result, "epochMillis")) * NS_PER_MS
             case Ticker():
@@ -249,14 +251,14 @@ class CoinbaseProtocol:
                     can_trade=bool(field(result, "can_trade")), can_withdraw=bool(field(result, "can_transfer"))
                 )
             case OpenOrders() | ClosedOrders():
-                return [self._order_update(row) for row in rows(field(result, "orders"))]
+                return each_listed(rows(field(result, "orders")), lambda row: [self._order_update(row)])
             case GetOrder():
                 found = [result["order"]] if "order" in result else rows(field(result, "orders"))
                 wanted = self.wire_id(action.client_order_id)
                 chosen = [row for row in found if action.venue_order_id or row["client_order_id"] == wanted]
                 return [self._order_update(row) for row in chosen]
             case Fills():
-                fills = [self._fill(row) for row in rows(field(result, "fills"))]
+                fills = each_listed(rows(field(result, "fills")), lambda row: [self._fill(row)])
                 fills.reverse()
                 return sorted(fills, key=lambda fill: fill.ts_ns)
             case Submit():

@@ -53,6 +53,8 @@ from aether.venues.protocol import (
     Credentials,
     Response,
     Urls,
+    each_listed,
+    each_tradable,
     field,
     hashed_id,
     http_failure,
@@ -236,7 +238,7 @@ class KrakenProtocol:
         result = self._result(response)
         match action:
             case Markets():
-                return [entry for name, pair in result.items() for entry in _instrument(name, pair)]
+                return each_tradable(result.items(), lambda item: _instrument(*item))
             case ServerTime():
                 return int(field(result, "unixtime")) * NS_PER_S
             case SystemStatus():
@@ -358,65 +360,66 @@ class KrakenProtocol:
         ]
 
     def _orders(self, found: dict[str, Any], symbol: str) -> list[OrderUpdate]:
-        updates = []
-        for order_id, row in found.items():
-            descr = field(row, "descr")
-            listing = self.listings[field(descr, "pair")]
-            if symbol and listing.instrument.symbol != symbol:
-                continue
-            price, size = listing.price, listing.size
-            kind = _TYPES_BACK.get(descr["ordertype"])
-            filled = size[row["vol_exec"]]
-            state = _STATES.get(field(row, "status"))
-            if state is None:
-                raise MalformedError("status", str(row["status"]))
-            if state is OrderState.ACCEPTED and filled:
-                state = OrderState.PARTIALLY_FILLED
-            if state is OrderState.FILLED and filled < size[row["vol"]]:
-                state = OrderState.CANCELED
-            limit = descr["price2"] if kind and kind.has_trigger else descr["price"]
-            updates.append(
-                OrderUpdate(
-                    ts_ns=seconds_ns(str(row.get("closetm") or row["opentm"])),
-                    instrument=listing.id,
-                    client_id=ClientOrderId(str(row.get("cl_ord_id") or "")),
-                    venue_order_id=VenueOrderId(order_id),
-                    state=state,
-                    filled=filled,
-                    reason=str(row.get("reason") or ""),
-                    side=Side(descr["type"]),
-                    type=kind,
-                    size=size[row["vol"]],
-                    limit_price=price[limit] if kind is not OrderType.TRAILING_STOP else 0,
-                    created_ns=seconds_ns(str(row["opentm"])),
-                )
+        return each_listed(found.items(), lambda item: self._order_update(*item, symbol))
+
+    def _order_update(self, order_id: str, row: Any, symbol: str) -> list[OrderUpdate]:
+        descr = field(row, "descr")
+        listing = self.listings[field(descr, "pair")]
+        if symbol and listing.instrument.symbol != symbol:
+            return []
+        price, size = listing.price, listing.size
+        kind = _TYPES_BACK.get(descr["ordertype"])
+        filled = size[row["vol_exec"]]
+        state = _STATES.get(field(row, "status"))
+        if state is None:
+            raise MalformedError("status", str(row["status"]))
+        if state is OrderState.ACCEPTED and filled:
+            state = OrderState.PARTIALLY_FILLED
+        if state is OrderState.FILLED and filled < size[row["vol"]]:
+            state = OrderState.CANCELED
+        limit = descr["price2"] if kind and kind.has_trigger else descr["price"]
+        return [
+            OrderUpdate(
+                ts_ns=seconds_ns(str(row.get("closetm") or row["opentm"])),
+                instrument=listing.id,
+                client_id=ClientOrderId(str(row.get("cl_ord_id") or "")),
+                venue_order_id=VenueOrderId(order_id),
+                state=state,
+                filled=filled,
+                reason=str(row.get("reason") or ""),
+                side=Side(descr["type"]),
+                type=kind,
+                size=size[row["vol"]],
+                limit_price=price[limit] if kind is not OrderType.TRAILING_STOP else 0,
+                created_ns=seconds_ns(str(row["opentm"])),
             )
-        return updates
+        ]
 
     def _fills(self, found: dict[str, Any], action: Fills) -> list[Execution]:
-        fills = []
-        for trade_id, row in found.items():
-            listing = self.listings[field(row, "pair")]
-            if (action.symbol and listing.instrument.symbol != action.symbol) or (
-                action.venue_order_id and row["ordertxid"] != action.venue_order_id
-            ):
-                continue
-            fills.append(
-                Execution(
-                    ts_ns=seconds_ns(str(row["time"])),
-                    instrument=listing.id,
-                    client_id=ClientOrderId(""),
-                    venue_order_id=VenueOrderId(row["ordertxid"]),
-                    trade_id=TradeId(trade_id),
-                    side=Side(row["type"]),
-                    price=listing.price[row["price"]],
-                    size=listing.size[row["vol"]],
-                    fee=_amount(row["fee"]),
-                    fee_asset=listing.instrument.quote,
-                    liquidity=Liquidity.MAKER if row.get("maker") else Liquidity.TAKER,
-                )
-            )
+        fills = each_listed(found.items(), lambda item: self._fill(*item, action))
         return sorted(fills, key=lambda fill: fill.ts_ns)
+
+    def _fill(self, trade_id: str, row: Any, action: Fills) -> list[Execution]:
+        listing = self.listings[field(row, "pair")]
+        if (action.symbol and listing.instrument.symbol != action.symbol) or (
+            action.venue_order_id and row["ordertxid"] != action.venue_order_id
+        ):
+            return []
+        return [
+            Execution(
+                ts_ns=seconds_ns(str(row["time"])),
+                instrument=listing.id,
+                client_id=ClientOrderId(""),
+                venue_order_id=VenueOrderId(row["ordertxid"]),
+                trade_id=TradeId(trade_id),
+                side=Side(row["type"]),
+                price=listing.price[row["price"]],
+                size=listing.size[row["vol"]],
+                fee=_amount(row["fee"]),
+                fee_asset=listing.instrument.quote,
+                liquidity=Liquidity.MAKER if row.get("maker") else Liquidity.TAKER,
+            )
+        ]
 
     # Sockets.
 
