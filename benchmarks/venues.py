@@ -34,6 +34,7 @@ from aether.venues.registry import protocol_of
 from aether.venues.wire import Listings
 
 MESSAGES = 3_000
+LEVELS_A_SIDE = 6
 ROUNDS = 7
 ORDERS = 20_000
 REST_ORDERS = 3_000
@@ -155,6 +156,14 @@ def messages(venue: str, kind: str) -> list[bytes]:
     return found
 
 
+def _rows(n: int, price: str, step: int, row: str) -> str:
+    """Return so many levels of a side as a recorded Binance message has at the median."""
+    draw = random.Random(n)
+    first = round(float(price) * 10)
+    found = [(first + step * level, draw.expovariate(2)) for level in range(LEVELS_A_SIDE)]
+    return ",".join(row % (f"{price / 10:.1f}", f"{size:.8f}") for price, size in found)
+
+
 _WRITERS: dict[tuple[str, str], Callable[[int, str, str, str, str], str]] = {
     ("kraken", "trade"): lambda n, bid, ask, size, other: (
         '{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"sell","price":%s,"qty":%s,'
@@ -179,7 +188,7 @@ _WRITERS: dict[tuple[str, str], Callable[[int, str, str, str, str], str]] = {
     ),
     ("binance", "book"): lambda n, bid, ask, size, other: (
         '{"stream":"btcusd@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"s":"BTCUSD","U":%d,"u":%d,'
-        '"b":[["%s0000000","%s"]],"a":[["%s0000000","%s"]]}}' % (n, n, bid, size, ask, other)
+        '"b":[%s],"a":[%s]}}' % (n, n, _rows(n, bid, -1, '["%s0000000","%s"]'), _rows(n, ask, 1, '["%s0000000","%s"]'))
     ),
     ("coinbase", "trade"): lambda n, bid, ask, size, other: (
         '{"channel":"market_trades","client_id":"","timestamp":"%s","sequence_num":%d,"events":[{"type":"update",'
@@ -194,9 +203,13 @@ _WRITERS: dict[tuple[str, str], Callable[[int, str, str, str, str], str]] = {
     ),
     ("coinbase", "book"): lambda n, bid, ask, size, other: (
         '{"channel":"l2_data","client_id":"","timestamp":"%s","sequence_num":%d,"events":[{"type":"update",'
-        '"product_id":"BTC-USD","updates":[{"side":"bid","event_time":"%s","price_level":"%s","new_quantity":"%s"},'
-        '{"side":"offer","event_time":"%s","price_level":"%s","new_quantity":"%s"}]}]}'
-        % (T, n, T, bid, size, T, ask, other)
+        '"product_id":"BTC-USD","updates":[%s,%s]}]}'
+        % (
+            T,
+            n,
+            _rows(n, bid, -1, '{"side":"bid","event_time":"' + T + '","price_level":"%s","new_quantity":"%s"}'),
+            _rows(n, ask, 1, '{"side":"offer","event_time":"' + T + '","price_level":"%s","new_quantity":"%s"}'),
+        )
     ),
 }
 

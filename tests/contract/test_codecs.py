@@ -86,6 +86,25 @@ def test_binances_documented_hmac_signature_of_a_mixed_request() -> None:
     assert signature_of(query + body, BINANCE_SECRET) == expected
 
 
+def test_binances_documented_hmac_signature_beyond_ascii() -> None:
+    order = '{"symbol": "１２３４５６", "side": "buy", "type": "limit", "size": "1", "price": "0.1"}'
+    key = Credentials(key="key", secret=BINANCE_SECRET)
+    request = encode("binance", "submit", order, credentials=key, nonce=0, now_ms=1499827319559)[0]
+    assert request["body"].startswith("symbol=%EF%BC%91%EF%BC%92%EF%BC%93%EF%BC%94%EF%BC%95%EF%BC%96&side=BUY")
+    assert request["body"].endswith("e1353ec6b14d888f1164ae9af8228a3dbd508bc82eb867db8ab6046442f33ef3")
+
+
+def test_binances_documented_websocket_signature() -> None:
+    key = Credentials(key="vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A", secret=BINANCE_SECRET)
+    order = Submit(
+        symbol="BTC/USDT", side=Side.SELL, type=OrderType.LIMIT, size="0.01000000", price="52000.00", deadline_ms=100
+    )
+    request = json.loads(BinanceProtocol().socket_request(order, 1, key, "", now_ms=1645423376532))
+    assert request["method"] == "order.place"
+    expected = "aa1b5712c094bc4e57c05a1a5c1fd8d88dcd628338ea863fec7b88e59fe2db24"
+    assert request["params"]["signature"] == expected
+
+
 def pem(key: Any) -> str:
     encoding, shape = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     text: bytes = key.private_bytes(encoding, shape, serialization.NoEncryption())

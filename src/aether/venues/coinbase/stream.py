@@ -57,6 +57,13 @@ class _Head(msgspec.Struct, gc=False):
     message: str = ""
 
 
+class _Sequence(msgspec.Struct, gc=False):
+    """What every message of a connection carries."""
+
+    timestamp: str
+    sequence_num: int
+
+
 class _Level(msgspec.Struct, gc=False):
     side: str
     price_level: str
@@ -135,6 +142,18 @@ class _Order(msgspec.Struct):
     creation_time: str = ""
 
 
+class _BookMessage(_Sequence, gc=False):
+    events: list[_Book]
+
+
+class _TradesMessage(_Sequence, gc=False):
+    events: list[_Trades]
+
+
+class _TickersMessage(_Sequence, gc=False):
+    events: list[_Tickers]
+
+
 class _User(msgspec.Struct):
     orders: list[_Order] = []
 
@@ -168,9 +187,9 @@ TIMES_IN_FORCE = {
 }
 
 _head = msgspec.json.Decoder(_Head)
-_books = msgspec.json.Decoder(list[_Book])
-_trades = msgspec.json.Decoder(list[_Trades])
-_tickers = msgspec.json.Decoder(list[_Tickers])
+_book_message = msgspec.json.Decoder(_BookMessage)
+_trades_message = msgspec.json.Decoder(_TradesMessage)
+_tickers_message = msgspec.json.Decoder(_TickersMessage)
 _candles = msgspec.json.Decoder(list[_Candles])
 _products = msgspec.json.Decoder(list[_Products])
 _users = msgspec.json.Decoder(list[_User])
@@ -189,14 +208,11 @@ class CoinbaseStream:
         self.listings = listings
         self._sequence = -1
         self._handlers: dict[str, Callable[[_Head, msgspec.Raw], list[Message]]] = {
-            "l2_data": self._on_book,
-            "market_trades": self._on_trades,
-            "ticker": self._on_ticker,
-            "ticker_batch": self._on_ticker,
             "candles": self._on_candles,
             "status": self._on_status,
             "user": self._on_user,
         }
+        self._readers = {b'"l2_da': self._on_book, b'"marke': self._on_trades, b'"ticke': self._on_ticker}
 
     # What we send.
 
@@ -227,19 +243,31 @@ class CoinbaseStream:
     # What we are told.
 
     def receive(self, payload: bytes) -> list[Message]:
-        """Return what a message means; never raises."""
-        return guarded(self._decode, payload)
+        """Return what a message means; never raises. The frequent kinds are told by how they begin."""
+        return guarded(self._readers.get(payload[11:17], self._decode), payload)
+
+    def _step(self, sequence: int) -> list[Message] | None:
+        """Take note of a message's number; return the gap before it, None when it is a repetition."""
+        expected = self._sequence + 1
+        if sequence < expected:
+            return None
+        gap: list[Message] = []
+        if sequence != expected and self._sequence >= 0:
+            gap.append(SequenceGap(expected=expected, received=sequence))
+        self._sequence = sequence
+        return gap
 
     def _decode(self, payload: bytes) -> list[Message]:
         head = _head.decode(payload)
+        reader = _FREQUENT.get(head.channel)
+        if reader is not None:
+            return reader(self, payload)
         gap: list[Message] = []
         if head.sequence_num >= 0:
-            expected = self._sequence + 1
-            if head.sequence_num < expected:
+            step = self._step(head.sequence_num)
+            if step is None:
                 return []
-            if self._sequence >= 0 and head.sequence_num != expected:
-                gap = [SequenceGap(expected=expected, received=head.sequence_num)]
-            self._sequence = head.sequence_num
+            gap = step
         handler = self._handlers.get(head.channel)
         if handler is not None and head.events != EMPTY:
             found = handler(head, head.events)
@@ -253,13 +281,15 @@ class CoinbaseStream:
             return [*gap, Acknowledged(request_id=0, failure=failure, reason=head.message)]
         return [*gap, *unknown(payload, "channel", head.channel or head.type)]
 
-    def _on_book(self, head: _Head, events: msgspec.Raw) -> list[Message]:
-        ts_ns = time_ns(head.timestamp)
-        found: list[Message] = []
-        for book in _books.decode(events):
+    def _on_book(self, payload: bytes) -> list[Message]:
+        update = _book_message.decode(payload)
+        found = self._step(update.sequence_num)
+        if found is None:
+            return []
+        ts_ns, sequence = time_ns(update.timestamp), update.sequence_num
+        for book in update.events:
             listing = self.listings[book.product_id]
             bids, asks = _sides(book.updates, listing)
-            sequence = head.sequence_num
             message: Message
             if book.type == "snapshot":
                 message = BookSnapshot(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, sequence=sequence)
@@ -268,9 +298,12 @@ class CoinbaseStream:
             found.append(message)
         return found
 
-    def _on_trades(self, _head_: _Head, events: msgspec.Raw) -> list[Message]:
-        found: list[Message] = []
-        for event in _trades.decode(events):
+    def _on_trades(self, payload: bytes) -> list[Message]:
+        update = _trades_message.decode(payload)
+        found = self._step(update.sequence_num)
+        if found is None:
+            return []
+        for event in update.events:
             for row in event.trades:
                 listing = self.listings[row.product_id]
                 found.append(
@@ -285,10 +318,13 @@ class CoinbaseStream:
                 )
         return found
 
-    def _on_ticker(self, head: _Head, events: msgspec.Raw) -> list[Message]:
-        ts_ns = time_ns(head.timestamp)
-        found: list[Message] = []
-        for event in _tickers.decode(events):
+    def _on_ticker(self, payload: bytes) -> list[Message]:
+        update = _tickers_message.decode(payload)
+        found = self._step(update.sequence_num)
+        if found is None:
+            return []
+        ts_ns = time_ns(update.timestamp)
+        for event in update.events:
             for row in event.tickers:
                 listing = self.listings[row.product_id]
                 price, size = listing.price, listing.read_size
@@ -367,6 +403,14 @@ class CoinbaseStream:
             limit_price=listing.price[row.limit_price] if row.limit_price else 0,
             created_ns=time_ns(row.creation_time) if row.creation_time else 0,
         )
+
+
+_FREQUENT = {
+    "l2_data": CoinbaseStream._on_book,
+    "market_trades": CoinbaseStream._on_trades,
+    "ticker": CoinbaseStream._on_ticker,
+    "ticker_batch": CoinbaseStream._on_ticker,
+}
 
 
 def _side(text: str) -> Side:
