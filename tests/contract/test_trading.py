@@ -3,6 +3,7 @@
 Whatever a venue lacks is refused with a clear error; that is stated in the table `LACKS` and tested too.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -293,6 +294,8 @@ async def test_a_key_that_can_withdraw_is_refused(local: LocalExchange, venue: s
     async with trader_at(local, venue, credentials=Credentials(key=key, secret=secret), running=False) as trader:
         with pytest.raises(WithdrawingKeyError, match="may withdraw"):
             await trader.client.check_key()
+        with pytest.raises(WithdrawingKeyError):
+            await asyncio.wait_for(trader.session.run(), 10)
 
 
 async def test_a_key_that_only_trades_is_taken(trader: Trader) -> None:

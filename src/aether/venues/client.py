@@ -222,11 +222,15 @@ class VenueClient:
             self.protocol.listings.add(native, instrument)
 
     async def measure_clock(self) -> float:
-        """Measure how far the venue's clock is ahead of ours, seconds, and sign with its time from now on."""
+        """Measure how far the venue's clock is ahead of ours, seconds, and sign with its time from now on.
+
+        A difference that the venue's own clock cannot show is taken for none.
+        """
         before = self._clock()
         server_ns = await self.call(ServerTime())
         after = self._clock()
-        self.clock_offset_s = server_ns / 1e9 - (before + after) / 2
+        offset_s = server_ns / 1e9 - (before + after) / 2
+        self.clock_offset_s = offset_s if abs(offset_s) > self.protocol.clock_step_s else 0.0
         return self.clock_offset_s
 
     async def check_key(self) -> KeyPermissions:

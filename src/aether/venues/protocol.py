@@ -66,6 +66,8 @@ class VenueProtocol(Protocol):
     venue: VenueId
     urls: Urls
     listings: Listings
+    clock_step_s: float
+    """How coarse the clock is that the venue tells."""
     ordered_nonce: bool
     """Whether requests must arrive in the order of their nonces, so one has to be answered before the next is sent."""
     tells_balances: bool

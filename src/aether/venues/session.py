@@ -121,6 +121,7 @@ class ExecutionSession:
         self._early: dict[VenueOrderId, list[Execution | OrderUpdate]] = {}
         self._token = ""
         self._reading_balances = False
+        self._is_checked = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: dict[ClientOrderId, asyncio.Lock] = {}
         self.connection = Connection(
@@ -134,7 +135,11 @@ class ExecutionSession:
     # Life.
 
     async def run(self) -> None:
-        """Keep the private socket open and work through what it tells, until canceled."""
+        """Keep the private socket open and work through what it tells, until canceled.
+
+        Raises:
+            WithdrawingKeyError: when the key may withdraw; nothing was sent then.
+        """
         try:
             if self._dead_man_s:
                 self._start(self._refresh_dead_man())
@@ -159,6 +164,10 @@ class ExecutionSession:
     async def _opening(self, stream: Stream) -> list[str]:
         credentials = self._client.credentials
         assert credentials is not None
+        if not self._is_checked:
+            await self._client.check_key()
+            self._is_checked = True
+        await self._client.measure_clock()
         self._token = await self._client.stream_token()
         texts = []
         for channel in (Channel.ORDERS, Channel.BALANCES):

@@ -91,6 +91,7 @@ class BinanceProtocol:
     """Requests and responses of Binance's spot API."""
 
     venue = BINANCE
+    clock_step_s = 0.0
     ordered_nonce = False
     tells_balances = True
 

@@ -85,6 +85,7 @@ class CoinbaseProtocol:
     """Requests and responses of Coinbase Advanced Trade."""
 
     venue = COINBASE
+    clock_step_s = 0.0
     ordered_nonce = False
     tells_balances = False
 

@@ -89,6 +89,7 @@ class KrakenProtocol:
     """Requests and responses of Kraken's REST API."""
 
     venue = KRAKEN
+    clock_step_s = 1.0
     ordered_nonce = True
     tells_balances = True
 
