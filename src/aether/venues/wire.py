@@ -23,6 +23,9 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 """A longer message is refused before it is parsed."""
 
 DOT = ord(".")
+ZEROS = "0" * 40
+USUAL_DECIMALS = 8
+"""Venues often write every number with so many, whatever the pair's precision."""
 MAX_DIGITS = 40
 """A number of more characters is refused: no venue means it."""
 
@@ -60,8 +63,14 @@ def scaled(text: str, decimals: int) -> int:
         MalformedError: when it is no number, or finer than `decimals`.
     """
     whole, _, fraction = text.partition(".")
-    digits = whole + fraction
-    if len(fraction) == decimals and whole and len(text) <= MAX_DIGITS and digits.isascii() and digits.isdigit():
+    missing = decimals - len(fraction)
+    if missing >= 0:
+        digits = whole + fraction + ZEROS[:missing]
+    elif fraction[missing:].strip("0"):
+        return _scaled_slow(text, decimals)
+    else:
+        digits = whole + fraction[:missing]
+    if whole and missing <= MAX_DIGITS and len(text) <= MAX_DIGITS and digits.isascii() and digits.isdigit():
         return int(digits)
     return _scaled_slow(text, decimals)
 
@@ -114,15 +123,22 @@ class RawScaler(dict[bytes, int]):
 
 
 def text_reader(decimals: int) -> Callable[[str], int]:
-    """Return `scaled` for one precision, quick for numbers written with just these decimals and remembering nothing:
-    for sizes, which seldom come twice."""
-    dot = -(decimals + 1)
+    """Return `scaled` for one precision, quick for numbers written with the usual decimals and remembering nothing: for
+    sizes, which seldom come twice."""
+    written = max(decimals, USUAL_DECIMALS)
+    dot = -(written + 1)
+    surplus: int = 10 ** (written - decimals)
 
     def read(text: str) -> int:
-        if decimals and len(text) > decimals and text[dot] == ".":
+        if written < len(text) < MAX_DIGITS and text[dot] == ".":
             digits = text.replace(".", "", 1)
-            if digits.isdecimal() and len(digits) < MAX_DIGITS:
-                return int(digits)
+            if digits.isdecimal():
+                value = int(digits)
+                if surplus == 1:
+                    return value
+                value, rest = divmod(value, surplus)
+                if not rest:
+                    return value
         return scaled(text, decimals)
 
     return read
