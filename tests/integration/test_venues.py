@@ -90,6 +90,9 @@ def test_decode_reads_rest_answers_pretty_printed_or_not() -> None:
         (("venue", "encode", "kraken", "nonsense", "{}", "--dry-run"), 3, "nonsense"),
         (("venue", "encode", "binance", "dead_man_switch", '{"timeout_s": 5}', "--dry-run"), 16, "does not offer"),
         (("venue", "encode", "kraken", "balances", "--dry-run", "--key-file", "/nowhere"), 4, "/nowhere"),
+        (("trade", "start", "company", "buy", "1", "BTC/USD", "--algorithm", "twap"), 2, "duration_s"),
+        (("trade", "start", "company", "buy", "0", "BTC/USD"), 2, "amount"),
+        (("up", "--market", "mtgox"), 2, "mtgox"),
     ],
 )
 def test_wrong_use_is_told_with_a_remedy(arguments: tuple[str, ...], code: int, said: str) -> None:
