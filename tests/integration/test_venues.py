@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.platform import COMMAND, Platform, aether, aether_json
@@ -21,7 +22,7 @@ def piped(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(tmp_path: Path) -> None:
     platform = Platform(tmp_path, "--market", "exchange")
-    platform.link()
+    url, _, token = platform.link().partition("/#token=")
     asked = aether("trade", "start", "company.exchange", "buy", "0.05", "BTC/USD", data_dir=tmp_path)
     assert asked.returncode == 0, asked.stderr
     orders: list[dict[str, str]] = []
@@ -29,6 +30,15 @@ def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(t
         told = aether_json("orders", "--account", "company.exchange", data_dir=tmp_path)
         assert isinstance(told, list)
         orders = told
+    with httpx.Client(base_url=url, timeout=20) as client:
+        assert client.post("/api/v1/session", json={"token": token}).status_code == 204
+        parent = client.get("/api/v1/accounts/company.exchange").json()["parents"][0]
+        while parent["state"] == "working":
+            parent = client.get("/api/v1/accounts/company.exchange").json()["parents"][0]
+    assert (parent["algorithm"], parent["state"], float(parent["filled"])) == ("route", "done", 0.05)
+    assert float(parent["notional"]) == pytest.approx(
+        float(parent["filled"]) * float(parent["average_price"]), rel=1e-4
+    )
     assert platform.stop() == 0
     first = aether_json("accounts", data_dir=tmp_path)
     assert isinstance(first, list)
@@ -92,6 +102,7 @@ def test_decode_reads_rest_answers_pretty_printed_or_not() -> None:
         (("venue", "encode", "kraken", "balances", "--dry-run", "--key-file", "/nowhere"), 4, "/nowhere"),
         (("trade", "start", "company", "buy", "1", "BTC/USD", "--algorithm", "twap"), 2, "duration_s"),
         (("trade", "start", "company", "buy", "0", "BTC/USD"), 2, "amount"),
+        (("trade", "start", "company", "buy", "1", "BTC/USD", "--profile", "1,x"), 2, "--profile"),
         (("up", "--market", "mtgox"), 2, "mtgox"),
     ],
 )

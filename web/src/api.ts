@@ -5,6 +5,7 @@ import type { components, paths } from "./schema";
 export type Schemas = components["schemas"];
 export type Account = Schemas["AccountSummary"];
 export type Order = Schemas["Order"];
+export type ParentOrder = Schemas["ParentOrder"];
 export type Fill = Schemas["Fill"];
 export type Position = Schemas["Position"];
 

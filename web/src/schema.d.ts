@@ -477,6 +477,8 @@ export interface components {
             nav: string;
             /** Open Orders */
             open_orders: number;
+            /** Parents */
+            parents: components["schemas"]["ParentOrder"][];
             /** Realized */
             realized: string;
             /** Reason */
@@ -730,6 +732,40 @@ export interface components {
             type: string;
             /** Updated Ns */
             updated_ns: number;
+        };
+        /**
+         * ParentOrder
+         * @description An amount traded over venues or time, and how far it is. `ended_ns` is 0 while it is at work.
+         */
+        ParentOrder: {
+            /** Algorithm */
+            algorithm: string;
+            /** Amount */
+            amount: string;
+            /** Average Price */
+            average_price: string;
+            /** Children */
+            children: number;
+            /** Ended Ns */
+            ended_ns: number;
+            /** Fees */
+            fees: string;
+            /** Filled */
+            filled: string;
+            /** Id */
+            id: string;
+            /** Notional */
+            notional: string;
+            /** Reason */
+            reason: string;
+            /** Side */
+            side: string;
+            /** Started Ns */
+            started_ns: number;
+            /** State */
+            state: string;
+            /** Symbol */
+            symbol: string;
         };
         /**
          * Position

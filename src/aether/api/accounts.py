@@ -12,6 +12,7 @@ from aether.api.models import (
     EquityPoint,
     Fill,
     Order,
+    ParentOrder,
     Position,
     StrategyUse,
     Verdict,
@@ -61,6 +62,7 @@ def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[
         capital=capital,
         day_start_nav=live.get("day_start_nav", zero),
         open_orders=live.get("open_orders", 0),
+        parents=[ParentOrder(**parent) for parent in live.get("parents", [])],
         ts_ns=live.get("ts_ns", 0),
         seq=live.get("seq", 0),
     )

@@ -47,6 +47,25 @@ class StrategyUse(Model):
     params: dict[str, float | int | str | bool]
 
 
+class ParentOrder(Model):
+    """An amount traded over venues or time, and how far it is. `ended_ns` is 0 while it is at work."""
+
+    id: str
+    symbol: str
+    side: str
+    algorithm: str
+    amount: str
+    filled: str
+    average_price: str
+    notional: str
+    fees: str
+    children: int
+    state: str
+    reason: str
+    started_ns: int
+    ended_ns: int
+
+
 class AccountSummary(Model):
     """An account as the overview shows it."""
 
@@ -67,6 +86,7 @@ class AccountSummary(Model):
     capital: str
     day_start_nav: str
     open_orders: int
+    parents: list[ParentOrder]
     ts_ns: int
     seq: int
 

@@ -821,8 +821,12 @@ def trade_start(
     stop: Annotated[str, typer.Option(help="Stop price of OCO and bracket.")] = "0",
     data_dir: DataDir = None,
 ) -> None:
-    """Trade an amount over the account's venues or over time; children show in `aether orders`."""
+    """Trade an amount over the account's venues or over time; children show in `aether orders`, progress on the
+    account's page."""
     parent_id = f"manual-{time_ns()}"
+    weights = [part.strip() for part in profile.split(",") if part.strip()]
+    if not all(weight.isascii() and weight.isdigit() for weight in weights):
+        raise InvalidValueError(f"--profile is '{profile}'.", remedy="Give whole numbers, like 1,3,2.")
     fields = {
         "id": parent_id,
         "symbol": symbol,
@@ -832,7 +836,7 @@ def trade_start(
         "limit_price": parse_amount(limit_price),
         "duration_s": seconds,
         "slices": slices,
-        "profile": [int(part) for part in profile.split(",") if part.strip().isdigit()],
+        "profile": [int(weight) for weight in weights],
         "participation_bps": participation_bps,
         "display": parse_amount(display),
         "profit_price": parse_amount(profit),

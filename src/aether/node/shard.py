@@ -27,7 +27,7 @@ from aether.domain.events import (
 from aether.domain.identifiers import AccountId, BalanceKey
 from aether.domain.orders import Order
 from aether.domain.parents import Parent
-from aether.domain.scaled import format_amount
+from aether.domain.scaled import average_price, format_amount
 from aether.engine.core import Engine
 from aether.node.committer import Committer
 from aether.node.inbox import Inbox, Input
@@ -51,6 +51,7 @@ TAKE_LIMIT = 512
 BATCH_LIMIT = 2_000
 SNAPSHOT_EVERY_ROWS = 20_000
 PUBLISH_EVERY_S = 0.5
+ENDED_PARENTS_SHOWN = 10
 RECONCILE_EVERY_COMMITS = 256
 
 _DESCRIBES_ACCOUNT = (AccountOpened, InstrumentListed, LimitsChanged, ModeChanged)
@@ -313,24 +314,39 @@ class Shard:
             "day_start_nav": format_amount(risk.day_start_nav),
             "peak_nav": format_amount(risk.peak_nav),
             "open_orders": len(state.open_orders),
-            "parents": [_progress(parent) for parent in state.parents.values()],
+            "parents": [self._progress(parent) for parent in self._shown_parents()],
             "marks": {
                 i: state.instruments[i].price_text(m.mark) for i, m in state.market.items() if i in state.instruments
             },
         }
 
+    def _shown_parents(self) -> list[Parent]:
+        """Return the parent orders at work, then those that ended last, newest first."""
+        state = self.engine.state
+        ended = list(state.closed_parents.values())[-ENDED_PARENTS_SHOWN:]
+        return [*reversed(state.parents.values()), *reversed(ended)]
 
-def _progress(parent: Parent) -> dict[str, Any]:
-    """Return how far a parent order is; amounts are exact text."""
-    request = parent.request
-    return {
-        "id": request.id,
-        "symbol": request.symbol,
-        "side": request.side,
-        "algorithm": request.algorithm,
-        "amount": format_amount(request.amount),
-        "filled": format_amount(parent.filled),
-        "notional": format_amount(parent.notional),
-        "fees": format_amount(parent.fees),
-        "children": len(parent.children),
-    }
+    def _progress(self, parent: Parent) -> dict[str, Any]:
+        """Return how far a parent order is; amounts and the average price are exact text."""
+        request = parent.request
+        price = ""
+        if parent.filled:
+            instruments = (i for i in self.engine.state.instruments.values() if i.symbol == request.symbol)
+            finest = max(instruments, key=lambda i: i.price_decimals)
+            price = finest.price_text(average_price(parent.notional, parent.filled, finest.price_decimals))
+        return {
+            "id": request.id,
+            "symbol": request.symbol,
+            "side": request.side,
+            "algorithm": request.algorithm,
+            "amount": format_amount(request.amount),
+            "filled": format_amount(parent.filled),
+            "average_price": price,
+            "notional": format_amount(parent.notional),
+            "fees": format_amount(parent.fees),
+            "children": len(parent.children),
+            "state": parent.state,
+            "reason": parent.reason,
+            "started_ns": parent.started_ns,
+            "ended_ns": parent.ended_ns,
+        }

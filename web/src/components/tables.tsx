@@ -1,10 +1,19 @@
 // The tables that several pages show.
 import type { Column } from "./DataTable";
-import type { Fill, Order, Position } from "../api";
+import type { Fill, Order, ParentOrder, Position } from "../api";
 import { formatMoney, formatPrice, formatSigned, formatSize, formatTime, tone, words } from "../format";
 
 export function Side({ side }: { side: string }) {
   return <span className={side === "buy" ? "up" : "down"}>{side}</span>;
+}
+
+/** A pair and the venue that it trades at. */
+export function Pair({ of }: { of: { instrument: string; symbol: string } }) {
+  return (
+    <>
+      <b>{of.symbol}</b> <span className="dim">{of.instrument.split(":")[0]}</span>
+    </>
+  );
 }
 
 export function State({ state, reason }: { state: string; reason?: string }) {
@@ -16,7 +25,7 @@ export function State({ state, reason }: { state: string; reason?: string }) {
 }
 
 export const positionColumns: Column<Position>[] = [
-  { name: "Instrument", text: true, cell: (p) => <b>{p.symbol}</b> },
+  { name: "Instrument", text: true, cell: (p) => <Pair of={p} /> },
   { name: "Quantity", cell: (p) => formatSize(p.quantity) },
   { name: "Average price", cell: (p) => formatPrice(p.average_price) },
   { name: "Mark", cell: (p) => formatPrice(p.mark) },
@@ -34,7 +43,7 @@ export const positionColumns: Column<Position>[] = [
 
 export const orderColumns: Column<Order>[] = [
   { name: "Time", text: true, cell: (o) => formatTime(o.created_ns) },
-  { name: "Instrument", text: true, cell: (o) => <b>{o.symbol}</b> },
+  { name: "Instrument", text: true, cell: (o) => <Pair of={o} /> },
   { name: "Side", text: true, cell: (o) => <Side side={o.side} /> },
   { name: "Type", text: true, cell: (o) => words(o.type) },
   { name: "Purpose", text: true, cell: (o) => words(o.purpose) },
@@ -45,9 +54,24 @@ export const orderColumns: Column<Order>[] = [
   { name: "State", text: true, cell: (o) => <State state={o.state} reason={o.reason} /> },
 ];
 
+export const parentColumns: Column<ParentOrder>[] = [
+  { name: "Started", text: true, cell: (p) => formatTime(p.started_ns) },
+  { name: "Parent order", text: true, cell: (p) => p.id },
+  { name: "Pair", text: true, cell: (p) => <b>{p.symbol}</b> },
+  { name: "Side", text: true, cell: (p) => <Side side={p.side} /> },
+  { name: "Algorithm", text: true, cell: (p) => p.algorithm.toUpperCase() },
+  { name: "Amount", cell: (p) => formatSize(p.amount) },
+  { name: "Filled", cell: (p) => formatSize(p.filled) },
+  { name: "Average", cell: (p) => formatPrice(p.average_price) },
+  { name: "Fees", cell: (p) => formatMoney(p.fees) },
+  { name: "Children", cell: (p) => p.children },
+  { name: "State", text: true, cell: (p) => <State state={p.state} /> },
+  { name: "Why", text: true, cell: (p) => <span className="dim">{p.reason}</span> },
+];
+
 export const fillColumns: Column<Fill>[] = [
   { name: "Time", text: true, cell: (f) => formatTime(f.ts_ns) },
-  { name: "Instrument", text: true, cell: (f) => <b>{f.symbol}</b> },
+  { name: "Instrument", text: true, cell: (f) => <Pair of={f} /> },
   { name: "Side", text: true, cell: (f) => <Side side={f.side} /> },
   { name: "Price", cell: (f) => formatPrice(f.price) },
   { name: "Size", cell: (f) => formatSize(f.size) },

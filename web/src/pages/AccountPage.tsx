@@ -5,7 +5,7 @@ import { api, type Schemas } from "../api";
 import { LineChart, PriceChart } from "../components/charts";
 import { DataTable, type Column } from "../components/DataTable";
 import { Stat } from "../components/Stat";
-import { fillColumns, orderColumns, positionColumns, State } from "../components/tables";
+import { fillColumns, orderColumns, parentColumns, positionColumns, State } from "../components/tables";
 import { formatMoney, formatPercent, formatSigned, formatSize, formatTime, tone, words } from "../format";
 
 const verdictColumns: Column<Schemas["Verdict"]>[] = [
@@ -114,7 +114,7 @@ function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
             <span className="tabs" role="tablist">
               {instruments.map((i) => (
                 <button key={i} role="tab" aria-selected={i === instrument} onClick={() => setInstrument(i)}>
-                  {i.split(":")[1]}
+                  {instruments.some((other) => other !== i && other.split(":")[1] === i.split(":")[1]) ? i : i.split(":")[1]}
                 </button>
               ))}
             </span>
@@ -127,6 +127,9 @@ function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
         </section>
       </div>
       <DataTable title="Positions" columns={positionColumns} rows={positions.data ?? []} keyOf={(p) => p.instrument} empty="No positions: the account is in cash." query={positions} />
+      {a.parents.length > 0 && (
+        <DataTable title="Parent orders" columns={parentColumns} rows={a.parents} keyOf={(p) => p.id} empty="" />
+      )}
       <DataTable title="Orders" columns={orderColumns} rows={orders.data ?? []} keyOf={(o) => o.id} empty="No orders yet." query={orders} />
       <DataTable title="Fills" columns={fillColumns} rows={(fills.data ?? []).slice(0, 30)} keyOf={(f) => f.order_id + f.trade_id} empty="Nothing was filled yet." query={fills} />
       <div className="split">
