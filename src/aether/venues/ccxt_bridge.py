@@ -20,7 +20,7 @@ from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues import actions as a
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate
 from aether.venues.protocol import Credentials, refuse
-from aether.venues.wire import NS_PER_MS, Listings, MalformedError, scaled
+from aether.venues.wire import NS_PER_MS, Listings, MalformedError, amount_down, decimals_of, scaled
 
 PREFIX = "ccxt:"
 """Names an exchange that is to go through the bridge although it may have an adapter of its own."""
@@ -219,7 +219,7 @@ class CcxtClient:
         limits = market.get("limits") or {}
         least = (limits.get("amount") or {}).get("min") or lot
         cost = (limits.get("cost") or {}).get("min") or "0"
-        price_decimals, size_decimals = _decimals(tick), min(_decimals(lot), AMOUNT_DECIMALS)
+        price_decimals, size_decimals = decimals_of(tick), min(decimals_of(lot), AMOUNT_DECIMALS)
         symbol = Symbol(f"{market['base']}/{market['quote']}")
         maker, taker = market.get("maker") or "0.0025", market.get("taker") or "0.004"
         instrument = Instrument(
@@ -234,7 +234,7 @@ class CcxtClient:
             lot=max(1, scaled(lot, size_decimals)),
             min_size=max(1, _down(least, size_decimals)),
             max_size=10 ** (9 + size_decimals),
-            min_notional=_down(cost, AMOUNT_DECIMALS),
+            min_notional=amount_down(cost),
             fee_tiers=(FeeTier(volume=0, maker_ppm=_down(maker, 6), taker_ppm=_down(taker, 6)),),
         )
         return [(market["symbol"], instrument)]
@@ -287,8 +287,8 @@ class CcxtClient:
             Balance(
                 ts_ns=0,
                 asset=AssetCode(asset),
-                total=_down(total or 0, AMOUNT_DECIMALS),
-                free=_down((found.get("free") or {}).get(asset) or 0, AMOUNT_DECIMALS),
+                total=amount_down(total or 0),
+                free=amount_down((found.get("free") or {}).get(asset) or 0),
             )
             for asset, total in (found.get("total") or {}).items()
         ]
@@ -325,14 +325,10 @@ class CcxtClient:
             side=Side(fill["side"]),
             price=listing.price[str(fill["price"])],
             size=listing.size[str(fill["amount"])],
-            fee=_down(fee.get("cost") or 0, AMOUNT_DECIMALS),
+            fee=amount_down(fee.get("cost") or 0),
             fee_asset=AssetCode(str(fee.get("currency") or listing.instrument.quote)),
             liquidity=Liquidity.MAKER if fill.get("takerOrMaker") == "maker" else Liquidity.TAKER,
         )
-
-
-def _decimals(step: str) -> int:
-    return max(0, -int(Decimal(step).normalize().as_tuple().exponent))
 
 
 def _down(value: object, decimals: int) -> int:

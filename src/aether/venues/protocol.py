@@ -18,7 +18,7 @@ from aether.domain.errors import Failure, InvalidValueError, VenueError
 from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.venues.actions import Action, Request
 from aether.venues.stream import Channel, Stream
-from aether.venues.wire import Listings, MalformedError
+from aether.venues.wire import Listings, MalformedError, parse
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -200,6 +200,31 @@ def each_tradable(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
 def hashed_id(client_id: ClientOrderId) -> ClientOrderId:
     """Return a UUID made of a client order id, for venues whose ids are short."""
     return ClientOrderId(str(uuid.UUID(bytes=hashlib.sha256(client_id.encode()).digest()[:16], version=4)))
+
+
+def short_id(client_id: ClientOrderId, most: int) -> ClientOrderId:
+    """Return the id itself up to `most` ASCII characters, a UUID made of it beyond."""
+    return client_id if len(client_id) <= most and client_id.isascii() else hashed_id(client_id)
+
+
+def parsed_body(venue: VenueId, response: Response, failure: Failure | None, *, quoted: bool = False) -> Any:
+    """Return the JSON of a response.
+
+    Args:
+        failure: what the status alone means.
+        quoted: whether a body that is no JSON holds the venue's own words.
+
+    Raises:
+        VenueError: when it is no JSON and the status says failure.
+        MalformedError: when it is no JSON and the status says success.
+    """
+    try:
+        return parse(response.body)
+    except MalformedError:
+        if failure is None:
+            raise
+        text = f" {response.body[:80].decode('utf-8', 'replace').strip()}" if quoted else ""
+        raise refuse(venue, failure, f"HTTP {response.status}{text}", retry_after(response)) from None
 
 
 def decoded(protocol: VenueProtocol, action: Action, response: Response) -> Any:

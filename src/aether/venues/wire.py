@@ -15,6 +15,7 @@ import msgspec
 
 from aether.domain.identifiers import InstrumentId, VenueId
 from aether.domain.instruments import Instrument
+from aether.domain.scaled import AMOUNT_DECIMALS
 
 REMEMBERED = 65_536
 """Most texts that a scaler or clock remembers."""
@@ -86,6 +87,28 @@ def _scaled_slow(text: str, decimals: int) -> int:
     if value != number:
         raise MalformedError("precision", f"{text} is finer than {decimals} decimals")
     return value
+
+
+def decimals_of(step: str) -> int:
+    """Return how many decimals a step such as 0.01000000 leaves."""
+    return max(0, -int(Decimal(step).normalize().as_tuple().exponent))
+
+
+def rate_ppm(rate: object) -> int:
+    """Return a rate, given as a share, in parts per million."""
+    return int(Decimal(str(rate)) * 1_000_000)
+
+
+def amount_down(value: object) -> int:
+    """Return a ledger amount of a number that may be finer: what is below a ledger unit is dropped.
+
+    Raises:
+        MalformedError: when it is no number.
+    """
+    text = str(value)
+    if not _NUMBER.match(text):
+        raise MalformedError("number", f"{text[:MAX_DIGITS]!r} is no decimal number")
+    return int(Decimal(text).scaleb(AMOUNT_DECIMALS))
 
 
 class Scaler(dict[str, int]):

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
@@ -46,6 +47,7 @@ from aether.venues.actions import (
 )
 from aether.venues.binance.names import binance_symbol, failure_of
 from aether.venues.binance.stream import (
+    INTERVALS,
     ORDER_STATES,
     ORDER_TYPES,
     TIMES_IN_FORCE,
@@ -61,21 +63,21 @@ from aether.venues.protocol import (
     each_listed,
     each_tradable,
     field,
-    hashed_id,
     http_failure,
+    parsed_body,
     refuse,
     retry_after,
     rows,
+    short_id,
 )
 from aether.venues.stream import Channel, Stream, to_json
-from aether.venues.wire import NS_PER_MS, NS_PER_S, Listings, MalformedError, parse, scaled
+from aether.venues.wire import NS_PER_MS, NS_PER_S, Listings, MalformedError, decimals_of, rate_ppm, scaled
 
 BINANCE = VenueId("binance")
 MAX_CLIENT_ID = 36
 RECV_WINDOW_MS = 5_000
 FEE_TIERS = (FeeTier(volume=0, maker_ppm=1000, taker_ppm=1000),)
 """The published rate of a new account; an account's own rates come from `Fees`."""
-_INTERVALS = {60: "1m", 180: "3m", 300: "5m", 900: "15m", 1800: "30m", 3600: "1h", 14_400: "4h", 86_400: "1d"}
 _TYPES = {
     OrderType.MARKET: "MARKET",
     OrderType.LIMIT: "LIMIT",
@@ -168,11 +170,11 @@ class BinanceProtocol:
         )
 
     def _candles(self, action: Candles) -> Request:
-        interval = _INTERVALS.get(action.interval_s)
+        interval = INTERVALS.get(action.interval_s)
         if interval is None:
             raise UnsupportedError(
                 f"Binance has no bars of {action.interval_s} s.",
-                remedy=f"Choose one of {', '.join(str(s) for s in _INTERVALS)} s.",
+                remedy=f"Choose one of {', '.join(str(s) for s in INTERVALS)} s.",
             )
         bounds = {"startTime": action.since_s * 1000, "endTime": action.until_s * 1000}
         given = {name: value for name, value in bounds.items() if value}
@@ -239,12 +241,11 @@ class BinanceProtocol:
         params = "&".join(p for p in (query, request.body, f"recvWindow={window}&timestamp={now_ms}") if p)
         params += "&signature=" + quote(signature_of(params, credentials.secret), safe="")
         in_body = request.method in ("POST", "PUT")
-        return Request(
-            method=request.method,
+        return msgspec.structs.replace(
+            request,
             path=path if in_body else f"{path}?{params}",
             headers={**(request.headers if in_body else {}), "X-MBX-APIKEY": credentials.key},
             body=params if in_body else "",
-            weight=request.weight,
         )
 
     def socket_request(
@@ -318,7 +319,7 @@ class BinanceProtocol:
                 return [_balance(row) for row in rows(field(result, "balances"))]
             case Fees():
                 rates = field(result, "standardCommission")
-                return FeeRates(maker_ppm=_ppm(field(rates, "maker")), taker_ppm=_ppm(field(rates, "taker")))
+                return FeeRates(maker_ppm=rate_ppm(field(rates, "maker")), taker_ppm=rate_ppm(field(rates, "taker")))
             case Permissions():
                 return KeyPermissions(
                     can_trade=bool(field(result, "enableSpotAndMarginTrading")),
@@ -340,12 +341,7 @@ class BinanceProtocol:
 
     def _result(self, response: Response) -> Any:
         failure = http_failure(response.status)
-        try:
-            parsed = parse(response.body)
-        except MalformedError:
-            if failure is None:
-                raise
-            raise refuse(BINANCE, failure, f"HTTP {response.status}", retry_after(response)) from None
+        parsed = parsed_body(BINANCE, response, failure)
         if isinstance(parsed, dict) and isinstance(parsed.get("code"), int) and parsed["code"] < 0:
             code = parsed["code"]
             known = failure if failure in (Failure.RATE_LIMIT, Failure.UNKNOWN_OUTCOME) else failure_of(code)
@@ -446,7 +442,7 @@ class BinanceProtocol:
 
     def wire_id(self, client_id: ClientOrderId) -> ClientOrderId:
         """Return the id itself up to 36 characters, a UUID made of it beyond."""
-        return client_id if len(client_id) <= MAX_CLIENT_ID and client_id.isascii() else hashed_id(client_id)
+        return short_id(client_id, MAX_CLIENT_ID)
 
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -499,22 +495,13 @@ def _signed(method: str, endpoint: str, params: dict[str, str], weight: int, dea
     return Request(method=method, path=f"/api/v3/{endpoint}?{text}", weight=weight)
 
 
-def _ppm(rate: object) -> int:
-    return int(Decimal(str(rate)) * 1_000_000)
-
-
-def _decimals(step: str) -> int:
-    """Return how many decimals a step such as 0.01000000 leaves."""
-    return max(0, -int(Decimal(step).normalize().as_tuple().exponent))
-
-
 def _instrument(row: Any) -> list[tuple[str, Instrument]]:
     if row.get("status") != "TRADING" or not row.get("isSpotTradingAllowed", True):
         return []
     filters = {f["filterType"]: f for f in rows(field(row, "filters"))}
     price, lot = field(filters, "PRICE_FILTER"), field(filters, "LOT_SIZE")
     notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
-    price_decimals, size_decimals = _decimals(price["tickSize"]), _decimals(lot["stepSize"])
+    price_decimals, size_decimals = decimals_of(price["tickSize"]), decimals_of(lot["stepSize"])
     symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}")
     instrument = Instrument(
         id=instrument_id(BINANCE, symbol),

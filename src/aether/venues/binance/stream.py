@@ -33,8 +33,8 @@ from aether.venues.messages import (
 from aether.venues.stream import Channel, guarded, to_json, unknown
 from aether.venues.wire import NS_PER_MS, Listing, Listings, MalformedError, Scaler
 
-_INTERVALS = {60: "1m", 180: "3m", 300: "5m", 900: "15m", 1800: "30m", 3600: "1h", 14_400: "4h", 86_400: "1d"}
-_SECONDS = {name: seconds for seconds, name in _INTERVALS.items()} | {"1s": 1, "2h": 7200, "6h": 21_600}
+INTERVALS = {60: "1m", 180: "3m", 300: "5m", 900: "15m", 1800: "30m", 3600: "1h", 14_400: "4h", 86_400: "1d"}
+_SECONDS = {name: seconds for seconds, name in INTERVALS.items()} | {"1s": 1, "2h": 7200, "6h": 21_600}
 _SECONDS |= {"8h": 28_800, "12h": 43_200, "3d": 259_200, "1w": 604_800}
 _amounts = Scaler(AMOUNT_DECIMALS)
 
@@ -246,7 +246,7 @@ class BinanceStream:
             Channel.TRADES: "trade",
             Channel.QUOTES: "bookTicker",
             Channel.BOOK: f"depth@{self._book_speed_ms}ms",
-            Channel.BARS: f"kline_{_INTERVALS.get(self._bar_s, '1m')}",
+            Channel.BARS: f"kline_{INTERVALS.get(self._bar_s, '1m')}",
         }.get(channel)
         if suffix is None or not symbols:
             return []

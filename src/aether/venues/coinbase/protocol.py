@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import jwt
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -56,12 +57,23 @@ from aether.venues.protocol import (
     field,
     hashed_id,
     http_failure,
+    parsed_body,
     refuse,
     retry_after,
     rows,
 )
 from aether.venues.stream import Channel, Stream, to_json
-from aether.venues.wire import NS_PER_MS, NS_PER_S, Listings, MalformedError, parse, scaled, time_ns
+from aether.venues.wire import (
+    NS_PER_MS,
+    NS_PER_S,
+    Listings,
+    MalformedError,
+    amount_down,
+    decimals_of,
+    rate_ppm,
+    scaled,
+    time_ns,
+)
 
 COINBASE = VenueId("coinbase")
 ROOT = "/api/v3/brokerage"
@@ -202,13 +214,7 @@ class CoinbaseProtocol:
         path = request.path.partition("?")[0]
         uri = f"{request.method} {urlsplit(self.urls.rest).netloc}{path}"
         token = make_token(credentials, uri=uri, nonce=nonce, now_s=now_ms // 1000)
-        return Request(
-            method=request.method,
-            path=request.path,
-            headers={**request.headers, "Authorization": f"Bearer {token}"},
-            body=request.body,
-            weight=request.weight,
-        )
+        return msgspec.structs.replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
 
     # Responses.
 
@@ -243,8 +249,8 @@ class CoinbaseProtocol:
             case Fees():
                 tier = field(result, "fee_tier")
                 return FeeRates(
-                    maker_ppm=_ppm(field(tier, "maker_fee_rate")),
-                    taker_ppm=_ppm(field(tier, "taker_fee_rate")),
+                    maker_ppm=rate_ppm(field(tier, "maker_fee_rate")),
+                    taker_ppm=rate_ppm(field(tier, "taker_fee_rate")),
                     volume_30d=str(result.get("advanced_trade_only_volume", result.get("total_volume", ""))),
                 )
             case Permissions():
@@ -291,13 +297,7 @@ class CoinbaseProtocol:
 
     def _result(self, response: Response) -> Any:
         failure = http_failure(response.status)
-        try:
-            parsed = parse(response.body)
-        except MalformedError:
-            if failure is None:
-                raise
-            text = response.body[:80].decode("utf-8", "replace").strip()
-            raise refuse(COINBASE, failure, f"HTTP {response.status} {text}", retry_after(response)) from None
+        parsed = parsed_body(COINBASE, response, failure, quoted=True)
         if failure is not None:
             detail = parsed if isinstance(parsed, dict) else {}
             text = " ".join(str(detail[k]) for k in ("error", "message", "error_details") if detail.get(k))
@@ -508,28 +508,16 @@ def _post(endpoint: str, fields: dict[str, Any]) -> Request:
     return Request(method="POST", path=f"{ROOT}/{endpoint}", headers=headers, body=to_json(fields))
 
 
-def _ppm(rate: object) -> int:
-    return int(Decimal(str(rate)) * 1_000_000)
-
-
 def _amount_up(text: str) -> int:
     """Return a fee as a ledger amount; what is finer than a ledger unit is rounded to the nearest."""
     return int(Decimal(text).scaleb(AMOUNT_DECIMALS).to_integral_value())
-
-
-def _amount_down(text: str) -> int:
-    return int(Decimal(text).scaleb(AMOUNT_DECIMALS))
-
-
-def _decimals(step: str) -> int:
-    return max(0, -int(Decimal(step).normalize().as_tuple().exponent))
 
 
 def _instrument(row: Any) -> list[tuple[str, Instrument]]:
     if row.get("product_type", "SPOT") != "SPOT" or row.get("is_disabled") or row.get("status") == "delisted":
         return []
     tick, lot = row.get("price_increment") or field(row, "quote_increment"), field(row, "base_increment")
-    price_decimals, size_decimals = _decimals(tick), min(_decimals(lot), AMOUNT_DECIMALS)
+    price_decimals, size_decimals = decimals_of(tick), min(decimals_of(lot), AMOUNT_DECIMALS)
     base, quote = AssetCode(row["base_currency_id"]), AssetCode(row["quote_currency_id"])
     symbol = Symbol(f"{base}/{quote}")
     instrument = Instrument(
@@ -552,7 +540,7 @@ def _instrument(row: Any) -> list[tuple[str, Instrument]]:
 
 def _balance(row: Any) -> Balance:
     free, hold = (
-        _amount_down(row["available_balance"]["value"]),
-        _amount_down((row.get("hold") or {}).get("value", "0")),
+        amount_down(row["available_balance"]["value"]),
+        amount_down((row.get("hold") or {}).get("value", "0")),
     )
     return Balance(ts_ns=0, asset=AssetCode(row["currency"]), total=free + hold, free=free)

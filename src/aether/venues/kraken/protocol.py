@@ -47,7 +47,7 @@ from aether.venues.actions import (
     Ticker,
 )
 from aether.venues.kraken.names import asset_code, failure_of, kraken_symbol
-from aether.venues.kraken.stream import ORDER_TYPES, KrakenStream, rfc3339, socket_request
+from aether.venues.kraken.stream import ORDER_TYPES, TYPES_BACK, KrakenStream, rfc3339, socket_request
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
 from aether.venues.protocol import (
     Credentials,
@@ -56,18 +56,18 @@ from aether.venues.protocol import (
     each_listed,
     each_tradable,
     field,
-    hashed_id,
     http_failure,
+    parsed_body,
     refuse,
     retry_after,
     rows,
+    short_id,
 )
 from aether.venues.stream import Channel, Stream
-from aether.venues.wire import NS_PER_S, Listings, MalformedError, parse, scaled, seconds_ns
+from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, scaled, seconds_ns
 
 KRAKEN = VenueId("kraken")
 MAX_CLIENT_ID = 18
-_TYPES_BACK = {name: kind for kind, name in ORDER_TYPES.items()} | {"iceberg": OrderType.LIMIT}
 _STATES = {
     "pending": OrderState.SUBMITTED,
     "open": OrderState.ACCEPTED,
@@ -224,13 +224,7 @@ class KrakenProtocol:
         inner = hashlib.sha256((str(nonce) + body).encode()).digest()
         signature = hmac.digest(secret, request.path.encode() + inner, "sha512")
         headers = {"API-Key": credentials.key, "API-Sign": base64.b64encode(signature).decode()}
-        return Request(
-            method=request.method,
-            path=request.path,
-            headers={**request.headers, **headers},
-            body=body,
-            weight=request.weight,
-        )
+        return msgspec.structs.replace(request, headers={**request.headers, **headers}, body=body)
 
     # Responses.
 
@@ -282,12 +276,7 @@ class KrakenProtocol:
 
     def _result(self, response: Response) -> Any:
         failure = http_failure(response.status)
-        try:
-            parsed = parse(response.body)
-        except MalformedError:
-            if failure is None:
-                raise
-            raise refuse(KRAKEN, failure, f"HTTP {response.status}", retry_after(response)) from None
+        parsed = parsed_body(KRAKEN, response, failure)
         errors = parsed.get("error") if isinstance(parsed, dict) else None
         if errors:
             text = "; ".join(str(e) for e in errors)
@@ -369,7 +358,7 @@ class KrakenProtocol:
         if symbol and listing.instrument.symbol != symbol:
             return []
         price, size = listing.price, listing.size
-        kind = _TYPES_BACK.get(descr["ordertype"])
+        kind = TYPES_BACK.get(descr["ordertype"])
         filled = size[row["vol_exec"]]
         state = _STATES.get(field(row, "status"))
         if state is None:
@@ -416,7 +405,7 @@ class KrakenProtocol:
                 side=Side(row["type"]),
                 price=listing.price[row["price"]],
                 size=listing.size[row["vol"]],
-                fee=_amount(row["fee"]),
+                fee=amount_down(row["fee"]),
                 fee_asset=listing.instrument.quote,
                 liquidity=Liquidity.MAKER if row.get("maker") else Liquidity.TAKER,
             )
@@ -445,7 +434,7 @@ class KrakenProtocol:
 
     def wire_id(self, client_id: ClientOrderId) -> ClientOrderId:
         """Return the id itself up to 18 characters, a UUID made of it beyond: Kraken takes either."""
-        return client_id if len(client_id) <= MAX_CLIENT_ID and client_id.isascii() else hashed_id(client_id)
+        return short_id(client_id, MAX_CLIENT_ID)
 
 
 def _get(endpoint: str, **params: object) -> Request:
@@ -508,20 +497,13 @@ def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
     return [(native, instrument) for native in dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))]
 
 
-def _amount(value: object) -> int:
-    """Return a ledger amount of text or number; what is finer than a ledger unit is dropped."""
-    text = str(value)
-    whole, dot, fraction = text.partition(".")
-    return scaled(whole + dot + fraction[:AMOUNT_DECIMALS], AMOUNT_DECIMALS)
-
-
 def _balances(result: dict[str, Any]) -> list[Balance]:
     """Return one balance an asset: Kraken keeps staked and rewarded parts under suffixes, which are not for trading."""
     found = []
     for name, row in result.items():
         if "." in name:
             continue
-        total, held = _amount(field(row, "balance")), _amount(row.get("hold_trade", "0"))
+        total, held = amount_down(field(row, "balance")), amount_down(row.get("hold_trade", "0"))
         found.append(Balance(ts_ns=0, asset=asset_code(name), total=total, free=total - held))
     return found
 

@@ -15,7 +15,6 @@ from aether.domain.errors import UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueOrderId
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
-from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, DeadManSwitch, Submit, SubmitBatch
 from aether.venues.kraken.names import asset_code, failure_of
 from aether.venues.messages import (
@@ -34,7 +33,7 @@ from aether.venues.messages import (
     VenueStatus,
 )
 from aether.venues.stream import Channel, guarded, to_json, unknown
-from aether.venues.wire import Listings, MalformedError, Scaler, raw_text, time_ns
+from aether.venues.wire import Listings, MalformedError, amount_down, raw_text, time_ns
 
 BOOK_DEPTHS = (10, 25, 100, 500, 1000)
 BAR_INTERVALS_S = (60, 300, 900, 1800, 3600, 14_400, 86_400, 604_800, 1_296_000)
@@ -179,7 +178,7 @@ ORDER_TYPES = {
     OrderType.TAKE_PROFIT_LIMIT: "take-profit-limit",
     OrderType.TRAILING_STOP: "trailing-stop",
 }
-_TYPES_BACK = {name: kind for kind, name in ORDER_TYPES.items()} | {"iceberg": OrderType.LIMIT}
+TYPES_BACK = {name: kind for kind, name in ORDER_TYPES.items()} | {"iceberg": OrderType.LIMIT}
 _TIMES_IN_FORCE = {TimeInForce.GTC: "gtc", TimeInForce.IOC: "ioc", TimeInForce.FOK: "fok", TimeInForce.GTD: "gtd"}
 
 _TIMES_BACK = {name.upper(): tif for tif, name in _TIMES_IN_FORCE.items()}
@@ -207,7 +206,6 @@ _statuses = msgspec.json.Decoder(list[_Status])
 _executions = msgspec.json.Decoder(list[_Execution])
 _balances = msgspec.json.Decoder(list[_Balance])
 _instruments = msgspec.json.Decoder(_Instruments)
-_amounts = Scaler(AMOUNT_DECIMALS)
 
 
 class KrakenStream:
@@ -413,7 +411,7 @@ class KrakenStream:
                     filled=size(bytes(row.cum_qty)) if row.cum_qty != EMPTY else -1,
                     reason=row.reason,
                     side=row.side,
-                    type=_TYPES_BACK.get(row.order_type),
+                    type=TYPES_BACK.get(row.order_type),
                     time_in_force=_TIMES_BACK.get(row.time_in_force),
                     size=size(bytes(row.order_qty)) if row.order_qty != EMPTY else 0,
                     limit_price=price[bytes(row.limit_price)] if row.limit_price != EMPTY else 0,
@@ -488,12 +486,8 @@ def _result(raw: Raw) -> dict[str, Any]:
 
 
 def _amount(raw: Raw) -> int:
-    """Return a ledger amount; Kraken keeps some assets to ten decimals, what is finer than a ledger unit is dropped."""
-    text = raw_text(raw)
-    whole, dot, fraction = text.partition(".")
-    if "e" in text.lower():
-        return _amounts[text]
-    return _amounts[whole + dot + fraction[:AMOUNT_DECIMALS]]
+    """Return a ledger amount; Kraken keeps some assets to ten decimals."""
+    return amount_down(raw_text(raw))
 
 
 def _state(name: str) -> VenueState:
