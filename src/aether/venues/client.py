@@ -127,21 +127,7 @@ class VenueClient:
         costs = await self.admit(action, requests, order_age_s)
         found: list[Any] = []
         for request in requests:
-            response = await self._exchange(action, request)
-            self.key_state.told(self._limits.told(response.headers))
-            if isinstance(action, Depth) and response.status == 200:
-                self.on_depth(response.body)
-            try:
-                result = decoded(self.protocol, action, response)
-            except VenueError as error:
-                if error.failure is Failure.RATE_LIMIT:
-                    self.key_state.block(costs, error.retry_after_s or 1.0)
-                if error.failure is Failure.VENUE_DOWN and isinstance(action, TRADING):
-                    raise refuse(self.protocol.venue, Failure.UNKNOWN_OUTCOME, error.message) from error
-                raise
-            except MalformedError as error:
-                failure = Failure.UNKNOWN_OUTCOME if isinstance(action, TRADING) else Failure.RETRYABLE
-                raise refuse(self.protocol.venue, failure, f"an answer that cannot be read ({error})") from error
+            response, result = await self._ask(action, request, costs)
             if isinstance(action, GetOrder):
                 found += result
                 if found:
@@ -153,6 +139,24 @@ class VenueClient:
         if isinstance(action, GetOrder):
             return self._only_order(found)
         return found[0]
+
+    async def _ask(self, action: Action, request: Request, costs: Costs) -> tuple[Response, Any]:
+        """Send one request of an action; return the response and what it means, or raise the VenueError that it is."""
+        response = await self._exchange(action, request)
+        self.key_state.told(self._limits.told(response.headers))
+        if isinstance(action, Depth) and response.status == 200:
+            self.on_depth(response.body)
+        try:
+            return response, decoded(self.protocol, action, response)
+        except VenueError as error:
+            if error.failure is Failure.RATE_LIMIT:
+                self.key_state.block(costs, error.retry_after_s or 1.0)
+            if error.failure is Failure.VENUE_DOWN and isinstance(action, TRADING):
+                raise refuse(self.protocol.venue, Failure.UNKNOWN_OUTCOME, error.message) from error
+            raise
+        except MalformedError as error:
+            failure = Failure.UNKNOWN_OUTCOME if isinstance(action, TRADING) else Failure.RETRYABLE
+            raise refuse(self.protocol.venue, failure, f"an answer that cannot be read ({error})") from error
 
     async def admit(self, action: Action, requests: list[Request], order_age_s: float = 1e9) -> Costs:
         """Wait until the rate limits let an action go, charge them, and return what was charged."""
@@ -167,8 +171,10 @@ class VenueClient:
         for _ in range(MAX_PAGES):
             if following is None:
                 break
-            response = await self._exchange(following, self.protocol.requests(following)[0])
-            found += decoded(self.protocol, following, response)
+            requests = self.protocol.requests(following)
+            costs = await self.admit(following, requests)
+            response, page = await self._ask(following, requests[0], costs)
+            found += page
             following = self.protocol.next_page(following, response)
         return found
 
@@ -252,7 +258,7 @@ class VenueClient:
 
     async def stream_token(self) -> str:
         """Return the token of the private socket, empty where the venue has none."""
-        if self.protocol.venue != "kraken":
+        if not self.protocol.needs_token:
             return ""
         return str(await self.call(StreamToken()))
 
@@ -288,7 +294,6 @@ def with_urls(protocol: VenueProtocol, base_url: str = "", ws_url: str = "") -> 
         urls = msgspec.structs.replace(urls, rest=base_url.rstrip("/"))
     if ws_url:
         private = ws_url.replace("/stream", "/ws-api/v3") if protocol.venue == "binance" else ws_url
-        trading = private if urls.trading else ""
-        urls = msgspec.structs.replace(urls, public=ws_url, private=private, trading=trading)
+        urls = msgspec.structs.replace(urls, public=ws_url, private=private)
     protocol.urls = urls
     return protocol

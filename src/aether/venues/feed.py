@@ -63,8 +63,8 @@ class MarketFeed:
         self._symbols = symbols
         self._channels = channels
         self._levels = levels
-        self._is_numbered = client.protocol.venue == "binance"
-        depth = levels if client.protocol.venue == "kraken" else 0
+        self._book_from_rest = client.protocol.book_from_rest
+        depth = levels if client.protocol.cuts_book else 0
         self.books: dict[InstrumentId, OrderBook] = {}
         self._symbol_of: dict[InstrumentId, str] = {}
         for listing in client.protocol.listings.values():
@@ -139,7 +139,7 @@ class MarketFeed:
     def _connected(self, message: Connected) -> list[FeedEvent]:
         for book in self.books.values():
             book.invalidate("no snapshot yet")
-        if self._is_numbered and Channel.BOOK in self._channels:
+        if self._book_from_rest and Channel.BOOK in self._channels:
             for instrument in self.books:
                 self._fetch(instrument)
         return [message]
@@ -167,7 +167,7 @@ class MarketFeed:
     def _resynchronise(self, book: OrderBook) -> list[FeedEvent]:
         _log.warning("book_broken", instrument=book.instrument, reason=book.broken)
         symbol = self._symbol_of[book.instrument]
-        if self._is_numbered:
+        if self._book_from_rest:
             self._fetch(book.instrument)
         else:
             self._start(self._resubscribe(symbol))

@@ -10,6 +10,7 @@ where told; `SubmitBatch` a list of ids; `CancelAllOrders` and `DeadManSwitch` n
 import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -48,16 +49,22 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Urls(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a venue listens.
-
-    Attributes:
-        trading: socket that takes orders; empty where only REST does.
-    """
+    """Where a venue listens."""
 
     rest: str
     public: str
     private: str
-    trading: str = ""
+
+
+class CancelScope(StrEnum):
+    """What a venue wants named to cancel all orders."""
+
+    ACCOUNT = "account"
+    """Nothing."""
+    SYMBOL = "symbol"
+    """A pair."""
+    ORDER = "order"
+    """Each order, by the venue's own id; a single cancel wants that too."""
 
 
 class VenueProtocol(Protocol):
@@ -72,6 +79,19 @@ class VenueProtocol(Protocol):
     """Whether requests must arrive in the order of their nonces, so one has to be answered before the next is sent."""
     tells_balances: bool
     """Whether a private socket tells balances as they change."""
+    needs_token: bool
+    """Whether the private socket is opened with a token from REST."""
+    cancel_scope: CancelScope
+    socket_actions: tuple[type, ...]
+    """Actions that the socket takes."""
+    book_from_rest: bool
+    """Whether the socket tells a book's changes only, to go on a snapshot from REST."""
+    cuts_book: bool
+    """Whether a book holds the subscribed depth and no more: the checksum is over that."""
+
+    def native(self, symbol: str) -> str:
+        """Return the name that the venue's socket has for one of our symbols."""
+        ...
 
     def requests(self, action: Action) -> list[Request]:
         """Return the requests that carry out `action`; of several, each result is added to the one before.

@@ -17,7 +17,6 @@ from aether.domain.errors import DataFormatError
 from aether.domain.events import Quote, Trade
 from aether.domain.identifiers import VenueId
 from aether.domain.instruments import make_instrument
-from aether.venues.binance.names import binance_symbol
 from aether.venues.book import OrderBook
 from aether.venues.messages import BookDelta, BookSnapshot, SequenceGap, Unrecognized
 from aether.venues.protocol import VenueProtocol
@@ -27,6 +26,8 @@ from aether.venues.wire import Listings, precision_of
 ROTATE_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 32 * 2**20
 FLUSH_EVERY = 1_000
+DEPTH = 10
+"""Of recorded books, where the venue keeps to one."""
 
 
 class Recorder:
@@ -165,13 +166,12 @@ def replay(path: Path, symbol: str, venue: str = "") -> Replayed:
         DataFormatError, UnknownNameError: as their messages say.
     """
     name = venue or venue_of(path)
-    price_decimals, size_decimals = _precision(path, symbol) if name == "kraken" else (8, 8)
     protocol = protocol_of(name)
+    price_decimals, size_decimals = _precision(path, symbol) if protocol.cuts_book else (8, 8)
     instrument = make_instrument(VenueId(name), symbol, price_decimals=price_decimals, size_decimals=size_decimals)
-    native = {"binance": binance_symbol(symbol), "coinbase": symbol.replace("/", "-")}.get(name, symbol)
-    protocol.listings = Listings(VenueId(name), [(native, instrument)])
+    protocol.listings = Listings(VenueId(name), [(protocol.native(symbol), instrument)])
     found = Replayed(venue=name, symbol=symbol, price_decimals=price_decimals, size_decimals=size_decimals)
-    _Replay(protocol, OrderBook(instrument.id, 10 if name == "kraken" else 0), found).run(path)
+    _Replay(protocol, OrderBook(instrument.id, DEPTH if protocol.cuts_book else 0), found).run(path)
     unique = {trade.trade_id or f"#{n}": trade for n, trade in enumerate(found.trades)}
     found.trades = sorted(unique.values(), key=lambda trade: trade.ts_ns)
     return found
@@ -190,7 +190,7 @@ class _Replay:
     """One run through a recording."""
 
     def __init__(self, protocol: VenueProtocol, book: OrderBook, found: Replayed) -> None:
-        self._stream = protocol.stream(depth=10, bar_s=60)
+        self._stream = protocol.stream(depth=DEPTH, bar_s=60)
         self._book = book
         self._found = found
         self._waiting: dict[int, Quote] = {}

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from aether.domain.errors import AetherError, Failure, UnsupportedError, VenueError
+from aether.domain.errors import AetherError, Failure, VenueError
 from aether.domain.events import (
     BalanceReported,
     CancelRejected,
@@ -29,6 +29,7 @@ from aether.domain.events import (
     VenueReport,
 )
 from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, TradeId, VenueOrderId, balance_key
+from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, TimeInForce
 from aether.telemetry import logger
 from aether.venues.actions import (
@@ -46,7 +47,7 @@ from aether.venues.actions import (
 from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
 from aether.venues.messages import Balance, Execution, Message, OrderUpdate
-from aether.venues.protocol import refuse
+from aether.venues.protocol import CancelScope, refuse
 from aether.venues.stream import Channel, Stream
 
 _log = logger("session")
@@ -78,6 +79,17 @@ class Tracked(msgspec.Struct):
     closed: bool = False
     sent_s: float = 0.0
     trades: set[TradeId] = msgspec.field(default_factory=set)
+
+
+class _Backoff:
+    """Waits between attempts, each twice as long as the one before."""
+
+    def __init__(self) -> None:
+        self._wait_s = QUERY_FIRST_WAIT_S
+
+    async def wait(self) -> None:
+        await asyncio.sleep(self._wait_s)
+        self._wait_s = min(QUERY_LONGEST_WAIT_S, self._wait_s * 2)
 
 
 class ExecutionSession:
@@ -212,7 +224,7 @@ class ExecutionSession:
             UnsupportedError, VenueError: when it cannot be, or the venue refuses.
         """
         tracked = self.orders[order_id]
-        instrument = self._protocol.listings.of(tracked.request.instrument).instrument
+        instrument = self._instrument(tracked.request)
         action = Amend(
             symbol=instrument.symbol,
             client_order_id=tracked.request.id,
@@ -227,6 +239,9 @@ class ExecutionSession:
         if limit_price:
             changes["limit_price"] = limit_price
         tracked.request = msgspec.structs.replace(tracked.request, **changes)
+
+    def _instrument(self, request: OrderRequest) -> Instrument:
+        return self._protocol.listings.of(request.instrument).instrument
 
     def _track(self, request: OrderRequest) -> Tracked:
         tracked = Tracked(request=request, wire_id=self._protocol.wire_id(request.id))
@@ -246,7 +261,7 @@ class ExecutionSession:
                 self._settling.pop(order_id, None)
 
     def _action(self, request: OrderRequest) -> Submit:
-        instrument = self._protocol.listings.of(request.instrument).instrument
+        instrument = self._instrument(request)
         price = instrument.price_text
         return Submit(
             symbol=instrument.symbol,
@@ -280,20 +295,17 @@ class ExecutionSession:
         self._accept(tracked, venue_order_id, time_ns())
 
     async def _perform(self, action: Action, order_age_s: float = 1e9) -> VenueOrderId:
-        """Carry out a trading action, on the socket where it is open and can, over REST otherwise."""
-        if self._use_socket and self._protocol.urls.trading and self.connection.is_open and self.ready.is_set():
-            try:
-                return await self._on_socket(action, order_age_s)
-            except UnsupportedError:
-                pass
+        """Carry out a trading action, on the socket where it is open and takes it, over REST otherwise."""
+        takes = self._use_socket and isinstance(action, self._protocol.socket_actions)
+        if takes and self.connection.is_open and self.ready.is_set():
+            return await self._on_socket(action, order_age_s)
         result = await self._client.call(action, order_age_s=order_age_s)
         return VenueOrderId(result if isinstance(result, str) else "")
 
     async def _on_socket(self, action: Action, order_age_s: float) -> VenueOrderId:
         credentials = self._client.credentials
         assert credentials is not None
-        self._protocol.socket_request(action, 0, credentials, self._token, now_ms=self._client.now_ms())
-        await self._client.admit(action, [], order_age_s)
+        await self._client.admit(action, self._protocol.requests(action), order_age_s)
 
         def text(number: int) -> str:
             now_ms = self._client.now_ms()
@@ -306,7 +318,7 @@ class ExecutionSession:
 
     async def _resolve(self, tracked: Tracked) -> None:
         """Ask for an order whose outcome is unknown until the venue tells."""
-        wait_s = QUERY_FIRST_WAIT_S
+        backoff = _Backoff()
         final_s = tracked.sent_s + self._deadline_ms / 1000 + self._settle_margin_s
         while not tracked.accepted and not tracked.closed:
             asked_s = time()
@@ -319,11 +331,10 @@ class ExecutionSession:
             else:
                 await self._settle(tracked, update)
                 return
-            await asyncio.sleep(wait_s)
-            wait_s = min(QUERY_LONGEST_WAIT_S, wait_s * 2)
+            await backoff.wait()
 
     async def _query(self, tracked: Tracked) -> OrderUpdate:
-        symbol = self._protocol.listings.of(tracked.request.instrument).instrument.symbol
+        symbol = self._instrument(tracked.request).symbol
         action = GetOrder(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
         update: OrderUpdate = await self._client.call(action)
         return update
@@ -333,7 +344,7 @@ class ExecutionSession:
         if tracked is None or tracked.closed:
             self._put(CancelRejected(ts_ns=time_ns(), order_id=order_id, reason="no such open order"))
             return
-        wait_s = QUERY_FIRST_WAIT_S
+        backoff = _Backoff()
         for _ in range(CANCEL_ATTEMPTS):
             try:
                 await self._cancel_once(tracked)
@@ -346,14 +357,13 @@ class ExecutionSession:
                 if error.failure in (Failure.REJECTED, Failure.AUTH):
                     self._put(CancelRejected(ts_ns=time_ns(), order_id=order_id, reason=error.message))
                     return
-            await asyncio.sleep(wait_s)
-            wait_s = min(QUERY_LONGEST_WAIT_S, wait_s * 2)
+            await backoff.wait()
         self._put(CancelRejected(ts_ns=time_ns(), order_id=order_id, reason="the venue did not take the cancel"))
 
     async def _cancel_once(self, tracked: Tracked) -> None:
-        if not tracked.venue_order_id and self._protocol.venue == "coinbase":
+        if not tracked.venue_order_id and self._protocol.cancel_scope is CancelScope.ORDER:
             await self._settle(tracked, await self._query(tracked))
-        symbol = self._protocol.listings.of(tracked.request.instrument).instrument.symbol
+        symbol = self._instrument(tracked.request).symbol
         action = Cancel(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
         await self._perform(action, self._age_s(tracked))
 
@@ -367,10 +377,10 @@ class ExecutionSession:
         return tracked.closed
 
     async def _cancel_all(self) -> None:
-        wait_s = QUERY_FIRST_WAIT_S
+        backoff = _Backoff()
         for _ in range(CANCEL_ATTEMPTS):
             try:
-                if self._protocol.venue == "kraken":
+                if self._protocol.cancel_scope is CancelScope.ACCOUNT:
                     await self._perform(CancelAllOrders())
                     return
                 listed: list[OrderUpdate] = await self._client.call(OpenOrders())
@@ -381,11 +391,10 @@ class ExecutionSession:
                 return
             except VenueError as error:
                 _log.warning("cancel_all_failed", venue=self._protocol.venue, reason=error.message)
-            await asyncio.sleep(wait_s)
-            wait_s = min(QUERY_LONGEST_WAIT_S, wait_s * 2)
+            await backoff.wait()
 
     def _cancels_of(self, listed: list[OrderUpdate]) -> list[CancelAllOrders]:
-        if self._protocol.venue == "coinbase":
+        if self._protocol.cancel_scope is CancelScope.ORDER:
             return [CancelAllOrders(venue_order_ids=tuple(update.venue_order_id for update in listed))]
         symbols = {self._protocol.listings.of(update.instrument).instrument.symbol for update in listed}
         return [CancelAllOrders(symbol=symbol) for symbol in sorted(symbols)]
@@ -488,8 +497,8 @@ class ExecutionSession:
                 self._close(tracked, update)
 
     async def _fetch_fills(self, tracked: Tracked, filled: int) -> None:
-        symbol = self._protocol.listings.of(tracked.request.instrument).instrument.symbol
-        wait_s = QUERY_FIRST_WAIT_S
+        symbol = self._instrument(tracked.request).symbol
+        backoff = _Backoff()
         while tracked.filled < filled:
             action = Fills(
                 symbol=symbol, since_s=max(0, int(tracked.sent_s) - 60), venue_order_id=tracked.venue_order_id
@@ -502,8 +511,7 @@ class ExecutionSession:
                 _log.warning("fills_not_read", order_id=tracked.request.id, reason=error.message)
             if tracked.filled >= filled:
                 return
-            await asyncio.sleep(wait_s)
-            wait_s = min(QUERY_LONGEST_WAIT_S, wait_s * 2)
+            await backoff.wait()
 
     def _accept(self, tracked: Tracked, venue_order_id: VenueOrderId, ts_ns: int) -> None:
         if venue_order_id and not tracked.venue_order_id:
@@ -546,7 +554,7 @@ class ExecutionSession:
 
     async def _compare(self) -> None:
         """Compare orders and balances after a (re)connection; trading goes on once that is done."""
-        wait_s = QUERY_FIRST_WAIT_S
+        backoff = _Backoff()
         while True:
             try:
                 await self.compare()
@@ -554,8 +562,7 @@ class ExecutionSession:
                 return
             except VenueError as error:
                 _log.warning("comparison_failed", venue=self._protocol.venue, reason=error.message)
-            await asyncio.sleep(wait_s)
-            wait_s = min(QUERY_LONGEST_WAIT_S, wait_s * 2)
+            await backoff.wait()
 
     async def compare(self) -> None:
         """Bring every open order and balance to what the venue says.

@@ -29,7 +29,6 @@ from aether.venues.messages import (
 )
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded
 from aether.venues.registry import protocol_of
-from aether.venues.stream import Stream
 from aether.venues.wire import Listings, MalformedError, precision_of
 
 _PRICES = frozenset(
@@ -112,7 +111,7 @@ def open_protocol(venue: str, payload: bytes, symbol: str = "") -> VenueProtocol
     price_decimals, size_decimals = precision_of(payload, prices, sizes)
     protocol.listings = _Guess(VenueId(venue), price_decimals, size_decimals)
     if symbol:
-        protocol.listings[symbol.replace("/", {"coinbase": "-", "binance": ""}.get(venue, "/"))]
+        protocol.listings[protocol.native(symbol)]
     return protocol
 
 
@@ -142,16 +141,14 @@ def _looks_whole(line: bytes) -> bool:
     return True
 
 
-def decode_socket(venue: str, payload: bytes, symbol: str = "", stream: Stream | None = None) -> list[dict[str, Any]]:
+def decode_socket(venue: str, payload: bytes, symbol: str = "") -> list[dict[str, Any]]:
     """Return the events of a socket message as plain records; a payload that cannot be read is one that says so."""
     try:
         protocol = open_protocol(venue, payload, symbol)
     except MalformedError as error:
         return [_malformed(venue, error)]
-    opened = protocol.stream(depth=10, bar_s=60)
-    if stream is not None:
-        opened = stream
-    return [record for message in opened.receive(payload) for record in to_records(message, protocol.listings)]
+    stream = protocol.stream(depth=10, bar_s=60)
+    return [record for message in stream.receive(payload) for record in to_records(message, protocol.listings)]
 
 
 def decode_rest(venue: str, endpoint: str, payload: bytes, symbol: str = "") -> list[dict[str, Any]]:

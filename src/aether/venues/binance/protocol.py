@@ -57,6 +57,7 @@ from aether.venues.binance.stream import (
 )
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
 from aether.venues.protocol import (
+    CancelScope,
     Credentials,
     Response,
     Urls,
@@ -96,6 +97,11 @@ class BinanceProtocol:
     clock_step_s = 0.0
     ordered_nonce = False
     tells_balances = True
+    needs_token = False
+    cancel_scope = CancelScope.SYMBOL
+    socket_actions: tuple[type, ...] = (Submit, Cancel, GetOrder)
+    book_from_rest = True
+    cuts_book = False
 
     def __init__(self, listings: Listings | None = None) -> None:
         self.listings = listings if listings is not None else Listings(BINANCE)
@@ -103,7 +109,6 @@ class BinanceProtocol:
             rest="https://api.binance.com",
             public="wss://stream.binance.com:9443/stream",
             private="wss://ws-api.binance.com:443/ws-api/v3",
-            trading="wss://ws-api.binance.com:443/ws-api/v3",
         )
 
     # Requests.
@@ -427,6 +432,10 @@ class BinanceProtocol:
         )
 
     # Sockets.
+
+    def native(self, symbol: str) -> str:
+        """Return the socket's name of a pair: BTCUSDT."""
+        return binance_symbol(symbol)
 
     def stream(self, *, depth: int = 10, bar_s: int = 60) -> Stream:
         """Return the state machine of a new connection; Binance's book diffs have no depth of their own."""

@@ -49,6 +49,7 @@ from aether.venues.actions import (
 from aether.venues.coinbase.stream import ORDER_STATES, ORDER_TYPES, TIMES_IN_FORCE, CoinbaseStream
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate
 from aether.venues.protocol import (
+    CancelScope,
     Credentials,
     Response,
     Urls,
@@ -100,6 +101,11 @@ class CoinbaseProtocol:
     clock_step_s = 0.0
     ordered_nonce = False
     tells_balances = False
+    needs_token = False
+    cancel_scope = CancelScope.ORDER
+    socket_actions: tuple[type, ...] = ()
+    book_from_rest = False
+    cuts_book = False
 
     def __init__(self, listings: Listings | None = None) -> None:
         self.listings = listings if listings is not None else Listings(COINBASE)
@@ -400,6 +406,10 @@ class CoinbaseProtocol:
         )
 
     # Sockets.
+
+    def native(self, symbol: str) -> str:
+        """Return the socket's name of a pair: BTC-USD."""
+        return _product(symbol)
 
     def stream(self, *, depth: int = 10, bar_s: int = 60) -> Stream:
         """Return the state machine of a new connection; level2 is the whole book, candles are five minutes long."""

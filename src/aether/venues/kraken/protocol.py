@@ -50,6 +50,7 @@ from aether.venues.kraken.names import asset_code, failure_of, kraken_symbol
 from aether.venues.kraken.stream import ORDER_TYPES, TYPES_BACK, KrakenStream, rfc3339, socket_request
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
 from aether.venues.protocol import (
+    CancelScope,
     Credentials,
     Response,
     Urls,
@@ -92,6 +93,11 @@ class KrakenProtocol:
     clock_step_s = 1.0
     ordered_nonce = True
     tells_balances = True
+    needs_token = True
+    cancel_scope = CancelScope.ACCOUNT
+    socket_actions: tuple[type, ...] = (Submit, SubmitBatch, Amend, Cancel, CancelAllOrders, DeadManSwitch)
+    book_from_rest = False
+    cuts_book = True
 
     def __init__(self, listings: Listings | None = None) -> None:
         self.listings = listings if listings is not None else Listings(KRAKEN)
@@ -99,7 +105,6 @@ class KrakenProtocol:
             rest="https://api.kraken.com",
             public="wss://ws.kraken.com/v2",
             private="wss://ws-auth.kraken.com/v2",
-            trading="wss://ws-auth.kraken.com/v2",
         )
 
     # Requests.
@@ -412,6 +417,10 @@ class KrakenProtocol:
         ]
 
     # Sockets.
+
+    def native(self, symbol: str) -> str:
+        """Return the socket's name of a pair: BTC/USD, as ours."""
+        return symbol
 
     def stream(self, *, depth: int = 10, bar_s: int = 60) -> Stream:
         """Return the state machine of a new connection."""
