@@ -74,6 +74,23 @@ def warmed_up(shard: Shard) -> list[StrategyEnabled]:
     return [StrategyEnabled(ts_ns=time_ns(), strategy=name, enabled=True, actor=WARM_UP) for name in waiting]
 
 
+Appetites = Sequence[tuple[Shard, Appetite]]
+
+
+def _offer(event: MarketEvent, appetites: Appetites) -> None:
+    """Give an event to every account that takes it; a full inbox sheds it."""
+    for shard, appetite in appetites:
+        if appetite.wants(event):
+            shard.inbox.offer(event)
+
+
+async def _put(event: MarketEvent, appetites: Appetites) -> None:
+    """Give an event to every account that takes it, waiting for slow ones."""
+    for shard, appetite in appetites:
+        if appetite.wants(event):
+            await shard.inbox.put(event)
+
+
 class SyntheticFeed:
     """The synthetic market in real time.
 
@@ -103,9 +120,7 @@ class SyntheticFeed:
         while True:
             now_ns = time_ns()
             for event in self._step(now_ns, self._step_s, on_bar):
-                for shard, appetite in appetites:
-                    if appetite.wants(event):
-                        shard.inbox.offer(event)
+                _offer(event, appetites)
             if perf_counter() >= next_timer:
                 next_timer += TIMER_S
                 for shard in shards:
@@ -113,15 +128,13 @@ class SyntheticFeed:
             next_step = max(next_step + self._step_s, perf_counter() - TIMER_S)
             await asyncio.sleep(max(0.0, next_step - perf_counter()))
 
-    async def _give_history(self, appetites: Sequence[tuple[Shard, Appetite]], on_bar: BarSink) -> None:
+    async def _give_history(self, appetites: Appetites, on_bar: BarSink) -> None:
         # Steps end just before whole multiples of their length, so that bars end on fresh quotes.
         step_ns = HISTORY_STEP_S * NS_PER_S
         end_ns = time_ns() // step_ns * step_ns - HISTORY_LEAD_NS
         for age_s in range(self._history_s - HISTORY_STEP_S, -1, -HISTORY_STEP_S):
             for event in self._step(end_ns - age_s * NS_PER_S, HISTORY_STEP_S, on_bar):
-                for shard, appetite in appetites:
-                    if appetite.wants(event):
-                        await shard.inbox.put(event)
+                await _put(event, appetites)
             await asyncio.sleep(0)
 
     def _step(self, now_ns: int, step_s: float, on_bar: BarSink) -> Iterable[MarketEvent]:
@@ -160,9 +173,7 @@ class VenueFeed:
             for event in with_bars(iter(self._history), intervals):
                 if isinstance(event, Bar) and event.interval_s == CHART_BAR_S:
                     on_bar(event)
-                for shard, appetite in appetites:
-                    if appetite.wants(event):
-                        await shard.inbox.put(event)
+                await _put(event, appetites)
         self._aggregator = BarAggregator(intervals)
         for shard in shards:
             await shard.inbox.drained.wait()
@@ -173,19 +184,19 @@ class VenueFeed:
                 group.create_task(self._read(market, appetites))
             group.create_task(self._pace(appetites, on_bar))
 
-    async def _read(self, market: MarketFeed, appetites: Sequence[tuple[Shard, Appetite]]) -> None:
+    async def _read(self, market: MarketFeed, appetites: Appetites) -> None:
         async for event in market.events():
             if isinstance(event, Trade):
                 stamped = msgspec.structs.replace(event, ts_ns=time_ns())
                 self._aggregator.add(stamped)
-                self._offer(stamped, appetites)
+                _offer(stamped, appetites)
             elif isinstance(event, BookUpdate):
                 self._books[event.instrument] = event
             elif isinstance(event, FeedTrouble):
                 for instrument in [i for i in self._books if event.instrument in ("", i)]:
                     del self._books[instrument]
 
-    async def _pace(self, appetites: Sequence[tuple[Shard, Appetite]], on_bar: BarSink) -> None:
+    async def _pace(self, appetites: Appetites, on_bar: BarSink) -> None:
         told: dict[InstrumentId, BookUpdate] = {}
         next_timer = perf_counter()
         while True:
@@ -193,22 +204,16 @@ class VenueFeed:
             for bar in self._aggregator.advance(now_ns):
                 if bar.interval_s == CHART_BAR_S:
                     on_bar(bar)
-                self._offer(bar, appetites)
+                _offer(bar, appetites)
             for instrument, book in list(self._books.items()):
                 if told.get(instrument) is not book:
                     told[instrument] = book
-                    self._offer(msgspec.structs.replace(book, ts_ns=now_ns), appetites)
+                    _offer(msgspec.structs.replace(book, ts_ns=now_ns), appetites)
             if perf_counter() >= next_timer:
                 next_timer = perf_counter() + TIMER_S
                 for shard, _ in appetites:
                     shard.inbox.offer(Timer(ts_ns=now_ns))
             await asyncio.sleep(BOOK_EVERY_S)
-
-    @staticmethod
-    def _offer(event: MarketEvent, appetites: Sequence[tuple[Shard, Appetite]]) -> None:
-        for shard, appetite in appetites:
-            if appetite.wants(event):
-                shard.inbox.offer(event)
 
 
 class ReplayFeed:

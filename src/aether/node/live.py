@@ -48,18 +48,15 @@ class LiveVenue:
             return
         if isinstance(command, SubmitOrder):
             request = command.order.request
-            if session := self._session(request.instrument):
+            if session := _of(self._sessions, request.instrument):
                 self._reported = monotonic()
                 session.submit(request)
         elif isinstance(command, CancelOrder):
-            if session := self._session(command.instrument):
+            if session := _of(self._sessions, command.instrument):
                 session.cancel(command.order_id)
         elif isinstance(command, CancelAll):
             for session in self._sessions.values():
                 session.cancel_all()
-
-    def _session(self, instrument: InstrumentId) -> ExecutionSession | None:
-        return self._sessions.get(VenueId(instrument.partition(":")[0]))
 
     def replay(self, event: Event) -> None:
         """Do nothing: the venue keeps its own memory."""
@@ -81,8 +78,7 @@ class LiveVenue:
         open_orders = account.open_orders()
         sessions = await self._connect(account.booked_balances())
         for order in open_orders:
-            session = sessions.get(VenueId(order.request.instrument.partition(":")[0]))
-            if session is not None:
+            if session := _of(sessions, order.request.instrument):
                 session.restore(order)
         async with asyncio.TaskGroup() as group:
             for session in sessions.values():
@@ -101,3 +97,8 @@ class LiveVenue:
             if not isinstance(report, BalanceReported):
                 self._reported = monotonic()
                 account.report(report)
+
+
+def _of(sessions: Mapping[VenueId, ExecutionSession], instrument: InstrumentId) -> ExecutionSession | None:
+    """Return the session at an instrument's venue."""
+    return sessions.get(VenueId(instrument.partition(":")[0]))
