@@ -135,6 +135,9 @@ class Face(Listener):
     def flush(self) -> None:
         """Send what has changed since the last flush; called soon after a change, or at the venue's own pace."""
 
+    def beat(self, tenth: int) -> None:
+        """Send what the venue sends at a pace of its own; called every tenth of a second with a running number."""
+
     def on_book(self, market: Market) -> None:
         """Have the changes sent once the present work is done."""
         if not self._flushing:

@@ -26,7 +26,7 @@ from aether.exchange.faces.coinbase import CoinbaseFace
 from aether.exchange.faces.kraken import KrakenFace
 from aether.exchange.faults import FAULTS, Faults
 from aether.exchange.traders import FairPrice, Traders
-from aether.exchange.venue import FeeTier, Market, Rules, Venue
+from aether.exchange.venue import FeeTier, Market, Rules, Status, Venue
 
 STEP_S = 0.25
 DEPTH_S = 0.1
@@ -42,7 +42,9 @@ RULES = {
     "kraken": Rules(
         (FeeTier(0, 2500, 4000), FeeTier(10_000, 2000, 3500), FeeTier(50_000, 1400, 2400), FeeTier(100_000, 1200, 2200))
     ),
-    "binance": Rules((FeeTier(0, 1000, 1000), FeeTier(1_000_000, 900, 1000)), fee_in_received=True),
+    "binance": Rules(
+        (FeeTier(0, 1000, 1000), FeeTier(1_000_000, 900, 1000)), fee_in_received=True, unfilled=Status.EXPIRED
+    ),
     "coinbase": Rules((FeeTier(0, 6000, 12_000), FeeTier(10_000, 4000, 6000)), client_ids="forever"),
 }
 FACES: dict[str, type[Face]] = {"kraken": KrakenFace, "binance": BinanceFace, "coinbase": CoinbaseFace}
@@ -209,20 +211,13 @@ async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: 
 
 
 async def _move(local: LocalExchange, *, moving: bool) -> None:
-    """Move the market, send Binance's depth and Coinbase's heartbeats at their pace."""
+    """Move the market, and let each face send what its venue sends at a pace of its own."""
     counter = 0
     jitter = random.Random(7)  # noqa: S311
     while True:
         counter += 1
-        binance, coinbase = local.exchanges["binance"].face, local.exchanges["coinbase"].face
-        if isinstance(binance, BinanceFace):
-            binance.send_depth()
-        if isinstance(coinbase, CoinbaseFace) and counter % 10 == 0:
-            coinbase.heartbeat(counter // 10)
-        kraken = local.exchanges["kraken"].face
-        if counter % 10 == 0:
-            for socket in kraken.sockets:
-                socket.send('{"channel":"heartbeat"}', faulty=False)
+        for exchange in local.exchanges.values():
+            exchange.face.beat(counter)
         if moving and counter % 2 == 0:
             local.step()
         else:

@@ -207,6 +207,7 @@ class Rules:
         self_trade: `cancel_newest`, `cancel_oldest` or `cancel_both`.
         client_ids: `open` refuses a client id that an open order has; `forever` gives the first order back.
         max_open: open orders of one account in one market.
+        unfilled: how an order ends that could not be filled at once.
     """
 
     fee_tiers: tuple[FeeTier, ...]
@@ -214,6 +215,7 @@ class Rules:
     self_trade: str = "cancel_newest"
     client_ids: str = "open"
     max_open: int = 10_000
+    unfilled: Status = Status.CANCELED
 
 
 class Listener:
@@ -422,9 +424,9 @@ class Venue:
         if not order.left:
             return
         if not limit:
-            self._end(order, Status.EXPIRED if self.name == "binance" else Status.CANCELED, "no more depth")
+            self._end(order, self.rules.unfilled, "no more depth")
         elif request.tif in (TimeInForce.IOC, TimeInForce.FOK):
-            self._end(order, Status.EXPIRED if self.name == "binance" else Status.CANCELED, "immediate or cancel")
+            self._end(order, self.rules.unfilled, "immediate or cancel")
         else:
             book.add(
                 BookOrder(

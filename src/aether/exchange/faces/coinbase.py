@@ -642,8 +642,11 @@ class CoinbaseFace(Face):
             "best_ask_quantity": size(ask[0][1]) if ask else "",
         }
 
-    def heartbeat(self, counter: int) -> None:
-        """Send the heartbeat of this second."""
+    def beat(self, tenth: int) -> None:
+        """Send the heartbeat of each second."""
+        if tenth % 10:
+            return
+        counter = tenth // 10
         for socket in list(self.sockets):
             if socket.subscriptions.get("heartbeats"):
                 event = {"current_time": iso(self.now_ns()), "heartbeat_counter": str(counter)}

@@ -76,6 +76,12 @@ class KrakenFace(Face):
         app.router.add_post("/0/private/{endpoint}", self._private)
         app.router.add_get("/v2", self._socket)
 
+    def beat(self, tenth: int) -> None:
+        """Send the heartbeat of each second."""
+        if tenth % 10 == 0:
+            for socket in self.sockets:
+                socket.send('{"channel":"heartbeat"}', faulty=False)
+
     # Names.
 
     def codes(self, asset: str) -> tuple[str, str]:
