@@ -133,6 +133,16 @@ def average_price(notional: int, quantity: int, price_decimals: int) -> int:
     return mul_div(notional, POW10[price_decimals], quantity)
 
 
+def price_e8(price: int, price_decimals: int) -> int:
+    """Return a price in 10^-8 of the quote asset, rounded down where it is finer: comparable between venues."""
+    return price * POW10[AMOUNT_DECIMALS] // POW10[price_decimals]
+
+
+def before_fee(amount: int, rate_ppm: int) -> int:
+    """Return the largest notional that `amount` pays for together with the fee on it."""
+    return mul_div(amount, PPM, PPM + rate_ppm)
+
+
 def fee_of(notional: int, rate_ppm: int) -> int:
     """Return the fee on `notional` at `rate_ppm`, rounded half up to a ledger amount."""
     return mul_div_round(notional, rate_ppm, PPM)

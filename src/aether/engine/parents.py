@@ -16,12 +16,13 @@ from aether.domain.scaled import (
     amount_of_size,
     mul_div,
     mul_div_ceil,
+    price_e8,
     round_down,
     size_of_amount,
 )
 from aether.engine.algorithms import oco_hit, pov_target, twap_target, vwap_target
 from aether.engine.risk import NS_PER_MS, NS_PER_S, thirty_day_volume
-from aether.engine.routing import Depth, Slice, route
+from aether.engine.routing import Depth, Slice, payable, route
 from aether.engine.state import AccountState, MarketState
 
 CLOSED_PARENTS_KEPT = 64
@@ -244,8 +245,8 @@ class ParentDesk:
             own = market.bid if is_buy else market.ask
             if not own or not self._can_rest(parent, instrument, own):
                 continue
-            if best is None or (_e8(own, instrument) > best[0]) == is_buy:
-                best = (_e8(own, instrument), instrument, own)
+            if best is None or (price_e8(own, instrument.price_decimals) > best[0]) == is_buy:
+                best = (price_e8(own, instrument.price_decimals), instrument, own)
         if best is None:
             return
         price = self._within_limit(parent, best[2], best[1])
@@ -285,15 +286,9 @@ class ParentDesk:
             self._child(parent, Slice(instrument.id, size, price, 0), TimeInForce.GTC, post_only=post_only)
 
     def _payable(self, instrument: Instrument, parent: Parent, price: int) -> int:
-        key = instrument.quote_key if self._side(parent) is Side.BUY else instrument.base_key
-        free = self._state.ledger.balance(key).free
-        if self._side(parent) is Side.SELL:
-            return size_of_amount(free, instrument.size_decimals)
-        taker_ppm = instrument.fee_tiers[0].taker_ppm
-        budget = mul_div(free, 1_000_000, 1_000_000 + taker_ppm)
-        return mul_div(
-            budget, POW10[instrument.price_decimals] * POW10[instrument.size_decimals], price * POW10[AMOUNT_DECIMALS]
-        )
+        is_buy = self._side(parent) is Side.BUY
+        free = self._state.ledger.balance(instrument.quote_key if is_buy else instrument.base_key).free
+        return payable(instrument, price, free, instrument.fee_tiers[0].taker_ppm, is_buy=is_buy)
 
     def _show_tip(self, parent: Parent) -> None:
         """Keep one limit order of the shown size in the book of the first venue where there is money for it."""
@@ -314,7 +309,7 @@ class ParentDesk:
             self._take(parent, request.amount - parent.sent)
         price = max(
             (
-                _e8(market.bid, i)
+                price_e8(market.bid, i.price_decimals)
                 for i in self._instruments(request)
                 if (market := self._state.market.get(i.id)) is not None and market.bid and self._is_fresh(market)
             ),
@@ -379,10 +374,6 @@ class ParentDesk:
             del closed[next(iter(closed))]
 
 
-def _e8(price: int, instrument: Instrument) -> int:
-    return price * POW10[AMOUNT_DECIMALS] // POW10[instrument.price_decimals]
-
-
-def _from_e8(price_e8: int, instrument: Instrument) -> int:
-    price = mul_div(price_e8, POW10[instrument.price_decimals], POW10[AMOUNT_DECIMALS])
-    return round_down(price, instrument.tick)
+def _from_e8(price: int, instrument: Instrument) -> int:
+    units = mul_div(price, POW10[instrument.price_decimals], POW10[AMOUNT_DECIMALS])
+    return round_down(units, instrument.tick)

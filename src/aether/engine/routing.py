@@ -12,13 +12,13 @@ from typing import NamedTuple
 from aether.domain.identifiers import InstrumentId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import (
-    AMOUNT_DECIMALS,
-    POW10,
     PPM,
     amount_of_size,
+    before_fee,
     fee_of,
-    mul_div,
+    price_e8,
     round_down,
+    size_for_notional,
     size_of_amount,
 )
 
@@ -49,7 +49,7 @@ class Slice(NamedTuple):
 
 def all_in_price(price: int, price_decimals: int, taker_ppm: int, is_buy: bool) -> int:
     """Return what a unit costs (or brings) after the fee, in 10^-8 of the quote asset times parts per million."""
-    return price * POW10[AMOUNT_DECIMALS] // POW10[price_decimals] * (PPM + taker_ppm if is_buy else PPM - taker_ppm)
+    return price_e8(price, price_decimals) * (PPM + taker_ppm if is_buy else PPM - taker_ppm)
 
 
 def route(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int = 0) -> list[Slice]:
@@ -112,7 +112,9 @@ def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) ->
         depth = depths[n]
         instrument = depth.instrument
         size = min(shown, size_of_amount(left, instrument.size_decimals), instrument.max_size - sizes[n])
-        size = round_down(min(size, _payable(depth, price, free[n], is_buy=is_buy)), instrument.lot)
+        size = round_down(
+            min(size, payable(instrument, price, free[n], depth.taker_ppm, is_buy=is_buy)), instrument.lot
+        )
         if size <= 0:
             continue
         notional = instrument.notional(price, size)
@@ -129,18 +131,13 @@ def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) ->
 def _is_allowed(price: int, price_decimals: int, limit_e8: int, *, is_buy: bool) -> bool:
     if not limit_e8:
         return True
-    scaled = price * POW10[AMOUNT_DECIMALS] // POW10[price_decimals]
-    return scaled <= limit_e8 if is_buy else scaled >= limit_e8
+    given = price_e8(price, price_decimals)
+    return given <= limit_e8 if is_buy else given >= limit_e8
 
 
-def _payable(depth: Depth, price: int, free: int, *, is_buy: bool) -> int:
-    """Return the size that `free` pays for at a price, fee included."""
-    instrument = depth.instrument
+def payable(instrument: Instrument, price: int, free: int, taker_ppm: int, *, is_buy: bool) -> int:
+    """Return the size that `free` pays for at a price, fee included: quote asset for buys, base asset for sells."""
     if not is_buy:
         return size_of_amount(max(0, free), instrument.size_decimals)
-    budget = mul_div(max(0, free), PPM, PPM + depth.taker_ppm)
-    return mul_div(
-        budget,
-        POW10[instrument.price_decimals] * POW10[instrument.size_decimals],
-        price * POW10[AMOUNT_DECIMALS],
-    )
+    budget = before_fee(max(0, free), taker_ppm)
+    return size_for_notional(budget, price, instrument.price_decimals, instrument.size_decimals)

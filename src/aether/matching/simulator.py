@@ -43,6 +43,7 @@ from aether.domain.orders import Liquidity, OrderRequest, OrderType, Side, TimeI
 from aether.domain.scaled import (
     PPM,
     amount_of_size,
+    before_fee,
     fee_of,
     mul_div,
     round_down,
@@ -321,7 +322,7 @@ class Simulator:
             return size_of_amount(max(0, held), instrument.size_decimals)
         cash = max(0, self._available(instrument.quote_key, request.id))
         rate = self._fee_tier_ppm(instrument, Liquidity.TAKER)
-        budget = mul_div(cash, PPM, PPM + rate)
+        budget = before_fee(cash, rate)
         return size_for_notional(budget, price, instrument.price_decimals, instrument.size_decimals)
 
     def _fee_tier_ppm(self, instrument: Instrument, liquidity: Liquidity, now_ns: int | None = None) -> int:
