@@ -3,7 +3,8 @@
 from statistics import median
 from time import perf_counter
 
-from aether.compose import DEFAULT_CASH, make_paper_venue, synthetic_plans
+from aether.compose.accounts import DEFAULT_CASH, synthetic_plans
+from aether.compose.trading import make_paper_venue
 from aether.domain.events import Event, decode_event, encode_event, opening_events
 from aether.engine.core import Engine
 from aether.market.bars import with_bars

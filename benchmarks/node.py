@@ -18,14 +18,16 @@ import numpy as np
 import psutil
 
 from aether.bus.local import LocalBus
-from aether.compose import make_paper_venue, synthetic_plans
+from aether.compose.accounts import synthetic_plans
+from aether.compose.trading import make_paper_venue
+from aether.domain.accounts import AccountPlan
 from aether.domain.events import Trade
 from aether.domain.identifiers import AccountId
 from aether.market.bars import BarAggregator
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket
 from aether.node import shard as shard_module
 from aether.node.feeds import Appetite, BarSink, bar_intervals
-from aether.node.runtime import AccountPlan, Node
+from aether.node.runtime import Node
 from aether.node.shard import Shard
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
@@ -61,6 +63,10 @@ class PacedFeed:
         self._pace = pace
         self.rss_mib: list[float] = []
 
+    def admit(self, shard: Shard) -> None:
+        """Nobody comes later."""
+        raise NotImplementedError(shard.account)
+
     async def run(self, shards: Sequence[Shard], _on_bar: BarSink) -> None:
         """Give the market to the shards as `SyntheticFeed` does, and sample memory."""
         market = SyntheticMarket(1)
@@ -95,7 +101,7 @@ def plans(accounts: int) -> list[AccountPlan]:
 
 async def bare_commit_ms(database: Database) -> float:
     """Return the median of a durable one-row insert."""
-    connection = await database.connect()
+    connection = await database.node.connect()
     await connection.execute("CREATE TABLE IF NOT EXISTS baseline (n int)")
     times = []
     for n in range(BASELINE_COMMITS):
@@ -117,7 +123,7 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
         baseline = await bare_commit_ms(database)
         feed = PacedFeed(market_s, pace)
         node = Node(
-            database,
+            database.node,
             catalogue(),
             plans(accounts),
             make_paper_venue,

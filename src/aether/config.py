@@ -1,11 +1,13 @@
 """Settings: from defaults, `aether.toml` in the data directory, `AETHER_*` in the environment, and the command line.
 
-Later ones win. This is the only module that reads the environment.
+Later ones win. `AETHER_*_FILE` names a file that holds the value, as mounted secrets do. This is the only module that
+reads the environment.
 """
 
 import os
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +17,17 @@ from msgspec import Meta
 from aether.domain.errors import InvalidValueError
 
 PREFIX = "AETHER_"
+FROM_FILE = "_FILE"
 FILE_NAME = "aether.toml"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+MAX_SECRET_BYTES = 64 * 1024
+
+
+class Environment(StrEnum):
+    """How strict the platform is with itself."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,18 +35,70 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         data_dir: where everything of this machine lies.
+        env: `development`, or `production`, which refuses every insecure setting.
         database_url: PostgreSQL's URL; empty for the embedded server in the data directory.
+        database_admin_url: of the owner of the tables, who migrates;
+            empty for the same login, in production for nobody.
         host, port: where the web interface listens.
+        public_url: how browsers reach the web interface, such as https://desk.example.com; empty for host and port.
+        trusted_proxies: addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
         log_level: messages below it are dropped.
         log_json: one JSON object a line instead of text.
+        admins: e-mail addresses of those who may be given the role admin; required in production.
+        directors: e-mail addresses of those who may approve what another person asked for; required in production.
+        session_idle_s: seconds without a request after which a session ends.
+        session_max_s: seconds after which a session ends in any case.
+        key_file: the key-encryption key on one machine; empty for `kek.json` in the data directory.
+        bao_url: address of OpenBao or Vault, whose transit engine then holds the key-encryption key.
+        bao_auth: how to sign in there: `approle` or `kubernetes`.
+        bao_role: name of the Kubernetes role, or the AppRole's role id.
+        bao_secret_id: the AppRole's secret id.
+        bao_mount: where the transit engine is mounted.
+        bao_key: name of the key in it.
+        bao_ca: file of the certificate authority that signed OpenBao's certificate.
+        oidc_issuer: an OpenID Connect provider that may sign people in.
+        oidc_client_id: what the provider knows this platform as.
+        oidc_client_secret: the client's secret at the provider.
+        checkpoint_dir: where signed checkpoints of the audit trail are written besides the
+            database; empty for `checkpoints` in the data directory.
+        venue_urls: addresses of venues in place of their own, as `venue=rest-url socket-url`, separated by commas.
     """
 
     data_dir: Path
+    env: Environment = Environment.DEVELOPMENT
     database_url: str = ""
+    database_admin_url: str = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
     log_level: str = "warning"
     log_json: bool = False
+    admins: tuple[str, ...] = ()
+    directors: tuple[str, ...] = ()
+    session_idle_s: Annotated[int, Meta(ge=60, le=86_400)] = 1_800
+    session_max_s: Annotated[int, Meta(ge=300, le=604_800)] = 43_200
+    key_file: str = ""
+    bao_url: str = ""
+    bao_auth: str = "approle"
+    bao_role: str = ""
+    bao_secret_id: str = ""
+    bao_mount: str = "transit"
+    bao_key: str = "aether"
+    bao_ca: str = ""
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
+    checkpoint_dir: str = ""
+    venue_urls: tuple[str, ...] = ()
+
+    @property
+    def is_production(self) -> bool:
+        """Whether insecure settings are refused."""
+        return self.env is Environment.PRODUCTION
+
+
+LISTS = ("trusted_proxies", "admins", "directors", "venue_urls")
 
 
 def default_data_dir(environment: Mapping[str, str]) -> Path:
@@ -58,21 +121,45 @@ def load_settings(
     """
     env = os.environ if environment is None else environment
     given = {k: v for k, v in (overrides or {}).items() if v is not None}
-    fields = Settings.__struct_fields__
-    from_env = {name: env[PREFIX + name.upper()] for name in fields if PREFIX + name.upper() in env}
+    from_env = _from_environment(env)
     data_dir = Path(str(given.get("data_dir") or from_env.get("data_dir") or default_data_dir(env))).expanduser()
     file = data_dir / FILE_NAME
     merged = {**_read_file(file), **from_env, **given, "data_dir": str(data_dir.absolute())}
+    for name in LISTS:
+        if isinstance(value := merged.get(name), str):
+            merged[name] = [part.strip() for part in value.replace("\n", ",").split(",") if part.strip()]
     try:
         settings = msgspec.convert(merged, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise InvalidValueError(
             f"The settings are wrong: {error}.",
-            remedy=f"Settings are {', '.join(fields)}; look at {file} and at {PREFIX}* in the environment.",
+            remedy=f"Settings are {', '.join(Settings.__struct_fields__)}; look at {file} and at {PREFIX}* in the "
+            "environment.",
         ) from error
     if settings.log_level not in LOG_LEVELS:
         raise InvalidValueError(f"log_level is {settings.log_level!r}.", remedy=f"Choose {', '.join(LOG_LEVELS)}.")
     return settings
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in Settings.__struct_fields__:
+        variable = PREFIX + name.upper()
+        if variable in env:
+            found[name] = env[variable]
+        elif variable + FROM_FILE in env:
+            found[name] = _read_secret(variable + FROM_FILE, Path(env[variable + FROM_FILE]))
+    return found
+
+
+def _read_secret(variable: str, file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return stream.read(MAX_SECRET_BYTES).strip()
+    except (OSError, ValueError) as error:
+        raise InvalidValueError(
+            f"{variable} names {file}, which cannot be read: {error}.", remedy="Mount the secret, or correct the path."
+        ) from error
 
 
 def _decode(wanted: type, value: object) -> object:

@@ -1,19 +1,25 @@
 """Reference pages from the code itself: `make docs` writes them, a test fails when they are out of date."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import typer
+from fastapi.routing import APIRoute
 from prometheus_client.metrics import MetricWrapperBase
 
 from aether import telemetry
+from aether.api.app import ROUTERS
+from aether.api.guard import PREFIX as API_PREFIX
+from aether.api.guard import Guard
 from aether.api.system import describe_parameters
 from aether.cli.main import app as command_line
-from aether.compose import schema_app
+from aether.compose.platform import schema_app
 from aether.config import FILE_NAME, PREFIX, Settings
+from aether.control.access import ACTIONS, EVERYWHERE, Action, Reach, Role
+from aether.control.guards import GUARDS
 from aether.domain import errors
 from aether.domain.accounts import Limits
 from aether.domain.orders import OrderState
@@ -176,7 +182,103 @@ def _attributes(text: str) -> list[str]:
     return text.partition("Attributes:")[2].splitlines()
 
 
+class GuardedRoute(NamedTuple):
+    """A route of the API and the action that it is about; None for what strangers may ask."""
+
+    method: str
+    path: str
+    action: str | None
+
+
+def guarded_routes() -> list[GuardedRoute]:
+    """Return all HTTP routes of the API with what guards them."""
+    found = []
+    for route in (r for router in ROUTERS for r in router.routes):
+        assert isinstance(route, APIRoute)
+        guards = [d.call.action.name for d in route.dependant.dependencies if isinstance(d.call, Guard)]
+        assert len(guards) <= 1, f"{route.path} names {guards}"
+        action = guards[0] if guards else None
+        found += [GuardedRoute(m, API_PREFIX + route.path.replace(":path}", "}"), action) for m in sorted(route.methods or ())]
+    return found
+
+
+def access_table() -> Callable[[str, GuardedRoute, str], str]:
+    """Return what the documented table says: for who ("trader of company"), route and account, what comes back.
+
+    `yes`, `proof` (a fresh proof of a second factor is asked for), `403` or `404`.
+    """
+
+    def expected(who: str, route: GuardedRoute, account: str) -> str:
+        role, _, where = who.partition(" of ")
+        assert route.action is not None
+        action = ACTIONS[route.action]
+        here = account or EVERYWHERE
+        if account and where not in (EVERYWHERE, account):
+            return "404"
+        if role == Role.SERVICE:
+            return "yes" if action.name == "accounts.read" and _reaches(action, where, here, route) else "403"
+        if action.reach is not Reach.OWN and not (role in action.roles and _reaches(action, where, here, route)):
+            return "403"
+        return "proof" if action.proof else "yes"
+
+    return expected
+
+
+ANYWHERE = ("/accounts", "/approvals", "/approvals/{approval}/decide", "/approvals/{approval}/withdraw", "/audit")
+"""Routes that a role in any account opens; what they show or do is limited to those accounts."""
+
+
+def _reaches(action: Action, where: str, here: str, route: GuardedRoute) -> bool:
+    if action.reach is Reach.FIRM or here == EVERYWHERE:
+        short = route.path.removeprefix(API_PREFIX)
+        is_open = action.reach is Reach.ACCOUNT and short in ANYWHERE and route.action != "accounts.create"
+        return where == EVERYWHERE or is_open
+    return where in (EVERYWHERE, here)
+
+
+def access() -> str:
+    """Return the page of roles and routes."""
+    expected = access_table()
+    told = {"yes": "yes", "proof": "proof", "403": "", "404": ""}
+    whos = [f"{r} of {w}" for r in ("admin", "trader", "auditor") for w in ("*", "company")]
+    head = ("route", "action", *(w.replace("*", "all") for w in whos), "second person", "services")
+    rows = []
+    for route in sorted(guarded_routes(), key=lambda r: (r.path, r.method)):
+        if route.action is not None:
+            action = ACTIONS[route.action]
+            account = "company" if "{account}" in route.path or route.path.startswith(f"{API_PREFIX}/secrets/") else ""
+            cells = [told[expected(w, route, account)] for w in whos]
+            more = ("in production" if action.second else "", "yes" if action.service else "")
+            rows.append((f"`{route.method} {route.path.removeprefix(API_PREFIX)}`", action.name, *cells, *more))
+    meanings = ((a.name, a.meaning, ", ".join(a.roles)) for a in ACTIONS.values())
+    return (
+        "# Who may do what\n\n"
+        + NOTE
+        + "What each role may ask of the API: `yes`; `proof`: with a fresh proof of a second factor for exactly this "
+        "request; empty: refused. A role of one account counts in that account; any other account does not exist for "
+        "its holder. Changing settings needs `accounts.loosen` and, in production, a second person when it loosens a "
+        "limit; opening a live account needs `accounts.live`. A test asks every combination of role, route and "
+        "account.\n\n"
+        + _table(head, iter(rows))
+        + "\n## Actions\n\n"
+        + _table(("action", "meaning", "roles"), meanings)
+    )
+
+
+def guards() -> str:
+    """Return the page of production's checks."""
+    rows = ((g.name, g.holds, g.remedy) for g in GUARDS)
+    return (
+        "# What production refuses\n\n"
+        + NOTE
+        + "With `AETHER_ENV=production` each of these is checked before the start and all the time; "
+        "`aether doctor --production` lists them.\n\n" + _table(("check", "what must hold", "remedy"), rows)
+    )
+
+
 PAGES = {
+    "access.md": access,
+    "production-checks.md": guards,
     "commands.md": commands,
     "settings.md": settings,
     "exit-codes.md": exit_codes,

@@ -40,6 +40,15 @@ JOURNAL_LAG = Gauge(
 QUEUE = Gauge("aether_queue_events", "Events waiting for an account.", ["account_id"], registry=REGISTRY)
 NAV = Gauge("aether_nav", "Net asset value in the account's currency.", ["account_id"], registry=REGISTRY)
 KILL_SWITCH_STATE = Gauge("kill_switch_state", "1 while the kill switch is engaged.", ["account_id"], registry=REGISTRY)
+SECRET_VERSION = Gauge(
+    "aether_secret_version",
+    "Version of the key that an account trades with.",
+    ["account_id", "venue"],
+    registry=REGISTRY,
+)
+SECRETS_DUE = Gauge("aether_secrets_due", "Keys that should have been replaced by now.", registry=REGISTRY)
+INSECURE = Gauge("aether_insecure_settings", "1 while a check of production fails.", ["check"], registry=REGISTRY)
+SIGN_INS = Counter("aether_sign_ins", "Sign-ins by outcome.", ["outcome"], registry=REGISTRY)
 KILL_SWITCH_RESPONSE = Histogram(
     "kill_switch_response_seconds",
     "From the node taking a kill switch request to the last open order's end.",

@@ -12,7 +12,8 @@ import msgspec
 import sqlalchemy as sa
 
 from aether.backtest.runner import Plan, run
-from aether.compose import DEFAULT_CASH, assign, open_storage, recording_account
+from aether.compose.accounts import DEFAULT_CASH, assign, recording_account
+from aether.compose.storage import open_storage
 from aether.config import load_settings
 from aether.domain.accounts import Limits, Mode
 from aether.domain.identifiers import AccountId
@@ -20,6 +21,7 @@ from aether.market.files import ReadOptions, read_dataset
 from aether.matching.simulator import FillModel
 from aether.store import queries
 from aether.store.database import Database
+from aether.store.embedded import EmbeddedServer
 from aether.store.journal import verify
 from aether.store.schema import fills, journal, orders
 from aether.strategies import catalogue
@@ -32,8 +34,8 @@ STRATEGIES = {"company": "ema_cross", "director-1": "mean_reversion", "director-
 
 async def check_account(database: Database, account: AccountId) -> tuple[int, int]:
     """Prove one account's records against its journal; return its rows and fills."""
-    rows = await verify(database.engine, account)
-    async with database.engine.connect() as connection:
+    rows = await verify(database.desk, account)
+    async with database.desk.begin() as connection:
         reports = [
             msgspec.json.decode(r.payload)
             for r in await connection.execute(
@@ -54,7 +56,7 @@ async def check_account(database: Database, account: AccountId) -> tuple[int, in
         sign = 1 if f.side == "buy" else -1
         cash -= sign * f.notional + f.fee
         coins += sign * f.size
-    held = {r.key: r.free + r.locked for r in await queries.list_balances(database, account)}
+    held = {r.key: r.free + r.locked for r in await queries.list_balances(database.desk, account)}
     assert held.get("paper:USD", 0) == cash
     assert held.get("paper:BTC", 0) == coins
     return rows, len(booked)
@@ -65,10 +67,14 @@ def test_a_platform_with_a_changed_journal_does_not_start(tmp_path: Path, record
     assert Platform(tmp_path, *options).wait() == 0
 
     async def tamper() -> None:
-        settings = load_settings({"data_dir": tmp_path}, {})
-        async with open_storage(settings) as storage, storage.database.engine.begin() as connection:
+        server = EmbeddedServer(tmp_path / "postgresql")
+        owner = Database(server.start())
+        async with owner.engine.begin() as connection:
+            await connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
             await connection.execute(sa.text("DELETE FROM snapshots"))
             await connection.execute(sa.text("UPDATE journal SET payload = set_byte(payload, 30, 49) WHERE seq = 1234"))
+        await owner.close()
+        server.stop()
 
     asyncio.run(tamper())
     done = aether("up", *options, "--port", "0", data_dir=tmp_path)
@@ -108,7 +114,7 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path, recording: Path) -
         async with open_storage(settings) as storage:
             for account, strategy in names.items():
                 _, count = await check_account(storage.database, account)
-                found = await queries.list_fills(storage.database, account, limit=100_000)
+                found = await queries.list_fills(storage.database.desk, account, limit=100_000)
                 plan = Plan(
                     account=recording_account(
                         "backtest", dataset, assign(strategy, (dataset.instrument().id,)), Mode.BACKTEST, Limits(), 1

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from aether.backtest.runner import Plan, run
 from aether.bus.local import LocalBus
-from aether.compose import DEFAULT_CASH, assign, make_paper_venue, recording_account, replay_plans
+from aether.compose.accounts import DEFAULT_CASH, assign, recording_account, replay_plans
+from aether.compose.trading import make_paper_venue
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import FencedError, JournalCorruptError
 from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, Trade
@@ -45,7 +46,7 @@ def make_node(
 ) -> Node:
     instrument = dataset.instrument()
     return Node(
-        database,
+        database.node,
         catalogue(),
         replay_plans(dataset, 1),
         make_paper_venue,
@@ -80,7 +81,7 @@ def taken(node: Node, count: int) -> Callable[[], object]:
 
 async def trail(database: Database, account: str) -> list[tuple[object, ...]]:
     """Return what an account did, without its name: fills in order."""
-    rows = await queries.list_fills(database, AccountId(account), limit=100_000)
+    rows = await queries.list_fills(database.desk, AccountId(account), limit=100_000)
     return sorted((r.ts_ns, r.order_id.split("-")[-1], r.trade_id, r.side, r.price, r.size, r.fee) for r in rows)
 
 
@@ -101,7 +102,7 @@ async def check_against_backtest(database: Database, dataset: Dataset) -> None:
         account = f"{name}.{dataset.digest[:8]}"
         found = await trail(database, account)
         assert found == expected(dataset, strategy), strategy
-        assert await verify(database.engine, AccountId(account)) > 30_000
+        assert await verify(database.desk, AccountId(account)) > 30_000
         traded += len(found)
     assert traded > 20
 
@@ -112,7 +113,7 @@ async def test_a_replay_gives_the_orders_and_fills_of_the_back_test(database: Da
     await check_against_backtest(database, dataset)
     for shard in node.shards.values():
         shard.reconcile()
-        rows = await queries.list_orders(database, shard.account, only_open=False, limit=100_000)
+        rows = await queries.list_orders(database.desk, shard.account, only_open=False, limit=100_000)
         assert len(rows) == shard.engine.state.next_order - 1
 
 
@@ -179,15 +180,15 @@ async def test_a_kill_switch_request_is_applied_exactly_once_with_confirmation(
 
     async def interfere() -> None:
         await taken(node, 5_000)()  # type: ignore[misc]
-        assert await wait_applied(database, await submit(database, [account], event), 10)
-        assert (await queries.kill_states(database))[account] == (True, "drill")
+        assert await wait_applied(database.control, await submit(database.control, [account], event), 10)
+        assert (await queries.kill_states(database.desk))[account] == (True, "drill")
         await node.drain()
 
     await run_until(node, interfere)
     shard = node.shards[account]
     assert shard.engine.state.risk.kill_reason == "drill"
     assert shard.engine.state.ledger.positions[dataset.instrument().id].quantity == 0
-    kinds = [r.kind for r in await queries.list_journal(database, account, first=1, limit=100_000)]
+    kinds = [r.kind for r in await queries.list_journal(database.desk, account, first=1, limit=100_000)]
     assert kinds.count("KillSwitchEngaged") == 1
     assert await trail(database, f"company.{dataset.digest[:8]}") == expected(dataset, "ema_cross")
 
@@ -196,14 +197,14 @@ async def test_a_request_made_while_nothing_runs_comes_before_trading(database: 
     first = make_node(database, dataset)
     await run_until(first, taken(first, 100))
     accounts, ends = list(first.shards), {a: s.seq for a, s in first.shards.items()}
-    await submit(database, accounts, KillSwitchEngaged(ts_ns=0, reason="overnight", actor="test"))
+    await submit(database.control, accounts, KillSwitchEngaged(ts_ns=0, reason="overnight", actor="test"))
     second = make_node(database, dataset)
     await run_until(second, second.drain)
     for shard in second.shards.values():
         assert shard.engine.state.risk.kill_reason == "overnight"
-        fills = await queries.list_fills(database, shard.account, limit=10)
+        fills = await queries.list_fills(database.desk, shard.account, limit=10)
         assert [f for f in fills if f.seq > ends[shard.account]] == []
-    await submit(database, accounts, KillSwitchReleased(ts_ns=0, reason="morning", actor="test"))
+    await submit(database.control, accounts, KillSwitchReleased(ts_ns=0, reason="morning", actor="test"))
     third = make_node(database, dataset)
     await run_until(third, third.drain)
     assert all(s.engine.state.risk.kill_reason == "" for s in third.shards.values())
@@ -228,7 +229,7 @@ async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: D
     assert failures
     assert all(f.startswith("fenced") for f in failures)
     for shard in one.shards.values():
-        assert await verify(database.engine, shard.account) >= 2_000
+        assert await verify(database.desk, shard.account) >= 2_000
     assert FencedError.exit_code == 11
 
 
@@ -237,6 +238,7 @@ async def test_a_corrupted_journal_is_not_traded_on(database: Database, dataset:
     await run_until(first, taken(first, 500))
     account = next(iter(first.shards))
     async with database.engine.begin() as connection:
+        await connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
         await connection.execute(sa.text("DELETE FROM snapshots"))
         await connection.execute(
             sa.text("UPDATE journal SET payload = set_byte(payload, 9, 1) WHERE seq = 77 AND account = :a"),

@@ -13,7 +13,7 @@ from aether.backtest.metrics import drawdown, measure, round_trips
 from aether.backtest.results import load, save
 from aether.backtest.runner import Outcome, Plan, run, run_id
 from aether.backtest.tearsheet import MAX_POINTS, thin
-from aether.compose import assign, recording_account
+from aether.compose.accounts import assign, recording_account
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import UnknownNameError
 from aether.domain.records import EquityPoint

@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from aether.domain import events as ev
+from aether.domain.accounts import Review
 from aether.domain.events import Event, decode_event, encode_event
 from aether.domain.identifiers import Symbol
 from aether.domain.orders import Side
@@ -123,6 +124,10 @@ GOLDEN: list[tuple[Event, str]] = [
         ),
         '{"type":"Trade","ts_ns":1700000000123456789,"instrument":"kraken:BTC/USD","price":1,"size":2,"trade_id":"7"}',
     ),
+    (
+        ev.IntentDecided(ts_ns=TS, number=4, approved=True, reason="r", actor="a"),
+        '{"type":"IntentDecided","ts_ns":1700000000123456789,"number":4,"approved":true,"reason":"r","actor":"a"}',
+    ),
     (ev.Timer(ts_ns=TS), '{"type":"Timer","ts_ns":1700000000123456789}'),
 ]
 
@@ -138,6 +143,15 @@ def test_configuration_events_survive_the_journal() -> None:
     for event in (
         *ev.opening_events(config, [BTC], 5, START),
         ev.LimitsChanged(ts_ns=TS, limits=config.limits, actor="a"),
+        ev.AccountConfigured(
+            ts_ns=TS,
+            version=3,
+            limits=config.limits,
+            sizing=config.sizing,
+            exits=config.exits,
+            review=Review(notional=5, wait_s=60),
+            actor="a",
+        ),
         ev.ModeChanged(ts_ns=TS, mode=config.mode, actor="a"),
         ev.StrategyEnabled(ts_ns=TS, strategy=config.strategies[0].strategy, enabled=False, actor="a"),
     ):
@@ -148,6 +162,7 @@ def test_every_event_has_a_case() -> None:
     covered = {type(event) for event, _ in GOLDEN} | {
         ev.AccountOpened,
         ev.InstrumentListed,
+        ev.AccountConfigured,
         ev.LimitsChanged,
         ev.ModeChanged,
         ev.StrategyEnabled,

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
+from aether.api.guard import Granted, account_scope, allow
 from aether.api.models import (
     AccountSummary,
     Alert,
@@ -11,17 +12,19 @@ from aether.api.models import (
     Breach,
     EquityPoint,
     Fill,
+    HeldIntent,
     Order,
     ParentOrder,
     Position,
     StrategyUse,
     Verdict,
 )
-from aether.api.ports import Context
+from aether.control.desk import PlanReader
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount, parse_scaled, value_of
 from aether.store import queries
+from aether.store.database import Row
 
 router = APIRouter(tags=["accounts"])
 
@@ -29,9 +32,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 Before = Annotated[int | None, Query(ge=0, description="return rows before this number")]
 
 
-def _context(request: Request) -> Context:
-    context: Context = request.app.state.context
-    return context
+Reads = Annotated[Granted, allow("accounts.read")]
 
 
 def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[bool, str] | None) -> AccountSummary:
@@ -63,41 +64,61 @@ def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[
         day_start_nav=live.get("day_start_nav", zero),
         open_orders=live.get("open_orders", 0),
         parents=[ParentOrder(**parent) for parent in live.get("parents", [])],
+        held=[HeldIntent(**held) for held in live.get("held", [])],
         ts_ns=live.get("ts_ns", 0),
         seq=live.get("seq", 0),
     )
 
 
 @router.get("/accounts")
-async def list_accounts(request: Request) -> list[AccountSummary]:
-    """Return the accounts of the running market with their worth now."""
-    context = _context(request)
-    stored = await queries.list_accounts(context.database, context.feed)
-    killed = await queries.kill_states(context.database)
-    live = context.bus.latest("account.")
-    return [_summary(s, live.get(f"account.{s.config.id}", {}), killed.get(s.config.id)) for s in stored]
+async def list_accounts(
+    granted: Annotated[Granted, allow("accounts.read", anywhere=True)], archived: bool = False
+) -> list[AccountSummary]:
+    """Return the accounts of the running market that the caller may see, with their worth now.
+
+    Each account of a caller who may not see all is read in that account's own database role.
+    """
+    context = granted.context
+    closed = await PlanReader(context.database.control).archived()
+    allowed = granted.accounts()
+    if allowed is None:
+        found = [(s, granted.scope) for s in await queries.list_accounts(granted.scope, context.feed)]
+    else:
+        found = [
+            (stored, scope)
+            for account in sorted(allowed)
+            if (scope := await account_scope(context, account))
+            for stored in await queries.list_accounts(scope, context.feed)
+        ]
+    live = granted.context.bus.latest("account.")
+    shown = []
+    for stored, scope in found:
+        account = stored.config.id
+        if (account in closed) is archived:
+            killed = await queries.kill_states(scope)
+            shown.append(_summary(stored, live.get(f"account.{account}", {}), killed.get(account)))
+    return shown
 
 
 @router.get("/accounts/{account}")
-async def get_account(account: str, request: Request) -> AccountSummary:
+async def get_account(account: str, granted: Reads) -> AccountSummary:
     """Return one account."""
-    context = _context(request)
-    stored = await queries.get_account(context.database, account)
-    killed = await queries.kill_states(context.database)
-    return _summary(stored, context.bus.latest("account.").get(f"account.{account}", {}), killed.get(account))
+    stored = await queries.get_account(granted.scope, account)
+    killed = await queries.kill_states(granted.scope)
+    live = granted.context.bus.latest("account.").get(f"account.{account}", {})
+    return _summary(stored, live, killed.get(account))
 
 
 @router.get("/accounts/{account}/positions")
-async def list_positions(account: str, request: Request) -> list[Position]:
+async def list_positions(account: str, granted: Reads) -> list[Position]:
     """Return the account's holdings."""
-    context = _context(request)
-    stored = await queries.get_account(context.database, account)
-    marks = context.bus.latest("account.").get(f"account.{account}", {}).get("marks", {})
-    rows = await queries.list_positions(context.database, AccountId(account))
+    stored = await queries.get_account(granted.scope, account)
+    marks = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("marks", {})
+    rows = await queries.list_positions(granted.scope, AccountId(account))
     return [_position(row, stored.instruments[InstrumentId(row.instrument)], marks.get(row.instrument)) for row in rows]
 
 
-def _position(row: queries.Row, instrument: Instrument, mark: str | None) -> Position:
+def _position(row: Row, instrument: Instrument, mark: str | None) -> Position:
     average = average_price(row.cost, row.quantity, instrument.price_decimals)
     price = parse_scaled(mark, instrument.price_decimals) if mark else average
     value = value_of(row.quantity, price, instrument.price_decimals)
@@ -116,28 +137,24 @@ def _position(row: queries.Row, instrument: Instrument, mark: str | None) -> Pos
 
 
 @router.get("/accounts/{account}/balances")
-async def list_balances(account: str, request: Request) -> list[Balance]:
+async def list_balances(account: str, granted: Reads) -> list[Balance]:
     """Return what each venue holds for the account."""
-    context = _context(request)
-    await queries.get_account(context.database, account)
-    rows = await queries.list_balances(context.database, AccountId(account))
+    await queries.get_account(granted.scope, account)
+    rows = await queries.list_balances(granted.scope, AccountId(account))
     return [Balance(key=r.key, free=format_amount(r.free), locked=format_amount(r.locked)) for r in rows]
 
 
 @router.get("/accounts/{account}/orders")
 async def list_orders(
-    account: str, request: Request, only_open: bool = False, limit: Limit = 50, before: Before = None
+    account: str, granted: Reads, only_open: bool = False, limit: Limit = 50, before: Before = None
 ) -> list[Order]:
     """Return orders, newest first."""
-    context = _context(request)
-    stored = await queries.get_account(context.database, account)
-    rows = await queries.list_orders(
-        context.database, AccountId(account), only_open=only_open, limit=limit, before=before
-    )
+    stored = await queries.get_account(granted.scope, account)
+    rows = await queries.list_orders(granted.scope, AccountId(account), only_open=only_open, limit=limit, before=before)
     return [_order(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
 
 
-def _order(row: queries.Row, instrument: Instrument) -> Order:
+def _order(row: Row, instrument: Instrument) -> Order:
     filled = amount_of_size(row.filled, instrument.size_decimals)
     average = average_price(row.filled_notional, filled, instrument.price_decimals) if filled else 0
     return Order(
@@ -163,15 +180,14 @@ def _order(row: queries.Row, instrument: Instrument) -> Order:
 
 
 @router.get("/accounts/{account}/fills")
-async def list_fills(account: str, request: Request, limit: Limit = 50, before: Before = None) -> list[Fill]:
+async def list_fills(account: str, granted: Reads, limit: Limit = 50, before: Before = None) -> list[Fill]:
     """Return executions, newest first; `before` is the `seq` of the last one already seen."""
-    context = _context(request)
-    stored = await queries.get_account(context.database, account)
-    rows = await queries.list_fills(context.database, AccountId(account), limit=limit, before=before)
+    stored = await queries.get_account(granted.scope, account)
+    rows = await queries.list_fills(granted.scope, AccountId(account), limit=limit, before=before)
     return [_fill(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
 
 
-def _fill(row: queries.Row, instrument: Instrument) -> Fill:
+def _fill(row: Row, instrument: Instrument) -> Fill:
     return Fill(
         order_id=row.order_id,
         trade_id=row.trade_id,
@@ -194,14 +210,13 @@ def _fill(row: queries.Row, instrument: Instrument) -> Fill:
 @router.get("/accounts/{account}/equity")
 async def list_equity(
     account: str,
-    request: Request,
+    granted: Reads,
     since_ns: Annotated[int, Query(ge=0, description="only samples after this time")] = 0,
     points: Annotated[int, Query(ge=2, le=5_000, description="about how many samples")] = 500,
 ) -> list[EquityPoint]:
     """Return the equity curve, evenly thinned."""
-    context = _context(request)
-    await queries.get_account(context.database, account)
-    rows = await queries.list_equity(context.database, AccountId(account), since_ns=since_ns, points=points)
+    await queries.get_account(granted.scope, account)
+    rows = await queries.list_equity(granted.scope, AccountId(account), since_ns=since_ns, points=points)
     return [
         EquityPoint(
             ts_ns=r.ts_ns, nav=format_amount(r.nav), cash=format_amount(r.cash), exposure=format_amount(r.exposure)
@@ -211,11 +226,10 @@ async def list_equity(
 
 
 @router.get("/accounts/{account}/verdicts")
-async def list_verdicts(account: str, request: Request, only_denied: bool = True, limit: Limit = 50) -> list[Verdict]:
+async def list_verdicts(account: str, granted: Reads, only_denied: bool = True, limit: Limit = 50) -> list[Verdict]:
     """Return what the risk gate said, newest first."""
-    context = _context(request)
-    await queries.get_account(context.database, account)
-    rows = await queries.list_verdicts(context.database, AccountId(account), limit=limit, only_denied=only_denied)
+    await queries.get_account(granted.scope, account)
+    rows = await queries.list_verdicts(granted.scope, AccountId(account), limit=limit, only_denied=only_denied)
     return [
         Verdict(
             order_id=r.order_id,
@@ -229,9 +243,8 @@ async def list_verdicts(account: str, request: Request, only_denied: bool = True
 
 
 @router.get("/accounts/{account}/alerts")
-async def list_alerts(account: str, request: Request, limit: Limit = 50) -> list[Alert]:
+async def list_alerts(account: str, granted: Reads, limit: Limit = 50) -> list[Alert]:
     """Return the account's alerts, newest first."""
-    context = _context(request)
-    await queries.get_account(context.database, account)
-    rows = await queries.list_alerts(context.database, AccountId(account), limit=limit)
+    await queries.get_account(granted.scope, account)
+    rows = await queries.list_alerts(granted.scope, AccountId(account), limit=limit)
     return [Alert(ts_ns=r.ts_ns, severity=r.severity, code=r.code, message=r.message) for r in rows]

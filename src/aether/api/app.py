@@ -2,24 +2,48 @@
 
 from collections.abc import Awaitable, Callable
 from typing import cast
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from aether import __version__
-from aether.api import accounts, market, operators, session, stream, system
-from aether.api.auth import LOCAL_HOSTS, LocalAccess, require_session
+from aether.api import (
+    accounts,
+    approvals,
+    audit,
+    market,
+    operators,
+    own,
+    secrets,
+    session,
+    settings,
+    stream,
+    system,
+    users,
+)
+from aether.api.guard import PREFIX, Authentication
+from aether.api.idempotency import Idempotency
+from aether.api.local import LocalAccess
 from aether.api.models import Problem
 from aether.api.ports import Context
-from aether.domain.errors import AetherError, DatabaseUnavailableError, UnknownNameError
+from aether.api.problems import MEDIA_TYPE, problem, problem_of
+from aether.domain.errors import AetherError
 from aether.store.database import CONNECTION_ERRORS
 
-PREFIX = "/api/v1"
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024
+
+ROUTERS = tuple(
+    part.router
+    for part in (accounts, approvals, audit, market, operators, own, secrets, session, settings, system, users)
+)
+"""One a context; all under `PREFIX`."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -27,11 +51,26 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 PROBLEMS: dict[int | str, dict[str, object]] = {
-    code: {"model": Problem, "content": {"application/problem+json": {}}}
-    for code in (400, 401, 403, 404, 413, 422, 503)
+    code: {"description": text, "model": Problem, "content": {MEDIA_TYPE: {}}}
+    for code, text in (
+        (400, "Not understood"),
+        (401, "Nobody is signed in"),
+        (403, "Not allowed, or a fresh proof of a second factor is needed"),
+        (404, "No such thing, or not yours"),
+        (405, "No such method"),
+        (409, "Something else was there first"),
+        (411, "The length of the body must be told"),
+        (413, "Too large"),
+        (422, "Not valid"),
+        (429, "Too many requests"),
+        (503, "Something that this needs is away"),
+    )
 }
 
 
@@ -46,22 +85,28 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     )
     app.state.context = context
     app.state.access = access
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL_HOSTS])
+    app.add_middleware(Idempotency, context=context)
+    app.add_middleware(Authentication, context=context, access=access)
     app.middleware("http")(_guard)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(context))
     app.add_exception_handler(AetherError, _on_aether_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(StarletteHTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(sa.exc.SQLAlchemyError, _on_database_error)
     for error in CONNECTION_ERRORS:
         app.add_exception_handler(error, _on_database_error)
-    app.include_router(session.router, prefix=PREFIX, responses=PROBLEMS)
-    for router in (accounts.router, market.router, operators.router, system.router):
-        app.include_router(router, prefix=PREFIX, dependencies=[Depends(require_session)], responses=PROBLEMS)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
     app.include_router(system.probes)
     app.include_router(stream.router, prefix=PREFIX)
     if context is not None and (context.ui / "index.html").is_file():
         _serve_ui(app, context)
     return app
+
+
+def _hosts(context: Context | None) -> list[str]:
+    public = urlsplit(context.public_url).hostname if context else None
+    return [*LOCAL_HOSTS, *([public] if public else [])]
 
 
 def _serve_ui(app: FastAPI, context: Context) -> None:
@@ -79,40 +124,39 @@ def _serve_ui(app: FastAPI, context: Context) -> None:
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Refuse large bodies and add the security headers."""
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-        response: Response = _problem(413, "Too large", f"The body is over {MAX_BODY_BYTES} bytes.")
+    context: Context | None = request.app.state.context
+    response: Response
+    if "transfer-encoding" in request.headers:
+        response = problem(411, "LengthRequired", "The body's length is not told.", "Send Content-Length.")
+    elif not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        response = problem(413, "TooLarge", f"The body is over {MAX_BODY_BYTES} bytes.", "Send less.")
     else:
         response = await call_next(request)
     for name, value in SECURITY_HEADERS.items():
         response.headers[name] = value
+    if context is not None and context.is_https:
+        response.headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
     if request.url.path.startswith(PREFIX):
         response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _problem(status: int, title: str, detail: str, remedy: str = "") -> JSONResponse:
-    body = Problem(title=title, status=status, detail=detail, remedy=remedy)
-    return JSONResponse(body.model_dump(), status_code=status, media_type="application/problem+json")
-
-
 async def _on_aether_error(_request: Request, error: Exception) -> Response:
-    known = cast(AetherError, error)
-    status = 404 if isinstance(known, UnknownNameError) else 503 if isinstance(known, DatabaseUnavailableError) else 422
-    return _problem(status, type(known).__name__.removesuffix("Error"), known.message, known.remedy)
+    return problem_of(cast(AetherError, error))
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
-    known = cast(HTTPException, error)
-    return _problem(known.status_code, "Refused" if known.status_code in (401, 403) else "Error", str(known.detail))
+    known = cast(StarletteHTTPException, error)
+    return problem(known.status_code, "Refused" if known.status_code in (401, 403) else "Error", str(known.detail))
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     first = cast(RequestValidationError, error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return _problem(422, "Invalid", f"{where}: {first['msg']}.", "Correct the request.")
+    return problem(422, "Invalid", f"{where}: {first['msg']}.", "Correct the request.")
 
 
 async def _on_database_error(_request: Request, error: Exception) -> Response:
-    return _problem(
+    return problem(
         503, "DatabaseUnavailable", f"The database is away ({type(error).__name__}).", "Trading is paused; try again."
     )

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
+from aether.api.guard import Granted, allow
 from aether.api.models import Bar, Instrument
-from aether.api.ports import Context
 from aether.domain import instruments
 from aether.domain.errors import UnknownNameError
 from aether.domain.scaled import format_amount
@@ -16,15 +16,17 @@ router = APIRouter(tags=["market"])
 CHART_BAR_S = 60
 
 
-async def _known(context: Context) -> dict[str, instruments.Instrument]:
-    stored = await queries.list_accounts(context.database, context.feed)
-    return {i: definition for s in stored for i, definition in s.instruments.items()}
+Reads = Annotated[Granted, allow("platform.read")]
+
+
+def _known(granted: Granted) -> dict[str, instruments.Instrument]:
+    return {i.id: i for i in granted.context.place.instruments()}
 
 
 @router.get("/instruments")
-async def list_instruments(request: Request) -> list[Instrument]:
-    """Return the instruments that the accounts of the running market may trade."""
-    found = await _known(request.app.state.context)
+async def list_instruments(granted: Reads) -> list[Instrument]:
+    """Return the instruments that accounts of the running market may trade."""
+    found = _known(granted)
     return [
         Instrument(
             id=i.id,
@@ -43,13 +45,13 @@ async def list_instruments(request: Request) -> list[Instrument]:
 
 
 @router.get("/instruments/{instrument:path}/bars")
-async def list_bars(instrument: str, request: Request, limit: Annotated[int, Query(ge=1, le=2_000)] = 300) -> list[Bar]:
+async def list_bars(instrument: str, granted: Reads, limit: Annotated[int, Query(ge=1, le=2_000)] = 300) -> list[Bar]:
     """Return the latest one-minute bars of an instrument, in order of time."""
-    context: Context = request.app.state.context
-    found = (await _known(context)).get(instrument)
+    context = granted.context
+    found = _known(granted).get(instrument)
     if found is None:
         raise UnknownNameError(f"There is no instrument {instrument!r}.", remedy="List them with GET /instruments.")
-    rows = await queries.list_bars(context.database, context.feed, instrument, interval_s=CHART_BAR_S, limit=limit)
+    rows = await queries.list_bars(context.database.desk, context.feed, instrument, interval_s=CHART_BAR_S, limit=limit)
     return [
         Bar(
             ts_ns=r.ts_ns,

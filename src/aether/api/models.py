@@ -1,6 +1,6 @@
 """What goes over the wire. Money, prices and sizes are exact decimal text, times nanoseconds since 1970 UTC."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,31 +11,549 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Reason = Annotated[str, Field(min_length=3, max_length=500, examples=["agreed at the desk"])]
+Token = Annotated[str, Field(min_length=1, max_length=200)]
+Email = Annotated[str, Field(min_length=3, max_length=254, examples=["ada@example.com"])]
+PersonName = Annotated[str, Field(min_length=1, max_length=80, examples=["Ada Lovelace"])]
+Password = Annotated[str, Field(min_length=1, max_length=128)]
+VenueName = Annotated[str, Field(pattern="^[a-z0-9-]{2,40}$", examples=["kraken"])]
+AccountName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9.-]{1,39}|\*)$", examples=["company"])]
+Amount = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,8})?$", examples=["1000.50"])]
+
+
 class Problem(Model):
-    """An error as RFC 9457 describes it; `remedy` says what to do."""
+    """An error as RFC 9457 describes it; `remedy` says what to do.
+
+    Attributes:
+        action, payload_hash: what a proof of a second factor must be bound to, where one is needed.
+    """
 
     title: str
     status: int
     detail: str
     remedy: str = ""
+    action: str = ""
+    payload_hash: str = ""
 
 
-class SessionRequest(Model):
-    """A one-time token."""
+# Becoming somebody.
 
-    token: str = Field(min_length=1, max_length=200)
+
+class TokenRequest(Model):
+    """A one-time token from a link."""
+
+    token: Token
 
 
 class LinkRequest(Model):
     """The secret from the data directory."""
 
-    secret: str = Field(min_length=1, max_length=200)
+    secret: Token
 
 
 class Link(Model):
-    """A token for one session."""
+    """What `aether link` prints: a one-time token, and whether it signs in or sets up the first admin."""
 
     token: str
+    kind: Literal["session", "setup"]
+
+
+class SignInRequest(Model):
+    """Address and password."""
+
+    email: Email
+    password: Password
+
+
+class FactorRequest(Model):
+    """The answer to a challenge: a code of the authenticator app, a passkey's answer, or a recovery code."""
+
+    challenge: Token
+    code: str = Field("", max_length=10, examples=["123456"])
+    recovery_code: str = Field("", max_length=40)
+    credential: dict[str, Any] | None = None
+
+
+class Challenge(Model):
+    """What a second factor is asked for with.
+
+    Attributes:
+        methods: what may answer: `totp`, `passkey`, `recovery`.
+        passkey: options for `navigator.credentials`.
+        totp_uri, totp_qr: a new seed for an authenticator app, and its QR code as a data URI.
+    """
+
+    challenge: str
+    methods: list[str]
+    passkey: dict[str, Any]
+    totp_uri: str
+    totp_qr: str
+
+
+class Me(Model):
+    """Who the caller is.
+
+    Attributes:
+        kind: `person`, `service`, `local` (the machine's owner before anybody is set up), or `nobody`.
+        roles: by account; `*` for all.
+        actions: what the caller may do somewhere.
+        oidc: whether an OpenID provider may sign people in.
+        recovery_codes: shown once, when they are new.
+    """
+
+    kind: Literal["person", "service", "local", "nobody"]
+    name: str
+    roles: dict[str, str]
+    actions: list[str]
+    needs_setup: bool
+    production: bool
+    oidc: bool
+    recovery_codes: list[str] = []
+
+
+class Invitation(Model):
+    """A one-time token with which a person sets themselves up; `link` is the page to open."""
+
+    token: str
+    link: str
+
+
+class PersonSetup(Model):
+    """Who one is; address and name of an invitation win."""
+
+    token: Token
+    email: str = Field("", max_length=254)
+    name: PersonName
+    password: Password
+
+
+class InvitationCheck(Model):
+    """An invitation's token."""
+
+    token: Token
+
+
+class Invited(Model):
+    """Who an invitation is for; empty for the first admin."""
+
+    email: str
+    name: str
+
+
+# One's own.
+
+
+class ProofRequest(Model):
+    """What a proof of a second factor is wanted for, and the answer to a challenge of `POST /mfa/challenges`.
+
+    Attributes:
+        action: name of the action, as the refusal of the request names it.
+        payload_hash: SHA-256 in hex of `METHOD\nPATH?QUERY\nBODY` of the very request.
+    """
+
+    action: str = Field(max_length=60, examples=["kill.release"])
+    payload_hash: str = Field(pattern="^[0-9a-f]{64}$")
+    challenge: Token
+    code: str = Field("", max_length=10)
+    credential: dict[str, Any] | None = None
+
+
+class Proof(Model):
+    """A token to send as `X-MFA-Token` with that very request, within two minutes."""
+
+    token: str
+
+
+class PasswordChange(Model):
+    """Another password."""
+
+    password: Password
+
+
+class TotpConfirm(Model):
+    """A code of the new authenticator app."""
+
+    challenge: Token
+    code: str = Field(max_length=10)
+
+
+class PasskeyAdd(Model):
+    """A passkey that the browser made."""
+
+    challenge: Token
+    credential: dict[str, Any]
+    name: PersonName
+
+
+class Passkey(Model):
+    """One of one's passkeys; `id` is hex."""
+
+    id: str
+    name: str
+    created_ns: int
+    used_ns: int
+
+
+class RecoveryCodes(Model):
+    """New recovery codes; they are shown this once."""
+
+    codes: list[str]
+
+
+class Session(Model):
+    """A device that is signed in."""
+
+    id: str
+    method: str
+    address: str
+    agent: str
+    created_ns: int
+    seen_ns: int
+    current: bool
+
+
+# People and services.
+
+
+class User(Model):
+    """A person."""
+
+    id: str
+    email: str
+    name: str
+    roles: dict[str, str]
+    has_totp: bool
+    passkeys: int
+    recovery_codes: int
+    created_ns: int
+    disabled: bool
+
+
+Roles = Annotated[
+    dict[AccountName, Literal["admin", "trader", "auditor"]],
+    Field(min_length=1, max_length=100, examples=[{"*": "auditor"}]),
+]
+
+
+class InviteRequest(Model):
+    """Whom to invite, as what."""
+
+    email: Email
+    name: PersonName
+    roles: Roles
+    reason: Reason
+
+
+class RolesRequest(Model):
+    """Exactly these roles from now on."""
+
+    roles: Roles
+    reason: Reason
+
+
+class DisableRequest(Model):
+    """Lock a person out, or let them in again."""
+
+    disabled: bool
+    reason: Reason
+
+
+class ServiceToken(Model):
+    """A service's token; its text is never shown again."""
+
+    id: str
+    name: str
+    actions: list[str]
+    accounts: list[str]
+    created_by: str
+    created_ns: int
+    expires_ns: int
+    used_ns: int
+    ended_ns: int
+
+
+class TokenCreate(Model):
+    """A service's name, what it may do, where and for how long."""
+
+    name: str = Field(pattern="^[A-Za-z0-9 ._-]{1,40}$", examples=["dashboard"])
+    actions: list[str] = Field(min_length=1, max_length=20, examples=[["accounts.read"]])
+    accounts: list[AccountName] = Field(min_length=1, max_length=100)
+    days: int = Field(ge=1, le=365)
+
+
+class TokenCreated(Model):
+    """A new token; its text is shown this once."""
+
+    id: str
+    token: str
+
+
+# Keys.
+
+
+class SecretUpload(Model):
+    """A venue's key. The secret of Coinbase is a PEM text, line ends included."""
+
+    key: str = Field(min_length=1, max_length=500)
+    secret: str = Field(min_length=1, max_length=8_000)
+    reason: Reason
+
+
+class SecretRotate(SecretUpload):
+    """A key in place of the one that is active now.
+
+    Attributes:
+        version: of the active key, as its status tells.
+    """
+
+    version: int = Field(ge=1, le=2**53)
+
+
+class SecretDelete(Model):
+    """Why a key is deleted."""
+
+    reason: Reason
+
+
+class SecretStatus(Model):
+    """What may be told of a key; never the key.
+
+    Attributes:
+        state: `active`, `replaced` or `deleted`.
+        fingerprint: a name of the key that tells nothing about it.
+        in_use: version that each node trades with.
+        rotate_by_ns: when it should be replaced; `due` when that time has come.
+    """
+
+    account: str
+    venue: str
+    version: int
+    state: str
+    fingerprint: str
+    permissions: dict[str, Any]
+    created_by: str
+    created_ns: int
+    ended_ns: int
+    rotate_by_ns: int
+    due: bool
+    in_use: dict[str, int]
+
+
+class SecretTest(Model):
+    """What a venue says that a key may do."""
+
+    permissions: dict[str, Any]
+
+
+class KekRotated(Model):
+    """The new key-encryption key's name, and how many data keys it wraps now."""
+
+    key: str
+    wrapped: int
+
+
+# Governance.
+
+
+class Approval(Model):
+    """What somebody asked for, and what came of it."""
+
+    id: str
+    action: str
+    account: str
+    summary: str
+    payload: dict[str, Any]
+    reason: str
+    requested_by: str
+    requested_ns: int
+    expires_ns: int
+    state: Literal["waiting", "approved", "done", "failed", "declined", "withdrawn", "expired"]
+    decided_by: str
+    decided_ns: int
+    decision: str
+
+
+class Done(Model):
+    """What came of a write: `done`, or it waits for a second person in `approval`."""
+
+    done: bool
+    approval: Approval | None = None
+
+
+class DecideRequest(Model):
+    """Approve or decline, and why."""
+
+    approve: bool
+    reason: Reason
+
+
+class ReasonRequest(Model):
+    """Why."""
+
+    reason: Reason
+
+
+class SettingChange(Model):
+    """One field that differs."""
+
+    field: str
+    before: Any
+    after: Any
+    loosens: bool
+
+
+class SettingsVersion(Model):
+    """One version of an account's settings; `applied_ns` is 0 while its time has not come."""
+
+    version: int
+    settings: dict[str, dict[str, Any]]
+    author: str
+    reason: str
+    created_ns: int
+    effective_ns: int
+    applied_ns: int
+    changes: list[SettingChange] = []
+
+
+class SettingsRequest(Model):
+    """Settings to change.
+
+    Attributes:
+        version: the newest version that the caller has seen.
+        changes: by part, then by field.
+        effective_ns: from when on; 0 for now.
+    """
+
+    version: int = Field(ge=0, le=2**53)
+    changes: dict[str, dict[str, int | float]] = Field(max_length=4, examples=[{"limits": {"max_daily_loss_bps": 200}}])
+    effective_ns: int = Field(0, ge=0, le=2**62)
+    reason: Reason
+
+
+class SettingsDiff(Model):
+    """What a change would do: the fields that differ, and whether a second person is needed."""
+
+    changes: list[SettingChange]
+    loosens: bool
+    needs_second_person: bool
+
+
+class RollbackRequest(Model):
+    """Go back to the content of an earlier version.
+
+    Attributes:
+        version: the newest version that the caller has seen.
+        to: the version to go back to.
+    """
+
+    version: int = Field(ge=0, le=2**53)
+    to: int = Field(ge=0, le=2**53)
+    reason: Reason
+
+
+class AccountCreate(Model):
+    """An account to open on the running market.
+
+    Attributes:
+        cash: first capital of a paper account; a live one begins with what its venues hold.
+        strategy: empty for none: people trade it by hand.
+    """
+
+    id: str = Field(pattern="^[a-z][a-z0-9.-]{1,39}$", examples=["director-3"])
+    name: PersonName
+    kind: Literal["company", "director"]
+    mode: Literal["paper", "live"] = "paper"
+    cash: Amount = "100000"
+    strategy: str = Field("", max_length=60)
+    instruments: list[str] = Field(min_length=1, max_length=50, examples=[["paper:BTC/USD"]])
+    bar_s: int = Field(60, ge=1, le=86_400)
+    params: dict[str, float | int | str | bool] = {}
+    reason: Reason
+
+
+class CapitalRequest(Model):
+    """Money that came in or went out at a venue: no profit, no loss."""
+
+    venue: VenueName
+    amount: Amount
+    direction: Literal["deposit", "withdrawal"]
+    reason: Reason
+
+
+class TradeRequest(Model):
+    """An amount to trade by hand; amounts and prices are decimal text."""
+
+    symbol: str = Field(pattern="^[A-Z0-9]{1,20}/[A-Z0-9]{1,20}$", examples=["BTC/USD"])
+    side: Literal["buy", "sell"]
+    amount: Amount
+    algorithm: Literal["route", "twap", "pov", "pegged"] = "route"
+    limit_price: Amount = "0"
+    duration_s: int = Field(0, ge=0, le=604_800)
+    slices: int = Field(10, ge=1, le=1_000)
+    reason: Reason
+
+
+class ExitRequest(Model):
+    """Sell what is held of one instrument, or of all without one."""
+
+    instrument: str = Field("", max_length=60)
+    reason: Reason
+
+
+class HedgeRequest(Model):
+    """Sell a share of every position, in hundredths of a percent."""
+
+    share_bps: int = Field(ge=1, le=10_000)
+    reason: Reason
+
+
+class HeldIntent(Model):
+    """An entry that waits for a person."""
+
+    number: int
+    instrument: str
+    symbol: str
+    side: str
+    size: str
+    notional: str
+    strategy: str
+    since_ns: int
+    until_ns: int
+
+
+class AuditEntry(Model):
+    """One entry of the audit trail; `hash` is hex."""
+
+    seq: int
+    ts_ns: int
+    actor: str
+    actor_kind: str
+    account: str
+    action: str
+    outcome: str
+    target: str
+    before: Any
+    after: Any
+    reason: str
+    address: str
+    agent: str
+    request_id: str
+    hash: str
+
+
+class AuditProof(Model):
+    """The audit trail verifies: how many entries, and against how many checkpoints."""
+
+    entries: int
+    checkpoints: int
+
+
+class AuditCheckpoint(Model):
+    """A signed checkpoint, to be kept elsewhere."""
+
+    document: str
+    signature: str
+    public_key: str
 
 
 class StrategyUse(Model):
@@ -87,6 +605,7 @@ class AccountSummary(Model):
     day_start_nav: str
     open_orders: int
     parents: list[ParentOrder]
+    held: list[HeldIntent]
     ts_ns: int
     seq: int
 
@@ -220,17 +739,10 @@ class Bar(Model):
 
 
 class KillRequest(Model):
-    """Engage or release the kill switch; without an account, of all accounts."""
+    """Engage the kill switch; with `flatten`, sell every position too."""
 
-    reason: str = Field(min_length=3, max_length=500)
-    account: str | None = None
+    reason: Reason
     flatten: bool = False
-
-
-class ResumeRequest(Model):
-    """Let trading go on."""
-
-    reason: str = Field(min_length=3, max_length=500)
 
 
 class KillState(Model):
@@ -242,10 +754,16 @@ class KillState(Model):
 
 
 class KillResult(Model):
-    """What came of a kill switch request: `applied` is False while the node has not confirmed it yet."""
+    """What came of a request to accounts.
+
+    Attributes:
+        applied: False while the node has not confirmed it yet.
+        approval: the request waits for a second person.
+    """
 
     applied: bool
-    accounts: list[KillState]
+    accounts: list[KillState] = []
+    approval: Approval | None = None
 
 
 class StrategyParameter(Model):
@@ -279,4 +797,6 @@ class System(Model):
     version: str
     market: str
     ready: bool
+    feed: str
+    venues: list[str]
     checks: list[Check]

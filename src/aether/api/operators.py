@@ -1,59 +1,250 @@
-"""What operators decide: the kill switch, and letting trading go on."""
+"""What operators decide: the kill switch, letting trading go on, trades by hand, capital, entries that wait."""
 
-from fastapi import APIRouter, Request
+import secrets
+from typing import Annotated
 
-from aether.api.models import KillRequest, KillResult, KillState, ResumeRequest
-from aether.api.ports import Context
-from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, OperatorEvent, TradingResumed
-from aether.domain.identifiers import AccountId
+import msgspec
+from fastapi import APIRouter
+
+from aether.api.guard import Granted, allow
+from aether.api.models import (
+    CapitalRequest,
+    DecideRequest,
+    ExitRequest,
+    HedgeRequest,
+    KillRequest,
+    KillResult,
+    KillState,
+    ReasonRequest,
+    TradeRequest,
+)
+from aether.api.shown import approval_of
+from aether.control.access import EVERYWHERE
+from aether.control.approvals import Task
+from aether.domain.accounts import AccountConfig
+from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
+from aether.domain.events import (
+    CapitalMoved,
+    IntentDecided,
+    KillSwitchEngaged,
+    OperatorEvent,
+    ParentOrderCanceled,
+    ParentOrderRequested,
+    TradingResumed,
+)
+from aether.domain.identifiers import AccountId, AssetCode, InstrumentId, VenueId, balance_key
+from aether.domain.orders import Side
+from aether.domain.parents import ParentId, ParentRequest, missing_fields
+from aether.domain.scaled import parse_amount
 from aether.store import queries
-from aether.store.requests import submit, wait_applied
+from aether.store.requests import wait_applied
 
 router = APIRouter(tags=["operators"])
 
 CONFIRM_WITHIN_S = 10.0
-ACTOR = "local user"
+BPS = 10_000
+
+Engage = Annotated[Granted, allow("kill.engage")]
+Release = Annotated[Granted, allow("kill.release")]
+Override = Annotated[Granted, allow("trading.override")]
 
 
-async def _states(context: Context) -> list[KillState]:
-    known = await queries.kill_states(context.database)
-    stored = await queries.list_accounts(context.database, context.feed)
+async def _states(granted: Granted) -> list[KillState]:
+    known = await queries.kill_states(granted.scope)
+    stored = await queries.list_accounts(granted.scope, granted.context.feed)
     found = [(s.config.id, *known.get(s.config.id, (False, ""))) for s in stored]
     return [KillState(account=a, engaged=engaged, reason=reason if engaged else "") for a, engaged, reason in found]
 
 
+async def _confirmed(granted: Granted, ids: list[int]) -> KillResult:
+    applied = await wait_applied(granted.context.database.control, ids, CONFIRM_WITHIN_S)
+    return KillResult(applied=applied, accounts=await _states(granted))
+
+
+async def _apply(granted: Granted, event: OperatorEvent, reason: str) -> KillResult:
+    """Ask the account, or all of the market, for an event, and wait until it is applied."""
+    operators, context = granted.context.control.operators, granted.context
+    ids = await operators.submit(granted.caller, granted.action.name, granted.account, event, reason, context.feed)
+    return await _confirmed(granted, ids)
+
+
+# The kill switch.
+
+
 @router.get("/kill-switch")
-async def get_kill_switch(request: Request) -> list[KillState]:
+async def get_kill_switch(granted: Annotated[Granted, allow("accounts.read")]) -> list[KillState]:
     """Return the kill switch of each account."""
-    return await _states(request.app.state.context)
+    return await _states(granted)
 
 
 @router.post("/kill-switch/engage")
-async def engage_kill_switch(body: KillRequest, request: Request) -> KillResult:
-    """Refuse new orders and cancel all open ones; with `flatten`, sell every position too."""
-    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=ACTOR, flatten=body.flatten)
-    return await _apply(request.app.state.context, body.account, event)
+async def engage_all(body: KillRequest, granted: Engage) -> KillResult:
+    """Refuse new orders of all accounts and cancel all open ones; with `flatten`, sell every position too."""
+    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=granted.caller.name, flatten=body.flatten)
+    return await _apply(granted, event, body.reason)
+
+
+@router.post("/accounts/{account}/kill-switch/engage")
+async def engage(account: str, body: KillRequest, granted: Engage) -> KillResult:
+    """Refuse new orders of an account and cancel all open ones; with `flatten`, sell every position too."""
+    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=granted.caller.name, flatten=body.flatten)
+    return await _apply(granted, event, body.reason)
+
+
+async def _release(granted: Granted, reason: str) -> KillResult:
+    task = Task(
+        action="kill.release",
+        account=granted.account,
+        payload={"feed": granted.context.feed if granted.account == EVERYWHERE else ""},
+        summary=f"Trading goes on in {'all accounts' if granted.account == EVERYWHERE else granted.account}",
+        reason=reason,
+    )
+    outcome = await granted.context.control.approvals.submit(granted.caller, task)
+    if outcome.approval is not None:
+        return KillResult(applied=False, accounts=await _states(granted), approval=approval_of(outcome.approval))
+    return await _confirmed(granted, outcome.result)
 
 
 @router.post("/kill-switch/release")
-async def release_kill_switch(body: KillRequest, request: Request) -> KillResult:
-    """Allow new orders again."""
-    event = KillSwitchReleased(ts_ns=0, reason=body.reason, actor=ACTOR)
-    return await _apply(request.app.state.context, body.account, event)
+async def release_all(body: ReasonRequest, granted: Release) -> KillResult:
+    """Allow new orders of all accounts again; in production a second person approves it."""
+    return await _release(granted, body.reason)
+
+
+@router.post("/accounts/{account}/kill-switch/release")
+async def release(account: str, body: ReasonRequest, granted: Release) -> KillResult:
+    """Allow new orders of an account again; in production a second person approves it."""
+    return await _release(granted, body.reason)
 
 
 @router.post("/accounts/{account}/resume")
-async def resume_trading(account: str, body: ResumeRequest, request: Request) -> KillResult:
+async def resume_trading(
+    account: str, body: ReasonRequest, granted: Annotated[Granted, allow("trading.resume")]
+) -> KillResult:
     """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
-    event = TradingResumed(ts_ns=0, reason=body.reason, actor=ACTOR)
-    return await _apply(request.app.state.context, account, event)
+    event = TradingResumed(ts_ns=0, reason=body.reason, actor=granted.caller.name)
+    return await _apply(granted, event, body.reason)
 
 
-async def _apply(context: Context, account: str | None, event: OperatorEvent) -> KillResult:
-    if account is None:
-        targets = [s.config.id for s in await queries.list_accounts(context.database, context.feed)]
-    else:
-        targets = [AccountId((await queries.get_account(context.database, account)).config.id)]
-    ids = await submit(context.database, targets, event)
-    applied = await wait_applied(context.database, ids, CONFIRM_WITHIN_S)
-    return KillResult(applied=applied, accounts=await _states(context))
+# Overrides (A6).
+
+
+async def _config(granted: Granted) -> AccountConfig:
+    return (await queries.get_account(granted.scope, granted.account)).config
+
+
+def _parent(symbol: str, side: Side, amount: int, **more: object) -> ParentRequest:
+    fields = {
+        "id": f"manual-{secrets.token_hex(6)}",
+        "symbol": symbol,
+        "side": side.value,
+        "amount": amount,
+        "algorithm": "route",
+        **more,
+    }
+    try:
+        request = msgspec.convert(fields, ParentRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidValueError(f"This order cannot be: {error}.", remedy="Correct that value.") from error
+    problem = missing_fields(request)
+    if problem:
+        raise InvalidValueError(f"{problem}.", remedy="Add it.")
+    return request
+
+
+@router.post("/accounts/{account}/trades")
+async def trade(account: str, body: TradeRequest, granted: Override) -> KillResult:
+    """Trade an amount by hand; the risk gate judges every child as any other order."""
+    stored = await queries.get_account(granted.scope, account)
+    if body.symbol not in {i.symbol for i in stored.instruments.values()}:
+        known = sorted({i.symbol for i in stored.instruments.values()})
+        raise UnknownNameError(f"{account} does not trade {body.symbol}.", remedy=f"It trades {', '.join(known)}.")
+    request = _parent(
+        body.symbol,
+        Side(body.side),
+        parse_amount(body.amount),
+        algorithm=body.algorithm,
+        limit_price=parse_amount(body.limit_price),
+        duration_s=body.duration_s,
+        slices=body.slices,
+    )
+    event = ParentOrderRequested(ts_ns=0, request=request, actor=granted.caller.name)
+    return await _apply(granted, event, body.reason)
+
+
+@router.post("/accounts/{account}/trades/{parent}/cancel")
+async def cancel_trade(account: str, parent: str, body: ReasonRequest, granted: Override) -> KillResult:
+    """Stop a trade by hand that is at work, and cancel its children."""
+    event = ParentOrderCanceled(ts_ns=0, parent_id=ParentId(parent), actor=granted.caller.name, reason=body.reason)
+    return await _apply(granted, event, body.reason)
+
+
+async def _sell(granted: Granted, share_bps: int, instrument: str, reason: str) -> KillResult:
+    """Sell a share of the positions, one parent order each."""
+    account = AccountId(granted.account)
+    stored = await queries.get_account(granted.scope, account)
+    held = [r for r in await queries.list_positions(granted.scope, account) if instrument in ("", r.instrument)]
+    if not held:
+        what = f" of {instrument}" if instrument else ""
+        raise ConflictError(f"{account} holds nothing{what}.", remedy="Look at its positions.")
+    ids = []
+    for row in held:
+        pair = stored.instruments[InstrumentId(row.instrument)]
+        amount = int(row.quantity) * share_bps // BPS
+        if amount:
+            request = _parent(pair.symbol, Side.SELL, amount)
+            event = ParentOrderRequested(ts_ns=0, request=request, actor=granted.caller.name)
+            ids += await granted.context.control.operators.submit(
+                granted.caller, granted.action.name, account, event, reason
+            )
+    return await _confirmed(granted, ids)
+
+
+@router.post("/accounts/{account}/exit")
+async def exit_by_hand(account: str, body: ExitRequest, granted: Override) -> KillResult:
+    """Sell what is held of an instrument, or everything; strategies may enter again."""
+    return await _sell(granted, BPS, body.instrument, body.reason)
+
+
+@router.post("/accounts/{account}/hedge")
+async def hedge_by_hand(account: str, body: HedgeRequest, granted: Override) -> KillResult:
+    """Move a share of every position into cash."""
+    return await _sell(granted, body.share_bps, "", body.reason)
+
+
+# Entries that wait for a person (R12), and capital (A7).
+
+
+@router.post("/accounts/{account}/intents/{number}/decide")
+async def decide_intent(
+    account: str, number: int, body: DecideRequest, granted: Annotated[Granted, allow("intents.decide")]
+) -> KillResult:
+    """Approve or decline an entry that waits for review; an approved one goes before the risk gate."""
+    waiting = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("held", [])
+    if number not in {h["number"] for h in waiting}:
+        raise ConflictError(f"Entry {number} of {account} does not wait.", remedy="Look at what waits.")
+    event = IntentDecided(ts_ns=0, number=number, approved=body.approve, reason=body.reason, actor=granted.caller.name)
+    return await _apply(granted, event, body.reason)
+
+
+@router.post("/accounts/{account}/capital")
+async def move_capital(
+    account: str, body: CapitalRequest, granted: Annotated[Granted, allow("capital.move")]
+) -> KillResult:
+    """Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss."""
+    config = await _config(granted)
+    amount = parse_amount(body.amount)
+    key = balance_key(VenueId(body.venue), AssetCode(config.currency))
+    free = {r.key: int(r.free) for r in await queries.list_balances(granted.scope, AccountId(account))}
+    if key not in free:
+        raise UnknownNameError(
+            f"{account} has no {config.currency} at {body.venue}.", remedy=f"It has {', '.join(sorted(free))}."
+        )
+    if not amount or (body.direction == "withdrawal" and amount > free[key]):
+        raise InvalidValueError(
+            f"{body.amount} {config.currency} cannot be booked as a {body.direction}.",
+            remedy="Give more than 0, and not more than is free.",
+        )
+    signed = amount if body.direction == "deposit" else -amount
+    event = CapitalMoved(ts_ns=0, venue=VenueId(body.venue), asset=AssetCode(config.currency), amount=signed)
+    return await _apply(granted, event, body.reason)

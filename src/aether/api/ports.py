@@ -1,11 +1,16 @@
 """What the API needs from the process that it runs in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from aether.bus.local import LocalBus
-from aether.domain.identifiers import FeedId
+from aether.control.oidc import OpenId
+from aether.control.plane import ControlPlane
+from aether.domain.accounts import AccountConfig, AccountPlan
+from aether.domain.identifiers import FeedId, InstrumentId
+from aether.domain.instruments import Instrument
 from aether.engine.strategy import Catalogue
 from aether.store.database import Database
 
@@ -27,9 +32,32 @@ class Health(Protocol):
         ...
 
 
+class MarketPlace(Protocol):
+    """What the running market offers to new accounts."""
+
+    def instruments(self) -> Sequence[Instrument]:
+        """Return every instrument that can be traded on it now."""
+        ...
+
+    def plan(self, config: AccountConfig, wanted: Sequence[InstrumentId], cash: int) -> AccountPlan:
+        """Return how an account would be opened.
+
+        Raises:
+            UnknownNameError: when the market has no such instrument.
+            InvalidValueError: when the account cannot be on it.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
-    """What the routes work on."""
+    """What the routes work on.
+
+    Attributes:
+        public_url: how browsers reach the platform.
+        trusted_proxies: whose X-Forwarded-For is believed.
+        oidc: None where no OpenID provider is set up.
+    """
 
     database: Database
     bus: LocalBus
@@ -38,3 +66,15 @@ class Context:
     feed: FeedId
     market_name: str
     ui: Path
+    control: ControlPlane
+    place: MarketPlace
+    venues: tuple[str, ...] = ()
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    is_production: bool = False
+    oidc: OpenId | None = None
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the platform over HTTPS."""
+        return self.public_url.startswith("https://")

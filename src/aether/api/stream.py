@@ -1,48 +1,62 @@
 """Live updates over one web socket: accounts' worth, what changed, new bars; newest first wins.
 
-Messages are JSON objects with a `type`. A page that falls behind is told to reload what it shows instead of being sent
-the past.
+Messages are JSON objects with a `type`. A caller gets what is about accounts that they may read. A page that falls
+behind is told to reload what it shows instead of being sent the past. A session that ends takes its sockets along.
 """
 
 import asyncio
 from contextlib import suppress
+from time import monotonic
 
 import msgspec
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from aether.api.auth import may_stream
+from aether.api.guard import identify
+from aether.api.local import LocalAccess
 from aether.api.ports import Context
+from aether.control.access import ACTIONS, Caller
 
 router = APIRouter()
 
 SEND_TIMEOUT_S = 10.0
+CHECK_EVERY_S = 15.0
 POLICY_VIOLATION = 1008
+READS = ACTIONS["accounts.read"]
 
 _encode = msgspec.json.Encoder().encode
 
 
 @router.websocket("/stream")
 async def stream(socket: WebSocket) -> None:
-    """Send what is published until the page goes away."""
-    if not may_stream(socket):
-        await socket.close(POLICY_VIOLATION)
-        return
+    """Send what is published until the page goes away or its session ends."""
+    caller: Caller = socket.state.caller
     await socket.accept()
-    context: Context = socket.app.state.context
     async with asyncio.TaskGroup() as group:
-        sender = group.create_task(_send(socket, context))
-        with suppress(WebSocketDisconnect):
-            while True:
+        sender = group.create_task(_send(socket, caller))
+        with suppress(WebSocketDisconnect, RuntimeError):
+            while not sender.done():
                 await socket.receive_text()
         sender.cancel()
 
 
-async def _send(socket: WebSocket, context: Context) -> None:
+async def _send(socket: WebSocket, caller: Caller) -> None:
+    context: Context = socket.app.state.context
+    access: LocalAccess = socket.app.state.access
+    checked = monotonic()
     with context.bus.subscribe() as subscription:
         async for _, message in subscription:
+            if monotonic() - checked > CHECK_EVERY_S:
+                found = await identify(socket, context, access, caller)
+                if found is None:
+                    await socket.close(POLICY_VIOLATION)
+                    return
+                caller, checked = found, monotonic()
             if subscription.lost:
                 subscription.lost = 0
                 await _send_one(socket, {"type": "reload"})
+            account = message.get("account")
+            if account is not None and not caller.may(READS, account):
+                continue
             if not await _send_one(socket, message):
                 return
 

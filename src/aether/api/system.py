@@ -1,18 +1,23 @@
 """The service itself: version, health, strategies; probes and metrics for machines."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
 from aether import __version__
+from aether.api.guard import Granted, allow
 from aether.api.models import Check, Strategy, StrategyParameter, System
 from aether.api.ports import Context
+from aether.control.access import ACTIONS
+from aether.domain.errors import RefusedError
 from aether.engine.strategy import StrategyDefinition
 from aether.telemetry import metrics_text
 
 router = APIRouter(tags=["system"])
 probes = APIRouter(tags=["probes"])
+
+Reads = Annotated[Granted, allow("platform.read")]
 
 
 async def _checks(request: Request) -> list[Check]:
@@ -21,17 +26,24 @@ async def _checks(request: Request) -> list[Check]:
 
 
 @router.get("/system")
-async def get_system(request: Request) -> System:
+async def get_system(request: Request, granted: Reads) -> System:
     """Return the version, the market and the state of each dependency."""
-    context: Context = request.app.state.context
+    context = granted.context
     checks = await _checks(request)
-    return System(version=__version__, market=context.market_name, ready=all(c.ok for c in checks), checks=checks)
+    return System(
+        version=__version__,
+        market=context.market_name,
+        ready=all(c.ok for c in checks),
+        feed=context.feed,
+        venues=list(context.venues),
+        checks=checks,
+    )
 
 
 @router.get("/strategies")
-async def list_strategies(request: Request) -> list[Strategy]:
+async def list_strategies(granted: Reads) -> list[Strategy]:
     """Return the strategies that accounts may run, with their parameters and bounds."""
-    context: Context = request.app.state.context
+    context = granted.context
     return [
         Strategy(
             name=d.name,
@@ -66,13 +78,20 @@ async def healthz() -> dict[str, str]:
 
 @probes.get("/readyz", responses={503: {"model": list[Check]}})
 async def readyz(request: Request, response: Response) -> list[Check]:
-    """Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot."""
+    """Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot.
+
+    In production without details, since anybody may ask.
+    """
     checks = await _checks(request)
+    if request.app.state.context.is_production:
+        checks = [Check(name=c.name, ok=c.ok, detail="") for c in checks]
     response.status_code = 200 if all(c.ok for c in checks) else 503
     return checks
 
 
 @probes.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    """Return all metrics in the Prometheus text format."""
+async def metrics(request: Request) -> Response:
+    """Return all metrics in the Prometheus text format; in production to those who may read them."""
+    if request.app.state.context.is_production and not request.state.caller.may(ACTIONS["metrics.read"]):
+        raise RefusedError("The metrics are not yours to read.", remedy="Use a service's token with metrics.read.")
     return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -34,19 +34,11 @@ from aether.backtest.runner import Plan, run
 from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table
 from aether.cli.exchange import serve_app
 from aether.cli.venue import record, venue_app
-from aether.compose import (
-    DEFAULT_BAR_S,
-    EXCHANGE_MARKET,
-    DataDirectory,
-    Market,
-    Started,
-    assign,
-    open_storage,
-    recording_account,
-    recording_limits,
-    run_platform,
-    trades_dataset,
-)
+from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
+from aether.compose.directory import DataDirectory
+from aether.compose.markets import EXCHANGE_MARKET, Market
+from aether.compose.platform import Started, run_platform
+from aether.compose.storage import open_storage
 from aether.config import Settings
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
@@ -68,7 +60,7 @@ from aether.market.files import ReadOptions, read_dataset
 from aether.market.quality import OnBad, QualityReport, utc_text
 from aether.matching.simulator import FillModel
 from aether.store import datasets, queries
-from aether.store.database import Database
+from aether.store.database import Role, Row, Scope
 from aether.store.journal import verify
 from aether.store.migrate import newest_revision
 from aether.store.requests import submit, wait_applied
@@ -122,10 +114,10 @@ def main() -> None:
         raise SystemExit(error.exit_code) from error
 
 
-def _with_database(settings: Settings, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+def _with_database(settings: Settings, work: Callable[[Scope], Coroutine[Any, Any, T]], role: Role = Role.DESK) -> T:
     async def inner() -> T:
         async with open_storage(settings) as storage:
-            return await work(storage.database)
+            return await work(Scope(storage.database, role))
 
     return asyncio.run(inner())
 
@@ -249,7 +241,7 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         directory = DataDirectory(settings.data_dir).path
         free_gib = shutil.disk_usage(directory).free / 2**30
         checks.append(("data directory", free_gib > 1, f"{directory}, {free_gib:.0f} GiB free; 1 GiB is needed"))
-        _with_database(settings, lambda database: database.ping())
+        _with_database(settings, lambda scope: scope.database.ping())
         checks.append(("database", True, f"reachable, schema {newest_revision()}"))
     except AetherError as error:
         checks.append(("database", False, str(error)))
@@ -312,12 +304,12 @@ def strategies(
 def accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the accounts with their latest worth."""
 
-    async def work(database: Database) -> list[dict[str, str]]:
-        killed = await queries.kill_states(database)
+    async def work(scope: Scope) -> list[dict[str, str]]:
+        killed = await queries.kill_states(scope)
         listed = []
-        for stored in await queries.list_accounts(database):
+        for stored in await queries.list_accounts(scope):
             config = stored.config
-            point = await queries.list_equity(database, config.id, since_ns=0, points=2)
+            point = await queries.list_equity(scope, config.id, since_ns=0, points=2)
             engaged, reason = killed.get(config.id, (False, ""))
             listed.append(
                 {
@@ -354,9 +346,9 @@ def orders(
 ) -> None:
     """List an account's orders, newest first."""
 
-    async def work(database: Database) -> list[dict[str, str]]:
-        stored = await queries.get_account(database, account)
-        found = await queries.list_orders(database, AccountId(account), only_open=only_open, limit=limit)
+    async def work(scope: Scope) -> list[dict[str, str]]:
+        stored = await queries.get_account(scope, account)
+        found = await queries.list_orders(scope, AccountId(account), only_open=only_open, limit=limit)
         listed = []
         for row in found:
             i = stored.instruments[InstrumentId(row.instrument)]
@@ -398,10 +390,10 @@ def orders(
 def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List an account's holdings at cost, and its balances."""
 
-    async def work(database: Database) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-        stored = await queries.get_account(database, account)
+    async def work(scope: Scope) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        stored = await queries.get_account(scope, account)
         held = []
-        for row in await queries.list_positions(database, AccountId(account)):
+        for row in await queries.list_positions(scope, AccountId(account)):
             i = stored.instruments[InstrumentId(row.instrument)]
             held.append(
                 {
@@ -415,7 +407,7 @@ def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = Fals
             )
         balances = [
             {"balance": r.key, "free": format_amount(r.free), "locked": format_amount(r.locked)}
-            for r in await queries.list_balances(database, AccountId(account))
+            for r in await queries.list_balances(scope, AccountId(account))
         ]
         return held, balances
 
@@ -439,7 +431,7 @@ def _read(settings: Settings, source: str, options: ReadOptions) -> tuple[Datase
     """Return a recording from a file, or from the database when `source` is `dataset:NAME`."""
     if not source.startswith("dataset:"):
         return read_dataset(Path(source), options)
-    stored = _with_database(settings, lambda database: datasets.load(database, source.removeprefix("dataset:")))
+    stored = _with_database(settings, lambda scope: datasets.load(scope, source.removeprefix("dataset:")))
     return (
         Dataset(
             kind=DatasetKind(stored.kind),
@@ -545,7 +537,7 @@ def data_import(
         source=dataset.source,
         digest=dataset.digest,
     )
-    is_new = _with_database(settings_of(data_dir), lambda database: datasets.save(database, called, stored))
+    is_new = _with_database(settings_of(data_dir), lambda scope: datasets.save(scope, called, stored), Role.NODE)
     verb = "Imported" if is_new else "Already there:"
     out.print(f"{verb} {len(dataset):,} {dataset.kind} of {symbol} as [bold]dataset:{called}[/]", highlight=False)
 
@@ -713,7 +705,7 @@ def _show_run(saved: SavedRun, *, as_json: bool) -> None:
 # The kill switch.
 
 
-class Scope(StrEnum):
+class All(StrEnum):
     """What `--account` means when it is left out."""
 
     ALL = "all"
@@ -726,7 +718,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the jou
 @kill_app.command("engage")
 def kill_engage(
     reason: Reason,
-    account: KillAccount = Scope.ALL,
+    account: KillAccount = All.ALL,
     flatten: Annotated[bool, typer.Option("--flatten", help="Sell every position too.")] = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -736,7 +728,7 @@ def kill_engage(
 
 
 @kill_app.command("release")
-def kill_release(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
+def kill_release(reason: Reason, account: KillAccount = All.ALL, data_dir: DataDir = None) -> None:
     """Allow new orders again."""
     event = KillSwitchReleased(ts_ns=0, reason=_reason(reason), actor=_actor())
     _request(settings_of(data_dir), account, event, "Kill switch released")
@@ -758,15 +750,15 @@ CONFIRM_WITHIN_S = 5.0
 def _request(settings: Settings, account: str, event: OperatorEvent, done: str) -> None:
     running = DataDirectory(settings.data_dir).running.is_file()
 
-    async def work(database: Database) -> tuple[list[AccountId], bool]:
-        if account == Scope.ALL:
-            targets = [s.config.id for s in await queries.list_accounts(database)]
+    async def work(scope: Scope) -> tuple[list[AccountId], bool]:
+        if account == All.ALL:
+            targets = [s.config.id for s in await queries.list_accounts(scope)]
         else:
-            targets = [(await queries.get_account(database, account)).config.id]
-        ids = await submit(database, targets, event)
-        return targets, running and await wait_applied(database, ids, CONFIRM_WITHIN_S)
+            targets = [(await queries.get_account(scope, account)).config.id]
+        ids = await submit(scope, targets, event)
+        return targets, running and await wait_applied(scope, ids, CONFIRM_WITHIN_S)
 
-    targets, applied = _with_database(settings, work)
+    targets, applied = _with_database(settings, work, Role.CONTROL)
     names = ", ".join(targets) or "no account"
     if applied:
         out.print(f"{done}: {names}", highlight=False)
@@ -775,7 +767,7 @@ def _request(settings: Settings, account: str, event: OperatorEvent, done: str) 
 
 
 @app.command()
-def resume(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir = None) -> None:
+def resume(reason: Reason, account: KillAccount = All.ALL, data_dir: DataDir = None) -> None:
     """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
     event = TradingResumed(ts_ns=0, reason=_reason(reason), actor=_actor())
     _request(settings_of(data_dir), account, event, "Trading resumed")
@@ -785,11 +777,11 @@ def resume(reason: Reason, account: KillAccount = Scope.ALL, data_dir: DataDir =
 def kill_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show the kill switch of each account."""
 
-    async def work(database: Database) -> list[dict[str, object]]:
-        known = await queries.kill_states(database)
+    async def work(scope: Scope) -> list[dict[str, object]]:
+        known = await queries.kill_states(scope)
         return [
             {"account": s.config.id, "engaged": engaged, "reason": reason if engaged else ""}
-            for s in await queries.list_accounts(database)
+            for s in await queries.list_accounts(scope)
             for engaged, reason in [known.get(s.config.id, (False, ""))]
         ]
 
@@ -880,12 +872,12 @@ def journal_show(
 ) -> None:
     """Show rows of an account's journal."""
 
-    async def work(database: Database) -> Sequence[queries.Row]:
-        stored = await queries.get_account(database, account)
+    async def work(scope: Scope) -> Sequence[Row]:
+        stored = await queries.get_account(scope, account)
         start = first
         if start is None:
-            start = max(1, await queries.journal_length(database, stored.config.id) - limit + 1)
-        return await queries.list_journal(database, stored.config.id, first=start, limit=limit)
+            start = max(1, await queries.journal_length(scope, stored.config.id) - limit + 1)
+        return await queries.list_journal(scope, stored.config.id, first=start, limit=limit)
 
     rows = _with_database(settings_of(data_dir), work)
     if as_json:
@@ -911,15 +903,15 @@ def journal_verify(
 ) -> None:
     """Prove the hash chain; names the first bad sequence and exits with 10 when it is broken."""
 
-    async def work(database: Database) -> dict[str, int]:
+    async def work(scope: Scope) -> dict[str, int]:
         if account is not None:
-            names = [(await queries.get_account(database, account)).config.id]
+            names = [(await queries.get_account(scope, account)).config.id]
         else:
-            names = [s.config.id for s in await queries.list_accounts(database)]
-        return {name: await verify(database.engine, name) for name in names}
+            names = [s.config.id for s in await queries.list_accounts(scope)]
+        return {name: await verify(scope, name) for name in names}
 
     started = time_ns()
-    counts = _with_database(settings_of(data_dir), work)
+    counts = _with_database(settings_of(data_dir), work, Role.NODE)
     if as_json:
         print_json([{"account": a, "rows": n, "ok": True} for a, n in counts.items()])
         return
@@ -934,7 +926,7 @@ def journal_verify(
 def db_migrate(data_dir: DataDir = None) -> None:
     """Bring the database to this version's schema; every start does it too."""
 
-    async def work(_database: Database) -> None:
+    async def work(_scope: Scope) -> None:
         return None
 
     _with_database(settings_of(data_dir), work)

@@ -10,7 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from aether.domain.identifiers import AccountId, AssetCode, FeedId, InstrumentId, StrategyName
+from aether.domain.identifiers import AccountId, AssetCode, FeedId, InstrumentId, StrategyName, VenueId
+from aether.domain.instruments import Instrument
 
 Bps = Annotated[int, Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
@@ -89,6 +90,18 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True):
     cool_down_s: Annotated[int, Meta(ge=0, le=2_592_000)] = 900
 
 
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries a person looks at before they are sent (requirement R12).
+
+    Attributes:
+        notional: entries of at least this worth wait, a ledger amount of the account's currency; 0 for none.
+        wait_s: without a decision by then the entry is dropped.
+    """
+
+    notional: Annotated[int, Meta(ge=0)] = 0
+    wait_s: Annotated[int, Meta(ge=5, le=86_400)] = 300
+
+
 class StrategyAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy at work in an account. An instrument belongs to at most one strategy of an account.
 
@@ -111,6 +124,7 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         feed: the market it trades on; an account never mixes two.
         seed: seeds its simulated venue.
         tradable: instruments that people and algorithms may trade besides those of the strategies.
+        live_approval: who approved that the account trades real money; without it mode `live` sends nothing.
     """
 
     id: AccountId
@@ -125,8 +139,28 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
     exits: Exits = Exits()
     seed: int = 1
     tradable: tuple[InstrumentId, ...] = ()
+    review: Review = Review()
+    live_approval: str = ""
 
     @property
     def approved(self) -> set[InstrumentId]:
         """Every instrument that the account may trade."""
         return {i for s in self.strategies for i in s.instruments} | set(self.tradable)
+
+
+class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that a node runs, and how to open it if it is new.
+
+    Attributes:
+        cash: first capital, a ledger amount of the account's currency, in equal parts at its venues.
+        capital: first capital by venue, in place of `cash`.
+        opened_ns: time of its opening events; None for now.
+        warms_up: its strategies enter nothing until they have seen the market's past: it trades beyond this process.
+    """
+
+    config: AccountConfig
+    instruments: tuple[Instrument, ...]
+    cash: int
+    opened_ns: int | None = None
+    warms_up: bool = False
+    capital: tuple[tuple[VenueId, int], ...] = ()

@@ -166,6 +166,68 @@ class WithdrawingKeyError(AetherError):
     exit_code = 17
 
 
+class AuditBrokenError(AetherError):
+    """The audit trail or a signed checkpoint of it does not verify.
+
+    Args:
+        seq: the first entry that does not; 0 for a checkpoint itself.
+    """
+
+    exit_code = 18
+
+    def __init__(self, seq: int, reason: str) -> None:
+        super().__init__(
+            f"The audit trail is broken at entry {seq}: {reason}.",
+            remedy="Keep this database as evidence, compare it with the checkpoints kept elsewhere, and find out who "
+            "ruled over it.",
+        )
+        self.seq = seq
+
+
+class KeyServiceError(AetherError):
+    """The key-encryption key cannot be used: its file or service is away, refuses, or is open to others."""
+
+    exit_code = 19
+
+
+class InsecureSettingError(AetherError):
+    """Production was asked for with a setting that is not safe in it."""
+
+    exit_code = 20
+
+
+class NotSignedInError(AetherError):
+    """Nobody, or somebody else, is signed in."""
+
+    exit_code = 21
+
+
+class RefusedError(AetherError):
+    """The caller may not do this, or the proof of a second factor does not fit."""
+
+    exit_code = 22
+
+
+class TooManyAttemptsError(AetherError):
+    """Too many attempts; later ones are not even looked at.
+
+    Args:
+        retry_after_s: when to try again.
+    """
+
+    exit_code = 23
+
+    def __init__(self, message: str, *, remedy: str, retry_after_s: float) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
+class ConflictError(AetherError):
+    """Something else was there first: another decision, another version, another request with the same key."""
+
+    exit_code = 24
+
+
 class LedgerError(Exception):
     """A posting would leave the books out of balance or an asset overdrawn. Halts the account."""
 

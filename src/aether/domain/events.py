@@ -7,7 +7,7 @@ has a default. `tests/unit/test_wire_format.py` holds the golden text of each.
 
 import msgspec
 
-from aether.domain.accounts import AccountConfig, Limits, Mode
+from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Review, Sizing
 from aether.domain.identifiers import (
     AssetCode,
     BalanceKey,
@@ -174,6 +174,26 @@ class LimitsChanged(_Event, frozen=True, kw_only=True):
     actor: str
 
 
+class AccountConfigured(_Event, frozen=True, kw_only=True):
+    """The account's settings from now on; `version` is their number in its configuration history."""
+
+    version: int
+    limits: Limits
+    sizing: Sizing
+    exits: Exits
+    review: Review
+    actor: str
+
+
+class IntentDecided(_Event, frozen=True, kw_only=True):
+    """A person has looked at an entry that waited for review; an approved one goes before the risk gate."""
+
+    number: int
+    approved: bool
+    reason: str
+    actor: str
+
+
 class ModeChanged(_Event, frozen=True, kw_only=True):
     """The account's mode from now on."""
 
@@ -229,6 +249,8 @@ OperatorEvent = (
     | KillSwitchEngaged
     | KillSwitchReleased
     | LimitsChanged
+    | AccountConfigured
+    | IntentDecided
     | ModeChanged
     | TradingResumed
     | StrategyEnabled
@@ -263,21 +285,24 @@ def decode_event(payload: bytes) -> Event:
 
 
 def opening_events(
-    config: AccountConfig, instruments: list[Instrument], cash: int, ts_ns: int
+    config: AccountConfig,
+    instruments: list[Instrument],
+    cash: int,
+    ts_ns: int,
+    capital: tuple[tuple[VenueId, int], ...] = (),
 ) -> tuple[OperatorEvent, ...]:
     """Return the first events of an account's journal: opened, instruments listed, first capital paid in.
 
     Args:
         cash: ledger amount of the account's currency, in equal parts at the venues of the instruments.
+        capital: amounts by venue, in place of `cash`.
     """
     venues = sorted({i.venue for i in instruments})
     share, rest = divmod(cash, len(venues)) if venues else (0, 0)
     shares = [share + rest, *[share] * (len(venues) - 1)]
+    paid_in = capital or tuple(zip(venues, shares, strict=False))
     return (
         AccountOpened(ts_ns=ts_ns, config=config),
         *(InstrumentListed(ts_ns=ts_ns, definition=i) for i in instruments),
-        *(
-            CapitalMoved(ts_ns=ts_ns, venue=venue, asset=config.currency, amount=amount)
-            for venue, amount in zip(venues, shares, strict=False)
-        ),
+        *(CapitalMoved(ts_ns=ts_ns, venue=venue, asset=config.currency, amount=amount) for venue, amount in paid_in),
     )

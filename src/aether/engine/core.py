@@ -17,6 +17,7 @@ from aether.domain.accounts import AccountConfig, StrategyAssignment
 from aether.domain.commands import CancelAll, CancelOrder, Command, RaiseAlert, Severity, SubmitOrder
 from aether.domain.errors import IllegalTransitionError, InvalidValueError, LedgerError
 from aether.domain.events import (
+    AccountConfigured,
     AccountOpened,
     BalanceReported,
     Bar,
@@ -25,6 +26,7 @@ from aether.domain.events import (
     CapitalMoved,
     Event,
     InstrumentListed,
+    IntentDecided,
     KillSwitchEngaged,
     KillSwitchReleased,
     LimitsChanged,
@@ -90,7 +92,7 @@ from aether.engine.risk import (
     repeat_key,
 )
 from aether.engine.sizing import annual_volatility, entry_weight, ewma_variance
-from aether.engine.state import CLOSED_ORDERS_KEPT, AccountState, MarketState
+from aether.engine.state import CLOSED_ORDERS_KEPT, AccountState, Held, MarketState
 from aether.engine.strategy import (
     BarValues,
     Catalogue,
@@ -201,6 +203,8 @@ class Engine:
             KillSwitchEngaged: self._on_kill_engaged,
             KillSwitchReleased: self._on_kill_released,
             LimitsChanged: self._on_limits,
+            AccountConfigured: self._on_configured,
+            IntentDecided: self._on_intent_decided,
             ModeChanged: self._on_mode,
             TradingResumed: self._on_resumed,
             StrategyEnabled: self._on_strategy_enabled,
@@ -238,6 +242,8 @@ class Engine:
         try:
             self._roll()
             self._handlers[type(event)](event)
+            if state.held:
+                self._drop_unreviewed()
             if state.risk.flatten:
                 self._flatten()
             if state.parents:
@@ -289,6 +295,15 @@ class Engine:
 
     def _on_capital(self, event: CapitalMoved) -> None:
         key = balance_key(event.venue, event.asset)
+        free = self.state.ledger.balance(key).free
+        if free + event.amount < 0:
+            asked = f"{format_amount(-event.amount)} {event.asset}"
+            self._alert(
+                Severity.WARNING,
+                "capital_refused",
+                f"{asked} cannot leave {event.venue}: {format_amount(free)} is free",
+            )
+            return
         self.state.ledger.move_capital(key, event.amount)
         self.changes.balances.add(key)
         risk = self.state.risk
@@ -311,6 +326,22 @@ class Engine:
 
     def _on_limits(self, event: LimitsChanged) -> None:
         self.state.config = msgspec.structs.replace(self.config, limits=event.limits)
+
+    def _on_configured(self, event: AccountConfigured) -> None:
+        self.state.config = msgspec.structs.replace(
+            self.config, limits=event.limits, sizing=event.sizing, exits=event.exits, review=event.review
+        )
+        self._alert(Severity.INFO, "configured", f"Settings are now version {event.version}, by {event.actor}")
+
+    def _on_intent_decided(self, event: IntentDecided) -> None:
+        held = self.state.held.pop(event.number, None)
+        if held is None:
+            self._alert(Severity.WARNING, "review", f"Entry {event.number} does not wait for review any more")
+        elif event.approved:
+            self._alert(Severity.INFO, "review", f"Entry {event.number} approved by {event.actor}: {event.reason}")
+            self._put_before_gate(held.request)
+        else:
+            self._alert(Severity.INFO, "review", f"Entry {event.number} declined by {event.actor}: {event.reason}")
 
     def _on_mode(self, event: ModeChanged) -> None:
         self.state.config = msgspec.structs.replace(self.config, mode=event.mode)
@@ -604,7 +635,7 @@ class Engine:
 
     def _enter_position(self, intent: Enter, instrument: Instrument, strategy: StrategyName) -> None:
         state = self.state
-        if _holding(state, instrument) or self._has_open(instrument.id) or strategy in state.disabled:
+        if _holding(state, instrument) or self._is_busy(instrument.id) or strategy in state.disabled:
             return
         market = self._market(instrument.id, 0)
         price = market.mark
@@ -649,7 +680,7 @@ class Engine:
 
     def _rebalance(self, intent: Rebalance, instrument: Instrument, strategy: StrategyName) -> None:
         state = self.state
-        if self._has_open(instrument.id):
+        if self._is_busy(instrument.id):
             return
         mark = self._market(instrument.id, 0).mark
         nav = net_asset_value(state)
@@ -776,7 +807,37 @@ class Engine:
             purpose=purpose,
             strategy=strategy,
         )
+        if side is Side.BUY and self._hold_for_review(instrument, request):
+            return
         self._put_before_gate(request)
+
+    def _hold_for_review(self, instrument: Instrument, request: OrderRequest) -> bool:
+        """Let an entry that is large enough wait for a person; return whether it does (R12)."""
+        review, state = self.config.review, self.state
+        price = request.limit_price or self._market(instrument.id, 0).mark
+        notional = instrument.notional(price, request.size)
+        if not review.notional or notional < review.notional:
+            return False
+        number, now = state.next_held, state.now_ns
+        state.next_held += 1
+        state.held[number] = Held(request, notional, now, now + review.wait_s * NS_PER_S)
+        worth = format_amount(notional)
+        self._alert(
+            Severity.WARNING,
+            "review",
+            f"Entry {number}, {instrument.size_text(request.size)} {instrument.symbol} for {worth}, waits for a person",
+        )
+        return True
+
+    def _drop_unreviewed(self) -> None:
+        """Drop entries that nobody decided in time, and all of them while the account may not enter."""
+        risk = self.state.risk
+        stopped = bool(risk.kill_reason or risk.halt_reason or risk.loss_reason)
+        for number, held in list(self.state.held.items()):
+            if stopped or held.until_ns <= self.state.now_ns:
+                del self.state.held[number]
+                why = "trading stopped" if stopped else "nobody decided in time"
+                self._alert(Severity.WARNING, "review", f"Entry {number} was dropped: {why}")
 
     def _put_before_gate(self, unnamed: OrderRequest) -> Order:
         """Put an order before the risk gate and, when it passes, lock its funds and ask for it to be sent."""
@@ -842,10 +903,15 @@ class Engine:
             self._alert(Severity.CRITICAL, "loss_stop", f"Entries stopped: {self.state.risk.loss_reason}")
 
     def _has_open(self, instrument: InstrumentId, side: Side | None = None) -> bool:
+        """Whether an order works on the instrument."""
         return any(
             o.request.instrument == instrument and (side is None or o.request.side is side)
             for o in self.state.open_orders.values()
         )
+
+    def _is_busy(self, instrument: InstrumentId) -> bool:
+        """Whether an order works on the instrument, or an entry into it waits for review."""
+        return self._has_open(instrument) or any(h.request.instrument == instrument for h in self.state.held.values())
 
     def _cancel_open(self, instrument: InstrumentId, side: Side) -> None:
         for order in self.state.open_orders.values():

@@ -172,10 +172,10 @@ def check_halt(c: Candidate) -> Breach | None:
 
 
 def check_mode(c: Candidate) -> Breach | None:
-    """Live orders need an approval by two people, which this account does not have."""
-    if c.config.mode is not Mode.LIVE:
+    """Live orders need the approval with which the account was opened."""
+    if c.config.mode is not Mode.LIVE or c.config.live_approval:
         return None
-    return _breach("mode", "live", "backtest or paper until two people have approved live trading")
+    return _breach("mode", "live without approval", "live with one, or paper")
 
 
 def check_strategy(c: Candidate) -> Breach | None:

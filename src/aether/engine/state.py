@@ -7,7 +7,7 @@ import msgspec
 from aether.domain.accounts import AccountConfig
 from aether.domain.identifiers import ClientOrderId, InstrumentId, StrategyName
 from aether.domain.instruments import Instrument
-from aether.domain.orders import Order
+from aether.domain.orders import Order, OrderRequest
 from aether.domain.parents import Parent, ParentId
 from aether.engine.exits import ExitPlan
 from aether.engine.ledger import Ledger
@@ -82,6 +82,19 @@ class RiskState(msgspec.Struct):
     day_volume: dict[int, int] = msgspec.field(default_factory=dict)
 
 
+class Held(msgspec.Struct, frozen=True):
+    """An entry that waits for a person: not an order yet, nothing is locked for it.
+
+    Attributes:
+        notional: its worth when it was asked for, a ledger amount.
+    """
+
+    request: OrderRequest
+    notional: int
+    since_ns: int
+    until_ns: int
+
+
 class AccountState(msgspec.Struct):
     """One account. `config` is None only before `AccountOpened`."""
 
@@ -99,4 +112,6 @@ class AccountState(msgspec.Struct):
     disabled: dict[StrategyName, str] = msgspec.field(default_factory=dict)
     parents: dict[ParentId, Parent] = msgspec.field(default_factory=dict)
     closed_parents: dict[ParentId, Parent] = msgspec.field(default_factory=dict)
+    held: dict[int, Held] = msgspec.field(default_factory=dict)
+    next_held: int = 1
     strategy_states: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -40,6 +40,10 @@ class BarAggregator:
         self._intervals = sorted(set(intervals_s))
         self._open: dict[tuple[InstrumentId, int], _Open] = {}
 
+    def also(self, intervals_s: Iterable[int]) -> None:
+        """Build bars of more lengths from now on."""
+        self._intervals = sorted({*self._intervals, *intervals_s})
+
     def add(self, trade: Trade) -> None:
         """Count a trade; the caller has taken what `advance` gave for its time."""
         for interval in self._intervals:

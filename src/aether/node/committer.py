@@ -12,7 +12,7 @@ import asyncpg
 
 from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
 from aether.store.commit import Batch, commit, was_committed
-from aether.store.database import CONNECTION_ERRORS, Database
+from aether.store.database import CONNECTION_ERRORS, Scope
 from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, logger
 
 RETRY_FIRST_S = 0.1
@@ -29,8 +29,8 @@ class Committer:
         revive: called before a reconnect, to start an embedded server again.
     """
 
-    def __init__(self, database: Database, revive: Callable[[], None]) -> None:
-        self._database = database
+    def __init__(self, scope: Scope, revive: Callable[[], None]) -> None:
+        self._scope = scope
         self._revive = revive
         self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
         self._ready = asyncio.Event()
@@ -120,7 +120,7 @@ class Committer:
         if self._connection is None or self._connection.is_closed():
             if self.outage:
                 await asyncio.to_thread(self._try_revive)
-            self._connection = await self._database.connect()
+            self._connection = await self._scope.connect()
         return self._connection
 
     def _try_revive(self) -> None:

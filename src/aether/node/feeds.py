@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from aether.domain.accounts import AccountConfig
+from aether.domain.errors import InvalidValueError
 from aether.domain.events import Bar, BookUpdate, MarketEvent, StrategyEnabled, Timer, Trade
 from aether.domain.identifiers import InstrumentId
 from aether.market.bars import BarAggregator, with_bars
@@ -35,6 +36,10 @@ class Feed(Protocol):
 
     async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
         """Give events to the shards until the source ends or the task is canceled."""
+        ...
+
+    def admit(self, shard: Shard) -> None:
+        """Give events to another shard too from now on."""
         ...
 
 
@@ -108,10 +113,11 @@ class SyntheticFeed:
         self._step_s = step_s
         self._history_s = history_s
         self._aggregator = BarAggregator(())
+        self._appetites: list[tuple[Shard, Appetite]] = []
 
     async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
         """Step the market by the wall clock; a timer event goes to every account once a second."""
-        appetites = [(shard, Appetite(shard)) for shard in shards]
+        appetites = self._appetites = [(shard, Appetite(shard)) for shard in shards]
         self._aggregator = BarAggregator(bar_intervals(shards) | {CHART_BAR_S})
         if all(shard.market_taken == 0 for shard in shards):
             await self._give_history(appetites, on_bar)
@@ -123,10 +129,15 @@ class SyntheticFeed:
                 _offer(event, appetites)
             if perf_counter() >= next_timer:
                 next_timer += TIMER_S
-                for shard in shards:
+                for shard, _ in appetites:
                     shard.inbox.offer(Timer(ts_ns=now_ns))
             next_step = max(next_step + self._step_s, perf_counter() - TIMER_S)
             await asyncio.sleep(max(0.0, next_step - perf_counter()))
+
+    def admit(self, shard: Shard) -> None:
+        """Give the market to another account too, from now on."""
+        self._aggregator.also(bar_intervals([shard]))
+        self._appetites.append((shard, Appetite(shard)))
 
     async def _give_history(self, appetites: Appetites, on_bar: BarSink) -> None:
         # Steps end just before whole multiples of their length, so that bars end on fresh quotes.
@@ -164,10 +175,11 @@ class VenueFeed:
         self._history = history
         self._aggregator = BarAggregator(())
         self._books: dict[InstrumentId, BookUpdate] = {}
+        self._appetites: list[tuple[Shard, Appetite]] = []
 
     async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
         """Give what the venues tell, until canceled; a timer event goes to every account once a second."""
-        appetites = [(shard, Appetite(shard)) for shard in shards]
+        appetites = self._appetites = [(shard, Appetite(shard)) for shard in shards]
         intervals = bar_intervals(shards) | {CHART_BAR_S}
         if all(shard.market_taken == 0 for shard in shards):
             for event in with_bars(iter(self._history), intervals):
@@ -183,6 +195,13 @@ class VenueFeed:
             for market in self._markets:
                 group.create_task(self._read(market, appetites))
             group.create_task(self._pace(appetites, on_bar))
+
+    def admit(self, shard: Shard) -> None:
+        """Give the markets to another account too, from now on; its strategies begin with what they see."""
+        self._aggregator.also(bar_intervals([shard]))
+        self._appetites.append((shard, Appetite(shard)))
+        for enabled in warmed_up(shard):
+            shard.inbox.put_request(enabled, 0)
 
     async def _read(self, market: MarketFeed, appetites: Appetites) -> None:
         async for event in market.events():
@@ -254,3 +273,9 @@ class ReplayFeed:
                 await shard.inbox.put(event)
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+
+    def admit(self, shard: Shard) -> None:
+        """Refuse: everyone takes a recording from its beginning."""
+        raise InvalidValueError(
+            f"{shard.account} comes while the recording runs.", remedy="Open accounts before it starts."
+        )

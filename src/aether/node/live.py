@@ -6,8 +6,9 @@ on; an order that was journaled and never sent is found missing there and report
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from time import monotonic
+from typing import Any
 
 from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
 from aether.domain.events import BalanceReported, Event
@@ -21,16 +22,21 @@ QUIET_S = 3.0
 Connect = Callable[[Mapping[BalanceKey, int]], Awaitable[dict[VenueId, ExecutionSession]]]
 """Opens the account's sessions; is told what the books hold."""
 
+Follow = Callable[[Mapping[VenueId, ExecutionSession]], Coroutine[Any, Any, None]]
+"""Looks after open sessions until canceled."""
+
 
 class LiveVenue:
     """The venues of one account (`aether.node.ports.Venue`).
 
     Args:
         connect: opens the sessions once the account is recovered.
+        follow: replaces the sessions' keys while they are open.
     """
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, follow: Follow | None = None) -> None:
         self._connect = connect
+        self._follow = follow
         self._sessions: dict[VenueId, ExecutionSession] = {}
         self._waiting: list[Command] = []
         self._is_running = False
@@ -87,6 +93,8 @@ class LiveVenue:
             for session in sessions.values():
                 await session.ready.wait()
             self._sessions = sessions
+            if self._follow is not None:
+                group.create_task(self._follow(sessions))
             waiting, self._waiting = self._waiting, []
             for command in waiting:
                 self.send(command)

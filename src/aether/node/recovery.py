@@ -12,7 +12,7 @@ from aether.domain.identifiers import AccountId
 from aether.engine.core import Engine
 from aether.engine.strategy import Catalogue
 from aether.node.ports import Venue
-from aether.store.database import Database
+from aether.store.database import Scope
 from aether.store.journal import ChainChecker, head_hash, read_rows
 from aether.store.schema import snapshots
 from aether.telemetry import logger
@@ -33,16 +33,16 @@ class Recovered(NamedTuple):
     replayed: int
 
 
-async def recover(database: Database, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory) -> Recovered:
+async def recover(scope: Scope, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory) -> Recovered:
     """Return the account after its last journaled event; a new account is empty.
 
     Raises:
         JournalCorruptError: naming the first row that does not verify.
         ReplayMismatchError: when the paper venue does not reproduce a journaled report.
     """
-    engine, venue, chain, market_taken = await _from_snapshot(database, account, catalogue, make_venue)
+    engine, venue, chain, market_taken = await _from_snapshot(scope, account, catalogue, make_venue)
     replayed = 0
-    async for row in read_rows(database.engine, account, chain.seq):
+    async for row in read_rows(scope, account, chain.seq):
         event = chain.check(row)
         venue.replay(event)
         for command in engine.apply(event):
@@ -55,11 +55,11 @@ async def recover(database: Database, account: AccountId, catalogue: Catalogue, 
 
 
 async def _from_snapshot(
-    database: Database, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory
+    scope: Scope, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory
 ) -> tuple[Engine, Venue, ChainChecker, int]:
     """Start from the newest snapshot that this version can read, from nothing when there is none."""
     query = sa.select(snapshots).where(snapshots.c.account == account).order_by(snapshots.c.seq.desc())
-    async with database.engine.connect() as connection:
+    async with scope.begin() as connection:
         found = (await connection.execute(query)).all()
     for row in found:
         try:
@@ -67,6 +67,6 @@ async def _from_snapshot(
         except msgspec.DecodeError as error:
             _log.warning("snapshot_not_readable", account_id=account, seq=row.seq, reason=str(error))
             continue
-        chain = ChainChecker(account, row.seq, await head_hash(database.engine, account, row.seq))
+        chain = ChainChecker(account, row.seq, await head_hash(scope, account, row.seq))
         return engine, venue, chain, row.market_taken
     return Engine(catalogue), make_venue(None), ChainChecker(account), 0

@@ -17,7 +17,7 @@ from aether.domain.errors import DatabaseUnavailableError
 from aether.domain.events import OperatorEvent
 from aether.domain.identifiers import AccountId
 from aether.node.shard import Shard
-from aether.store.database import CONNECTION_ERRORS, Database
+from aether.store.database import CONNECTION_ERRORS, Scope
 from aether.store.schema import REQUEST_CHANNEL, operator_requests
 from aether.telemetry import logger
 
@@ -30,8 +30,8 @@ _log = logger("requests")
 class RequestReader:
     """Brings pending requests to the shards of this node."""
 
-    def __init__(self, database: Database, shards: Mapping[AccountId, Shard]) -> None:
-        self._database = database
+    def __init__(self, scope: Scope, shards: Mapping[AccountId, Shard]) -> None:
+        self._scope = scope
         self._shards = shards
         self._last = 0
 
@@ -46,7 +46,7 @@ class RequestReader:
             )
             .order_by(operator_requests.c.id)
         )
-        async with self._database.engine.connect() as connection:
+        async with self._scope.begin() as connection:
             rows = (await connection.execute(query)).all()
         for row in rows:
             self._last = max(self._last, row.id)
@@ -67,7 +67,7 @@ class RequestReader:
                 await asyncio.sleep(RETRY_S)
 
     async def _listen(self) -> None:
-        connection = await self._database.connect()
+        connection = await self._scope.connect()
         announced = asyncio.Event()
 
         def wake(_c: asyncpg.Connection, _pid: int, _channel: str, _payload: str) -> None:

@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from time import time_ns
 
-import msgspec
-
 from aether.bus.local import LocalBus
-from aether.domain.accounts import AccountConfig
+from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.errors import DatabaseUnavailableError
 from aether.domain.events import Bar, opening_events
 from aether.domain.identifiers import AccountId, FeedId
-from aether.domain.instruments import Instrument
 from aether.engine.strategy import Catalogue
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
@@ -20,7 +17,7 @@ from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.shard import Shard
 from aether.store.commit import write_bars
-from aether.store.database import CONNECTION_ERRORS, Database
+from aether.store.database import CONNECTION_ERRORS, Scope
 from aether.telemetry import SHED, logger
 
 BARS_EVERY_S = 5.0
@@ -28,22 +25,6 @@ CLOSE_TIMEOUT_S = 20.0
 BARS_KEPT_LIMIT = 100_000
 
 _log = logger("node")
-
-
-class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An account that the node runs, and how to open it if it is new.
-
-    Attributes:
-        cash: first capital, a ledger amount of the account's currency.
-        opened_ns: time of its opening events; None for now.
-        warms_up: its strategies enter nothing until they have seen the market's past: it trades beyond this process.
-    """
-
-    config: AccountConfig
-    instruments: tuple[Instrument, ...]
-    cash: int
-    opened_ns: int | None = None
-    warms_up: bool = False
 
 
 class Node:
@@ -59,7 +40,7 @@ class Node:
 
     def __init__(
         self,
-        database: Database,
+        scope: Scope,
         catalogue: Catalogue,
         plans: Sequence[AccountPlan],
         make_venue: Callable[[AccountConfig, bytes | None], Venue],
@@ -70,7 +51,7 @@ class Node:
         *,
         wall_clock: bool,
     ) -> None:
-        self._database = database
+        self._scope = scope
         self._catalogue = catalogue
         self._plans = plans
         self._make_venue = make_venue
@@ -79,10 +60,14 @@ class Node:
         self._bus = bus
         self._wall_clock = wall_clock
         self._bars: list[Bar] = []
-        self.committer = Committer(database, revive)
+        self.committer = Committer(scope, revive)
         self.shards: dict[AccountId, Shard] = {}
         self.is_ready = False
         self.feed_ended = asyncio.Event()
+        self.started = asyncio.Event()
+        self._venues: list[asyncio.Task[None]] = []
+        self._trading: dict[AccountId, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Recover or open every account, trade until `stop` is set, then leave snapshots and end.
@@ -97,27 +82,51 @@ class Node:
             committing = outer.create_task(self.committer.run())
             for plan in self._plans:
                 await self._open_if_new(plan)
-            reader = RequestReader(self._database, self.shards)
+            reader = RequestReader(self._scope, self.shards)
             await reader.fetch()
             async with asyncio.TaskGroup() as group:
-                trading = [group.create_task(shard.run()) for shard in self.shards.values()]
+                self._group = group
+                self._trading = {name: group.create_task(shard.run()) for name, shard in self.shards.items()}
+                self._venues = [group.create_task(shard.run_venue()) for shard in self.shards.values()]
                 others = [
                     group.create_task(self._run_feed()),
                     group.create_task(reader.run()),
                     group.create_task(self._keep_bars()),
-                    *(group.create_task(shard.run_venue()) for shard in self.shards.values()),
                 ]
                 self.is_ready = True
+                self.started.set()
                 await stop.wait()
                 self.is_ready = False
-                for task in others:
+                for task in (*others, *self._venues):
                     task.cancel()
                 for shard in self.shards.values():
                     shard.inbox.close()
-                await asyncio.wait(trading, timeout=CLOSE_TIMEOUT_S)
-                for task in trading:
+                await asyncio.wait(self._trading.values(), timeout=CLOSE_TIMEOUT_S)
+                for task in self._trading.values():
                     task.cancel()
             committing.cancel()
+
+    def planned(self) -> list[AccountId]:
+        """Return the accounts that the node begins with."""
+        return [plan.config.id for plan in self._plans]
+
+    async def add(self, plan: AccountPlan) -> None:
+        """Take up another account while the others trade.
+
+        Raises:
+            JournalCorruptError, ReplayMismatchError, InvalidValueError: when it cannot be; nothing of it trades then.
+        """
+        assert self._group is not None, "the node runs"
+        await self._recover_account(plan)
+        shard = self.shards[plan.config.id]
+        try:
+            await self._open_if_new(plan)
+            self._feed.admit(shard)
+        except BaseException:
+            del self.shards[plan.config.id]
+            raise
+        self._trading[plan.config.id] = self._group.create_task(shard.run())
+        self._venues.append(self._group.create_task(shard.run_venue()))
 
     async def drain(self) -> None:
         """Return once the feed has ended and every account has taken all of it."""
@@ -128,7 +137,7 @@ class Node:
     async def _recover_account(self, plan: AccountPlan) -> None:
         config = plan.config
         found = await recover(
-            self._database, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
+            self._scope, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
         )
         shard = Shard(
             config.id,
@@ -148,7 +157,7 @@ class Node:
         shard = self.shards[plan.config.id]
         if shard.seq == 0:
             opened_ns = plan.opened_ns or time_ns()
-            opening = opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns)
+            opening = opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns, plan.capital)
             await shard.open((*opening, *(warming(plan.config, opened_ns) if plan.warms_up else ())))
 
     async def _run_feed(self) -> None:
@@ -170,7 +179,7 @@ class Node:
                 continue
             count = len(self._bars)
             try:
-                connection = await self._database.connect()
+                connection = await self._scope.connect()
                 try:
                     await write_bars(connection, self._feed_id, self._bars[:count])
                 finally:

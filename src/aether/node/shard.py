@@ -315,6 +315,20 @@ class Shard:
             "peak_nav": format_amount(risk.peak_nav),
             "open_orders": len(state.open_orders),
             "parents": [self._progress(parent) for parent in self._shown_parents()],
+            "held": [
+                {
+                    "number": number,
+                    "instrument": h.request.instrument,
+                    "symbol": state.instruments[h.request.instrument].symbol,
+                    "side": h.request.side,
+                    "size": state.instruments[h.request.instrument].size_text(h.request.size),
+                    "notional": format_amount(h.notional),
+                    "strategy": h.request.strategy,
+                    "since_ns": h.since_ns,
+                    "until_ns": h.until_ns,
+                }
+                for number, h in state.held.items()
+            ],
             "marks": {
                 i: state.instruments[i].price_text(m.mark) for i, m in state.market.items() if i in state.instruments
             },

@@ -1,9 +1,18 @@
-"""Reaching the database: the URL, the pool for queries, the connection for writing."""
+"""Reaching the database: the URL, the pool for queries, the connection for writing.
+
+Whoever logs in owns nothing and inherits nothing: every transaction takes a role first, and may do what that role may.
+`docs/explanation/access.md` shows who has which.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from aether.domain.errors import DatabaseUnavailableError
 
@@ -24,6 +33,63 @@ CONNECTION_ERRORS = (
 """What asyncpg raises when the database is away, as against refusing what it was asked."""
 
 
+Row = sa.Row[Any]
+
+
+class Role(StrEnum):
+    """The database roles that every database has; accounts have one each besides."""
+
+    NODE = "aether_node"
+    """Writes journals and their projections; reads what accounts are to do."""
+    CONTROL = "aether_control"
+    """Identity, secrets, governance, audit."""
+    DESK = "aether_desk"
+    """Reads all accounts."""
+
+
+def login_of(url: str) -> str:
+    """Return who logs in with a URL."""
+    return make_url(url).username or ""
+
+
+def login_url(url: str, login: str) -> str:
+    """Return the URL with another login, without a password."""
+    return make_url(url).set(username=login, password=None).render_as_string(hide_password=False)
+
+
+class Scope:
+    """The database as one role sees it.
+
+    Args:
+        role: a name of the database's own, never of a caller's.
+    """
+
+    def __init__(self, database: "Database", role: str) -> None:
+        self.database = database
+        self.role = role
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction in this role; it is committed at the end, or rolled back on an error."""
+        async with self.database.engine.begin() as connection:
+            await connection.execute(sa.text(f'SET LOCAL ROLE "{self.role}"'))
+            yield connection
+
+    async def all(self, query: sa.Select[Any]) -> Sequence[Row]:
+        """Return the rows of a query."""
+        async with self.begin() as connection:
+            found: Sequence[Row] = (await connection.execute(query)).all()
+            return found
+
+    async def connect(self) -> asyncpg.Connection:
+        """Return a connection of its own, for writing or listening.
+
+        Raises:
+            DatabaseUnavailableError: when the database cannot be reached.
+        """
+        return await self.database.connect(self.role)
+
+
 class Database:
     """A PostgreSQL database.
 
@@ -40,14 +106,19 @@ class Database:
             connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
         )
 
-    async def connect(self) -> asyncpg.Connection:
-        """Return a connection of its own, for writing or listening.
+        self.node = Scope(self, Role.NODE)
+        self.control = Scope(self, Role.CONTROL)
+        self.desk = Scope(self, Role.DESK)
 
-        Raises:
-            DatabaseUnavailableError: when the database cannot be reached.
-        """
+    async def connect(self, role: str) -> asyncpg.Connection:
+        """Return a connection of its own in a role. Raises DatabaseUnavailableError when that cannot be."""
         try:
-            return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)
+            return await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                server_settings={"role": str(role)},
+            )
         except (*CONNECTION_ERRORS, TimeoutError, asyncpg.PostgresError) as error:
             raise self.unavailable(error) from error
 

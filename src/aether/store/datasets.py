@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from aether.domain.errors import InvalidValueError, UnknownNameError
 from aether.domain.identifiers import Symbol
-from aether.store.database import Database
+from aether.store.database import Scope
 from aether.store.schema import bars, datasets, trades
 
 
@@ -45,19 +45,19 @@ def _feed(digest: str) -> str:
     return f"replay-{digest[:12]}"
 
 
-async def save(database: Database, name: str, data: StoredColumns) -> bool:
+async def save(scope: Scope, name: str, data: StoredColumns) -> bool:
     """Store a recording under `name`; return False when exactly it is there already.
 
     Raises:
         InvalidValueError: when the name holds other data.
     """
-    async with database.engine.connect() as reader:
+    async with scope.begin() as reader:
         found = (await reader.execute(sa.select(datasets.c.digest).where(datasets.c.name == name))).scalar_one_or_none()
     if found == data.digest:
         return False
     if found is not None:
         raise InvalidValueError(f"The name {name!r} holds another recording.", remedy="Choose another --name.")
-    connection = await database.connect()
+    connection = await scope.connect()
     try:
         async with connection.transaction():
             await _copy(connection, data)
@@ -97,20 +97,20 @@ async def _copy(connection: asyncpg.Connection, data: StoredColumns) -> None:
         await connection.copy_records_to_table("trades", records=records)
 
 
-async def listing(database: Database) -> list[DatasetInfo]:
+async def listing(scope: Scope) -> list[DatasetInfo]:
     """Return all recordings by name."""
     names = DatasetInfo.__struct_fields__
     query = sa.select(*(datasets.c[n] for n in names)).order_by(datasets.c.name)
-    async with database.engine.connect() as connection:
+    async with scope.begin() as connection:
         return [DatasetInfo(**row._mapping) for row in await connection.execute(query)]
 
 
-async def load(database: Database, name: str) -> StoredColumns:
+async def load(scope: Scope, name: str) -> StoredColumns:
     """Return a recording. Raises UnknownNameError when there is none of that name."""
-    async with database.engine.connect() as connection:
+    async with scope.begin() as connection:
         info = (await connection.execute(sa.select(datasets).where(datasets.c.name == name))).one_or_none()
         if info is None:
-            known = ", ".join(d.name for d in await listing(database)) or "none yet"
+            known = ", ".join(d.name for d in await listing(scope)) or "none yet"
             raise UnknownNameError(f"There is no data set {name!r}.", remedy=f"Known data sets: {known}.")
         table, order, columns = (
             (bars, (bars.c.ts_ns,), ("open", "high", "low", "close", "volume"))

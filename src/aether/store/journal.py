@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aether.domain.errors import JournalCorruptError
 from aether.domain.events import Event, decode_event
 from aether.domain.identifiers import AccountId
+from aether.store.database import Scope
 from aether.store.schema import journal
 
 GENESIS = bytes(32)
@@ -41,7 +41,7 @@ def row_hash(previous: bytes, account: str, seq: int, ts_ns: int, kind: str, pay
     return hashlib.sha256(previous + f"{account}|{seq}|{ts_ns}|{kind}|".encode() + payload).digest()
 
 
-async def read_rows(engine: AsyncEngine, account: AccountId, after_seq: int = 0) -> AsyncIterator[JournalRow]:
+async def read_rows(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncIterator[JournalRow]:
     """Yield the account's rows above `after_seq` in order, a page at a time."""
     while True:
         query = (
@@ -50,8 +50,7 @@ async def read_rows(engine: AsyncEngine, account: AccountId, after_seq: int = 0)
             .order_by(journal.c.seq)
             .limit(PAGE_ROWS)
         )
-        async with engine.connect() as connection:
-            page = (await connection.execute(query)).all()
+        page = await scope.all(query)
         for row in page:
             yield JournalRow(AccountId(row.account), row.seq, row.ts_ns, row.kind, row.payload, row.hash)
         if len(page) < PAGE_ROWS:
@@ -91,19 +90,19 @@ class ChainChecker:
         return event
 
 
-async def verify(engine: AsyncEngine, account: AccountId) -> int:
+async def verify(scope: Scope, account: AccountId) -> int:
     """Check the whole chain of an account; return how many rows it has.
 
     Raises:
         JournalCorruptError: naming the first bad sequence.
     """
     checker = ChainChecker(account)
-    async for row in read_rows(engine, account):
+    async for row in read_rows(scope, account):
         checker.check(row)
     return checker.seq
 
 
-async def head_hash(engine: AsyncEngine, account: AccountId, seq: int) -> bytes:
+async def head_hash(scope: Scope, account: AccountId, seq: int) -> bytes:
     """Return the hash of row `seq`; the genesis hash for 0.
 
     Raises:
@@ -112,8 +111,7 @@ async def head_hash(engine: AsyncEngine, account: AccountId, seq: int) -> bytes:
     if seq == 0:
         return GENESIS
     query = sa.select(journal.c.hash).where(journal.c.account == account, journal.c.seq == seq)
-    async with engine.connect() as connection:
-        found = (await connection.execute(query)).scalar_one_or_none()
-    if found is None:
+    found = await scope.all(query)
+    if not found:
         raise JournalCorruptError(account, seq, "a snapshot was taken after it, but the row is missing")
-    return bytes(found)
+    return bytes(found[0].hash)

@@ -4,7 +4,6 @@ Rows come back as plain structs with whole numbers; whoever shows them scales th
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from aether.domain.accounts import AccountConfig
 from aether.domain.errors import UnknownNameError
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
-from aether.store.database import Database
+from aether.store.database import Row, Scope
 from aether.store.schema import (
     accounts,
     alerts,
@@ -31,8 +30,6 @@ from aether.store.schema import (
 
 OPEN_STATES = ("submitted", "accepted", "partially_filled", "pending_cancel")
 
-Row = sa.Row[Any]
-
 
 class StoredAccount(msgspec.Struct, frozen=True):
     """An account's configuration and its instruments."""
@@ -41,30 +38,24 @@ class StoredAccount(msgspec.Struct, frozen=True):
     instruments: dict[InstrumentId, Instrument]
 
 
-async def _all(database: Database, query: sa.Select[Any]) -> Sequence[Row]:
-    async with database.engine.connect() as connection:
-        found: Sequence[Row] = (await connection.execute(query)).all()
-        return found
-
-
-async def list_accounts(database: Database, feed: str | None = None) -> list[StoredAccount]:
+async def list_accounts(scope: Scope, feed: str | None = None) -> list[StoredAccount]:
     """Return the accounts, of one market if `feed` is given."""
     query = sa.select(accounts.c.account, accounts.c.config).order_by(accounts.c.opened_ns, accounts.c.account)
     if feed is not None:
         query = query.where(accounts.c.feed == feed)
     listed: dict[str, dict[InstrumentId, Instrument]] = {}
-    for row in await _all(database, sa.select(instruments)):
+    for row in await scope.all(sa.select(instruments)):
         definition = msgspec.convert(row.definition, Instrument)
         listed.setdefault(row.account, {})[definition.id] = definition
     return [
         StoredAccount(msgspec.convert(row.config, AccountConfig), listed.get(row.account, {}))
-        for row in await _all(database, query)
+        for row in await scope.all(query)
     ]
 
 
-async def get_account(database: Database, account: str) -> StoredAccount:
+async def get_account(scope: Scope, account: str) -> StoredAccount:
     """Return one account. Raises UnknownNameError naming those that exist."""
-    known = await list_accounts(database)
+    known = await list_accounts(scope)
     for stored in known:
         if stored.config.id == account:
             return stored
@@ -73,7 +64,7 @@ async def get_account(database: Database, account: str) -> StoredAccount:
 
 
 async def list_orders(
-    database: Database, account: AccountId, *, only_open: bool, limit: int, before: int | None = None
+    scope: Scope, account: AccountId, *, only_open: bool, limit: int, before: int | None = None
 ) -> Sequence[Row]:
     """Return orders, newest first; `before` is the number of the last one already seen."""
     query = sa.select(orders).where(orders.c.account == account)
@@ -81,30 +72,30 @@ async def list_orders(
         query = query.where(orders.c.state.in_(OPEN_STATES))
     if before is not None:
         query = query.where(orders.c.number < before)
-    return await _all(database, query.order_by(orders.c.number.desc()).limit(limit))
+    return await scope.all(query.order_by(orders.c.number.desc()).limit(limit))
 
 
-async def list_fills(database: Database, account: AccountId, *, limit: int, before: int | None = None) -> Sequence[Row]:
+async def list_fills(scope: Scope, account: AccountId, *, limit: int, before: int | None = None) -> Sequence[Row]:
     """Return fills, newest first; `before` is the journal sequence of the last one already seen."""
     query = sa.select(fills).where(fills.c.account == account)
     if before is not None:
         query = query.where(fills.c.seq < before)
     order = (fills.c.seq.desc(), fills.c.ts_ns.desc(), sa.func.length(fills.c.trade_id).desc(), fills.c.trade_id.desc())
-    return await _all(database, query.order_by(*order).limit(limit))
+    return await scope.all(query.order_by(*order).limit(limit))
 
 
-async def list_positions(database: Database, account: AccountId) -> Sequence[Row]:
+async def list_positions(scope: Scope, account: AccountId) -> Sequence[Row]:
     """Return the positions that are not zero."""
     query = sa.select(positions).where(positions.c.account == account, positions.c.quantity != 0)
-    return await _all(database, query.order_by(positions.c.instrument))
+    return await scope.all(query.order_by(positions.c.instrument))
 
 
-async def list_balances(database: Database, account: AccountId) -> Sequence[Row]:
+async def list_balances(scope: Scope, account: AccountId) -> Sequence[Row]:
     """Return all balances."""
-    return await _all(database, sa.select(balances).where(balances.c.account == account).order_by(balances.c.key))
+    return await scope.all(sa.select(balances).where(balances.c.account == account).order_by(balances.c.key))
 
 
-async def list_equity(database: Database, account: AccountId, *, since_ns: int, points: int) -> Sequence[Row]:
+async def list_equity(scope: Scope, account: AccountId, *, since_ns: int, points: int) -> Sequence[Row]:
     """Return about `points` equity samples after `since_ns` in order, evenly thinned, the last one always among
     them."""
     numbered = (
@@ -118,24 +109,24 @@ async def list_equity(database: Database, account: AccountId, *, since_ns: int, 
     )
     step = sa.func.greatest(sa.func.ceil(numbered.c.total / sa.cast(points, sa.Float)), 1)
     query = sa.select(numbered).where(sa.cast(numbered.c.n - 1, sa.Integer) % sa.cast(step, sa.Integer) == 0)
-    return await _all(database, query.order_by(numbered.c.ts_ns))
+    return await scope.all(query.order_by(numbered.c.ts_ns))
 
 
-async def list_verdicts(database: Database, account: AccountId, *, limit: int, only_denied: bool) -> Sequence[Row]:
+async def list_verdicts(scope: Scope, account: AccountId, *, limit: int, only_denied: bool) -> Sequence[Row]:
     """Return verdicts of the risk gate, newest first."""
     query = sa.select(verdicts).where(verdicts.c.account == account)
     if only_denied:
         query = query.where(verdicts.c.approved.is_(False))
-    return await _all(database, query.order_by(verdicts.c.ts_ns.desc(), verdicts.c.order_id.desc()).limit(limit))
+    return await scope.all(query.order_by(verdicts.c.ts_ns.desc(), verdicts.c.order_id.desc()).limit(limit))
 
 
-async def list_alerts(database: Database, account: AccountId, *, limit: int) -> Sequence[Row]:
+async def list_alerts(scope: Scope, account: AccountId, *, limit: int) -> Sequence[Row]:
     """Return alerts, newest first."""
     query = sa.select(alerts).where(alerts.c.account == account)
-    return await _all(database, query.order_by(alerts.c.seq.desc(), alerts.c.part.desc()).limit(limit))
+    return await scope.all(query.order_by(alerts.c.seq.desc(), alerts.c.part.desc()).limit(limit))
 
 
-async def list_bars(database: Database, feed: str, instrument: str, *, interval_s: int, limit: int) -> Sequence[Row]:
+async def list_bars(scope: Scope, feed: str, instrument: str, *, interval_s: int, limit: int) -> Sequence[Row]:
     """Return the latest bars in order of time."""
     query = (
         sa.select(bars)
@@ -143,10 +134,10 @@ async def list_bars(database: Database, feed: str, instrument: str, *, interval_
         .order_by(bars.c.ts_ns.desc())
         .limit(limit)
     )
-    return list(reversed(await _all(database, query)))
+    return list(reversed(await scope.all(query)))
 
 
-async def last_closes(database: Database, feed: str) -> dict[InstrumentId, int]:
+async def last_closes(scope: Scope, feed: str) -> dict[InstrumentId, int]:
     """Return the last known close of each instrument of a market."""
     query = (
         sa.select(bars.c.instrument, bars.c.close)
@@ -154,22 +145,22 @@ async def last_closes(database: Database, feed: str) -> dict[InstrumentId, int]:
         .where(bars.c.feed == feed)
         .order_by(bars.c.instrument, bars.c.ts_ns.desc())
     )
-    return {InstrumentId(row.instrument): row.close for row in await _all(database, query)}
+    return {InstrumentId(row.instrument): row.close for row in await scope.all(query)}
 
 
-async def list_journal(database: Database, account: AccountId, *, first: int, limit: int) -> Sequence[Row]:
+async def list_journal(scope: Scope, account: AccountId, *, first: int, limit: int) -> Sequence[Row]:
     """Return journal rows from sequence `first` on."""
     query = sa.select(journal).where(journal.c.account == account, journal.c.seq >= first)
-    return await _all(database, query.order_by(journal.c.seq).limit(limit))
+    return await scope.all(query.order_by(journal.c.seq).limit(limit))
 
 
-async def journal_length(database: Database, account: AccountId) -> int:
+async def journal_length(scope: Scope, account: AccountId) -> int:
     """Return the account's last journal sequence, 0 when it has none."""
     query = sa.select(sa.func.coalesce(sa.func.max(journal.c.seq), 0)).where(journal.c.account == account)
-    return int((await _all(database, query))[0][0])
+    return int((await scope.all(query))[0][0])
 
 
-async def kill_states(database: Database) -> dict[str, tuple[bool, str]]:
+async def kill_states(scope: Scope) -> dict[str, tuple[bool, str]]:
     """Return for each account whether its kill switch is engaged and why, from the journal's latest word."""
     query = (
         sa.select(journal.c.account, journal.c.kind, journal.c.payload)
@@ -179,5 +170,5 @@ async def kill_states(database: Database) -> dict[str, tuple[bool, str]]:
     )
     return {
         row.account: (row.kind == "KillSwitchEngaged", msgspec.json.decode(row.payload)["reason"])
-        for row in await _all(database, query)
+        for row in await scope.all(query)
     }

@@ -6,27 +6,36 @@ from time import time_ns
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.domain.events import OperatorEvent
 from aether.domain.identifiers import AccountId
-from aether.store.database import Database
+from aether.store.database import Scope
 from aether.store.schema import REQUEST_CHANNEL, operator_requests
 
 POLL_S = 0.02
 
 
-async def submit(database: Database, accounts: Sequence[AccountId], event: OperatorEvent) -> list[int]:
+async def submit(scope: Scope, accounts: Sequence[AccountId], event: OperatorEvent) -> list[int]:
     """Ask for `event` in each account; return the ids of the requests. They are durable when this returns."""
+    async with scope.begin() as connection:
+        return await insert_requests(connection, accounts, event)
+
+
+async def insert_requests(
+    connection: AsyncConnection, accounts: Sequence[AccountId], event: OperatorEvent
+) -> list[int]:
+    """Ask for `event` in each account, in the transaction of `connection`; return the ids of the requests."""
     body = msgspec.to_builtins(event)
     rows = [{"account": a, "event": body, "requested_ns": time_ns()} for a in accounts]
-    async with database.engine.begin() as connection:
-        result = await connection.execute(sa.insert(operator_requests).returning(operator_requests.c.id), rows)
-        ids = [row.id for row in result]
-        await connection.execute(sa.text(f"NOTIFY {REQUEST_CHANNEL}"))
-    return ids
+    if not rows:
+        return []
+    result = await connection.execute(sa.insert(operator_requests).returning(operator_requests.c.id), rows)
+    await connection.execute(sa.text(f"NOTIFY {REQUEST_CHANNEL}"))
+    return [row.id for row in result]
 
 
-async def wait_applied(database: Database, ids: Sequence[int], timeout_s: float) -> bool:
+async def wait_applied(scope: Scope, ids: Sequence[int], timeout_s: float) -> bool:
     """Return whether all requests were applied within `timeout_s`."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     query = (
@@ -35,9 +44,8 @@ async def wait_applied(database: Database, ids: Sequence[int], timeout_s: float)
         .where(operator_requests.c.id.in_(list(ids)), operator_requests.c.applied_seq.is_(None))
     )
     while True:
-        async with database.engine.connect() as connection:
-            if (await connection.execute(query)).scalar_one() == 0:
-                return True
+        if (await scope.all(query))[0][0] == 0:
+            return True
         if asyncio.get_running_loop().time() >= deadline:
             return False
         await asyncio.sleep(POLL_S)

@@ -88,10 +88,16 @@ class VenueClient:
         self._clock = clock
         self._random = random_source or random.Random()  # noqa: S311  jitter
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._state_folder = state_folder
         key = credentials.key if credentials else f"public.{protocol.venue}"
         self.key_state = KeyState(state_folder, key, clock)
         self._limits: VenueLimits = limits or LIMITS[protocol.venue]()
         self._in_order = asyncio.Lock()
+
+    def use_key(self, credentials: Credentials) -> None:
+        """Sign with another key from now on; it has nonces and rate limits of its own."""
+        self.credentials = credentials
+        self.key_state = KeyState(self._state_folder, credentials.key, self._clock)
 
     def now_ms(self) -> int:
         """Return the venue's time as far as it has been measured."""

@@ -145,6 +145,12 @@ class Connection:
                 for text in texts:
                     await socket.send_str(text)
 
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until every request has its answer, for at most `timeout_s`."""
+        waiting = [answer for answer in self._waiting.values() if not answer.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=timeout_s)
+
     async def close(self) -> None:
         """Let go of the present socket; `messages` then connects again."""
         if self._socket is not None:

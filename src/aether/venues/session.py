@@ -47,7 +47,7 @@ from aether.venues.actions import (
 from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
 from aether.venues.messages import Balance, Execution, Message, OrderUpdate
-from aether.venues.protocol import CancelScope, refuse
+from aether.venues.protocol import CancelScope, Credentials, refuse
 from aether.venues.stream import Channel, Stream
 
 _log = logger("session")
@@ -163,6 +163,19 @@ class ExecutionSession:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def renew(self, credentials: Credentials) -> None:
+        """Trade with another key from now on; no order is lost over it.
+
+        Orders take the REST way, where the old key was good until now and the new one is from now on, while the
+        private socket is opened anew.
+        """
+        self.ready.clear()
+        await self.connection.settle(self._answer_timeout_s)
+        self._client.use_key(credentials)
+        self._is_checked = False
+        await self.connection.close()
+        await self.ready.wait()
 
     def restore(self, order: Order) -> None:
         """Take up an order that was open when an earlier session ended; what had been reported of it is not again."""

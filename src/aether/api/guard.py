@@ -1,0 +1,306 @@
+"""Who calls, and may they: authentication for every request, and the one dependency that every route carries.
+
+`Authentication` finds out who calls before anything is routed; only the routes in `PUBLIC` answer strangers. `allow`
+names the action that a route is about; it checks role and account, takes the database role of the account, wants a
+fresh proof where the action needs one, and writes refusals and sensitive reads to the audit trail. A test holds that no
+route is without `allow`.
+"""
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time_ns
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from aether.api.local import LocalAccess
+from aether.api.ports import Context
+from aether.api.problems import problem_of
+from aether.control.access import ACTIONS, EVERYWHERE, Action, Caller, CallerKind, Reach
+from aether.control.audit import entry_of
+from aether.control.proofs import ProofRefusedError, payload_hash
+from aether.domain.errors import (
+    AetherError,
+    NotSignedInError,
+    RefusedError,
+    TooManyAttemptsError,
+    UnknownNameError,
+)
+from aether.store.control_schema import account_scopes
+from aether.store.database import Scope
+
+PREFIX = "/api/v1"
+PUBLIC = frozenset(
+    f"{PREFIX}{path}"
+    for path in (
+        "/session",
+        "/session/token",
+        "/session/factor",
+        "/session/passkey/challenge",
+        "/session/passkey",
+        "/session/oidc/start",
+        "/session/oidc/callback",
+        "/session/links",
+        "/setup/invitation",
+        "/setup/person",
+        "/setup/factor",
+    )
+)
+"""Where one becomes somebody. Everything else under the prefix needs a caller."""
+
+COOKIE = "aether_session"
+SECURE_COOKIE = "__Host-aether_session"
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+MFA_HEADER = "x-mfa-token"
+
+METRICS = "/metrics"
+"""Tells what accounts are worth: in production it needs a caller too."""
+
+RATE_PER_S = 50.0
+BURST = 400.0
+STRANGERS_PER_S = 20.0
+STRANGERS_BURST = 100.0
+BUCKETS_KEPT = 10_000
+
+
+def cookie_name(context: Context) -> str:
+    """Return the name of the session's cookie; over HTTPS the browser ties it to this host."""
+    return SECURE_COOKIE if context.is_https else COOKIE
+
+
+def is_same_origin(connection: HTTPConnection, context: Context) -> bool:
+    """Return whether a request comes from our own page, or from no page at all."""
+    origin = connection.headers.get("origin")
+    if origin is not None:
+        own = {connection.headers.get("host", "")}
+        if context.public_url:
+            own = {urlsplit(context.public_url).netloc}
+        return urlsplit(origin).netloc in own
+    return connection.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def address_of(connection: HTTPConnection, context: Context) -> str:
+    """Return where a request comes from: the peer, or what the nearest proxy that we trust saw."""
+    peer = connection.client.host if connection.client else ""
+    hops = [h.strip() for h in connection.headers.get("x-forwarded-for", "").split(",") if h.strip()]
+    while hops and _is_trusted(peer, context.trusted_proxies):
+        peer = hops.pop()
+    return peer
+
+
+def _is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+        return any(found in ipaddress.ip_network(net, strict=False) for net in trusted)
+    except ValueError:
+        return False
+
+
+class RateLimiter:
+    """A token bucket for each caller."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def wait_s(self, key: str, per_s: float, burst: float) -> float:
+        """Take one token; return 0, or how long to wait for one."""
+        now = self._clock()
+        level, before = self._buckets.pop(key, (burst, now))
+        level = min(burst, level + (now - before) * per_s)
+        allowed = level >= 1.0
+        self._buckets[key] = (level - 1.0 if allowed else level, now)
+        if len(self._buckets) > BUCKETS_KEPT:
+            del self._buckets[next(iter(self._buckets))]
+        return 0.0 if allowed else (1.0 - level) / per_s
+
+
+class Authentication:
+    """Finds out who calls, as ASGI middleware; the caller is left in `request.state.caller`."""
+
+    def __init__(self, app: ASGIApp, context: Context | None, access: LocalAccess) -> None:
+        self._app = app
+        self._context = context
+        self._access = access
+        self._limiter = RateLimiter()
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] not in ("http", "websocket") or self._context is None:
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        path = scope["path"]
+        if not path.startswith(PREFIX) and not (path == METRICS and self._context.is_production):
+            await self._app(scope, receive, send)
+            return
+        where = _where(connection, self._context)
+        try:
+            caller = await identify(connection, self._context, self._access, where)
+            self._limit(caller, where)
+            if caller is None and path not in PUBLIC:
+                raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
+            if scope["type"] == "http":
+                self._check_origin(connection)
+            elif not is_same_origin(connection, self._context):
+                raise RefusedError("Requests from other sites are refused.", remedy="Use the platform's own page.")
+        except AetherError as error:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await problem_of(error)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller or where
+        await self._app(scope, receive, send)
+
+    def _limit(self, caller: Caller | None, where: Caller) -> None:
+        key = f"{caller.kind} {caller.id}" if caller else f"address {where.address}"
+        per_s, burst = (RATE_PER_S, BURST) if caller else (STRANGERS_PER_S, STRANGERS_BURST)
+        wait_s = self._limiter.wait_s(key, per_s, burst)
+        if wait_s:
+            raise TooManyAttemptsError("Too many requests.", remedy="Slow down.", retry_after_s=wait_s)
+
+    def _check_origin(self, connection: HTTPConnection) -> None:
+        assert self._context is not None
+        if connection.scope["method"] in UNSAFE and not is_same_origin(connection, self._context):
+            raise RefusedError("Requests from other sites are refused.", remedy="Use the platform's own page.")
+
+
+def _where(connection: HTTPConnection, context: Context) -> Caller:
+    """Return a caller that is nobody yet, with where the request comes from."""
+    return Caller(
+        kind=CallerKind.PERSON,
+        id="",
+        name="nobody",
+        address=address_of(connection, context),
+        agent=connection.headers.get("user-agent", "")[:200],
+        request_id=secrets.token_hex(8),
+    )
+
+
+async def identify(connection: HTTPConnection, context: Context, access: LocalAccess, where: Caller) -> Caller | None:
+    """Return who calls: by token, by session, or the machine's owner while nobody is set up."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme:
+        return await context.control.tokens.caller_of(token.strip(), where) if scheme.lower() == "bearer" else None
+    session = connection.cookies.get(cookie_name(context))
+    if not session:
+        return None
+    found = await context.control.identity.caller_of(session, where)
+    if found is None and access.is_session(session) and await local_access_open(context):
+        return msgspec.structs.replace(where, kind=CallerKind.LOCAL, id="local", name="owner of this machine")
+    return found
+
+
+async def local_access_open(context: Context) -> bool:
+    """Return whether the machine's owner may still come in by a link: in development, before anybody is set up."""
+    return not context.is_production and not await context.control.identity.has_people()
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What a route may work with.
+
+    Attributes:
+        account: that the request is about; `*` for none in particular.
+        scope: the database as the request may see it.
+    """
+
+    caller: Caller
+    action: Action
+    account: str
+    scope: Scope
+    context: Context
+
+    def accounts(self) -> list[str] | None:
+        """Return the accounts in which the caller may do the action, None for all."""
+        if self.caller.may(self.action):
+            return None
+        return [a for a in self.caller.roles if a != EVERYWHERE and self.caller.may(self.action, a)]
+
+
+class Guard:
+    """The dependency that every route carries."""
+
+    def __init__(self, action: Action, *, anywhere: bool) -> None:
+        self.action = action
+        self.anywhere = anywhere
+
+    async def __call__(self, request: Request) -> Granted:
+        """Return what the request may work with, or refuse it."""
+        context: Context = request.app.state.context
+        caller: Caller = request.state.caller
+        account = request.path_params.get("account") or request.query_params.get("account") or EVERYWHERE
+        try:
+            scope = await self._check(context, caller, account)
+            if self.action.proof and caller.kind is CallerKind.PERSON:
+                await self._check_proof(request, context, caller)
+        except (RefusedError, ProofRefusedError) as error:
+            entry = entry_of(
+                caller, self.action.name, "refused", account=account, target=request.url.path, reason=error.message
+            )
+            await context.control.audit.note(entry, time_ns())
+            raise
+        if self.action.audited:
+            entry = entry_of(caller, self.action.name, "done", account=account, target=request.url.path)
+            await context.control.audit.note(entry, time_ns())
+        return Granted(caller, self.action, account, scope, context)
+
+    async def _check(self, context: Context, caller: Caller, account: str) -> Scope:
+        if account != EVERYWHERE:
+            scope = await account_scope(context, account)
+            if scope is None or not (caller.sees_all() or account in caller.roles):
+                known = "any" if caller.sees_all() else ", ".join(sorted(caller.roles)) or "none"
+                raise UnknownNameError(
+                    f"There is no account {account!r}.", remedy=f"List them with GET /accounts; yours: {known}."
+                )
+            if not caller.may(self.action, account):
+                raise RefusedError(
+                    f"{caller.name} may not {self.action.meaning} in {account}.",
+                    remedy=f"Ask an admin; it takes {_either(self.action)}.",
+                )
+            return scope
+        if caller.may(self.action):
+            return context.database.desk
+        some = self.anywhere and any(caller.may(self.action, a) for a in caller.roles)
+        if not some:
+            raise RefusedError(
+                f"{caller.name} may not {self.action.meaning}.",
+                remedy=f"Ask an admin; it takes {_either(self.action)}.",
+            )
+        return context.database.desk
+
+    async def _check_proof(self, request: Request, context: Context, caller: Caller) -> None:
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        payload = payload_hash(request.method, target, await request.body())
+        token = request.headers.get(MFA_HEADER, "")
+        await context.control.proofs.use(caller, self.action, payload, token, time_ns())
+
+
+def _either(action: Action) -> str:
+    where = " for all accounts" if action.reach is Reach.FIRM else ""
+    return f"the role {' or '.join(action.roles)}{where}"
+
+
+async def account_scope(context: Context, account: str) -> Scope | None:
+    """Return the database as an account's own role sees it, None when there is no such account."""
+    query = sa.select(account_scopes.c.role).where(account_scopes.c.account == account)
+    found = await context.database.control.all(query)
+    return Scope(context.database, found[0].role) if found else None
+
+
+def allow(action: str, *, anywhere: bool = False) -> Any:
+    """Return the dependency of a route about `action`.
+
+    Args:
+        anywhere: a role in any account lets the request in; the route then looks at `Granted.accounts`.
+    """
+    return Depends(Guard(ACTIONS[action], anywhere=anywhere))

@@ -1,0 +1,50 @@
+"""Errors as RFC 9457 problems: one shape for everything that goes wrong, one table of which error is which status."""
+
+import math
+
+from fastapi.responses import JSONResponse
+
+from aether.api.models import Problem
+from aether.control.proofs import ProofRefusedError
+from aether.domain import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: tuple[tuple[type[errors.AetherError], int], ...] = (
+    (errors.UnknownNameError, 404),
+    (errors.NotSignedInError, 401),
+    (errors.RefusedError, 403),
+    (errors.TooManyAttemptsError, 429),
+    (errors.ConflictError, 409),
+    (errors.DatabaseUnavailableError, 503),
+    (errors.KeyServiceError, 503),
+)
+"""Which error is which status; all others are 422."""
+
+
+def status_of(error: errors.AetherError) -> int:
+    """Return the HTTP status of an error."""
+    if isinstance(error, errors.VenueError) and error.failure is errors.Failure.VENUE_DOWN:
+        return 503
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 422)
+
+
+def problem(
+    status: int, title: str, detail: str, remedy: str = "", headers: dict[str, str] | None = None, **more: str
+) -> JSONResponse:
+    """Return a problem."""
+    body = Problem(title=title, status=status, detail=detail, remedy=remedy, **more)
+    return JSONResponse(body.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_of(error: errors.AetherError) -> JSONResponse:
+    """Return the problem that an error is."""
+    status = status_of(error)
+    headers = {}
+    if isinstance(error, errors.TooManyAttemptsError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    more = {"action": error.action, "payload_hash": error.payload_hash} if isinstance(error, ProofRefusedError) else {}
+    title = type(error).__name__.removesuffix("Error")
+    return problem(status, title, error.message, error.remedy, headers, **more)

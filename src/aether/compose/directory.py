@@ -1,0 +1,78 @@
+"""The data directory: everything of one machine."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from aether.domain.errors import DataDirectoryError
+
+
+class DataDirectory:
+    """Everything of one machine, used by one running platform at a time.
+
+    Args:
+        path: made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise DataDirectoryError(
+                f"The data directory {path} cannot be written: {error.strerror}.",
+                remedy="Choose another one with --data-dir, or correct its permissions.",
+            ) from error
+
+    @property
+    def database(self) -> Path:
+        """Where the embedded server keeps its files."""
+        return self.path / "postgresql"
+
+    @property
+    def runs(self) -> Path:
+        """Where back-tests are kept."""
+        return self.path / "backtests"
+
+    @property
+    def running(self) -> Path:
+        """What a running platform says of itself, for the command line; for its owner only."""
+        return self.path / "running.json"
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the directory while the context is open.
+
+        Raises:
+            DataDirectoryError: when another process holds it.
+        """
+        file = self.path / "aether.lock"
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                owner = os.read(descriptor, 32).decode() or "unknown"
+                raise DataDirectoryError(
+                    f"The data directory {self.path} is used by the process {owner}.",
+                    remedy="Stop it first, or choose another --data-dir.",
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def write_private(file: Path, content: dict[str, object]) -> None:
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(msgspec.json.encode(content))

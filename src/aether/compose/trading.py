@@ -1,0 +1,339 @@
+"""The node of a market: its accounts, their venues, and the accounts that people open while it runs.
+
+Which venue an account gets is decided here and nowhere else: a paper account is given a paper venue, or the local
+exchange; a live one sessions with its own keys. A paper account never holds an object that reaches a real venue.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import time_ns
+
+import msgspec
+
+from aether.bus.local import LocalBus
+from aether.compose.accounts import (
+    SYNTHETIC_HISTORY_S,
+    replay_plans,
+    synthetic_plans,
+    venue_plans,
+)
+from aether.compose.markets import Market, Venues, venue_feed
+from aether.compose.storage import Storage
+from aether.config import Settings
+from aether.control.desk import PlanReader
+from aether.control.sealing import Sealer
+from aether.control.secrets import SecretReader
+from aether.domain.accounts import AccountConfig, AccountPlan, Mode
+from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
+from aether.domain.identifiers import AccountId, BalanceKey, FeedId, InstrumentId, VenueId
+from aether.domain.instruments import Instrument
+from aether.domain.scaled import format_amount
+from aether.exchange.server import LocalExchange
+from aether.market.replay import feed_id, replay_trades
+from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket, synthetic_instruments
+from aether.matching.simulator import FillModel
+from aether.node.feeds import Feed, ReplayFeed, SyntheticFeed
+from aether.node.keys import Changed, KeyRing, follow_keys, wait_for_key
+from aether.node.live import Connect, Follow, LiveVenue
+from aether.node.ports import Venue
+from aether.node.runtime import Node
+from aether.store import queries
+from aether.store.database import Scope
+from aether.strategies import catalogue
+from aether.telemetry import logger
+from aether.venues.actions import Balances
+from aether.venues.client import VenueClient, with_urls
+from aether.venues.limits import NoLimits
+from aether.venues.messages import Balance
+from aether.venues.paper import PaperVenue
+from aether.venues.protocol import Credentials
+from aether.venues.registry import protocol_of
+from aether.venues.session import ExecutionSession
+
+SYNTHETIC_STEP_S = 0.5
+KEY_STATE_FOLDER = "keystate"
+
+_log = logger("trading")
+
+
+def node_name() -> str:
+    """Return what this process is called among nodes."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class NodeKeys:
+    """The keys of this node's accounts (`aether.node.keys.KeyRing`)."""
+
+    def __init__(self, scope: Scope, sealer: Sealer, node: str) -> None:
+        self._reader = SecretReader(scope, sealer)
+        self._node = node
+
+    async def version(self, account: str, venue: str) -> int:
+        """Return the active version, 0 for none."""
+        return await self._reader.version(account, venue)
+
+    async def load(self, account: str, venue: str) -> tuple[int, Credentials]:
+        """Return version and text of the active key."""
+        return await self._reader.load(account, venue)
+
+    async def note_use(self, account: str, venue: str, version: int) -> None:
+        """Tell that this node trades with a version from now on."""
+        await self._reader.note_use(account, venue, self._node, version, time_ns())
+
+
+def make_paper_venue(config: AccountConfig, snapshot: bytes | None) -> PaperVenue:
+    """Return the paper venue of an account."""
+    return PaperVenue(FillModel(), config.seed, snapshot)
+
+
+@dataclass(frozen=True)
+class VenueMaker:
+    """Makes each account's venue.
+
+    Attributes:
+        versions: of the keys that each live account trades with.
+    """
+
+    venues: Venues
+    keys: KeyRing
+    changed: Changed
+    settings: Settings
+    versions: dict[AccountId, dict[VenueId, int]] = field(default_factory=dict)
+
+    def __call__(self, config: AccountConfig, snapshot: bytes | None) -> Venue:
+        """Return the venue of an account."""
+        if config.mode is Mode.LIVE:
+            if not self.venues.clients or self.venues.local is not None:
+                raise InvalidValueError(
+                    f"{config.id} is live, the market is simulated.", remedy="Start with --market of a real venue."
+                )
+            return LiveVenue(self._connect_live(config), self._follow(config))
+        if self.venues.local is not None:
+            return LiveVenue(self._connect_local(config, self.venues.local))
+        return make_paper_venue(config, snapshot)
+
+    def _session(self, public: VenueClient, credentials: Credentials, *, limited: bool) -> ExecutionSession:
+        assert self.venues.http is not None
+        venue = public.protocol.venue
+        protocol = protocol_of(venue)
+        protocol.urls = public.protocol.urls
+        protocol.listings = public.protocol.listings
+        client = VenueClient(
+            protocol,
+            self.venues.http,
+            credentials=credentials,
+            state_folder=self.settings.data_dir / KEY_STATE_FOLDER if limited else None,
+            limits=None if limited else NoLimits(),
+        )
+        return ExecutionSession(client)
+
+    def _connect_local(self, config: AccountConfig, local: LocalExchange) -> Connect:
+        """Open an account on the local exchange with what the books hold, and nothing else."""
+
+        async def connect(booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
+            sessions = {}
+            for public in self.venues.clients:
+                venue = public.protocol.venue
+                own = {k.partition(":")[2]: v for k, v in booked.items() if k.partition(":")[0] == venue}
+                if own:
+                    balances = {asset: format_amount(total) for asset, total in own.items()}
+                    key, secret = local.open_account(venue, config.id, balances)
+                    sessions[venue] = self._session(public, Credentials(key=key, secret=secret), limited=False)
+            return sessions
+
+        return connect
+
+    def _connect_live(self, config: AccountConfig) -> Connect:
+        """Open sessions with the account's own keys, once it has them."""
+        self._versions(config.id).clear()
+
+        async def connect(booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
+            sessions = {}
+            for public in self.venues.clients:
+                venue = public.protocol.venue
+                if any(key.partition(":")[0] == venue for key in booked):
+                    version, credentials = await wait_for_key(self.keys, config.id, venue, self.changed)
+                    self._versions(config.id)[venue] = version
+                    sessions[venue] = self._session(public, credentials, limited=True)
+            return sessions
+
+        return connect
+
+    def _follow(self, config: AccountConfig) -> Follow:
+        async def follow(sessions: Mapping[VenueId, ExecutionSession]) -> None:
+            await follow_keys(self.keys, config.id, sessions, self._versions(config.id), self.changed)
+
+        return follow
+
+    def _versions(self, account: AccountId) -> dict[VenueId, int]:
+        return self.versions.setdefault(account, {})
+
+
+class Place:
+    """What the running market offers to new accounts (`aether.api.ports.MarketPlace`).
+
+    Args:
+        instruments: that its feed carries.
+    """
+
+    def __init__(self, market: Market, feed: FeedId, instruments: Sequence[Instrument], venues: Venues) -> None:
+        self._market = market
+        self._feed = feed
+        self._instruments = {i.id: i for i in instruments}
+        self._venues = venues
+
+    def instruments(self) -> Sequence[Instrument]:
+        """Return every instrument that can be traded on the market now."""
+        return list(self._instruments.values())
+
+    def plan(self, config: AccountConfig, wanted: Sequence[InstrumentId], cash: int) -> AccountPlan:
+        """Return how an account would be opened. Raises UnknownNameError, InvalidValueError."""
+        if self._market.recording is not None:
+            raise InvalidValueError(
+                "A recording takes no more accounts.", remedy="Start the platform on a market that goes on."
+            )
+        unknown = [i for i in wanted if i not in self._instruments]
+        if unknown:
+            raise UnknownNameError(
+                f"The market has no instrument {unknown[0]!r}.", remedy=f"It has {', '.join(self._instruments)}."
+            )
+        chosen = tuple(self._instruments[i] for i in dict.fromkeys(wanted))
+        quotes = {i.quote for i in chosen}
+        if len(quotes) != 1:
+            raise InvalidValueError(
+                f"The instruments are quoted in {', '.join(sorted(quotes))}.", remedy="Choose those of one currency."
+            )
+        is_live = config.mode is Mode.LIVE
+        if is_live and (not self._venues.clients or self._venues.local is not None):
+            raise InvalidValueError(
+                f"The {self._market.name} is simulated: no account can be live on it.",
+                remedy="Start the platform with --market kraken, binance or coinbase.",
+            )
+        config = msgspec.structs.replace(config, currency=next(iter(quotes)), feed=self._feed)
+        return AccountPlan(config=config, instruments=chosen, cash=0 if is_live else cash)
+
+
+async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict[VenueId, int]:
+    """Return what a live account's venues hold of its currency; it begins with that.
+
+    Raises:
+        UnknownNameError, KeyServiceError: when a key is not there yet, or does not open.
+        InvalidValueError: when a venue holds other assets that it is to trade: their price of purchase is unknown.
+    """
+    assert venues.http is not None
+    found = {}
+    bases = {i.base for i in plan.instruments}
+    for venue in sorted({i.venue for i in plan.instruments}):
+        public = next(c for c in venues.clients if c.protocol.venue == venue)
+        _, credentials = await keys.load(plan.config.id, venue)
+        protocol = with_urls(protocol_of(venue))
+        protocol.urls, protocol.listings = public.protocol.urls, public.protocol.listings
+        client = VenueClient(protocol, venues.http, credentials=credentials, limits=NoLimits())
+        await client.measure_clock()
+        await client.check_key()
+        held: list[Balance] = await client.call(Balances())
+        for balance in held:
+            if balance.asset in bases and balance.total:
+                raise InvalidValueError(
+                    f"{plan.config.id} holds {format_amount(balance.total)} {balance.asset} at {venue} already.",
+                    remedy="Begin with cash alone: sell it, or use a sub-account of the venue.",
+                )
+        found[venue] = next((b.total for b in held if b.asset == plan.config.currency), 0)
+    return found
+
+
+async def take_up_accounts(
+    node: Node, feed: FeedId, plans: PlanReader, venues: Venues, keys: KeyRing, changed: Changed
+) -> None:
+    """Take up the accounts that people open while the node runs, until canceled."""
+    told: dict[str, str] = {}
+    while True:
+        for plan in await plans.opened(feed):
+            account = plan.config.id
+            if account in node.shards:
+                continue
+            try:
+                await node.add(await with_capital(plan, venues, keys))
+                _log.info("account_taken_up", account_id=account, mode=plan.config.mode)
+            except AetherError as error:
+                if told.get(account) != str(error):
+                    told[account] = str(error)
+                    _log.warning("account_not_taken_up", account_id=account, reason=str(error))
+        await changed()
+
+
+async def with_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> AccountPlan:
+    """Return the plan with the capital that a live account begins with."""
+    if plan.config.mode is not Mode.LIVE:
+        return plan
+    capital = await live_capital(plan, venues, keys)
+    return msgspec.structs.replace(plan, capital=tuple(capital.items()))
+
+
+@dataclass(frozen=True)
+class Built:
+    """A node with what belongs to it."""
+
+    node: Node
+    feed: FeedId
+    place: Place
+
+
+async def build_node(
+    settings: Settings,
+    storage: Storage,
+    market: Market,
+    bus: LocalBus,
+    seed: int,
+    venues: Venues,
+    keys: KeyRing,
+    changed: Changed,
+) -> Built:
+    """Return the node of a market with its accounts: those that come with the market, and those that people opened.
+
+    In production only the latter.
+    """
+    database = storage.database
+    plans = PlanReader(database.control)
+    feed: Feed
+    default: list[AccountPlan]
+    if venues.clients:
+        identity = FeedId(market.venue)
+        default = venue_plans(venues.clients, market.venue, seed, warms_up=venues.local is not None)
+    elif market.recording is not None:
+        identity, default = feed_id(market.recording), replay_plans(market.recording, seed)
+    else:
+        identity, default = SYNTHETIC_FEED, synthetic_plans(seed)
+    archived = await plans.archived()
+    offered = {i.id: i for p in default for i in p.instruments}
+    if not venues.clients and market.recording is None:
+        offered = {i.id: i for i in synthetic_instruments()}
+    opened = await plans.opened(identity)
+    known = {s.config.id for s in await queries.list_accounts(database.desk, identity)}
+    chosen = [p for p in ([] if settings.is_production else default) if p.config.id not in archived]
+    chosen += [p for p in opened if p.config.id in known]
+    if venues.clients:
+        feed = await venue_feed(venues.clients, [*default, *opened])
+    elif market.recording is not None:
+        dataset = market.recording
+        instrument = dataset.instrument()
+        feed = ReplayFeed(lambda: replay_trades(dataset, instrument.id), market.speed)
+    else:
+        last = await queries.last_closes(database.desk, identity)
+        feed = SyntheticFeed(
+            SyntheticMarket(seed if not last else time_ns() % 2**32, last), SYNTHETIC_STEP_S, SYNTHETIC_HISTORY_S
+        )
+    node = Node(
+        database.node,
+        catalogue(),
+        chosen,
+        VenueMaker(venues, keys, changed, settings),
+        feed,
+        identity,
+        bus,
+        storage.revive,
+        wall_clock=market.recording is None,
+    )
+    return Built(node, identity, Place(market, identity, list(offered.values()), venues))

@@ -1,0 +1,160 @@
+"""Who may do what: the roles, one table of all actions, and the caller that wants one.
+
+An action that is not in `ACTIONS` does not exist: every route of the API names one, and the matrix of roles and routes
+in the docs is made from here.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+EVERYWHERE = "*"
+"""The account that stands for all of the firm."""
+
+
+class Role(StrEnum):
+    """What a person is in an account, or everywhere."""
+
+    ADMIN = "admin"
+    """A director: configures, and answers for money and people."""
+    TRADER = "trader"
+    """Trades, stops and resumes."""
+    AUDITOR = "auditor"
+    """Reads everything, changes nothing."""
+    SERVICE = "service"
+    """A program with a token, which names the actions that it may use."""
+
+
+class Reach(StrEnum):
+    """Where a role must be held for an action."""
+
+    OWN = "own"
+    """Nowhere: it concerns the caller alone."""
+    ACCOUNT = "account"
+    """In the account that it concerns."""
+    FIRM = "firm"
+    """Everywhere: it concerns more than one account."""
+
+
+class Action(msgspec.Struct, frozen=True):
+    """Something that a caller may want.
+
+    Attributes:
+        proof: needs a fresh proof of a second factor, bound to the request.
+        second: in production a second person must approve it.
+        service: tokens of services may carry it.
+        audited: also written to the audit trail when it is only a read.
+    """
+
+    name: str
+    reach: Reach
+    roles: tuple[Role, ...]
+    meaning: str
+    proof: bool = False
+    second: bool = False
+    service: bool = False
+    audited: bool = False
+
+
+_ALL = (Role.ADMIN, Role.TRADER, Role.AUDITOR)
+_DESK = (Role.ADMIN, Role.TRADER)
+_ADMIN = (Role.ADMIN,)
+_WATCH = (Role.ADMIN, Role.AUDITOR)
+
+ACTIONS: Mapping[str, Action] = {
+    a.name: a
+    for a in (
+        Action("own.read", Reach.OWN, _ALL, "see who one is, one's devices and factors", service=True),
+        Action("own.change", Reach.OWN, _ALL, "end a session, prove a second factor"),
+        Action("own.factors", Reach.OWN, _ALL, "change password, passkeys, TOTP, recovery codes", proof=True),
+        Action("platform.read", Reach.OWN, _ALL, "see market, health and strategies", service=True),
+        Action("metrics.read", Reach.FIRM, _WATCH, "read the metrics", service=True),
+        Action("accounts.read", Reach.ACCOUNT, _ALL, "see an account, its orders, positions and worth", service=True),
+        Action("accounts.create", Reach.FIRM, _ADMIN, "open an account", proof=True),
+        Action("accounts.live", Reach.FIRM, _ADMIN, "open an account that trades real money", proof=True, second=True),
+        Action("accounts.archive", Reach.ACCOUNT, _ADMIN, "close an account; its records stay", proof=True),
+        Action("accounts.configure", Reach.ACCOUNT, _ADMIN, "change limits and settings downwards", proof=True),
+        Action("accounts.loosen", Reach.ACCOUNT, _ADMIN, "raise a limit of an account", proof=True, second=True),
+        Action("capital.move", Reach.ACCOUNT, _ADMIN, "book a deposit or withdrawal", proof=True),
+        Action("kill.engage", Reach.ACCOUNT, _DESK, "stop trading", service=True),
+        Action("kill.release", Reach.ACCOUNT, _ADMIN, "let trading go on after a kill", proof=True, second=True),
+        Action("trading.resume", Reach.ACCOUNT, _DESK, "let trading go on after a halt or a loss stop", service=True),
+        Action("intents.decide", Reach.ACCOUNT, _DESK, "decide on an entry that waits for review"),
+        Action("trading.override", Reach.ACCOUNT, _DESK, "trade, hedge or exit by hand", proof=True),
+        Action("secrets.status", Reach.ACCOUNT, _WATCH, "see which keys there are", proof=True, audited=True),
+        Action("secrets.audit", Reach.ACCOUNT, _WATCH, "see what was done with keys", proof=True, audited=True),
+        Action("secrets.upload", Reach.ACCOUNT, _ADMIN, "store a key of a venue", proof=True, second=True),
+        Action("secrets.rotate", Reach.ACCOUNT, _ADMIN, "replace a key of a venue", proof=True, second=True),
+        Action("secrets.test", Reach.ACCOUNT, _ADMIN, "try a stored key at its venue", proof=True, audited=True),
+        Action("secrets.delete", Reach.ACCOUNT, _ADMIN, "delete a key of a venue", proof=True, second=True),
+        Action("keys.rotate", Reach.FIRM, _ADMIN, "replace the key-encryption key", proof=True),
+        Action("users.read", Reach.FIRM, _WATCH, "see people and their roles", audited=True),
+        Action("users.invite", Reach.FIRM, _ADMIN, "invite a person", proof=True),
+        Action("users.roles", Reach.FIRM, _ADMIN, "change what a person may do", proof=True, second=True),
+        Action("users.disable", Reach.FIRM, _ADMIN, "lock a person out", proof=True),
+        Action("tokens.read", Reach.FIRM, _WATCH, "see the tokens of services", audited=True),
+        Action("tokens.create", Reach.FIRM, _ADMIN, "make a token for a service", proof=True),
+        Action("tokens.revoke", Reach.FIRM, _ADMIN, "end a token", proof=True),
+        Action("approvals.read", Reach.ACCOUNT, _ALL, "see what waits for a second person"),
+        Action("approvals.decide", Reach.ACCOUNT, _ADMIN, "approve or decline what another asked for", proof=True),
+        Action("approvals.withdraw", Reach.ACCOUNT, _ADMIN, "take back what one asked for", proof=True),
+        Action("audit.read", Reach.ACCOUNT, _WATCH, "read, export and prove the audit trail", audited=True),
+    )
+}
+
+
+class CallerKind(StrEnum):
+    """What stands behind a request."""
+
+    PERSON = "person"
+    SERVICE = "service"
+    LOCAL = "local"
+    """The owner of the machine, before anybody was set up; never in production."""
+    PLATFORM = "platform"
+    """The platform itself."""
+
+
+LOCAL_ACTIONS = ("own.read", "platform.read", "accounts.read", "kill.engage", "kill.release", "trading.resume")
+"""What the machine's owner may do before the first admin is set up: what moves paper money only."""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wants something, and from where.
+
+    Attributes:
+        id: of the person or token.
+        name: as people and the audit trail see it: an e-mail address for persons.
+        roles: by account, `*` for everywhere.
+        actions: that a service's token carries.
+        session: of a person.
+    """
+
+    kind: CallerKind
+    id: str
+    name: str
+    roles: Mapping[str, Role] = {}
+    actions: frozenset[str] = frozenset()
+    session: str = ""
+    address: str = ""
+    agent: str = ""
+    request_id: str = ""
+
+    def may(self, action: Action, account: str = EVERYWHERE) -> bool:
+        """Return whether the caller may do `action` in `account`."""
+        if self.kind is CallerKind.LOCAL:
+            return action.name in LOCAL_ACTIONS
+        if self.kind is CallerKind.SERVICE and not (action.service and action.name in self.actions):
+            return False
+        if action.reach is Reach.OWN:
+            return True
+        where = {EVERYWHERE} if action.reach is Reach.FIRM else {EVERYWHERE, account}
+        held = {self.roles[a] for a in where if a in self.roles}
+        return Role.SERVICE in held or bool(held & set(action.roles))
+
+    def sees_all(self) -> bool:
+        """Return whether the caller is something everywhere."""
+        return self.kind is CallerKind.LOCAL or EVERYWHERE in self.roles
+
+
+PLATFORM = Caller(kind=CallerKind.PLATFORM, id="platform", name="platform")

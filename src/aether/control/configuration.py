@@ -1,0 +1,280 @@
+"""An account's settings as versions: typed, compared, effective from a time on, never changed afterwards.
+
+A version holds all settings. Going back makes a new version with an old one's content. What a version loosens is found
+by `loosened`: it decides whether a second person is needed.
+"""
+
+from collections.abc import Callable, Mapping
+from time import time_ns
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aether.control.access import Caller
+from aether.control.audit import append, entry_of
+from aether.control.secrets import announce
+from aether.domain.accounts import AccountConfig, Exits, Limits, Review, Sizing
+from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
+from aether.domain.events import AccountConfigured
+from aether.domain.identifiers import AccountId
+from aether.store.control_schema import configurations
+from aether.store.database import Scope
+from aether.store.requests import insert_requests
+from aether.store.schema import accounts
+
+NS = 1_000_000_000
+AHEAD_S = 30 * 86_400
+LOCK = 0x636F6E66
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What people may set of a running account."""
+
+    limits: Limits = Limits()
+    sizing: Sizing = Sizing()
+    exits: Exits = Exits()
+    review: Review = Review()
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One version; `number` 0 is what the account was opened with."""
+
+    number: int
+    document: Document
+    author: str
+    reason: str
+    created_ns: int
+    effective_ns: int
+    applied_ns: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One field that differs."""
+
+    field: str
+    before: Any
+    after: Any
+    loosens: bool
+
+
+TIGHTER_WHEN_HIGHER = frozenset(
+    (
+        "limits.duplicate_window_ms",
+        "limits.repeated_order_window_s",
+        "exits.cool_down_s",
+        "sizing.volatility_halflife_bars",
+    )
+)
+"""Numbers that protect more the higher they are; all other limits and sizes protect more the lower they are."""
+
+EITHER_WAY = ("exits.", "review.")
+"""Fields in which any change counts as loosening: there is no safe direction."""
+
+
+def document_of(config: AccountConfig) -> Document:
+    """Return the settings that an account has now."""
+    return Document(limits=config.limits, sizing=config.sizing, exits=config.exits, review=config.review)
+
+
+def diff(before: Document, after: Document) -> list[Change]:
+    """Return the fields that differ, and which of them loosen."""
+    old, new = _flat(before), _flat(after)
+    return [
+        Change(field=field, before=old[field], after=new[field], loosens=_loosens(field, old[field], new[field]))
+        for field in old
+        if old[field] != new[field]
+    ]
+
+
+def loosened(changes: list[Change]) -> list[str]:
+    """Return the fields that a change loosens."""
+    return [c.field for c in changes if c.loosens]
+
+
+def _flat(document: Document) -> dict[str, Any]:
+    parts = msgspec.to_builtins(document)
+    return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
+
+
+def _loosens(field: str, before: float, after: float) -> bool:
+    if field in TIGHTER_WHEN_HIGHER:
+        return after < before
+    return field.startswith(EITHER_WAY) or after > before
+
+
+def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
+    """Return `base` with some fields replaced.
+
+    Args:
+        changes: by part, then by field: `{"limits": {"max_daily_loss_bps": 200}}`.
+
+    Raises:
+        InvalidValueError: on an unknown field or a value out of bounds.
+    """
+    merged = msgspec.to_builtins(base)
+    for part, fields in changes.items():
+        if part not in merged or not isinstance(fields, Mapping):
+            raise InvalidValueError(f"There is no part {part!r}.", remedy=f"Parts are {', '.join(merged)}.")
+        unknown = sorted(set(fields) - set(merged[part]))
+        if unknown:
+            raise InvalidValueError(
+                f"There is no setting {part}.{unknown[0]}.", remedy=f"Settings are {', '.join(merged[part])}."
+            )
+        merged[part].update(fields)
+    try:
+        return msgspec.convert(merged, Document)
+    except msgspec.ValidationError as error:
+        raise InvalidValueError(f"A setting is out of bounds: {error}.", remedy="Correct the value.") from error
+
+
+class Configurations:
+    """The versions of all accounts' settings."""
+
+    def __init__(self, scope: Scope, clock: Callable[[], int] = time_ns) -> None:
+        self._scope = scope
+        self._clock = clock
+
+    async def history(self, account: str) -> list[Version]:
+        """Return all versions, newest first. Raises UnknownNameError."""
+        async with self._scope.begin() as connection:
+            return await self._history(connection, account)
+
+    async def _history(self, connection: AsyncConnection, account: str) -> list[Version]:
+        found = (await connection.execute(sa.select(accounts).where(accounts.c.account == account))).one_or_none()
+        if found is None:
+            raise UnknownNameError(f"There is no account {account!r}.", remedy="Look at the list of accounts.")
+        query = sa.select(configurations).where(configurations.c.account == account)
+        rows = (await connection.execute(query.order_by(configurations.c.version.desc()))).all()
+        versions = [
+            Version(
+                number=r.version,
+                document=msgspec.convert(r.document, Document),
+                author=r.author,
+                reason=r.reason,
+                created_ns=r.created_ns,
+                effective_ns=r.effective_ns,
+                applied_ns=r.applied_ns,
+            )
+            for r in rows
+        ]
+        if not versions:
+            config = msgspec.convert(found.config, AccountConfig)
+            opened = Version(
+                number=0,
+                document=document_of(config),
+                author="platform",
+                reason="as opened",
+                created_ns=found.opened_ns,
+                effective_ns=found.opened_ns,
+                applied_ns=found.opened_ns,
+            )
+            versions = [opened]
+        return versions
+
+    async def version(self, account: str, number: int) -> Version:
+        """Return one version. Raises UnknownNameError."""
+        for found in await self.history(account):
+            if found.number == number:
+                return found
+        raise UnknownNameError(f"{account} has no version {number}.", remedy="Look at its history.")
+
+    async def propose(self, account: str, changes: Mapping[str, Any], base: int) -> tuple[Document, list[Change]]:
+        """Return what the settings would be, and what differs from the newest version.
+
+        Raises:
+            ConflictError: when `base` is not the newest version any more.
+        """
+        newest = (await self.history(account))[0]
+        self._check_base(account, newest.number, base)
+        document = parse_document(newest.document, changes)
+        return document, diff(newest.document, document)
+
+    def _check_base(self, account: str, newest: int, base: int) -> None:
+        if newest != base:
+            raise ConflictError(
+                f"The newest version of {account} is {newest}, not {base}.", remedy="Look at it, then decide anew."
+            )
+
+    async def save(
+        self, caller: Caller, account: str, document: Document, base: int, reason: str, effective_ns: int = 0
+    ) -> Version:
+        """Write the next version; it is applied at its time by `apply_due`.
+
+        Raises:
+            ConflictError: when `base` is not the newest version any more.
+            InvalidValueError: when the time is past or too far away, or nothing differs.
+        """
+        now = self._clock()
+        effective_ns = effective_ns or now
+        if not now - 300 * NS <= effective_ns <= now + AHEAD_S * NS:
+            raise InvalidValueError(
+                "The effective time is past or over 30 days away.", remedy="Give a time within 30 days, or none."
+            )
+        async with self._scope.begin() as connection:
+            await connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(:space, hashtext(:key))"), {"space": LOCK, "key": account}
+            )
+            newest = (await self._history(connection, account))[0]
+            self._check_base(account, newest.number, base)
+            changes = diff(newest.document, document)
+            if not changes:
+                raise InvalidValueError("Nothing differs from the newest version.", remedy="Change something.")
+            row = {
+                "account": account,
+                "version": newest.number + 1,
+                "document": msgspec.to_builtins(document),
+                "author": caller.name,
+                "reason": reason,
+                "created_ns": now,
+                "effective_ns": effective_ns,
+                "applied_ns": 0,
+            }
+            await connection.execute(sa.insert(configurations), row)
+            entry = entry_of(
+                caller,
+                "accounts.configure",
+                "done",
+                account=account,
+                target=f"version {newest.number + 1}",
+                before={c.field: c.before for c in changes},
+                after={c.field: c.after for c in changes},
+                reason=reason,
+            )
+            await append(connection, entry, now)
+            await self._apply_due(connection, now)
+            await announce(connection)
+        return (await self.history(account))[0]
+
+    async def apply_due(self) -> int:
+        """Hand versions whose time has come to their accounts; return how many."""
+        async with self._scope.begin() as connection:
+            return await self._apply_due(connection, self._clock())
+
+    async def _apply_due(self, connection: AsyncConnection, now: int) -> int:
+        query = (
+            sa.select(configurations)
+            .where(configurations.c.applied_ns == 0, configurations.c.effective_ns <= now)
+            .order_by(configurations.c.account, configurations.c.version)
+            .with_for_update(skip_locked=True)
+        )
+        rows = (await connection.execute(query)).all()
+        for row in rows:
+            document = msgspec.convert(row.document, Document)
+            event = AccountConfigured(
+                ts_ns=0,
+                version=row.version,
+                limits=document.limits,
+                sizing=document.sizing,
+                exits=document.exits,
+                review=document.review,
+                actor=row.author,
+            )
+            await insert_requests(connection, [AccountId(row.account)], event)
+            await connection.execute(
+                sa.update(configurations)
+                .where(configurations.c.account == row.account, configurations.c.version == row.version)
+                .values(applied_ns=now)
+            )
+        return len(rows)

@@ -1,0 +1,219 @@
+"""What production must not be started with, or come to: one list of checks, each with its remedy (R8, D9).
+
+The checks look at facts that are gathered elsewhere, so the same list serves the start, the watch while running, and
+`aether doctor --production`.
+"""
+
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+
+from aether.domain.accounts import AccountConfig, Mode
+from aether.domain.errors import InsecureSettingError
+from aether.store.database import Database
+
+WEAK = frozenset(
+    (
+        "",
+        "password",
+        "postgres",
+        "admin",
+        "secret",
+        "changeme",
+        "aether",
+        "root",
+        "test",
+        "default",
+        "123456",
+        "letmein",
+    )
+)
+MIN_SECRET = 16
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+SIMULATED_MARKETS = ("synthetic", "replay", "exchange", "recording")
+
+
+class DatabasePower(msgspec.Struct, frozen=True):
+    """What the login of the platform may do beyond its roles."""
+
+    is_super: bool = False
+    bypasses_rows: bool = False
+    makes_roles: bool = False
+    owns_tables: bool = False
+    inherits: bool = False
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks look at.
+
+    Attributes:
+        secrets: settings that are secret, by name.
+        live_market: whether orders of live accounts reach a venue.
+        modes: of the accounts that are open.
+    """
+
+    debug: bool = False
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    admins: tuple[str, ...] = ()
+    directors: tuple[str, ...] = ()
+    secrets: dict[str, str] = {}
+    key_file: Path | None = None
+    private_files: tuple[Path, ...] = ()
+    bao_url: str = ""
+    database: DatabasePower = DatabasePower()
+    market: str = ""
+    modes: dict[str, str] = {}
+    venue_urls: tuple[str, ...] = ()
+
+
+class Finding(NamedTuple):
+    """What a check found: empty `problem` means that all is well."""
+
+    check: str
+    problem: str
+    remedy: str
+
+
+def _debug(f: Facts) -> str:
+    return "log_level is debug" if f.debug else ""
+
+
+def _https(f: Facts) -> str:
+    url = urlsplit(f.public_url)
+    return "" if url.scheme == "https" and url.hostname else f"public_url is {f.public_url or 'not set'!r}, not https"
+
+
+def _proxies(f: Facts) -> str:
+    if not f.trusted_proxies:
+        return "no proxy is named that ends TLS and tells the caller's address"
+    return "every address is trusted as a proxy" if {"*", "0.0.0.0/0", "::/0"} & set(f.trusted_proxies) else ""
+
+
+def _admins(f: Facts) -> str:
+    return "" if f.admins else "the list of admins is empty"
+
+
+def _directors(f: Facts) -> str:
+    if len(set(f.directors)) >= 2:
+        return ""
+    return f"the list of directors names {len(set(f.directors))}, two are needed to approve each other's requests"
+
+
+def _weak_secrets(f: Facts) -> str:
+    weak = [n for n, value in f.secrets.items() if value.lower() in WEAK or len(value) < MIN_SECRET]
+    return f"{', '.join(sorted(weak))} is empty, a default or shorter than {MIN_SECRET}" if weak else ""
+
+
+def _key_file(f: Facts) -> str:
+    for file in (*((f.key_file,) if f.key_file else ()), *f.private_files):
+        if file.exists() and file.stat().st_mode & OTHERS:
+            return f"{file} is open to others (mode {stat.S_IMODE(file.stat().st_mode):04o})"
+    return ""
+
+
+def _key_service(f: Facts) -> str:
+    return f"bao_url is {f.bao_url!r}, not https" if f.bao_url and urlsplit(f.bao_url).scheme != "https" else ""
+
+
+def _database(f: Facts) -> str:
+    power = f.database
+    told = (
+        (power.is_super, "is a superuser"),
+        (power.bypasses_rows, "bypasses row-level security"),
+        (power.makes_roles, "may make roles"),
+        (power.owns_tables, "owns tables"),
+        (power.inherits, "inherits its roles' rights"),
+    )
+    found = [text for holds, text in told if holds]
+    return f"the platform's login {' and '.join(found)}" if found else ""
+
+
+def _simulated(f: Facts) -> str:
+    live = sorted(a for a, mode in f.modes.items() if mode == Mode.LIVE)
+    if f.market.startswith(SIMULATED_MARKETS):
+        return f"the market is {f.market!r}, which is simulated"
+    simulated = [a for a, mode in f.modes.items() if mode == Mode.BACKTEST]
+    if simulated:
+        return f"{simulated[0]} is a back-test's account"
+    return f"{live[0]} is live with venues at other addresses" if live and f.venue_urls else ""
+
+
+class Guard(NamedTuple):
+    """A check: what must hold, how to see that it does not, what to do then."""
+
+    name: str
+    holds: str
+    find: Callable[[Facts], str]
+    remedy: str
+
+
+GUARDS: tuple[Guard, ...] = (
+    Guard("debug", "Nothing is logged for debugging.", _debug, "Set AETHER_LOG_LEVEL to info or warning."),
+    Guard("tls", "Browsers reach it over HTTPS alone.", _https, "Set AETHER_PUBLIC_URL to the https address."),
+    Guard(
+        "proxies",
+        "The proxies that end TLS are named.",
+        _proxies,
+        "Set AETHER_TRUSTED_PROXIES to the addresses of your TLS proxies.",
+    ),
+    Guard("admins", "Admins come from a list.", _admins, "Set AETHER_ADMINS, or AETHER_ADMINS_FILE."),
+    Guard(
+        "directors",
+        "At least two directors may approve.",
+        _directors,
+        "Set AETHER_DIRECTORS, or AETHER_DIRECTORS_FILE, to at least two addresses.",
+    ),
+    Guard("secrets", "No secret is weak or a default.", _weak_secrets, "Set a random value of 16 characters or more."),
+    Guard("key file", "Private files are their owner's alone.", _key_file, "Run chmod 600 on it."),
+    Guard("key service", "The key service is reached over HTTPS.", _key_service, "Set AETHER_BAO_URL to https."),
+    Guard(
+        "database role",
+        "The platform's login owns nothing and inherits nothing.",
+        _database,
+        "Log in as a role made by `aether db migrate --login NAME`, see docs/how-to/use-your-own-postgresql.md.",
+    ),
+    Guard(
+        "simulation",
+        "No simulated path is near production's accounts.",
+        _simulated,
+        "Start with --market kraken, binance or coinbase and their own addresses.",
+    ),
+)
+
+
+def find_all(facts: Facts) -> list[Finding]:
+    """Return what each check finds, in order."""
+    return [Finding(g.name, g.find(facts), g.remedy) for g in GUARDS]
+
+
+def refuse_insecure(findings: Sequence[Finding]) -> None:
+    """Refuse to go on with anything insecure. Raises InsecureSettingError naming all that is."""
+    bad = [f for f in findings if f.problem]
+    if bad:
+        raise InsecureSettingError(
+            "Production refuses to start: " + "; ".join(f"{f.check}: {f.problem}" for f in bad) + ".",
+            remedy=" ".join(f.remedy for f in bad),
+        )
+
+
+async def database_power(database: Database) -> DatabasePower:
+    """Return what the platform's login may do in a database."""
+    query = sa.text(
+        "SELECT rolsuper, rolbypassrls, rolcreaterole, rolinherit, EXISTS (SELECT FROM pg_class c JOIN pg_namespace n "
+        "ON n.oid = c.relnamespace WHERE c.relowner = r.oid AND n.nspname = 'public') AS owns "
+        "FROM pg_roles r WHERE rolname = session_user"
+    )
+    async with database.engine.connect() as connection:
+        row = (await connection.execute(query)).one()
+    return DatabasePower(row.rolsuper, row.rolbypassrls, row.rolcreaterole, row.owns, row.rolinherit)
+
+
+def modes_of(configs: Sequence[AccountConfig]) -> dict[str, str]:
+    """Return the mode of each account."""
+    return {config.id: config.mode for config in configs}

@@ -1,0 +1,106 @@
+"""Passwords: argon2id with OWASP's parameters, checked away from the event loop and few at a time.
+
+A sign-in with an unknown address checks a password too, so that it takes as long as one with a known address.
+"""
+
+import asyncio
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+from aether.domain.errors import InvalidValueError
+
+# OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, two passes, one lane.
+MEMORY_KIB = 19_456
+PASSES = 2
+LANES = 1
+
+MIN_LENGTH = 12
+MAX_LENGTH = 128
+MIN_DISTINCT = 5
+AT_ONCE = 2
+"""How many are checked at the same time: more would only take turns on the same cores."""
+
+COMMON = frozenset(
+    (
+        "123456789012",
+        "1234567890123",
+        "12345678901234",
+        "123456123456",
+        "111111111111",
+        "abcdefghijkl",
+        "abcd1234abcd",
+        "adminadminadmin",
+        "administrator",
+        "changemechangeme",
+        "iloveyou1234",
+        "letmeinletmein",
+        "monkeymonkey",
+        "password1234",
+        "password12345",
+        "passwordpassword",
+        "qwerty123456",
+        "qwertyqwerty",
+        "qwertyuiop12",
+        "qwertyuiopasdf",
+        "trustno1trustno1",
+        "welcome12345",
+        "welcomewelcome",
+    )
+)
+"""Passwords of at least the least length that head the public lists of leaked ones."""
+
+
+def check_strength(password: str, *context: str) -> None:
+    """Refuse a password that is easily guessed (NIST SP 800-63B: length and lists, no composition rules).
+
+    Args:
+        context: words that it must not be made of, like the address and the name.
+
+    Raises:
+        InvalidValueError: saying why.
+    """
+    lowered = password.lower()
+    problem = ""
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        problem = f"The password has {len(password)} characters"
+    elif len(set(lowered)) < MIN_DISTINCT:
+        problem = "The password repeats a few characters"
+    elif lowered in COMMON:
+        problem = "The password is among the most common ones"
+    elif any(len(word) > 3 and word.lower() in lowered for text in context for word in text.replace("@", " ").split()):
+        problem = "The password contains your name or address"
+    if problem:
+        raise InvalidValueError(
+            f"{problem}.", remedy=f"Choose {MIN_LENGTH} to {MAX_LENGTH} characters; a few random words do well."
+        )
+
+
+class Passwords:
+    """Hashes and checks passwords."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+        self._nobodys = self._hasher.hash("nobody's password")
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    async def hash(self, password: str) -> str:
+        """Return the hash to store."""
+        async with self._turn:
+            return await asyncio.to_thread(self._hasher.hash, password)
+
+    async def matches(self, stored: str | None, password: str) -> bool:
+        """Return whether `password` is the one that was hashed; None and empty stand for nobody's."""
+        async with self._turn:
+            found = await asyncio.to_thread(self._verify, stored or self._nobodys, password)
+        return found and bool(stored)
+
+    def _verify(self, stored: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(stored, password)
+        except (VerifyMismatchError, VerificationError, InvalidHashError):
+            return False
+
+    def is_outdated(self, stored: str) -> bool:
+        """Return whether a hash was made with other parameters."""
+        return self._hasher.check_needs_rehash(stored)

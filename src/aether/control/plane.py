@@ -1,0 +1,157 @@
+"""The control plane put together: its services, and what each sensitive action carries out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from aether.control.access import EVERYWHERE, Caller, Role
+from aether.control.approvals import Approvals, Execute, Task
+from aether.control.audit import AuditTrail, append, entry_of
+from aether.control.configuration import Configurations, parse_document
+from aether.control.desk import Desk
+from aether.control.factors import Site
+from aether.control.identity import Allowlists, Identity, SessionRules
+from aether.control.proofs import Proofs
+from aether.control.sealing import Sealer
+from aether.control.secrets import KeyCheck, Secrets, signing_key
+from aether.control.tokens import Tokens
+from aether.domain.accounts import AccountPlan
+from aether.domain.events import KillSwitchReleased, OperatorEvent
+from aether.domain.identifiers import AccountId
+from aether.store import queries
+from aether.store.database import Database
+from aether.store.requests import insert_requests
+from aether.venues.protocol import Credentials
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The services that answer for people, keys and decisions."""
+
+    identity: Identity
+    tokens: Tokens
+    proofs: Proofs
+    audit: AuditTrail
+    secrets: Secrets
+    approvals: Approvals
+    configurations: Configurations
+    desk: Desk
+    operators: "Operators"
+
+
+class Operators:
+    """Operators' decisions with their audit entries, in one transaction."""
+
+    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def targets(self, account: str, feed: str | None = None) -> list[AccountId]:
+        """Return the accounts that a decision is about: one, or for `*` all of a market."""
+        if account != EVERYWHERE:
+            return [AccountId(account)]
+        return [s.config.id for s in await queries.list_accounts(self._database.desk, feed)]
+
+    async def submit(
+        self, caller: Caller, action: str, account: str, event: OperatorEvent, reason: str, feed: str | None = None
+    ) -> list[int]:
+        """Ask the accounts for `event`; return the ids of the requests. Durable when this returns."""
+        targets = await self.targets(account, feed)
+        told = {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("ts_ns", "actor", "reason")}
+        async with self._database.control.begin() as connection:
+            ids = await insert_requests(connection, targets, event)
+            entry = entry_of(caller, action, "done", account=account, after=told, reason=reason)
+            await append(connection, entry, self._clock())
+        return ids
+
+
+async def build_control(
+    database: Database,
+    sealer: Sealer,
+    site: Site,
+    allowlists: Allowlists,
+    rules: SessionRules,
+    check_key: KeyCheck,
+    venues: tuple[str, ...],
+    clock: Callable[[], int],
+) -> ControlPlane:
+    """Return the control plane on a database.
+
+    Raises:
+        KeyServiceError: when the signing key cannot be opened.
+    """
+    scope = database.control
+    private = await signing_key(
+        scope,
+        sealer,
+        lambda: Ed25519PrivateKey.generate().private_bytes_raw(),
+        lambda raw: Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw(),
+    )
+    identity = Identity(scope, sealer, site, allowlists, rules, clock)
+    secrets = Secrets(scope, sealer, check_key, venues, clock)
+    configurations = Configurations(scope, clock)
+    desk = Desk(scope, clock)
+    operators = Operators(database, clock)
+    executors = _executors(identity, secrets, configurations, desk, operators)
+    approvals = Approvals(scope, sealer, allowlists, executors, two_people=allowlists.strict, clock=clock)
+    return ControlPlane(
+        identity=identity,
+        tokens=Tokens(scope, clock),
+        proofs=Proofs(scope),
+        audit=AuditTrail(scope, Ed25519PrivateKey.from_private_bytes(private)),
+        secrets=secrets,
+        approvals=approvals,
+        configurations=configurations,
+        desk=desk,
+        operators=operators,
+    )
+
+
+def _executors(
+    identity: Identity, secrets: Secrets, configurations: Configurations, desk: Desk, operators: Operators
+) -> dict[str, Execute]:
+    """Return what each action that may need a second person carries out, from its payload alone."""
+
+    async def store_key(caller: Caller, task: Task) -> Any:
+        credentials = msgspec.msgpack.decode(task.secret, type=Credentials)
+        p = task.payload
+        return await secrets.store(
+            caller, task.account, p["venue"], credentials, replaces=p["replaces"], reason=task.reason
+        )
+
+    async def delete_key(caller: Caller, task: Task) -> None:
+        await secrets.delete(caller, task.account, task.payload["venue"], task.reason)
+
+    async def configure(caller: Caller, task: Task) -> Any:
+        p = task.payload
+        newest = (await configurations.history(task.account))[0]
+        document = parse_document(newest.document, p["changes"])
+        return await configurations.save(caller, task.account, document, p["base"], task.reason, p["effective_ns"])
+
+    async def set_roles(caller: Caller, task: Task) -> None:
+        given = {account: Role(role) for account, role in task.payload["roles"].items()}
+        await identity.set_roles(caller, task.payload["user"], given, task.reason)
+
+    async def release(caller: Caller, task: Task) -> list[int]:
+        event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name)
+        feed = task.payload["feed"] or None
+        return await operators.submit(caller, task.action, task.account, event, task.reason, feed)
+
+    async def open_live(caller: Caller, task: Task) -> None:
+        plan = msgspec.convert(task.payload["plan"], AccountPlan)
+        approval = task.payload.get("approval", f"{caller.name}, without a second person")
+        config = msgspec.structs.replace(plan.config, live_approval=approval)
+        await desk.open(caller, msgspec.structs.replace(plan, config=config), task.action, task.reason)
+
+    return {
+        "secrets.upload": store_key,
+        "secrets.rotate": store_key,
+        "secrets.delete": delete_key,
+        "accounts.loosen": configure,
+        "accounts.live": open_live,
+        "users.roles": set_roles,
+        "kill.release": release,
+    }

@@ -1,0 +1,117 @@
+"""Attempts that failed, and how long the next one has to wait: per account and address, and per each alone.
+
+Counts live in the database, so every replica and restart knows them. Waits double; nobody is locked out for ever, and
+one who attacks an account from elsewhere slows its owner only after many more attempts.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from aether.domain.errors import TooManyAttemptsError
+from aether.store.control_schema import throttles
+from aether.store.database import Scope
+
+NS = 1_000_000_000
+FIRST_WAIT_S = 2
+LONGEST_WAIT_S = 900
+FORGET_S = 3_600
+"""A key without failures for so long starts anew."""
+
+
+class Rule(NamedTuple):
+    """How many failures a kind of key allows before waits begin."""
+
+    kind: str
+    free_failures: int
+
+
+PAIR = Rule("pair", 5)
+"""An account tried from one address."""
+ACCOUNT = Rule("account", 50)
+"""An account tried from anywhere."""
+ADDRESS = Rule("address", 30)
+"""An address trying any account."""
+FACTOR = Rule("factor", 5)
+"""A person's second factor."""
+
+
+class Attempt(NamedTuple):
+    """A key with its rule."""
+
+    rule: Rule
+    key: str
+
+    @property
+    def name(self) -> str:
+        """As it is stored."""
+        return f"{self.rule.kind}:{self.key}"
+
+
+def sign_in_attempts(email: str, address: str) -> tuple[Attempt, ...]:
+    """Return the keys that a sign-in counts towards."""
+    return Attempt(PAIR, f"{email} {address}"), Attempt(ACCOUNT, email), Attempt(ADDRESS, address)
+
+
+class Throttle:
+    """Counts failures and refuses attempts that come too soon."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    async def check(self, attempts: Sequence[Attempt], now_ns: int) -> None:
+        """Refuse while any of the keys has to wait.
+
+        Raises:
+            TooManyAttemptsError: saying for how long; it is the same for accounts that exist and those that do not.
+        """
+        query = sa.select(sa.func.max(throttles.c.blocked_until_ns)).where(
+            throttles.c.key.in_([a.name for a in attempts])
+        )
+        until = (await self._scope.all(query))[0][0] or 0
+        if until > now_ns:
+            wait_s = (until - now_ns) / NS
+            raise TooManyAttemptsError(
+                "There were too many attempts.",
+                remedy=f"Wait {max(1, round(wait_s))} s before the next one; a passkey works meanwhile.",
+                retry_after_s=wait_s,
+            )
+
+    async def failed(self, attempts: Sequence[Attempt], now_ns: int) -> bool:
+        """Count a failure for each key; return whether the next attempt has to wait."""
+        blocked = False
+        async with self._scope.begin() as connection:
+            for attempt in sorted(attempts, key=lambda a: a.name):
+                values = {"key": attempt.name, "failures": 1, "updated_ns": now_ns, "blocked_until_ns": 0}
+                stale = throttles.c.updated_ns < now_ns - FORGET_S * NS
+                statement = (
+                    insert(throttles)
+                    .values(values)
+                    .on_conflict_do_update(
+                        index_elements=[throttles.c.key],
+                        set_={
+                            "failures": sa.case((stale, 1), else_=throttles.c.failures + 1),
+                            "updated_ns": now_ns,
+                        },
+                    )
+                    .returning(throttles.c.failures)
+                )
+                failures = (await connection.execute(statement)).scalar_one()
+                over = failures - attempt.rule.free_failures
+                if over >= 0:
+                    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(over, 20))
+                    await connection.execute(
+                        sa.update(throttles)
+                        .where(throttles.c.key == attempt.name)
+                        .values(blocked_until_ns=now_ns + wait_s * NS)
+                    )
+                    blocked = True
+        return blocked
+
+    async def succeeded(self, attempts: Sequence[Attempt]) -> None:
+        """Forget the failures of keys that belong to one account; those of an address stay."""
+        names = [a.name for a in attempts if a.rule is not ADDRESS]
+        async with self._scope.begin() as connection:
+            await connection.execute(sa.delete(throttles).where(throttles.c.key.in_(names)))

@@ -1,0 +1,108 @@
+"""Tokens of services: a name, the actions it may use, where, and until when."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from time import time_ns
+
+import msgspec
+import sqlalchemy as sa
+
+from aether.control.access import ACTIONS, EVERYWHERE, Caller, CallerKind, Reach, Role
+from aether.control.audit import append, entry_of
+from aether.control.factors import digest, new_token
+from aether.domain.errors import InvalidValueError, UnknownNameError
+from aether.store.control_schema import tokens
+from aether.store.database import Row, Scope
+
+NS = 1_000_000_000
+DAY_S = 86_400
+MAX_DAYS = 365
+USED_EVERY_S = 60
+TOKEN_PREFIX = "aether_"  # noqa: S105  what secret scanners look for
+
+
+class Tokens:
+    """Makes, ends and recognises tokens of services."""
+
+    def __init__(self, scope: Scope, clock: Callable[[], int] = time_ns) -> None:
+        self._scope = scope
+        self._clock = clock
+
+    async def create(
+        self, caller: Caller, name: str, actions: Sequence[str], accounts: Sequence[str], days: int
+    ) -> tuple[str, str]:
+        """Return id and text of a new token; the text is shown this once.
+
+        Raises:
+            InvalidValueError: when an action is not for services, or the caller may not do it there.
+        """
+        allowed = sorted(a.name for a in ACTIONS.values() if a.service)
+        for chosen in actions:
+            if chosen not in allowed:
+                raise InvalidValueError(f"Services may not use {chosen!r}.", remedy=f"Choose of {', '.join(allowed)}.")
+            for account in accounts:
+                if ACTIONS[chosen].reach is Reach.ACCOUNT and not caller.may(ACTIONS[chosen], account):
+                    raise InvalidValueError(f"You may not {chosen} in {account}.", remedy="Choose other accounts.")
+        if not (actions and accounts and 1 <= days <= MAX_DAYS):
+            raise InvalidValueError(
+                f"The token has {len(actions)} actions, {len(accounts)} accounts and {days} days.",
+                remedy=f"Give at least one of each, and 1 to {MAX_DAYS} days.",
+            )
+        text, token = TOKEN_PREFIX + new_token(), secrets.token_hex(8)
+        now = self._clock()
+        row = {
+            "id": token,
+            "digest": digest(text),
+            "name": name,
+            "permissions": list(actions),
+            "accounts": list(accounts),
+            "created_by": caller.name,
+            "created_ns": now,
+            "expires_ns": now + days * DAY_S * NS,
+            "used_ns": 0,
+            "ended_ns": 0,
+        }
+        async with self._scope.begin() as connection:
+            await connection.execute(sa.insert(tokens), row)
+            after = {"actions": list(actions), "accounts": list(accounts), "days": days}
+            await append(connection, entry_of(caller, "tokens.create", "done", target=name, after=after), now)
+        return token, text
+
+    async def listing(self) -> Sequence[Row]:
+        """Return all tokens, newest first."""
+        return await self._scope.all(sa.select(tokens).order_by(tokens.c.created_ns.desc()))
+
+    async def revoke(self, caller: Caller, token_id: str) -> None:
+        """End a token at once. Raises UnknownNameError."""
+        async with self._scope.begin() as connection:
+            ended = await connection.execute(
+                sa.update(tokens)
+                .where(tokens.c.id == token_id, tokens.c.ended_ns == 0)
+                .values(ended_ns=self._clock())
+                .returning(tokens.c.name)
+            )
+            row = ended.one_or_none()
+            if row is None:
+                raise UnknownNameError(f"There is no token {token_id!r} to end.", remedy="Look at the list of tokens.")
+            await append(connection, entry_of(caller, "tokens.revoke", "done", target=row.name), self._clock())
+
+    async def caller_of(self, text: str, where: Caller) -> Caller | None:
+        """Return whose token it is, None when it is nobody's, has ended or run out."""
+        now = self._clock()
+        query = sa.select(tokens).where(
+            tokens.c.digest == digest(text), tokens.c.ended_ns == 0, tokens.c.expires_ns > now
+        )
+        async with self._scope.begin() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            if now - row.used_ns > USED_EVERY_S * NS:
+                await connection.execute(sa.update(tokens).where(tokens.c.id == row.id).values(used_ns=now))
+        return msgspec.structs.replace(
+            where,
+            kind=CallerKind.SERVICE,
+            id=row.id,
+            name=f"service {row.name}",
+            roles=dict.fromkeys(row.accounts or [EVERYWHERE], Role.SERVICE),
+            actions=frozenset(row.permissions),
+        )

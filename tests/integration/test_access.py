@@ -1,0 +1,284 @@
+"""Who may do what, proven over HTTP for every role, route and account (A1, A2), and by SQL for every database role."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from aether.compose.platform import schema_app
+from aether.control.access import ACTIONS, Reach
+from aether.reference import access_table, guarded_routes
+from tests.integration.people import API, Person, first_admin
+from tests.integration.platform import Platform
+
+ACCOUNTS = ("company", "director-1")
+OPEN = {"/healthz", "/readyz", "/metrics", f"{API}/openapi.json"}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The platform on its synthetic market."""
+    made = Platform(tmp_path_factory.mktemp("desk"))
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def admin(platform: Platform) -> Person:
+    """The first admin, on a desk whose accounts are open."""
+    made = first_admin(platform.link())
+    for _ in range(2_000):
+        if len(made.call("GET", "/accounts").json()) == 3:
+            return made
+    raise AssertionError("no accounts")
+
+
+@pytest.fixture(scope="module")
+def cast(admin: Person) -> dict[str, Person]:
+    """Everybody: each role everywhere and in one account, a service, and a stranger."""
+    people = {"admin of *": admin}
+    for role in ("admin", "trader", "auditor"):
+        if role != "admin":
+            people[f"{role} of *"] = admin.invite(f"{role}.all@example.com", {"*": role})
+        people[f"{role} of company"] = admin.invite(f"{role}.one@example.com", {"company": role})
+    made = admin.do(
+        "POST", "/tokens", {"name": "reader", "actions": ["accounts.read"], "accounts": ["company"], "days": 1}
+    )
+    assert made.status_code == 201, made.text
+    service = Person(admin.url)
+    service.http.headers["authorization"] = f"Bearer {made.json()['token']}"
+    people["service of company"] = service
+    people["stranger"] = Person(admin.url)
+    return people
+
+
+BODIES: dict[str, Any] = {
+    "reason": "looked at it",
+    "approve": False,
+    "roles": {"*": "auditor"},
+    "email": "x@example.com",
+    "name": "X",
+    "disabled": True,
+    "actions": ["accounts.read"],
+    "accounts": ["company"],
+    "days": 1,
+    "key": "k",
+    "secret": "s",
+    "version": 1,
+    "changes": {"limits": {"max_open_orders": 40}},
+    "to": 0,
+    "id": "new-desk",
+    "kind": "company",
+    "instruments": ["paper:BTC/USD"],
+    "venue": "paper",
+    "amount": "1",
+    "direction": "deposit",
+    "symbol": "BTC/USD",
+    "side": "buy",
+    "share_bps": 1,
+    "password": "another password, long",
+    "challenge": "none",
+    "code": "000000",
+    "credential": {},
+    "action": "kill.release",
+    "payload_hash": "0" * 64,
+}
+"""A value for every required field, so that what is refused is refused for who asks."""
+
+
+def body_of(schema: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:
+    content = operation.get("requestBody")
+    if content is None:
+        return None
+    name = content["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    return {field: BODIES[field] for field in schema["components"]["schemas"][name].get("required", [])}
+
+
+def url_of(path: str, operation: dict[str, Any], account: str) -> str:
+    values = {"account": account, "instrument": "paper:BTC/USD", "venue": "kraken", "number": "1"}
+    url = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], "none"), path).removeprefix(API)
+    if any(p["name"] == "account" and p["in"] == "query" for p in operation.get("parameters", [])):
+        url += f"?account={account}"
+    return url
+
+
+def outcome_of(answer: httpx.Response) -> str:
+    """What a caller learns: let in, let in but for a proof, refused, no such account, or nobody."""
+    if answer.status_code == 401 and answer.json()["detail"] == "Nobody is signed in.":
+        return "401"
+    title = answer.json().get("title", "") if answer.status_code >= 400 and answer.content else ""
+    if answer.status_code == 403:
+        return "proof" if title == "ProofRefused" else "403"
+    if answer.status_code == 404 and answer.json()["detail"].startswith("There is no account"):
+        return "404"
+    return "yes"
+
+
+def test_every_route_is_guarded_or_openly_public() -> None:
+    routes = guarded_routes()
+    told = schema_app().openapi()["paths"]
+    assert {(m.upper(), path) for path, methods in told.items() for m in methods if path not in OPEN} == {
+        (r.method, r.path) for r in routes
+    }, "every route of the schema is known here"
+    assert {r.action for r in routes if r.action} <= set(ACTIONS)
+    public = {r.path for r in routes if r.action is None}
+    assert public == {f"{API}{p}" for p in PUBLIC_ROUTES}
+    unused = set(ACTIONS) - {r.action for r in routes} - {"accounts.live", "accounts.loosen", "metrics.read"}
+    assert unused == set(), "an action that no route names"
+
+
+PUBLIC_ROUTES = {
+    "/session",
+    "/session/token",
+    "/session/factor",
+    "/session/passkey/challenge",
+    "/session/passkey",
+    "/session/oidc/start",
+    "/session/oidc/callback",
+    "/session/links",
+    "/setup/invitation",
+    "/setup/person",
+    "/setup/factor",
+}
+
+
+def test_every_combination_of_role_route_and_account(admin: Person, cast: dict[str, Person]) -> None:
+    """Asks everything as everybody, without proofs; what comes back must be what the documented table says."""
+    schema = admin.call("GET", "/openapi.json").json()
+    expected = access_table()
+    wrong, asked = [], 0
+    for route in guarded_routes():
+        if route.action is None or (route.path, route.method) == (f"{API}/session", "DELETE"):
+            continue
+        operation = schema["paths"][route.path][route.method.lower()]
+        body = body_of(schema, operation)
+        of_account = "{account}" in route.path or "?account=" in url_of(route.path, operation, "x")
+        for who, person in cast.items():
+            for account in ACCOUNTS if of_account else ("",):
+                answer = person.call(route.method, url_of(route.path, operation, account), body)
+                wanted = "401" if who == "stranger" else expected(who, route, account)
+                asked += 1
+                assert answer.status_code < 500, f"{route.method} {route.path}: {answer.text}"
+                if outcome_of(answer) != wanted:
+                    wrong.append(f"{who}: {route.method} {route.path} {account}: {outcome_of(answer)}, not {wanted}")
+    assert wrong == []
+    assert asked > 700
+
+
+def test_no_list_shows_what_is_not_the_callers(cast: dict[str, Person]) -> None:
+    one, everything = cast["trader of company"], cast["auditor of *"]
+    assert [a["id"] for a in one.call("GET", "/accounts").json()] == ["company"]
+    assert len(everything.call("GET", "/accounts").json()) == 3
+    assert [a["id"] for a in cast["service of company"].call("GET", "/accounts").json()] == ["company"]
+    watcher = cast["auditor of company"]
+    entries = watcher.call("GET", "/audit").json()
+    assert entries, "refusals in company are there"
+    assert {e["account"] for e in entries} == {"company"}
+    assert {e["account"] for e in everything.call("GET", "/audit?limit=500").json()} >= {"company", "director-1", ""}
+    hidden = one.call("GET", "/accounts/director-1")
+    missing = one.call("GET", "/accounts/nobody")
+    assert hidden.status_code == missing.status_code == 404
+    assert hidden.json()["detail"].replace("director-1", "nobody") == missing.json()["detail"]
+
+
+def test_the_stream_carries_only_the_callers_accounts(platform: Platform, cast: dict[str, Person]) -> None:
+    import json
+
+    from websockets.asyncio.client import connect
+
+    person = cast["trader of company"]
+    address = person.url.replace("http", "ws") + f"{API}/stream"
+    cookie = f"aether_session={person.http.cookies['aether_session']}"
+
+    async def listen() -> set[str]:
+        seen: set[str] = set()
+        async with connect(address, additional_headers={"Cookie": cookie}, proxy=None) as socket:
+            for _ in range(60):
+                message = json.loads(await asyncio.wait_for(socket.recv(), 20))
+                seen |= {message["account"]} if "account" in message else set()
+        return seen
+
+    assert asyncio.run(listen()) == {"company"}
+
+
+# By SQL.
+
+TABLES = (
+    "accounts", "alerts", "balances", "configurations", "equity", "fills", "instruments", "journal",
+    "operator_requests", "orders", "positions", "snapshots", "verdicts",
+)  # fmt: skip
+
+
+@pytest.fixture
+async def sql(platform: Platform, admin: Person) -> Any:
+    """A connection as the platform's own login."""
+    connection = await asyncpg.connect(f"postgresql://aether@/postgres?host={platform.data_dir / 'postgresql'}")
+    yield connection
+    await connection.close()
+
+
+async def test_the_platforms_login_can_do_nothing_without_a_role(sql: asyncpg.Connection) -> None:
+    for table in (*TABLES, "users", "secrets", "audit", "sessions"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await sql.fetch(f"SELECT * FROM {table} LIMIT 1")
+
+
+async def test_an_accounts_role_sees_its_own_rows_alone(sql: asyncpg.Connection) -> None:
+    await sql.execute("SET ROLE aether_control")
+    scopes = {r["account"]: r["role"] for r in await sql.fetch("SELECT * FROM account_scopes")}
+    assert set(scopes) == {"company", "director-1", "director-2"}
+    for account, role in scopes.items():
+        await sql.execute(f'SET ROLE "{role}"')
+        seen = 0
+        for table in TABLES:
+            found = {r["account"] for r in await sql.fetch(f"SELECT DISTINCT account FROM {table}")}
+            assert found <= {account}, f"{role} sees {found} in {table}"
+            seen += bool(found)
+        assert seen > 6
+        for table in ("users", "sessions", "secrets", "audit", "tokens", "approvals", "proofs", "keys"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await sql.fetch(f"SELECT * FROM {table} LIMIT 1")
+        for table in TABLES:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await sql.execute(f"DELETE FROM {table}")
+    await sql.execute("SET ROLE aether_desk")
+    assert {r["account"] for r in await sql.fetch("SELECT account FROM accounts")} == set(scopes)
+
+
+async def test_no_role_changes_or_deletes_what_is_append_only(sql: asyncpg.Connection) -> None:
+    await sql.execute("SET ROLE aether_control")
+    roles = [r["role"] for r in await sql.fetch("SELECT role FROM account_scopes")]
+    for role in ("aether_node", "aether_control", "aether_desk", "aether_reader", *roles):
+        try:
+            await sql.execute(f'SET ROLE "{role}"')
+        except asyncpg.InsufficientPrivilegeError:
+            assert role == "aether_reader"
+            continue
+        for statement in (
+            "UPDATE audit SET actor = 'nobody'",
+            "DELETE FROM audit",
+            "TRUNCATE audit",
+            "UPDATE journal SET kind = 'x'",
+            "DELETE FROM journal",
+            "TRUNCATE journal",
+            "UPDATE checkpoints SET document = ''",
+            "DELETE FROM checkpoints",
+            "ALTER TABLE audit DISABLE TRIGGER ALL",
+            "DROP TABLE audit",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await sql.execute(statement)
+
+
+def test_actions_reach_is_what_their_names_say() -> None:
+    firm = {a.name for a in ACTIONS.values() if a.reach is Reach.FIRM}
+    assert firm == {
+        "accounts.create", "accounts.live", "keys.rotate", "metrics.read", "users.read", "users.invite",
+        "users.roles", "users.disable", "tokens.read", "tokens.create", "tokens.revoke",
+    }  # fmt: skip
+    writing = {a.name for a in ACTIONS.values() if a.second}
+    assert all(ACTIONS[name].proof for name in writing), "what needs two people needs their proofs"
