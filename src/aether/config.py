@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         log_json: one JSON object a line instead of text.
         admins: e-mail addresses of those who may be given the role admin; required in production.
         directors: e-mail addresses of those who may approve what another person asked for; required in production.
+        two_people: let sensitive changes wait for a second person in development too; production always does.
         session_idle_s: seconds without a request after which a session ends.
         session_max_s: seconds after which a session ends in any case.
         key_file: the key-encryption key on one machine; empty for `kek.json` in the data directory.
@@ -76,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_json: bool = False
     admins: tuple[str, ...] = ()
     directors: tuple[str, ...] = ()
+    two_people: bool = False
     session_idle_s: Annotated[int, Meta(ge=60, le=86_400)] = 1_800
     session_max_s: Annotated[int, Meta(ge=300, le=604_800)] = 43_200
     key_file: str = ""

@@ -198,7 +198,9 @@ def guarded_routes() -> list[GuardedRoute]:
         guards = [d.call.action.name for d in route.dependant.dependencies if isinstance(d.call, Guard)]
         assert len(guards) <= 1, f"{route.path} names {guards}"
         action = guards[0] if guards else None
-        found += [GuardedRoute(m, API_PREFIX + route.path.replace(":path}", "}"), action) for m in sorted(route.methods or ())]
+        found += [
+            GuardedRoute(m, API_PREFIX + route.path.replace(":path}", "}"), action) for m in sorted(route.methods or ())
+        ]
     return found
 
 

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "aether.cli"]
@@ -14,16 +14,16 @@ START_WITHIN_S = 60
 
 
 class Platform:
-    """`aether up` on a data directory."""
+    """`aether up` on a data directory; `env` adds to the environment."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self._process = subprocess.Popen(
             [*COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
         )
 
     def link(self) -> str:
@@ -32,7 +32,7 @@ class Platform:
         said = []
         for line in self._process.stdout:
             said.append(line)
-            found = re.search(r"(http://\S+#token=\S+)", line)
+            found = re.search(r"(https?://\S+#(?:token|invitation)=\S+)", line)
             if found:
                 return found[1]
         raise AssertionError("it ended: " + "".join(said))

@@ -8,12 +8,18 @@ export type Order = Schemas["Order"];
 export type ParentOrder = Schemas["ParentOrder"];
 export type Fill = Schemas["Fill"];
 export type Position = Schemas["Position"];
+export type Me = Schemas["Me"];
+export type Challenge = Schemas["Challenge"];
+export type Factor = Omit<Schemas["FactorRequest"], "challenge">;
 
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
     readonly remedy: string,
+    readonly title = "",
+    /** What a proof of a second factor must be bound to, where one is needed. */
+    readonly bound: { action: string; payload_hash: string } | null = null,
   ) {
     super(message);
   }
@@ -32,17 +38,73 @@ async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
   }
   const { data, error, response } = answer;
   if (!response.ok) {
-    const problem = (error ?? {}) as Partial<Schemas["Problem"]>;
-    throw new ApiError(response.status, problem.detail ?? response.statusText, problem.remedy ?? "");
+    const p = (error ?? {}) as Partial<Schemas["Problem"]>;
+    const bound = p.title === "ProofRefused" ? { action: p.action ?? "", payload_hash: p.payload_hash ?? "" } : null;
+    throw new ApiError(response.status, p.detail ?? response.statusText, p.remedy ?? "", p.title ?? "", bound);
   }
   return data as T;
 }
 
+type Bound = { action: string; payload_hash: string };
+let prover: (bound: Bound) => Promise<string> = () => Promise.reject(new Error("no proof dialog"));
+
+/** The dialog that asks for a second factor registers itself here. */
+export function proveWith(ask: (bound: Bound) => Promise<string>) {
+  prover = ask;
+}
+
+/** Send a request; when it asks for a fresh proof of a second factor, get one and send it once more. */
+async function proven<T>(call: (header: { "x-mfa-token"?: string }) => Promise<Answer<T>>): Promise<T> {
+  try {
+    return await unwrap(call({}));
+  } catch (error) {
+    if (!(error instanceof ApiError && error.bound)) throw error;
+    const token = await prover(error.bound);
+    return unwrap(call({ "x-mfa-token": token }));
+  }
+}
+
 const inAccount = (account: string) => ({ path: { account } });
+const forAccount = (account: string) => ({ query: { account } });
 
 export const api = {
-  signIn: (token: string) => unwrap(client.POST("/api/v1/session", { body: { token } })),
+  // Becoming somebody.
+  me: () => unwrap(client.GET("/api/v1/session")),
+  useLink: (token: string) => unwrap(client.POST("/api/v1/session/token", { body: { token } })),
+  signIn: (email: string, password: string) => unwrap(client.POST("/api/v1/session", { body: { email, password } })),
+  finishSignIn: (challenge: string, factor: Partial<Factor>) =>
+    unwrap(client.POST("/api/v1/session/factor", { body: { code: "", recovery_code: "", challenge, ...factor } })),
+  passkeyChallenge: () => unwrap(client.POST("/api/v1/session/passkey/challenge")),
+  passkeySignIn: (challenge: string, credential: Record<string, unknown>) =>
+    unwrap(client.POST("/api/v1/session/passkey", { body: { code: "", recovery_code: "", challenge, credential } })),
+  signOut: () => unwrap(client.DELETE("/api/v1/session")),
+  firstInvitation: () => unwrap(client.POST("/api/v1/setup/invitation")),
+  invitation: (token: string) => unwrap(client.PUT("/api/v1/setup/invitation", { body: { token } })),
+  setUp: (body: Schemas["PersonSetup"]) => unwrap(client.POST("/api/v1/setup/person", { body })),
+  finishSetup: (challenge: string, factor: Partial<Factor>) =>
+    unwrap(client.POST("/api/v1/setup/factor", { body: { code: "", recovery_code: "", challenge, ...factor } })),
+
+  // One's own.
+  askProof: () => unwrap(client.POST("/api/v1/mfa/challenges")),
+  prove: (body: Schemas["ProofRequest"]) => unwrap(client.POST("/api/v1/mfa/proofs", { body })),
+  changePassword: (password: string) =>
+    proven((header) => client.PUT("/api/v1/me/password", { params: { header }, body: { password } })),
+  newTotp: () => proven((header) => client.POST("/api/v1/me/totp", { params: { header } })),
+  confirmTotp: (challenge: string, code: string) =>
+    unwrap(client.POST("/api/v1/me/totp/confirm", { body: { challenge, code } })),
+  passkeys: () => unwrap(client.GET("/api/v1/me/passkeys")),
+  newPasskey: () => proven((header) => client.POST("/api/v1/me/passkeys/challenge", { params: { header } })),
+  addPasskey: (body: Schemas["PasskeyAdd"]) => unwrap(client.POST("/api/v1/me/passkeys", { body })),
+  removePasskey: (passkey: string) =>
+    proven((header) => client.DELETE("/api/v1/me/passkeys/{passkey}", { params: { path: { passkey }, header } })),
+  newRecoveryCodes: () => proven((header) => client.POST("/api/v1/me/recovery-codes", { params: { header } })),
+  sessions: () => unwrap(client.GET("/api/v1/me/sessions")),
+  endSession: (session: string) =>
+    unwrap(client.DELETE("/api/v1/me/sessions/{session}", { params: { path: { session } } })),
+
+  // The desk.
   system: () => unwrap(client.GET("/api/v1/system")),
+  strategies: () => unwrap(client.GET("/api/v1/strategies")),
   accounts: () => unwrap(client.GET("/api/v1/accounts")),
   instruments: () => unwrap(client.GET("/api/v1/instruments")),
   positions: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/positions", { params: inAccount(a) })),
@@ -63,8 +125,133 @@ export const api = {
     unwrap(
       client.GET("/api/v1/instruments/{instrument}/bars", { params: { path: { instrument }, query: { limit: 300 } } }),
     ),
-  engageKill: (body: Schemas["KillRequest"]) => unwrap(client.POST("/api/v1/kill-switch/engage", { body })),
+
+  // Operators.
+  engageKill: (account: string, body: Schemas["KillRequest"]) =>
+    unwrap(
+      account === ""
+        ? client.POST("/api/v1/kill-switch/engage", { body })
+        : client.POST("/api/v1/accounts/{account}/kill-switch/engage", { params: inAccount(account), body }),
+    ),
+  releaseKill: (account: string, reason: string) =>
+    proven((header) =>
+      account === ""
+        ? client.POST("/api/v1/kill-switch/release", { params: { header }, body: { reason } })
+        : client.POST("/api/v1/accounts/{account}/kill-switch/release", {
+            params: { ...inAccount(account), header },
+            body: { reason },
+          }),
+    ),
   resume: (account: string, reason: string) =>
     unwrap(client.POST("/api/v1/accounts/{account}/resume", { params: inAccount(account), body: { reason } })),
-  releaseKill: (body: Schemas["KillRequest"]) => unwrap(client.POST("/api/v1/kill-switch/release", { body })),
+  decideIntent: (account: string, number: number, approve: boolean, reason: string) =>
+    unwrap(
+      client.POST("/api/v1/accounts/{account}/intents/{number}/decide", {
+        params: { path: { account, number } },
+        body: { approve, reason },
+      }),
+    ),
+  trade: (account: string, body: Schemas["TradeRequest"]) =>
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/trades", { params: { ...inAccount(account), header }, body }),
+    ),
+  exit: (account: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/exit", {
+        params: { ...inAccount(account), header },
+        body: { instrument: "", reason },
+      }),
+    ),
+  hedge: (account: string, share_bps: number, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/hedge", {
+        params: { ...inAccount(account), header },
+        body: { share_bps, reason },
+      }),
+    ),
+
+  // Accounts.
+  createAccount: (body: Schemas["AccountCreate"]) =>
+    proven((header) => client.POST("/api/v1/accounts", { params: { header }, body })),
+  archive: (account: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/archive", { params: { ...inAccount(account), header }, body: { reason } }),
+    ),
+  settings: (account: string) =>
+    unwrap(client.GET("/api/v1/accounts/{account}/settings", { params: inAccount(account) })),
+  compareSettings: (account: string, body: Schemas["SettingsRequest"]) =>
+    unwrap(client.POST("/api/v1/accounts/{account}/settings/diff", { params: inAccount(account), body })),
+  changeSettings: (account: string, body: Schemas["SettingsRequest"]) =>
+    proven((header) =>
+      client.PUT("/api/v1/accounts/{account}/settings", { params: { ...inAccount(account), header }, body }),
+    ),
+  rollBack: (account: string, body: Schemas["RollbackRequest"]) =>
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/settings/rollback", { params: { ...inAccount(account), header }, body }),
+    ),
+  moveCapital: (account: string, body: Schemas["CapitalRequest"]) =>
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/capital", { params: { ...inAccount(account), header }, body }),
+    ),
+
+  // Keys.
+  secrets: (account: string) =>
+    proven((header) =>
+      client.GET("/api/v1/secrets/status", { params: { query: { account, history: true }, header } }),
+    ),
+  secretAudit: (account: string) =>
+    proven((header) => client.GET("/api/v1/secrets/audit", { params: { ...forAccount(account), header } })),
+  upload: (account: string, venue: string, body: Schemas["SecretUpload"]) =>
+    proven((header) =>
+      client.PUT("/api/v1/secrets/{venue}", { params: { path: { venue }, ...forAccount(account), header }, body }),
+    ),
+  rotate: (account: string, venue: string, body: Schemas["SecretRotate"]) =>
+    proven((header) =>
+      client.POST("/api/v1/secrets/{venue}/rotate", {
+        params: { path: { venue }, ...forAccount(account), header },
+        body,
+      }),
+    ),
+  testKey: (account: string, venue: string) =>
+    proven((header) =>
+      client.POST("/api/v1/secrets/{venue}/test", { params: { path: { venue }, ...forAccount(account), header } }),
+    ),
+  deleteKey: (account: string, venue: string, reason: string) =>
+    proven((header) =>
+      client.DELETE("/api/v1/secrets/{venue}", {
+        params: { path: { venue }, ...forAccount(account), header },
+        body: { reason },
+      }),
+    ),
+  rotateKek: () => proven((header) => client.POST("/api/v1/key-encryption-key/rotate", { params: { header } })),
+
+  // Governance.
+  approvals: (onlyWaiting: boolean) =>
+    unwrap(client.GET("/api/v1/approvals", { params: { query: { only_waiting: onlyWaiting } } })),
+  decide: (approval: string, approve: boolean, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/approvals/{approval}/decide", {
+        params: { path: { approval }, header },
+        body: { approve, reason },
+      }),
+    ),
+  withdraw: (approval: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/approvals/{approval}/withdraw", { params: { path: { approval }, header }, body: { reason } }),
+    ),
+  audit: (before: number | undefined, action: string) =>
+    unwrap(client.GET("/api/v1/audit", { params: { query: { before: before ?? null, action, limit: 100 } } })),
+  verifyAudit: () => unwrap(client.POST("/api/v1/audit/verify")),
+  users: () => unwrap(client.GET("/api/v1/users")),
+  invite: (body: Schemas["InviteRequest"]) =>
+    proven((header) => client.POST("/api/v1/users", { params: { header }, body })),
+  setRoles: (user: string, body: Schemas["RolesRequest"]) =>
+    proven((header) => client.PUT("/api/v1/users/{user}/roles", { params: { path: { user }, header }, body })),
+  setDisabled: (user: string, body: Schemas["DisableRequest"]) =>
+    proven((header) => client.PUT("/api/v1/users/{user}/disabled", { params: { path: { user }, header }, body })),
+  tokens: () => unwrap(client.GET("/api/v1/tokens")),
+  createToken: (body: Schemas["TokenCreate"]) =>
+    proven((header) => client.POST("/api/v1/tokens", { params: { header }, body })),
+  revokeToken: (token: string) =>
+    proven((header) => client.DELETE("/api/v1/tokens/{token}", { params: { path: { token }, header } })),
 };

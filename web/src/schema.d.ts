@@ -1451,7 +1451,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Return all metrics in the Prometheus text format.
+         * @description Return all metrics in the Prometheus text format; in production to those who may read them.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -1472,6 +1472,8 @@ export interface paths {
         /**
          * Readyz
          * @description Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot.
+         *
+         *     In production without details, since anybody may ask.
          */
         get: operations["readyz_readyz_get"];
         put?: never;
@@ -3048,7 +3050,10 @@ export interface operations {
     create_account_api_v1_accounts_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3448,7 +3453,10 @@ export interface operations {
     archive_account_api_v1_accounts__account__archive_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -3714,7 +3722,10 @@ export interface operations {
     move_capital_api_v1_accounts__account__capital_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -3987,7 +3998,10 @@ export interface operations {
     exit_by_hand_api_v1_accounts__account__exit_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -4259,7 +4273,10 @@ export interface operations {
     hedge_by_hand_api_v1_accounts__account__hedge_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -4668,7 +4685,10 @@ export interface operations {
     release_api_v1_accounts__account__kill_switch_release_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -5341,7 +5361,10 @@ export interface operations {
     change_settings_api_v1_accounts__account__settings_put: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -5613,7 +5636,10 @@ export interface operations {
     roll_back_api_v1_accounts__account__settings_rollback_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -5749,7 +5775,10 @@ export interface operations {
     trade_api_v1_accounts__account__trades_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };
@@ -5885,7 +5914,10 @@ export interface operations {
     cancel_trade_api_v1_accounts__account__trades__parent__cancel_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
                 parent: string;
@@ -6291,7 +6323,10 @@ export interface operations {
     decide_api_v1_approvals__approval__decide_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 approval: string;
             };
@@ -6427,7 +6462,10 @@ export interface operations {
     withdraw_api_v1_approvals__approval__withdraw_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 approval: string;
             };
@@ -7352,7 +7390,10 @@ export interface operations {
     rotate_kek_api_v1_key_encryption_key_rotate_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -7746,7 +7787,10 @@ export interface operations {
     release_all_api_v1_kill_switch_release_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8142,7 +8186,10 @@ export interface operations {
     new_passkey_api_v1_me_passkeys_challenge_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8272,7 +8319,10 @@ export interface operations {
     remove_passkey_api_v1_me_passkeys__passkey__delete: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 passkey: string;
             };
@@ -8402,7 +8452,10 @@ export interface operations {
     change_password_api_v1_me_password_put: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8534,7 +8587,10 @@ export interface operations {
     renew_recovery_codes_api_v1_me_recovery_codes_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8924,7 +8980,10 @@ export interface operations {
     new_totp_api_v1_me_totp_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9454,7 +9513,10 @@ export interface operations {
                 account: string;
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9588,7 +9650,10 @@ export interface operations {
                 account: string;
                 history?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9721,7 +9786,10 @@ export interface operations {
                 /** @description whose key it is */
                 account: string;
             };
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 venue: string;
             };
@@ -9860,7 +9928,10 @@ export interface operations {
                 /** @description whose key it is */
                 account: string;
             };
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 venue: string;
             };
@@ -9999,7 +10070,10 @@ export interface operations {
                 /** @description whose key it is */
                 account: string;
             };
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 venue: string;
             };
@@ -10138,7 +10212,10 @@ export interface operations {
                 /** @description whose key it is */
                 account: string;
             };
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 venue: string;
             };
@@ -12507,7 +12584,10 @@ export interface operations {
     create_token_api_v1_tokens_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12641,7 +12721,10 @@ export interface operations {
     revoke_token_api_v1_tokens__token__delete: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 token: string;
             };
@@ -12901,7 +12984,10 @@ export interface operations {
     invite_api_v1_users_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13035,7 +13121,10 @@ export interface operations {
     set_disabled_api_v1_users__user__disabled_put: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 user: string;
             };
@@ -13169,7 +13258,10 @@ export interface operations {
     set_roles_api_v1_users__user__roles_put: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 user: string;
             };

@@ -11,12 +11,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, time_ns
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -59,7 +59,6 @@ PUBLIC = frozenset(
 COOKIE = "aether_session"
 SECURE_COOKIE = "__Host-aether_session"
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-MFA_HEADER = "x-mfa-token"
 
 METRICS = "/metrics"
 """Tells what accounts are worth: in production it needs a caller too."""
@@ -236,13 +235,17 @@ class Guard:
 
     async def __call__(self, request: Request) -> Granted:
         """Return what the request may work with, or refuse it."""
+        return await self.grant(request, "")
+
+    async def grant(self, request: Request, proof: str) -> Granted:
+        """Return what the request may work with, or refuse it; `proof` is the token of a second factor."""
         context: Context = request.app.state.context
         caller: Caller = request.state.caller
         account = request.path_params.get("account") or request.query_params.get("account") or EVERYWHERE
         try:
             scope = await self._check(context, caller, account)
             if self.action.proof and caller.kind is CallerKind.PERSON:
-                await self._check_proof(request, context, caller)
+                await self._check_proof(request, context, caller, proof)
         except (RefusedError, ProofRefusedError) as error:
             entry = entry_of(
                 caller, self.action.name, "refused", account=account, target=request.url.path, reason=error.message
@@ -278,11 +281,24 @@ class Guard:
             )
         return context.database.desk
 
-    async def _check_proof(self, request: Request, context: Context, caller: Caller) -> None:
+    async def _check_proof(self, request: Request, context: Context, caller: Caller, token: str) -> None:
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         payload = payload_hash(request.method, target, await request.body())
-        token = request.headers.get(MFA_HEADER, "")
         await context.control.proofs.use(caller, self.action, payload, token, time_ns())
+
+
+class ProvenGuard(Guard):
+    """The dependency of routes that need a fresh proof of a second factor, in `X-MFA-Token`."""
+
+    async def __call__(
+        self,
+        request: Request,
+        x_mfa_token: Annotated[
+            str, Header(max_length=200, description="token of a proof for exactly this request, from POST /mfa/proofs")
+        ] = "",
+    ) -> Granted:
+        """Return what the request may work with, or refuse it."""
+        return await self.grant(request, x_mfa_token)
 
 
 def _either(action: Action) -> str:
@@ -303,4 +319,5 @@ def allow(action: str, *, anywhere: bool = False) -> Any:
     Args:
         anywhere: a role in any account lets the request in; the route then looks at `Granted.accounts`.
     """
-    return Depends(Guard(ACTIONS[action], anywhere=anywhere))
+    chosen = ACTIONS[action]
+    return Depends((ProvenGuard if chosen.proof else Guard)(chosen, anywhere=anywhere))

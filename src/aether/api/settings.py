@@ -62,7 +62,7 @@ async def compare_settings(account: str, body: SettingsRequest, granted: Reads) 
     _, changes = await control.configurations.propose(account, body.changes, body.version)
     loosens = bool(loosened(changes))
     return SettingsDiff(
-        changes=_changes(changes), loosens=loosens, needs_second_person=loosens and granted.context.is_production
+        changes=_changes(changes), loosens=loosens, needs_second_person=loosens and control.approvals.two_people
     )
 
 

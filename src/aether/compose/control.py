@@ -130,6 +130,7 @@ async def control_plane(
         VenueKeyCheck(addresses),
         tuple(PROTOCOLS),
         time_ns,
+        two_people=settings.two_people or settings.is_production,
     )
 
 

@@ -114,7 +114,7 @@ class Approvals:
         self._sealer = sealer
         self._allowlists = allowlists
         self._executors = executors
-        self._two_people = two_people
+        self.two_people = two_people
         self._clock = clock
 
     async def submit(self, caller: Caller, task: Task) -> Outcome:
@@ -124,7 +124,7 @@ class Approvals:
             AetherError: what the execution raises, when nobody else is needed.
         """
         check_reason(task.reason)
-        if not (self._two_people and ACTIONS[task.action].second):
+        if not (self.two_people and ACTIONS[task.action].second):
             return Outcome(result=await self._executors[task.action](caller, task))
         now, number = self._clock(), secrets.token_hex(6)
         row = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import Caller
@@ -218,6 +219,8 @@ class Configurations:
             )
             newest = (await self._history(connection, account))[0]
             self._check_base(account, newest.number, base)
+            if newest.number == 0:
+                await self._keep_opening(connection, account, newest)
             changes = diff(newest.document, document)
             if not changes:
                 raise InvalidValueError("Nothing differs from the newest version.", remedy="Change something.")
@@ -246,6 +249,20 @@ class Configurations:
             await self._apply_due(connection, now)
             await announce(connection)
         return (await self.history(account))[0]
+
+    async def _keep_opening(self, connection: AsyncConnection, account: str, opened: Version) -> None:
+        """Write down what the account was opened with, before the first change."""
+        row = {
+            "account": account,
+            "version": 0,
+            "document": msgspec.to_builtins(opened.document),
+            "author": opened.author,
+            "reason": opened.reason,
+            "created_ns": opened.created_ns,
+            "effective_ns": opened.effective_ns,
+            "applied_ns": opened.applied_ns,
+        }
+        await connection.execute(insert(configurations).values(row).on_conflict_do_nothing())
 
     async def apply_due(self) -> int:
         """Hand versions whose time has come to their accounts; return how many."""

@@ -77,6 +77,8 @@ async def build_control(
     check_key: KeyCheck,
     venues: tuple[str, ...],
     clock: Callable[[], int],
+    *,
+    two_people: bool,
 ) -> ControlPlane:
     """Return the control plane on a database.
 
@@ -96,7 +98,7 @@ async def build_control(
     desk = Desk(scope, clock)
     operators = Operators(database, clock)
     executors = _executors(identity, secrets, configurations, desk, operators)
-    approvals = Approvals(scope, sealer, allowlists, executors, two_people=allowlists.strict, clock=clock)
+    approvals = Approvals(scope, sealer, allowlists, executors, two_people=two_people, clock=clock)
     return ControlPlane(
         identity=identity,
         tokens=Tokens(scope, clock),

@@ -15,6 +15,7 @@ from aether.domain.accounts import AccountConfig
 from aether.domain.errors import FencedError, ReconciliationError
 from aether.domain.events import (
     MARKET_EVENTS,
+    AccountConfigured,
     AccountOpened,
     Event,
     InstrumentListed,
@@ -54,7 +55,7 @@ PUBLISH_EVERY_S = 0.5
 ENDED_PARENTS_SHOWN = 10
 RECONCILE_EVERY_COMMITS = 256
 
-_DESCRIBES_ACCOUNT = (AccountOpened, InstrumentListed, LimitsChanged, ModeChanged)
+_DESCRIBES_ACCOUNT = (AccountOpened, AccountConfigured, InstrumentListed, LimitsChanged, ModeChanged)
 
 _log = logger("shard")
 

@@ -32,8 +32,8 @@ function Form({ engaged, accounts, onDone }: { engaged: boolean; accounts: Accou
   const [flatten, setFlatten] = useState(false);
   const request = useMutation({
     mutationFn: () => {
-      const body = { reason: reason.trim(), account: account === "" ? null : account, flatten: flatten && !engaged };
-      return engaged ? api.releaseKill(body) : api.engageKill(body);
+      const why = reason.trim();
+      return engaged ? api.releaseKill(account, why) : api.engageKill(account, { reason: why, flatten });
     },
     onSuccess: (result) => {
       void client.invalidateQueries();
@@ -83,7 +83,12 @@ function Form({ engaged, accounts, onDone }: { engaged: boolean; accounts: Accou
         </label>
       )}
       {request.error && <p className="down" role="alert">{request.error.message}</p>}
-      {request.data && !request.data.applied && (
+      {request.data?.approval && (
+        <p className="warn" role="status">
+          Request {request.data.approval.id} waits for a second person under Approvals.
+        </p>
+      )}
+      {request.data && !request.data.applied && !request.data.approval && (
         <p className="warn" role="alert">
           Recorded, but not confirmed yet. It takes effect before anything else is traded.
         </p>

@@ -1,7 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
-import { useParams } from "react-router";
-import { api, type Schemas } from "../api";
+import { Link, useParams } from "react-router";
+import { api, type Me, type Schemas } from "../api";
 import { LineChart, PriceChart } from "../components/charts";
 import { DataTable, type Column } from "../components/DataTable";
 import { Stat } from "../components/Stat";
@@ -46,15 +46,66 @@ function Resume({ account }: { account: string }) {
   );
 }
 
-export function AccountPage() {
+/** Entries that wait for a person, with the buttons that decide. */
+function Held({ account: a }: { account: Schemas["AccountSummary"] }) {
+  const client = useQueryClient();
+  const decide = useMutation({
+    mutationFn: ({ number, approve }: { number: number; approve: boolean }) =>
+      api.decideIntent(a.id, number, approve, approve ? "approved on the page" : "declined on the page"),
+    onSettled: () => void client.invalidateQueries(),
+  });
+  const columns: Column<Schemas["HeldIntent"]>[] = [
+    { name: "Entry", cell: (h) => h.number },
+    { name: "Instrument", text: true, cell: (h) => <b>{h.symbol}</b> },
+    { name: "Size", cell: (h) => formatSize(h.size) },
+    { name: "Worth", cell: (h) => formatMoney(h.notional) },
+    { name: "Strategy", text: true, cell: (h) => words(h.strategy) },
+    { name: "Dropped at", text: true, cell: (h) => formatTime(h.until_ns) },
+    {
+      name: "",
+      cell: (h) => (
+        <span className="actions">
+          <button onClick={() => decide.mutate({ number: h.number, approve: false })}>Decline</button>
+          <button className="primary" onClick={() => decide.mutate({ number: h.number, approve: true })}>
+            Approve
+          </button>
+        </span>
+      ),
+    },
+  ];
+  if (a.held.length === 0) return null;
+  return <DataTable title="Waits for a person" columns={columns} rows={a.held} keyOf={(h) => String(h.number)} empty="" />;
+}
+
+/** What a person may do by hand. */
+function ByHand({ account }: { account: string }) {
+  const client = useQueryClient();
+  const run = useMutation({
+    mutationFn: (work: () => Promise<unknown>) => work(),
+    onSettled: () => void client.invalidateQueries(),
+  });
+  const ask = (question: string, work: (reason: string) => Promise<unknown>) => {
+    const reason = window.prompt(`${question} Why? It goes into the audit trail.`)?.trim();
+    if (reason && reason.length >= 3) run.mutate(() => work(reason));
+  };
+  return (
+    <>
+      <button onClick={() => ask("Sell half of every position.", (why) => api.hedge(account, 5_000, why))}>Hedge half</button>
+      <button onClick={() => ask("Sell every position.", (why) => api.exit(account, why))}>Exit all</button>
+      {run.error && <span className="down">{run.error.message}</span>}
+    </>
+  );
+}
+
+export function AccountPage({ me }: { me: Me }) {
   const { account = "" } = useParams();
   const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
   const known = accounts.find((a) => a.id === account);
   if (!known) return <p className="empty">There is no account “{account}”.</p>;
-  return <Details key={account} account={known} />;
+  return <Details key={account} account={known} me={me} />;
 }
 
-function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
+function Details({ account: a, me }: { account: Schemas["AccountSummary"]; me: Me }) {
   const of = (kind: string) => ["account", a.id, kind];
   const instruments = a.strategies.flatMap((s) => s.instruments);
   const [instrument, setInstrument] = useState(instruments[0] ?? "");
@@ -83,11 +134,18 @@ function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
     <>
       <div className="title">
         <h1>{a.name}</h1>
-        <span className="badge paper">{a.mode.toUpperCase()}</span>
+        <span className={`badge ${a.mode}`}>{a.mode.toUpperCase()}</span>
         <State state={a.status} reason={a.reason} />
         <span className="dim">
-          {a.strategies.map((s) => `${words(s.strategy)} on bars of ${s.bar_s} s`).join(", ")}
+          {a.strategies.map((s) => `${words(s.strategy)} on bars of ${s.bar_s} s`).join(", ") || "traded by hand"}
         </span>
+        <span className="spacer" />
+        {me.actions.includes("trading.override") && <ByHand account={a.id} />}
+        {me.kind === "person" && (
+          <Link className="button" to={`/accounts/${a.id}/settings`}>
+            Settings
+          </Link>
+        )}
       </div>
       {a.reason && (
         <div className="banner warn" role="alert">
@@ -95,6 +153,7 @@ function Details({ account: a }: { account: Schemas["AccountSummary"] }) {
           {["halted", "exits_only"].includes(a.status) && <Resume account={a.id} />}
         </div>
       )}
+      <Held account={a} />
       <div className="stats">
         <Stat name={`Net asset value, ${a.currency}`} value={formatMoney(a.nav)} />
         <Stat name="Today" value={formatSigned(day)} tone={tone(day)} note={formatPercent(Number(a.day_start_nav) ? day / Number(a.day_start_nav) : 0)} />

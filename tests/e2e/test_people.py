@@ -1,0 +1,288 @@
+"""People in a real browser: set-up with TOTP and passkey, sign-in, keys, approval by a second person (U1, U8, U9)."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyotp
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from aether.exchange.server import LocalExchange, build, serve
+from tests.e2e.test_ui import CHROMIUM, FLAGS
+from tests.integration.platform import Platform
+
+PASSWORD = "correct horse battery staple"
+SHOTS = Path("/tmp/aether-shots")
+
+
+class RunningExchange:
+    """The local exchange in a thread of its own, for keys to be tried at."""
+
+    def __init__(self) -> None:
+        self.local: LocalExchange = build(warm_steps=10, enforce_limits=False)
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._done: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
+        self._thread.start()
+        self._ready.wait(30)
+
+    async def _serve(self) -> None:
+        self._done = asyncio.Event()
+        async with serve(self.local):
+            self._ready.set()
+            await self._done.wait()
+
+    def stop(self) -> None:
+        assert self._done is not None
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(20)
+        self._loop.close()
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[RunningExchange]:
+    """Venues to try keys at."""
+    made = RunningExchange()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, exchange: RunningExchange) -> Iterator[Platform]:
+    """A platform where sensitive changes wait for a second person."""
+    kraken = exchange.local.exchanges["kraken"]
+    venue_urls = f"kraken={kraken.url} {kraken.ws_url}"
+    made = Platform(tmp_path_factory.mktemp("desk"), env={"AETHER_TWO_PEOPLE": "true", "AETHER_VENUE_URLS": venue_urls})
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+def new_page(browser: Browser) -> Page:
+    context: BrowserContext = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+def add_authenticator(page: Page) -> None:
+    """Plug a virtual authenticator with user verification into the page."""
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+
+def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="module")
+def ada(platform: Platform, browser: Browser) -> Iterator[Page]:
+    """The first admin, set up through the wizard with a passkey; fails on any error in the browser."""
+    page = new_page(browser)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    add_authenticator(page)
+    page.goto(platform.link())
+    page.get_by_role("button", name="Set up sign-in").click()
+    shot(page, "setup-1")
+    page.get_by_label("E-mail").fill("ada@example.com")
+    page.get_by_label("Name").fill("Ada Lovelace")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("alert")).to_contain_text("12 to 128 characters")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_alt_text("QR code for your authenticator app")).to_be_visible()
+    shot(page, "setup-2")
+    page.get_by_role("button", name="Make a passkey").click()
+    expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
+    shot(page, "setup-3")
+    page.get_by_label("They are kept in a safe place").check()
+    page.get_by_role("button", name="Continue").click()
+    shot(page, "setup-4")
+    page.get_by_role("button", name="Company").click()
+    expect(page.get_by_role("heading", name="A key for company")).to_be_visible()
+    shot(page, "setup-5")
+    page.get_by_role("button", name="Later").click()
+    page.get_by_label("Largest loss a day").fill("2.5")
+    shot(page, "setup-6")
+    page.get_by_role("button", name="Finish").click()
+    page.get_by_role("dialog").get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_role("link", name="ada@example.com")).to_be_visible()
+    yield page
+    assert errors == []
+
+
+def prove(page: Page) -> None:
+    """Answer the dialog that asks for a second factor."""
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Use a passkey").click()
+    expect(dialog).to_be_hidden()
+
+
+@pytest.fixture(scope="module")
+def grace(ada: Page, browser: Browser) -> Page:
+    """A second admin, invited by the first, with an authenticator app."""
+    ada.get_by_role("link", name="People").click()
+    invite = ada.get_by_role("region", name="Invite a person")
+    invite.get_by_label("E-mail").fill("grace@example.com")
+    invite.get_by_label("Name").fill("Grace Hopper")
+    invite.get_by_label("Role").select_option("admin")
+    invite.get_by_role("button", name="Add").click()
+    invite.get_by_label("Reason").fill("the second director")
+    invite.get_by_role("button", name="Invite").click()
+    prove(ada)
+    link = invite.locator("code.block").inner_text()
+    shot(ada, "people")
+    page = new_page(browser)
+    page.goto(link)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Continue").click()
+    secret = page.locator(".totp code").inner_text()
+    page.secret = secret  # type: ignore[attr-defined]
+    page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).now())
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_label("They are kept in a safe place").check()
+    page.get_by_role("button", name="To the desk").click()
+    expect(page.get_by_role("link", name="grace@example.com")).to_be_visible()
+    return page
+
+
+def test_the_wizard_leaves_a_desk_that_strangers_cannot_enter(platform: Platform, ada: Page, browser: Browser) -> None:
+    ada.get_by_role("link", name="Overview").click()
+    expect(ada.get_by_text("Net asset value, USD")).to_be_visible()
+    shot(ada, "overview")
+    stranger = new_page(browser)
+    stranger.goto(ada.url)
+    expect(stranger.get_by_role("heading", name="Sign in to Aether")).to_be_visible()
+    shot(stranger, "sign-in")
+    stranger.get_by_label("E-mail").fill("ada@example.com")
+    stranger.get_by_label("Password").fill("wrong password here")
+    stranger.get_by_role("button", name="Continue").click()
+    expect(stranger.get_by_role("alert")).to_contain_text("is wrong")
+
+
+def test_the_new_limit_is_in_force(ada: Page) -> None:
+    ada.goto(ada.url.split("/accounts")[0].rstrip("/") + "/accounts/company/settings")
+    versions = ada.get_by_role("region", name="Versions")
+    expect(versions.get_by_text("limits.max daily loss bps 300 → 250")).to_be_visible()
+    shot(ada, "settings")
+
+
+def test_a_passkey_signs_in_alone(ada: Page) -> None:
+    ada.get_by_role("button", name="Sign out").click()
+    expect(ada.get_by_role("heading", name="Sign in to Aether")).to_be_visible()
+    ada.get_by_role("button", name="Sign in with a passkey").click()
+    expect(ada.get_by_role("link", name="ada@example.com")).to_be_visible()
+
+
+def test_a_key_is_uploaded_approved_by_a_second_person_and_rotated(
+    ada: Page, grace: Page, exchange: RunningExchange
+) -> None:
+    bad_key, bad_secret = exchange.local.open_account("kraken", "firm", {"USD": "1000"}, can_withdraw=True)
+    key, secret = exchange.local.open_account("kraken", "firm", {})
+    second_key, second_secret = exchange.local.open_account("kraken", "firm", {})
+    ada.get_by_role("link", name="API keys").click()
+    ada.get_by_role("button", name="Show its keys").click()
+    prove(ada)
+    upload = ada.get_by_role("region", name="Upload a key")
+    upload.get_by_label("Venue").select_option("kraken")
+
+    def send(one: str, two: str) -> None:
+        upload.get_by_label("Key", exact=True).fill(one)
+        upload.get_by_label("Secret").fill(two)
+        upload.get_by_role("button", name="Try it and store it").click()
+        prove(ada)
+
+    send(bad_key, bad_secret)
+    expect(upload.get_by_role("alert")).to_contain_text("may withdraw money")
+    shot(ada, "keys-refused")
+    send(key, secret)
+    expect(upload.get_by_text("waits for a second person")).to_be_visible()
+    approve(grace, "at kraken is the first one")
+    ada.get_by_role("button", name="Show its keys").click()
+    prove(ada)
+    active = ada.get_by_role("region", name="kraken, version 1")
+    expect(active.get_by_text("by no node yet")).to_be_visible()
+    assert key not in ada.content()
+    assert secret not in ada.content()
+    active.get_by_role("button", name="Test").click()
+    prove(ada)
+    expect(active.get_by_text("The venue accepts it.")).to_be_visible()
+    active.get_by_role("button", name="Rotate").click()
+    active.get_by_label("Key", exact=True).fill(second_key)
+    active.get_by_label("Secret").fill(second_secret)
+    active.get_by_role("button", name="Try it and rotate").click()
+    prove(ada)
+    expect(active.get_by_text("waits for a second person")).to_be_visible()
+    approve(grace, "replaces version 1")
+    ada.get_by_role("button", name="Show its keys").click()
+    prove(ada)
+    expect(ada.get_by_role("region", name="kraken, version 2")).to_be_visible()
+    shot(ada, "keys")
+
+
+def approve(page: Page, summary: str) -> None:
+    """Approve a waiting request as the second person, with a code of the authenticator app."""
+    page.get_by_role("link", name="Approvals").click()
+    request = page.get_by_role("region", name="Request").filter(has_text=summary)
+    expect(request).to_be_visible()
+    request.get_by_label("Reason").fill("checked with the venue")
+    shot(page, "approvals")
+    request.get_by_role("button", name="Approve").click()
+    dialog = page.get_by_role("dialog")
+    for _ in range(100):
+        # A code is good once, so the next one may have to be waited for.
+        dialog.get_by_label("Code of your authenticator app").fill(pyotp.TOTP(page.secret).now())  # type: ignore[attr-defined]
+        dialog.get_by_role("button", name="Confirm").click()
+        page.wait_for_timeout(700)
+        if dialog.is_hidden():
+            break
+        page.wait_for_timeout(1_000)
+    expect(page.get_by_role("region", name="Decided").get_by_text(summary)).to_be_visible()
+
+
+def test_the_audit_trail_shows_it_and_verifies(ada: Page) -> None:
+    ada.get_by_role("link", name="Audit").click()
+    entries = ada.get_by_role("region", name="Entries")
+    for action in ("secrets.upload", "secrets.rotate", "approvals.decide"):
+        expect(entries.get_by_text(action).first).to_be_visible()
+    ada.get_by_role("button", name="Verify").click()
+    expect(ada.get_by_text("signed checkpoints verify")).to_be_visible()
+    shot(ada, "audit")
+
+
+def test_one_manages_ones_own_factors(ada: Page) -> None:
+    ada.get_by_role("link", name="ada@example.com").click()
+    expect(ada.get_by_text("this one")).to_be_visible()
+    ada.get_by_role("button", name="Set up an app").click()
+    prove(ada)
+    secret = ada.locator(".totp code").inner_text()
+    ada.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).now())
+    ada.get_by_role("button", name="Use this app").click()
+    expect(ada.get_by_text("The new app counts from now on.")).to_be_visible()
+    ada.get_by_role("button", name="Make new ones").click()
+    prove(ada)
+    expect(ada.locator(".codes li")).to_have_count(10)
+    shot(ada, "own")
