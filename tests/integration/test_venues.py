@@ -31,7 +31,7 @@ def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(t
         assert isinstance(told, list)
         orders = told
     with httpx.Client(base_url=url, timeout=20) as client:
-        assert client.post("/api/v1/session", json={"token": token}).status_code == 204
+        assert client.post("/api/v1/session/token", json={"token": token}).status_code == 204
         parent = client.get("/api/v1/accounts/company.exchange").json()["parents"][0]
         while parent["state"] == "working":
             parent = client.get("/api/v1/accounts/company.exchange").json()["parents"][0]

@@ -2826,12 +2826,18 @@ export interface components {
              * @default route
              * @enum {string}
              */
-            algorithm: "route" | "twap" | "pov" | "pegged";
+            algorithm: "route" | "twap" | "vwap" | "pov" | "pegged" | "iceberg" | "oco" | "bracket";
             /**
              * Amount
              * @example 1000.50
              */
             amount: string;
+            /**
+             * Display
+             * @default 0
+             * @example 1000.50
+             */
+            display: string;
             /**
              * Duration S
              * @default 0
@@ -2843,6 +2849,22 @@ export interface components {
              * @example 1000.50
              */
             limit_price: string;
+            /**
+             * Participation Bps
+             * @default 1000
+             */
+            participation_bps: number;
+            /**
+             * Profile
+             * @default []
+             */
+            profile: number[];
+            /**
+             * Profit Price
+             * @default 0
+             * @example 1000.50
+             */
+            profit_price: string;
             /**
              * Reason
              * @example agreed at the desk
@@ -2859,10 +2881,26 @@ export interface components {
              */
             slices: number;
             /**
+             * Stop Price
+             * @default 0
+             * @example 1000.50
+             */
+            stop_price: string;
+            /**
              * Symbol
              * @example BTC/USD
              */
             symbol: string;
+        };
+        /**
+         * TradeStarted
+         * @description A trade by hand that was asked for; `applied` is False while the node has not confirmed it yet.
+         */
+        TradeStarted: {
+            /** Applied */
+            applied: boolean;
+            /** Id */
+            id: string;
         };
         /**
          * User
@@ -5796,7 +5834,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["KillResult"];
+                    "application/json": components["schemas"]["TradeStarted"];
                 };
             };
             /** @description Not understood */

@@ -26,7 +26,7 @@ from aether.api.ports import Context
 from aether.api.problems import problem_of
 from aether.control.access import ACTIONS, EVERYWHERE, Action, Caller, CallerKind, Reach
 from aether.control.audit import entry_of
-from aether.control.proofs import ProofRefusedError, payload_hash
+from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
 from aether.domain.errors import (
     AetherError,
     NotSignedInError,
@@ -246,7 +246,9 @@ class Guard:
             scope = await self._check(context, caller, account)
             if self.action.proof and caller.kind is CallerKind.PERSON:
                 await self._check_proof(request, context, caller, proof)
-        except (RefusedError, ProofRefusedError) as error:
+        except RefusedError as error:
+            if isinstance(error, ProofRefusedError) and error.fault is ProofFault.MISSING:
+                raise
             entry = entry_of(
                 caller, self.action.name, "refused", account=account, target=request.url.path, reason=error.message
             )
@@ -261,9 +263,9 @@ class Guard:
         if account != EVERYWHERE:
             scope = await account_scope(context, account)
             if scope is None or not (caller.sees_all() or account in caller.roles):
-                known = "any" if caller.sees_all() else ", ".join(sorted(caller.roles)) or "none"
+                known = await _all_accounts(context) if caller.sees_all() else sorted(caller.roles)
                 raise UnknownNameError(
-                    f"There is no account {account!r}.", remedy=f"List them with GET /accounts; yours: {known}."
+                    f"There is no account {account!r}.", remedy=f"Yours are: {', '.join(known) or 'none yet'}."
                 )
             if not caller.may(self.action, account):
                 raise RefusedError(
@@ -311,6 +313,11 @@ async def account_scope(context: Context, account: str) -> Scope | None:
     query = sa.select(account_scopes.c.role).where(account_scopes.c.account == account)
     found = await context.database.control.all(query)
     return Scope(context.database, found[0].role) if found else None
+
+
+async def _all_accounts(context: Context) -> list[str]:
+    query = sa.select(account_scopes.c.account).order_by(account_scopes.c.account)
+    return [row.account for row in await context.database.control.all(query)]
 
 
 def allow(action: str, *, anywhere: bool = False) -> Any:

@@ -486,11 +486,23 @@ class TradeRequest(Model):
     symbol: str = Field(pattern="^[A-Z0-9]{1,20}/[A-Z0-9]{1,20}$", examples=["BTC/USD"])
     side: Literal["buy", "sell"]
     amount: Amount
-    algorithm: Literal["route", "twap", "pov", "pegged"] = "route"
+    algorithm: Literal["route", "twap", "vwap", "pov", "pegged", "iceberg", "oco", "bracket"] = "route"
     limit_price: Amount = "0"
     duration_s: int = Field(0, ge=0, le=604_800)
     slices: int = Field(10, ge=1, le=1_000)
+    profile: list[Annotated[int, Field(ge=0, le=10**9)]] = Field([], max_length=1_000)
+    participation_bps: int = Field(1_000, ge=1, le=5_000)
+    display: Amount = "0"
+    profit_price: Amount = "0"
+    stop_price: Amount = "0"
     reason: Reason
+
+
+class TradeStarted(Model):
+    """A trade by hand that was asked for; `applied` is False while the node has not confirmed it yet."""
+
+    id: str
+    applied: bool
 
 
 class ExitRequest(Model):

@@ -17,6 +17,7 @@ from aether.api.models import (
     KillState,
     ReasonRequest,
     TradeRequest,
+    TradeStarted,
 )
 from aether.api.shown import approval_of
 from aether.control.access import EVERYWHERE
@@ -153,7 +154,7 @@ def _parent(symbol: str, side: Side, amount: int, **more: object) -> ParentReque
 
 
 @router.post("/accounts/{account}/trades")
-async def trade(account: str, body: TradeRequest, granted: Override) -> KillResult:
+async def trade(account: str, body: TradeRequest, granted: Override) -> TradeStarted:
     """Trade an amount by hand; the risk gate judges every child as any other order."""
     stored = await queries.get_account(granted.scope, account)
     if body.symbol not in {i.symbol for i in stored.instruments.values()}:
@@ -167,9 +168,15 @@ async def trade(account: str, body: TradeRequest, granted: Override) -> KillResu
         limit_price=parse_amount(body.limit_price),
         duration_s=body.duration_s,
         slices=body.slices,
+        profile=body.profile,
+        participation_bps=body.participation_bps,
+        display=parse_amount(body.display),
+        profit_price=parse_amount(body.profit_price),
+        stop_price=parse_amount(body.stop_price),
     )
     event = ParentOrderRequested(ts_ns=0, request=request, actor=granted.caller.name)
-    return await _apply(granted, event, body.reason)
+    result = await _apply(granted, event, body.reason)
+    return TradeStarted(id=request.id, applied=result.applied)
 
 
 @router.post("/accounts/{account}/trades/{parent}/cancel")

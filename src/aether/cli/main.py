@@ -11,8 +11,6 @@ import os
 import platform
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -32,7 +30,19 @@ from aether.api.system import describe_parameters
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
 from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table
+from aether.cli.control import (
+    accounts_app,
+    approvals_app,
+    audit_app,
+    login,
+    logout,
+    secrets_app,
+    tokens_app,
+    users_app,
+    whoami,
+)
 from aether.cli.exchange import serve_app
+from aether.cli.remote import Remote
 from aether.cli.venue import record, venue_app
 from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
 from aether.compose.directory import DataDirectory
@@ -40,19 +50,14 @@ from aether.compose.markets import EXCHANGE_MARKET, Market
 from aether.compose.platform import Started, run_platform
 from aether.compose.storage import open_storage
 from aether.config import Settings
+from aether.control.access import EVERYWHERE, Caller, CallerKind
+from aether.control.plane import Operators
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
-from aether.domain.events import (
-    KillSwitchEngaged,
-    KillSwitchReleased,
-    OperatorEvent,
-    ParentOrderCanceled,
-    ParentOrderRequested,
-    TradingResumed,
-)
+from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.orders import Side
-from aether.domain.parents import Algorithm, ParentId, ParentRequest, missing_fields
+from aether.domain.parents import Algorithm, ParentRequest, missing_fields
 from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount
 from aether.engine.strategy import find_strategy, parse_params
 from aether.market.dataset import Dataset, DatasetKind
@@ -63,7 +68,7 @@ from aether.store import datasets, queries
 from aether.store.database import Role, Row, Scope
 from aether.store.journal import verify
 from aether.store.migrate import newest_revision
-from aether.store.requests import submit, wait_applied
+from aether.store.requests import wait_applied
 from aether.strategies import catalogue
 from aether.venues.recording import is_recording, replay
 from aether.venues.registry import PROTOCOLS
@@ -92,8 +97,16 @@ for name, group in (
     ("trade", trade_app),
     ("venue", venue_app),
     ("serve", serve_app),
+    ("accounts", accounts_app),
+    ("users", users_app),
+    ("tokens", tokens_app),
+    ("secrets", secrets_app),
+    ("approvals", approvals_app),
+    ("audit", audit_app),
 ):
     app.add_typer(group, name=name)
+for command in (login, logout, whoami):
+    app.command()(command)
 
 Symbol = Annotated[str, typer.Option("--symbol", help="The pair, like BTC/USD.")]
 OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Rows that break a rule: stop, or skip them.")]
@@ -102,6 +115,8 @@ VolumeIn = Annotated[str, typer.Option("--volume-in", help="Whether volume count
 MaxGap = Annotated[int | None, typer.Option("--max-gap", help="For trades: seconds of silence that are a gap.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many rows at most.")]
 Account = Annotated[str, typer.Option("--account", help="The account.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the journal.")]
+Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the one of the data directory.")]
 
 
 def main() -> None:
@@ -209,23 +224,15 @@ def _speed(text: str) -> float | None:
 
 @app.command()
 def link(data_dir: DataDir = None) -> None:
-    """Print another link that signs in to the running platform once."""
+    """Print another link with which the machine's owner begins: it works once, until people are set up."""
     file = DataDirectory(settings_of(data_dir).data_dir).running
     if not file.is_file():
         raise UnknownNameError(f"No platform runs on {file.parent}.", remedy="Start it with: aether up.")
-    told = msgspec.json.decode(file.read_bytes())
-    body = json.dumps({"secret": told["link_secret"]}).encode()
-    request = urllib.request.Request(  # noqa: S310  the address is our own
-        f"{told['url']}/api/v1/session/links", body, {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
-            token = json.load(response)["token"]
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise UnknownNameError(
-            f"The platform at {told['url']} does not answer: {error}.", remedy="Start it with: aether up."
-        ) from error
-    out.print(f"{told['url']}/#token={token}", soft_wrap=True, highlight=False)
+    secret = msgspec.json.decode(file.read_bytes())["link_secret"]
+    remote = Remote(settings_of(data_dir))
+    told = remote.raw("POST", "/session/links", {"secret": secret})
+    fragment = "token" if told["kind"] == "session" else "invitation"
+    out.print(f"{remote.url}/#{fragment}={told['token']}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -300,9 +307,11 @@ def strategies(
     table("Parameters", ("name*", "default", "bounds*", "meaning*"), rows, "It has none.")
 
 
-@app.command()
-def accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the accounts with their latest worth."""
+@accounts_app.callback(invoke_without_command=True)
+def accounts(context: typer.Context, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the accounts with their latest worth; open, configure and close them."""
+    if context.invoked_subcommand is not None:
+        return
 
     async def work(scope: Scope) -> list[dict[str, str]]:
         killed = await queries.kill_states(scope)
@@ -712,7 +721,6 @@ class All(StrEnum):
 
 
 KillAccount = Annotated[str, typer.Option("--account", help="One account, or `all`.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the journal.")]
 
 
 @kill_app.command("engage")
@@ -724,14 +732,27 @@ def kill_engage(
 ) -> None:
     """Refuse new orders and cancel all open ones."""
     event = KillSwitchEngaged(ts_ns=0, reason=_reason(reason), actor=_actor(), flatten=flatten)
-    _request(settings_of(data_dir), account, event, "Kill switch engaged")
+    _engage(settings_of(data_dir), account, event)
 
 
 @kill_app.command("release")
-def kill_release(reason: Reason, account: KillAccount = All.ALL, data_dir: DataDir = None) -> None:
-    """Allow new orders again."""
-    event = KillSwitchReleased(ts_ns=0, reason=_reason(reason), actor=_actor())
-    _request(settings_of(data_dir), account, event, "Kill switch released")
+def kill_release(reason: Reason, account: KillAccount = All.ALL, data_dir: DataDir = None, url: Url = "") -> None:
+    """Allow new orders again; needs a second factor and, in production, a second person."""
+    path = "/kill-switch/release" if account == All.ALL else f"/accounts/{account}/kill-switch/release"
+    _ask(settings_of(data_dir), url, path, {"reason": _reason(reason)}, "Kill switch released", account)
+
+
+def _ask(settings: Settings, url: str, path: str, body: dict[str, object], done: str, account: str) -> None:
+    """Ask the running platform for something and print what came of it."""
+    told = Remote(settings, url).call("POST", path, body)
+    waits = told.get("approval")
+    if waits:
+        out.print(f"Request [bold]{waits['id']}[/] waits for a second person.", highlight=False)
+    elif told["applied"]:
+        names = ", ".join(a["account"] for a in told["accounts"] if account in (All.ALL, a["account"]))
+        out.print(f"{done}: {names}", highlight=False)
+    else:
+        out.print("Recorded; no node has confirmed it yet, it takes effect before anything else.")
 
 
 def _reason(text: str) -> str:
@@ -747,30 +768,34 @@ def _actor() -> str:
 CONFIRM_WITHIN_S = 5.0
 
 
-def _request(settings: Settings, account: str, event: OperatorEvent, done: str) -> None:
+def _engage(settings: Settings, account: str, event: KillSwitchEngaged) -> None:
+    """Engage the kill switch in the database itself: it must work when nothing else does."""
     running = DataDirectory(settings.data_dir).running.is_file()
+    who = Caller(kind=CallerKind.LOCAL, id="local", name=event.actor)
 
     async def work(scope: Scope) -> tuple[list[AccountId], bool]:
-        if account == All.ALL:
-            targets = [s.config.id for s in await queries.list_accounts(scope)]
-        else:
-            targets = [(await queries.get_account(scope, account)).config.id]
-        ids = await submit(scope, targets, event)
-        return targets, running and await wait_applied(scope, ids, CONFIRM_WITHIN_S)
+        database = scope.database
+        operators = Operators(database, time_ns)
+        if account != All.ALL:
+            await queries.get_account(database.desk, account)
+        where = EVERYWHERE if account == All.ALL else account
+        ids = await operators.submit(who, "kill.engage", where, event, event.reason)
+        applied = running and await wait_applied(database.control, ids, CONFIRM_WITHIN_S)
+        return await operators.targets(where), applied
 
-    targets, applied = _with_database(settings, work, Role.CONTROL)
+    targets, applied = _with_database(settings, work)
     names = ", ".join(targets) or "no account"
     if applied:
-        out.print(f"{done}: {names}", highlight=False)
+        out.print(f"Kill switch engaged: {names}", highlight=False)
     else:
         out.print(f"Recorded for {names}; no node has confirmed it, it takes effect before anything else at its start.")
 
 
 @app.command()
-def resume(reason: Reason, account: KillAccount = All.ALL, data_dir: DataDir = None) -> None:
+def resume(reason: Reason, account: Account, data_dir: DataDir = None, url: Url = "") -> None:
     """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
-    event = TradingResumed(ts_ns=0, reason=_reason(reason), actor=_actor())
-    _request(settings_of(data_dir), account, event, "Trading resumed")
+    body: dict[str, object] = {"reason": _reason(reason)}
+    _ask(settings_of(data_dir), url, f"/accounts/{account}/resume", body, "Trading resumed", account)
 
 
 @kill_app.command("status")
@@ -811,16 +836,17 @@ def trade_start(
     display: Annotated[str, typer.Option(help="Shown part of an iceberg.")] = "0",
     profit: Annotated[str, typer.Option(help="Profit price of OCO and bracket.")] = "0",
     stop: Annotated[str, typer.Option(help="Stop price of OCO and bracket.")] = "0",
+    reason: Reason = "traded from the command line",
     data_dir: DataDir = None,
+    url: Url = "",
 ) -> None:
     """Trade an amount over the account's venues or over time; children show in `aether orders`, progress on the
     account's page."""
-    parent_id = f"manual-{time_ns()}"
     weights = [part.strip() for part in profile.split(",") if part.strip()]
     if not all(weight.isascii() and weight.isdigit() for weight in weights):
         raise InvalidValueError(f"--profile is '{profile}'.", remedy="Give whole numbers, like 1,3,2.")
     fields = {
-        "id": parent_id,
+        "id": "checked here",
         "symbol": symbol,
         "side": side.value,
         "amount": parse_amount(size),
@@ -841,8 +867,24 @@ def trade_start(
     problem = missing_fields(request)
     if problem:
         raise InvalidValueError(f"{problem}.", remedy="Add it; see: aether trade start --help.")
-    event = ParentOrderRequested(ts_ns=0, request=request, actor=_actor())
-    _request(settings_of(data_dir), account, event, f"Parent order {parent_id} asked for")
+    body = {
+        "symbol": symbol,
+        "side": side.value,
+        "amount": size,
+        "algorithm": algorithm.value,
+        "limit_price": limit_price,
+        "duration_s": seconds,
+        "slices": slices,
+        "profile": [int(weight) for weight in weights],
+        "participation_bps": participation_bps,
+        "display": display,
+        "profit_price": profit,
+        "stop_price": stop,
+        "reason": _reason(reason),
+    }
+    told = Remote(settings_of(data_dir), url).call("POST", f"/accounts/{account}/trades", body)
+    verb = "asked for" if told["applied"] else "recorded; no node has confirmed it yet"
+    out.print(f"Parent order {told['id']} {verb}: {account}", highlight=False)
 
 
 @trade_app.command("cancel")
@@ -851,10 +893,11 @@ def trade_cancel(
     parent_id: Annotated[str, typer.Argument(help="As `trade start` printed it.")],
     reason: Reason,
     data_dir: DataDir = None,
+    url: Url = "",
 ) -> None:
     """Stop working a parent order and cancel its children."""
-    event = ParentOrderCanceled(ts_ns=0, parent_id=ParentId(parent_id), actor=_actor(), reason=_reason(reason))
-    _request(settings_of(data_dir), account, event, f"Parent order {parent_id} canceled")
+    path = f"/accounts/{account}/trades/{parent_id}/cancel"
+    _ask(settings_of(data_dir), url, path, {"reason": _reason(reason)}, f"Parent order {parent_id} canceled", account)
 
 
 # The journal.

@@ -115,7 +115,15 @@ class CallerKind(StrEnum):
     """The platform itself."""
 
 
-LOCAL_ACTIONS = ("own.read", "platform.read", "accounts.read", "kill.engage", "kill.release", "trading.resume")
+LOCAL_ACTIONS = (
+    "own.read",
+    "platform.read",
+    "accounts.read",
+    "kill.engage",
+    "kill.release",
+    "trading.resume",
+    "trading.override",
+)
 """What the machine's owner may do before the first admin is set up: what moves paper money only."""
 
 

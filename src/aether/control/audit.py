@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import Caller
 from aether.domain.errors import AuditBrokenError
-from aether.store.control_schema import audit, checkpoints
+from aether.store.control_schema import audit, checkpoints, keys
 from aether.store.database import Scope
 from aether.store.schema import journal
 
@@ -145,53 +145,16 @@ async def append(connection: AsyncConnection, entry: Entry, ts_ns: int) -> int:
     return seq
 
 
-class AuditTrail:
-    """Reading, proving and checkpointing the trail.
+class AuditProver:
+    """Proves the trail; needs no private key.
 
     Args:
-        key: signs checkpoints.
+        public_key: that proves the checkpoints, hex.
     """
 
-    def __init__(self, scope: Scope, key: Ed25519PrivateKey) -> None:
+    def __init__(self, scope: Scope, public_key: str) -> None:
         self._scope = scope
-        self._key = key
-
-    @property
-    def public_key(self) -> str:
-        """The key that proves the checkpoints, hex."""
-        return self._key.public_key().public_bytes_raw().hex()
-
-    async def note(self, entry: Entry, ts_ns: int) -> None:
-        """Append an entry that stands for itself: a refusal, or a read."""
-        async with self._scope.begin() as connection:
-            await append(connection, entry, ts_ns)
-
-    async def page(
-        self,
-        accounts: Sequence[str] | None,
-        *,
-        limit: int,
-        before: int | None = None,
-        action: str = "",
-        actor: str = "",
-    ) -> list[AuditRow]:
-        """Return entries, newest first.
-
-        Args:
-            accounts: only entries about these; None for all.
-            before: sequence of the last one already seen.
-            action: only actions that begin so.
-        """
-        query = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
-        if accounts is not None:
-            query = query.where(audit.c.account.in_(list(accounts)))
-        if before is not None:
-            query = query.where(audit.c.seq < before)
-        if action:
-            query = query.where(audit.c.action.startswith(action, autoescape=True))
-        if actor:
-            query = query.where(audit.c.actor == actor)
-        return [_decode(row) for row in await self._scope.all(query)]
+        self.public_key = public_key
 
     async def rows(self) -> AsyncIterator[AuditRow]:
         """Yield every entry in order, each proven.
@@ -262,6 +225,58 @@ class AuditTrail:
                 reason = f"the journal of {account} differs at sequence {seq} from a signed checkpoint"
                 raise AuditBrokenError(mark.audit_seq, reason)
 
+    async def stored(self) -> list[SignedCheckpoint]:
+        """Return the checkpoints in the database in order."""
+        rows = await self._scope.all(sa.select(checkpoints).order_by(checkpoints.c.seq))
+        return [
+            SignedCheckpoint(document=r.document, signature=bytes(r.signature).hex(), public_key=self.public_key)
+            for r in rows
+        ]
+
+
+class AuditTrail(AuditProver):
+    """The trail of a running platform: reading, adding to and checkpointing it.
+
+    Args:
+        key: signs checkpoints.
+    """
+
+    def __init__(self, scope: Scope, key: Ed25519PrivateKey) -> None:
+        super().__init__(scope, key.public_key().public_bytes_raw().hex())
+        self._key = key
+
+    async def note(self, entry: Entry, ts_ns: int) -> None:
+        """Append an entry that stands for itself: a refusal, or a read."""
+        async with self._scope.begin() as connection:
+            await append(connection, entry, ts_ns)
+
+    async def page(
+        self,
+        accounts: Sequence[str] | None,
+        *,
+        limit: int,
+        before: int | None = None,
+        action: str = "",
+        actor: str = "",
+    ) -> list[AuditRow]:
+        """Return entries, newest first.
+
+        Args:
+            accounts: only entries about these; None for all.
+            before: sequence of the last one already seen.
+            action: only actions that begin so.
+        """
+        query = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
+        if accounts is not None:
+            query = query.where(audit.c.account.in_(list(accounts)))
+        if before is not None:
+            query = query.where(audit.c.seq < before)
+        if action:
+            query = query.where(audit.c.action.startswith(action, autoescape=True))
+        if actor:
+            query = query.where(audit.c.actor == actor)
+        return [_decode(row) for row in await self._scope.all(query)]
+
     async def checkpoint(self, ts_ns: int) -> SignedCheckpoint:
         """Sign the present heads, store that, and return it to be kept elsewhere."""
         async with self._scope.begin() as connection:
@@ -281,13 +296,11 @@ class AuditTrail:
             await connection.execute(sa.insert(checkpoints), row)
         return SignedCheckpoint(document=document, signature=signature.hex(), public_key=self.public_key)
 
-    async def stored(self) -> list[SignedCheckpoint]:
-        """Return the checkpoints in the database in order."""
-        rows = await self._scope.all(sa.select(checkpoints).order_by(checkpoints.c.seq))
-        return [
-            SignedCheckpoint(document=r.document, signature=bytes(r.signature).hex(), public_key=self.public_key)
-            for r in rows
-        ]
+
+async def read_public_key(scope: Scope) -> str:
+    """Return the key that proves the checkpoints as the database has it, hex; empty before the first start."""
+    found = await scope.all(sa.select(keys.c.public).where(keys.c.name == "audit"))
+    return bytes(found[0].public).hex() if found else ""
 
 
 async def _journal_heads(connection: AsyncConnection) -> dict[str, tuple[int, str]]:
