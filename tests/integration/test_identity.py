@@ -1,0 +1,371 @@
+"""People: set-up, two factors, sessions, lockout, step-up proofs (A2)."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from aether.control.access import ACTIONS, EVERYWHERE, Role
+from aether.control.factors import digest
+from aether.control.identity import Allowlists, Answer
+from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
+from aether.control.sealing import KeyFile
+from aether.domain.errors import (
+    ConflictError,
+    InvalidValueError,
+    NotSignedInError,
+    TooManyAttemptsError,
+    UnknownNameError,
+)
+from aether.store.control_schema import sessions, users
+from aether.store.database import Database
+from tests.integration.control_desk import (
+    PASSWORD,
+    Desk,
+    code_of,
+    enrol,
+    enrol_with_app,
+    make_desk,
+    nobody,
+    prove,
+)
+from tests.passkey import SoftPasskey
+
+
+@pytest.fixture
+async def desk(database: Database, tmp_path: Path) -> Desk:
+    """A control plane without anybody."""
+    return await make_desk(database, KeyFile(tmp_path / "kek.json"))
+
+
+async def test_nobody_exists_until_a_second_factor_works(desk: Desk) -> None:
+    identity = desk.control.identity
+    token = await identity.first_invitation()
+    asked = await identity.enrol(token, "ada@example.com", "Ada", PASSWORD)
+    with pytest.raises(NotSignedInError, match="does not fit"):
+        await identity.finish_enrolment(asked.challenge, Answer(code="000000"), nobody())
+    assert await identity.people() == []
+    assert not await identity.has_people()
+    member = SoftPasskey("http://localhost:8000")
+    await identity.finish_enrolment(asked.challenge, Answer(credential=member.register(asked.passkey)), nobody())
+    (person,) = await identity.people()
+    assert (person.email, person.roles, person.passkeys) == ("ada@example.com", {EVERYWHERE: Role.ADMIN}, 1)
+    with pytest.raises(NotSignedInError, match="was used"):
+        await identity.enrol(token, "eve@example.com", "Eve", PASSWORD)
+
+
+async def test_two_enrolments_by_one_invitation_make_one_person(desk: Desk) -> None:
+    identity = desk.control.identity
+    token = await identity.first_invitation()
+    asked = [await identity.enrol(token, f"{n}@example.com", "X", PASSWORD) for n in ("ada", "eve")]
+    answers = [Answer(credential=SoftPasskey("http://localhost:8000").register(a.passkey)) for a in asked]
+    done = await asyncio.gather(
+        *(identity.finish_enrolment(a.challenge, b, nobody()) for a, b in zip(asked, answers, strict=True)),
+        return_exceptions=True,
+    )
+    assert sorted(isinstance(d, NotSignedInError) for d in done) == [False, True]
+    assert len(await identity.people()) == 1
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("short", "5 characters"),
+        ("aaaaaaaaaaaaaa", "repeats"),
+        ("password1234", "most common"),
+        ("ada@example.com1", "your name or address"),
+        ("x" * 129, "129 characters"),
+    ],
+)
+async def test_weak_passwords_are_refused(desk: Desk, password: str, said: str) -> None:
+    token = await desk.control.identity.first_invitation()
+    with pytest.raises(InvalidValueError, match=said):
+        await desk.control.identity.enrol(token, "ada@example.com", "Ada", password)
+
+
+async def test_signing_in_takes_both_factors_and_each_answer_counts_once(desk: Desk) -> None:
+    identity = desk.control.identity
+    member = await enrol(desk, "ada@example.com")
+    asked = await identity.sign_in("Ada@Example.com ", PASSWORD, nobody())
+    answer = Answer(credential=member.passkey.answer(asked.passkey))
+    other = await identity.sign_in("ada@example.com", PASSWORD, nobody())
+    with pytest.raises(NotSignedInError):
+        await identity.finish_sign_in(other.challenge, answer, nobody())
+    signed_in = await identity.finish_sign_in(asked.challenge, answer, nobody())
+    assert signed_in.caller.name == "ada@example.com"
+    with pytest.raises(NotSignedInError, match="answered already"):
+        await identity.finish_sign_in(asked.challenge, answer, nobody())
+
+
+async def test_a_code_is_good_once_and_for_a_step_either_way(desk: Desk) -> None:
+    identity = desk.control.identity
+    member = await enrol_with_app(desk, "ada@example.com")
+
+    async def attempt(code: str) -> bool:
+        asked = await identity.sign_in("ada@example.com", PASSWORD, nobody())
+        try:
+            await identity.finish_sign_in(asked.challenge, Answer(code=code), nobody())
+        except NotSignedInError:
+            return False
+        return True
+
+    assert not await attempt(code_of(desk, member.seed)), "it was used to enrol"
+    desk.clock.move(30)
+    used = code_of(desk, member.seed)
+    assert await attempt(used)
+    assert not await attempt(used)
+    desk.clock.move(600)
+    assert not await attempt(code_of(desk, member.seed, -61))
+    assert not await attempt(code_of(desk, member.seed, 300)), "a clock five minutes off is too far"
+    assert await attempt(code_of(desk, member.seed, -30))
+    assert await attempt(code_of(desk, member.seed, 30))
+    assert not await attempt(code_of(desk, member.seed)), "an earlier step than the last one used"
+
+
+async def test_recovery_codes_work_once_each_and_prove_nothing_sensitive(desk: Desk) -> None:
+    identity = desk.control.identity
+    member = await enrol(desk, "ada@example.com")
+    code = member.session.recovery_codes[3]
+    for typed, works in ((code.lower().replace("-", " "), True), (code, False)):
+        asked = await identity.sign_in("ada@example.com", PASSWORD, nobody())
+        if works:
+            await identity.finish_sign_in(asked.challenge, Answer(recovery_code=typed), nobody())
+        else:
+            with pytest.raises(NotSignedInError):
+                await identity.finish_sign_in(asked.challenge, Answer(recovery_code=typed), nobody())
+    asked = await identity.ask_proof(member.caller)
+    with pytest.raises(NotSignedInError):
+        await identity.prove(member.caller, asked.challenge, Answer(recovery_code=member.session.recovery_codes[4]))
+    assert (await identity.people())[0].recovery_codes == 9
+
+
+async def test_a_passkey_alone_signs_in_but_not_unverified_elsewhere_or_replayed(desk: Desk) -> None:
+    identity = desk.control.identity
+    member = await enrol(desk, "ada@example.com")
+    asked = await identity.passkey_challenge()
+    member.passkey.verified = False
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in_with_passkey(asked.challenge, member.passkey.answer(asked.passkey), nobody())
+    member.passkey.verified = True
+    asked = await identity.passkey_challenge()
+    member.passkey.origin = "http://evil.example"
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in_with_passkey(asked.challenge, member.passkey.answer(asked.passkey), nobody())
+    member.passkey.origin = "http://localhost:8000"
+    asked = await identity.passkey_challenge()
+    answer = member.passkey.answer(asked.passkey)
+    assert (await identity.sign_in_with_passkey(asked.challenge, answer, nobody())).caller.id == member.caller.id
+    again = await identity.passkey_challenge()
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in_with_passkey(again.challenge, answer, nobody())
+
+
+async def test_sessions_end_when_idle_when_old_when_signed_out_and_when_the_person_is_locked_out(desk: Desk) -> None:
+    identity, rules = desk.control.identity, desk.control.identity.rules
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", {"*": Role.TRADER}, by=ada)
+
+    async def is_open(token: str) -> bool:
+        return await identity.caller_of(token, nobody()) is not None
+
+    assert await is_open(bob.session.token)
+    desk.clock.move(rules.idle_s - 1)
+    assert await is_open(bob.session.token)
+    desk.clock.move(rules.idle_s)
+    assert not await is_open(bob.session.token), "idle"
+
+    async def sign_in() -> str:
+        asked = await identity.sign_in(bob.email, PASSWORD, nobody())
+        answer = Answer(credential=bob.passkey.answer(asked.passkey))
+        return (await identity.finish_sign_in(asked.challenge, answer, nobody())).token
+
+    token = await sign_in()
+    for _ in range(rules.max_s // 600):
+        desk.clock.move(600)
+        await identity.caller_of(token, nobody())
+    assert not await is_open(token), "old, though never idle"
+    one, two = await sign_in(), await sign_in()
+    caller = await identity.caller_of(one, nobody())
+    assert caller is not None
+    await identity.end_session(caller, caller.session)
+    assert not await is_open(one)
+    assert await is_open(two)
+    await identity.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left the firm")
+    assert not await is_open(two)
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in(bob.email, PASSWORD, nobody())
+    with pytest.raises(UnknownNameError):
+        await identity.end_session(ada.caller, caller.session)
+
+
+async def test_only_hashes_of_tokens_are_kept(desk: Desk) -> None:
+    member = await enrol(desk, "ada@example.com")
+    async with desk.database.control.begin() as connection:
+        kept = (await connection.execute(sa.select(sessions.c.digest))).scalar_one()
+        hashed = (await connection.execute(sa.select(users.c.password_hash))).scalar_one()
+    assert kept == digest(member.session.token)
+    assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_wrong_passwords_wait_longer_and_longer_for_that_address_alone(desk: Desk) -> None:
+    identity = desk.control.identity
+    member = await enrol(desk, "ada@example.com")
+
+    async def wrong(email: str, address: str) -> str:
+        try:
+            await identity.sign_in(email, "not the password", nobody(address))
+        except TooManyAttemptsError as error:
+            return f"wait {error.retry_after_s:.0f}"
+        except NotSignedInError as error:
+            return error.message
+        raise AssertionError("let in")
+
+    known = [await wrong("ada@example.com", "198.51.100.1") for _ in range(6)]
+    unknown = [await wrong("nobody@example.com", "198.51.100.2") for _ in range(6)]
+    assert known == unknown, "nothing tells whether an address is known"
+    assert known[-1] == "wait 2"
+    desk.clock.move(2.1)
+    assert "wrong" in await wrong("ada@example.com", "198.51.100.1")
+    assert await wrong("ada@example.com", "198.51.100.1") == "wait 4"
+    asked = await identity.sign_in("ada@example.com", PASSWORD, nobody("203.0.113.5"))
+    assert asked.methods == ("passkey", "recovery"), "its owner comes in from elsewhere"
+    with pytest.raises(TooManyAttemptsError):
+        await identity.sign_in("ada@example.com", PASSWORD, nobody("198.51.100.1"))
+    asked = await identity.passkey_challenge()
+    await identity.sign_in_with_passkey(asked.challenge, member.passkey.answer(asked.passkey), nobody("198.51.100.1"))
+
+
+async def test_an_address_that_tries_many_accounts_waits(desk: Desk) -> None:
+    identity = desk.control.identity
+    for n in range(30):
+        with pytest.raises(NotSignedInError):
+            await identity.sign_in(f"user{n}@example.com", "not the password", nobody("198.51.100.9"))
+    with pytest.raises(TooManyAttemptsError):
+        await identity.sign_in("another@example.com", "not the password", nobody("198.51.100.9"))
+
+
+async def test_wrong_second_factors_wait_too(desk: Desk) -> None:
+    identity = desk.control.identity
+    await enrol_with_app(desk, "ada@example.com")
+    for n in range(6):
+        asked = await identity.sign_in("ada@example.com", PASSWORD, nobody())
+        with pytest.raises(TooManyAttemptsError if n == 5 else NotSignedInError):
+            await identity.finish_sign_in(asked.challenge, Answer(code="123123"), nobody())
+
+
+async def test_roles_come_from_the_allowlist_and_an_admin_always_stays(database: Database, tmp_path: Path) -> None:
+    lists = Allowlists(admins=frozenset({"ada@example.com"}), strict=True)
+    desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), allowlists=lists)
+    identity = desk.control.identity
+    token = await identity.first_invitation()
+    with pytest.raises(InvalidValueError, match="not among those who may be admin"):
+        await identity.enrol(token, "eve@example.com", "Eve", PASSWORD)
+    ada = await enrol(desk, "ada@example.com")
+    with pytest.raises(InvalidValueError, match="AETHER_ADMINS"):
+        await identity.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.ADMIN}, "second")
+    bob = await enrol(desk, "bob@example.com", {"company": Role.TRADER}, by=ada)
+    with pytest.raises(InvalidValueError, match="may be admin"):
+        await identity.set_roles(ada.caller, bob.caller.id, {"company": Role.ADMIN}, "more")
+    with pytest.raises(InvalidValueError, match="No admin would be left"):
+        await identity.set_roles(ada.caller, ada.caller.id, {"*": Role.AUDITOR}, "less")
+    with pytest.raises(InvalidValueError, match="No admin would be left"):
+        await identity.set_disabled(ada.caller, ada.caller.id, disabled=True, reason="out")
+    assert (await identity.person(ada.caller.id)).roles == {"*": Role.ADMIN}
+    with pytest.raises(ConflictError):
+        await identity.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.AUDITOR}, "again")
+
+
+async def test_who_lost_everything_enrols_anew_with_the_same_roles(desk: Desk) -> None:
+    identity = desk.control.identity
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", {"company": Role.TRADER}, by=ada)
+    token = await identity.reset_factors("bob@example.com")
+    assert await identity.caller_of(bob.session.token, nobody()) is None
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in("bob@example.com", PASSWORD, nobody())
+    asked = await identity.enrol(token, "ignored@example.com", "Bob", PASSWORD)
+    passkey = SoftPasskey("http://localhost:8000")
+    back = await identity.finish_enrolment(
+        asked.challenge, Answer(credential=passkey.register(asked.passkey)), nobody()
+    )
+    assert (back.caller.name, back.caller.roles) == ("bob@example.com", {"company": "trader"})
+
+
+# Step-up.
+
+PAYLOAD = payload_hash("POST", "/api/v1/kill-switch/release", b'{"reason":"over"}')
+
+
+async def test_a_proof_is_good_for_one_request_once(desk: Desk) -> None:
+    proofs, action = desk.control.proofs, ACTIONS["kill.release"]
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    token = await prove(desk, ada, "kill.release", PAYLOAD)
+    asked = await desk.control.identity.sign_in("ada@example.com", PASSWORD, nobody())
+    elsewhere = await desk.control.identity.finish_sign_in(
+        asked.challenge, Answer(credential=ada.passkey.answer(asked.passkey)), nobody()
+    )
+    other = payload_hash("POST", "/api/v1/kill-switch/release", b'{"reason":"over","x":1}')
+    for caller, wanted, payload, fault in (
+        (bob.caller, action, PAYLOAD, ProofFault.OTHER_USER),
+        (elsewhere.caller, action, PAYLOAD, ProofFault.OTHER_SESSION),
+        (ada.caller, ACTIONS["secrets.upload"], PAYLOAD, ProofFault.OTHER_ACTION),
+        (ada.caller, action, other, ProofFault.OTHER_PAYLOAD),
+    ):
+        with pytest.raises(ProofRefusedError) as caught:
+            await proofs.use(caller, wanted, payload, token, desk.clock())
+        assert caught.value.fault is fault
+    with pytest.raises(ProofRefusedError, match="unknown"):
+        await proofs.use(ada.caller, action, PAYLOAD, "made up", desk.clock())
+    with pytest.raises(ProofRefusedError, match="missing"):
+        await proofs.use(ada.caller, action, PAYLOAD, "", desk.clock())
+    uses = await asyncio.gather(
+        *(proofs.use(ada.caller, action, PAYLOAD, token, desk.clock()) for _ in range(5)), return_exceptions=True
+    )
+    assert sum(u is None for u in uses) == 1, "five at once: one goes through"
+    assert all(u is None or (isinstance(u, ProofRefusedError) and u.fault is ProofFault.REPLAYED) for u in uses)
+
+
+async def test_a_proof_runs_out(desk: Desk) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    token = await prove(desk, ada, "kill.release", PAYLOAD)
+    desk.clock.move(121)
+    with pytest.raises(ProofRefusedError, match="expired"):
+        await desk.control.proofs.use(ada.caller, ACTIONS["kill.release"], PAYLOAD, token, desk.clock())
+
+
+async def test_challenges_run_out(desk: Desk) -> None:
+    member = await enrol(desk, "ada@example.com")
+    asked = await desk.control.identity.sign_in("ada@example.com", PASSWORD, nobody())
+    desk.clock.move(301)
+    with pytest.raises(NotSignedInError, match="took too long"):
+        await desk.control.identity.finish_sign_in(
+            asked.challenge, Answer(credential=member.passkey.answer(asked.passkey)), nobody()
+        )
+
+
+async def test_the_last_second_factor_stays(desk: Desk) -> None:
+    identity = desk.control.identity
+    ada = await enrol(desk, "ada@example.com")
+    with pytest.raises(InvalidValueError, match="only second factor"):
+        await identity.remove_passkey(ada.caller, ada.passkey.id)
+    asked = await identity.new_passkey(ada.caller)
+    second = SoftPasskey("http://localhost:8000")
+    await identity.add_passkey(ada.caller, asked.challenge, second.register(asked.passkey), "key ring")
+    await identity.remove_passkey(ada.caller, ada.passkey.id)
+    assert [bytes(p.id) for p in await identity.list_passkeys(ada.caller)] == [second.id]
+
+
+async def test_an_openid_provider_stands_for_the_password_of_whom_it_knows(desk: Desk) -> None:
+    identity = desk.control.identity
+    ada = await enrol(desk, "ada@example.com")
+    asked = await identity.sign_in_by_subject("https://op.example 42", "ada@example.com", nobody())
+    answer = Answer(credential=ada.passkey.answer(asked.passkey))
+    assert (await identity.finish_sign_in(asked.challenge, answer, nobody())).caller.id == ada.caller.id
+    again = await identity.sign_in_by_subject("https://op.example 42", "", nobody())
+    assert again.methods[0] == "passkey"
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in_by_subject("https://op.example 43", "ada@example.com", nobody())
+    with pytest.raises(NotSignedInError):
+        await identity.sign_in_by_subject("https://op.example 44", "eve@example.com", nobody())
