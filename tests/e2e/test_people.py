@@ -1,7 +1,5 @@
 """People in a real browser: set-up with TOTP and passkey, sign-in, keys, approval by a second person (U1, U8, U9)."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,37 +7,12 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from aether.exchange.server import LocalExchange, build, serve
 from tests.e2e.test_ui import CHROMIUM, FLAGS
 from tests.integration.platform import Platform
+from tests.running_exchange import RunningExchange
 
 PASSWORD = "correct horse battery staple"
 SHOTS = Path("/tmp/aether-shots")
-
-
-class RunningExchange:
-    """The local exchange in a thread of its own, for keys to be tried at."""
-
-    def __init__(self) -> None:
-        self.local: LocalExchange = build(warm_steps=10, enforce_limits=False)
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._done: asyncio.Event | None = None
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
-        self._thread.start()
-        self._ready.wait(30)
-
-    async def _serve(self) -> None:
-        self._done = asyncio.Event()
-        async with serve(self.local):
-            self._ready.set()
-            await self._done.wait()
-
-    def stop(self) -> None:
-        assert self._done is not None
-        self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(20)
-        self._loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,17 @@ class Platform:
                 return found[1]
         raise AssertionError("it ended: " + "".join(said))
 
+    def wait_for_url(self) -> str:
+        """Wait until it serves people who are set up; return its address."""
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            found = re.search(r"Open\s+(https?://[^\s#]+)", line)
+            if found:
+                return found[1]
+        raise AssertionError("it ended: " + "".join(said))
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()

@@ -19,7 +19,7 @@ from aether.control.identity import Allowlists, SessionRules, normal_email
 from aether.control.oidc import OpenId
 from aether.control.plane import ControlPlane, build_control
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
-from aether.domain.errors import InvalidValueError
+from aether.domain.errors import InvalidValueError, WithdrawingKeyError
 from aether.store.database import Database
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.limits import NoLimits
@@ -101,6 +101,11 @@ class VenueKeyCheck:
             client = VenueClient(protocol, http, credentials=credentials, limits=NoLimits())
             await client.measure_clock()
             found = await client.check_key()
+            if found.can_withdraw is None:
+                raise WithdrawingKeyError(
+                    f"{venue.capitalize()} does not tell whether this key may withdraw.",
+                    remedy="Use a venue that tells: a key that might withdraw is not stored.",
+                )
         told: dict[str, Any] = msgspec.to_builtins(found)
         return told
 

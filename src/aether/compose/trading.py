@@ -14,6 +14,7 @@ import msgspec
 
 from aether.bus.local import LocalBus
 from aether.compose.accounts import (
+    LIVE_MARKET_MS,
     SYNTHETIC_HISTORY_S,
     replay_plans,
     synthetic_plans,
@@ -211,7 +212,13 @@ class Place:
                 f"The {self._market.name} is simulated: no account can be live on it.",
                 remedy="Start the platform with --market kraken, binance or coinbase.",
             )
-        config = msgspec.structs.replace(config, currency=next(iter(quotes)), feed=self._feed)
+        limits = msgspec.structs.replace(config.limits, market_data_max_age_ms=LIVE_MARKET_MS)
+        config = msgspec.structs.replace(
+            config,
+            currency=next(iter(quotes)),
+            feed=self._feed,
+            limits=limits if self._venues.clients else config.limits,
+        )
         return AccountPlan(config=config, instruments=chosen, cash=0 if is_live else cash)
 
 

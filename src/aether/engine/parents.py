@@ -32,6 +32,7 @@ CHILD_EVERY_NS = 3 * NS_PER_S
 """Least time between two children of a scheduled parent, so that the repeated-order throttle never sees a flood."""
 REPEG_EVERY_NS = NS_PER_S
 REFUSAL_WAIT_NS = NS_PER_S
+STALE_BOOK_WAIT_NS = 500 * NS_PER_MS
 MAX_REFUSALS = 5
 
 Send = Callable[[OrderRequest], Order]
@@ -104,7 +105,11 @@ class ParentDesk:
             return
         counted = parent.working.pop(order_id, 0)
         instrument = self._state.instruments[order.request.instrument]
-        parent.sent -= counted - min(counted, amount_of_size(order.filled, instrument.size_decimals))
+        missed = counted - min(counted, amount_of_size(order.filled, instrument.size_decimals))
+        parent.sent -= missed
+        if missed and order.request.time_in_force is TimeInForce.IOC:
+            # The book was older than the market: the next child waits for a newer one.
+            parent.retry_ns = max(parent.retry_ns, self._state.now_ns + STALE_BOOK_WAIT_NS)
         if order.state is OrderState.REJECTED:
             self._refused(parent, order.reason)
 

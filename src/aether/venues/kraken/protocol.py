@@ -528,10 +528,14 @@ def _fees(result: dict[str, Any]) -> FeeRates:
     )
 
 
+TRADING_RIGHTS = {"modify-trades", "close-trades"}
+"""To place and to cancel; the names of the rights to read hold the word trades too."""
+
+
 def _permissions(result: dict[str, Any]) -> KeyPermissions:
     names = [str(p) for p in rows(field(result, "permissions"))]
     return KeyPermissions(
-        can_trade=any("modify" in n or "create" in n or "trade" in n for n in names),
+        can_trade=TRADING_RIGHTS <= set(names),
         can_withdraw=any("withdraw" in n for n in names),
         detail=", ".join(names),
     )

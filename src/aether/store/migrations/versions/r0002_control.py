@@ -362,9 +362,11 @@ def upgrade() -> None:
     op.execute("GRANT aether_reader TO aether_desk")
     _grant()
     _police()
-    op.execute(
-        "CREATE TRIGGER accounts_make_scope AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION aether_on_account()"
-    )
+    for table in ("accounts", "plans"):
+        op.execute(
+            f"CREATE TRIGGER {table}_make_scope AFTER INSERT ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION aether_on_account()"
+        )
     for table in APPEND_ONLY:
         op.execute(
             f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
