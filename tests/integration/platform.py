@@ -56,8 +56,12 @@ class Platform:
 
     def stop(self) -> int:
         """End it as Ctrl-C does; return its exit code."""
+        assert self._process.stdout is not None
         self._process.send_signal(signal.SIGINT)
+        said = self._process.stdout.read()
         code = self._process.wait(60)
+        if code:
+            print(said)  # noqa: T201  pytest shows it with the failure
         self._close()
         return code
 

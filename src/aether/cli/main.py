@@ -47,9 +47,9 @@ from aether.cli.venue import record, venue_app
 from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
 from aether.compose.directory import DataDirectory
 from aether.compose.markets import EXCHANGE_MARKET, Market
-from aether.compose.platform import Started, run_platform
-from aether.compose.storage import open_storage
-from aether.config import Settings
+from aether.compose.platform import Started, production_findings, run_platform
+from aether.compose.storage import open_storage, prepare_database
+from aether.config import Environment, Settings
 from aether.control.access import EVERYWHERE, Caller, CallerKind
 from aether.control.plane import Operators
 from aether.domain.accounts import Limits, Mode
@@ -65,7 +65,7 @@ from aether.market.files import ReadOptions, read_dataset
 from aether.market.quality import OnBad, QualityReport, utc_text
 from aether.matching.simulator import FillModel
 from aether.store import datasets, queries
-from aether.store.database import Role, Row, Scope
+from aether.store.database import Role, Row, Scope, login_url
 from aether.store.journal import verify
 from aether.store.migrate import newest_revision
 from aether.store.requests import wait_applied
@@ -180,12 +180,13 @@ def up(
         raise InvalidValueError(f"--market is {market!r}.", remedy=f"Choose {known}, or replay:FILE.")
 
     def started(told: Started) -> None:
+        kind = "[red]PRODUCTION[/]" if settings.is_production else "[yellow]PAPER[/]"
         out.print(
             Panel.fit(
-                f"[bold]Aether {__version__}[/]  [yellow]PAPER[/]  {chosen.name}\n\n"
+                f"[bold]Aether {__version__}[/]  {kind}  {chosen.name}\n\n"
                 f"Open   [bold cyan]{told.link}[/]\n"
                 f"Data   {settings.data_dir}\n\n"
-                "[dim]The link signs in once; `aether link` gives another. Ctrl-C stops; the next start goes on.[/]",
+                f"[dim]{_told_of_link(told.link)} Ctrl-C stops; the next start goes on.[/]",
                 border_style="dim",
             ),
             soft_wrap=True,
@@ -194,6 +195,14 @@ def up(
     with suppress(KeyboardInterrupt):
         _run_unwrapped(run_platform(settings, chosen, seed=seed, exit_when_done=exit_when_done, on_started=started))
     out.print("[dim]Stopped; everything is saved.[/]")
+
+
+def _told_of_link(link: str) -> str:
+    if "#token=" in link:
+        return "The link signs in once; `aether link` gives another."
+    if "#invitation=" in link:
+        return "The link sets up the first admin, once; `aether link` gives another."
+    return "Sign in there with your e-mail address."
 
 
 def _run_unwrapped(work: Coroutine[Any, Any, None]) -> None:
@@ -236,9 +245,22 @@ def link(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def doctor(
+    data_dir: DataDir = None,
+    production: Annotated[
+        bool, typer.Option("--production", help="Check what production refuses instead; exits with 1 when it would.")
+    ] = False,
+    market: Annotated[str, typer.Option(help="That production would start with.")] = "kraken",
+    as_json: AsJson = False,
+) -> None:
     """Check what Aether needs on this machine, and say how to get what is missing."""
     settings = settings_of(data_dir)
+    if production:
+        strict = msgspec.structs.replace(settings, env=Environment.PRODUCTION)
+        findings = asyncio.run(production_findings(strict, market))
+        told = [(f.check, not f.problem, f"{f.problem}; {f.remedy}" if f.problem else "") for f in findings]
+        _show_checks(told, as_json=as_json)
+        return
     checks: list[tuple[str, bool, str]] = [
         ("Python", sys.version_info >= (3, 11), f"{platform.python_version()}; 3.11 or newer is needed"),
         _embedded_check(settings),
@@ -252,6 +274,10 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         checks.append(("database", True, f"reachable, schema {newest_revision()}"))
     except AetherError as error:
         checks.append(("database", False, str(error)))
+    _show_checks(checks, as_json=as_json)
+
+
+def _show_checks(checks: Sequence[tuple[str, bool, str]], *, as_json: bool) -> None:
     if as_json:
         print_json([{"check": n, "ok": ok, "detail": d} for n, ok, d in checks])
     else:
@@ -966,13 +992,22 @@ def journal_verify(
 
 
 @db_app.command("migrate")
-def db_migrate(data_dir: DataDir = None) -> None:
-    """Bring the database to this version's schema; every start does it too."""
+def db_migrate(
+    data_dir: DataDir = None,
+    login: Annotated[
+        str, typer.Option(help="Who the platform logs in as; made when missing. By default AETHER_DATABASE_URL's user.")
+    ] = "",
+) -> None:
+    """Bring the database to this version's schema as the owner of its tables, and let the platform's login use it.
 
-    async def work(_scope: Scope) -> None:
-        return None
-
-    _with_database(settings_of(data_dir), work)
+    Every start in development does it too; in production only this command does, with AETHER_DATABASE_ADMIN_URL.
+    """
+    settings = settings_of(data_dir)
+    if settings.database_admin_url:
+        url = settings.database_url or settings.database_admin_url
+        asyncio.run(prepare_database(settings.database_admin_url, login_url(url, login) if login else url))
+    else:
+        _with_database(settings, lambda scope: scope.database.ping())
     out.print(f"The database is at schema revision {newest_revision()}.", highlight=False)
 
 

@@ -42,7 +42,13 @@ from aether.control.desk import PlanReader
 from aether.control.guards import Finding, find_all, modes_of, refuse_insecure
 from aether.control.plane import ControlPlane
 from aether.control.sealing import Sealer
-from aether.domain.errors import AetherError, DatabaseUnavailableError, InvalidValueError, PortInUseError
+from aether.domain.errors import (
+    AetherError,
+    DatabaseUnavailableError,
+    InvalidValueError,
+    PortInUseError,
+    SchemaVersionError,
+)
 from aether.domain.events import KillSwitchEngaged
 from aether.node.runtime import Node
 from aether.store import queries
@@ -57,7 +63,7 @@ STALE_MARKET_S = 10.0
 LAG_LIMIT_EVENTS = 3_000
 APPLY_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 300.0
-GUARD_EVERY_S = 15.0
+GUARD_EVERY_S = 5.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
@@ -102,6 +108,8 @@ class NodeHealth:
             return Readiness("market data", True, "the recording has ended")
         if not self._wall_clock:
             return Readiness("market data", True, "replaying")
+        if not self._node.shards:
+            return Readiness("market data", True, "no account wants any yet")
         newest = max((m.ts_ns for s in self._node.shards.values() for m in s.engine.state.market.values()), default=0)
         age_s = (time_ns() - newest) / 1e9
         detail = f"{age_s:.1f} s old" if newest else "none yet"
@@ -279,6 +287,21 @@ def _market_kind(market: Market) -> str:
 
 def _addresses(market: Market) -> dict[str, tuple[str, str]]:
     return {market.venue: (market.base_url, market.ws_url)} if market.venue in PROTOCOLS and market.base_url else {}
+
+
+async def production_findings(settings: Settings, market: str) -> list[Finding]:
+    """Return what production's checks find, as far as they can look: without a database when it is away.
+
+    Raises:
+        AetherError: when the settings themselves cannot be read.
+    """
+    try:
+        async with open_storage(settings) as storage:
+            configs = [s.config for s in await queries.list_accounts(storage.database.desk)]
+            return find_all(await guard_facts(settings, storage.database, market, modes_of(configs)))
+    except (DatabaseUnavailableError, SchemaVersionError) as error:
+        findings = find_all(await guard_facts(settings, None, market, {}))
+        return [f._replace(problem=str(error)) if f.check == "database role" else f for f in findings]
 
 
 async def _findings(settings: Settings, database: Database, market: Market) -> list[Finding]:

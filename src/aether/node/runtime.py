@@ -101,7 +101,8 @@ class Node:
                     task.cancel()
                 for shard in self.shards.values():
                     shard.inbox.close()
-                await asyncio.wait(self._trading.values(), timeout=CLOSE_TIMEOUT_S)
+                if self._trading:
+                    await asyncio.wait(self._trading.values(), timeout=CLOSE_TIMEOUT_S)
                 for task in self._trading.values():
                     task.cancel()
             committing.cancel()

@@ -535,7 +535,7 @@ TRADING_RIGHTS = {"modify-trades", "close-trades"}
 def _permissions(result: dict[str, Any]) -> KeyPermissions:
     names = [str(p) for p in rows(field(result, "permissions"))]
     return KeyPermissions(
-        can_trade=TRADING_RIGHTS <= set(names),
+        can_trade=set(names) >= TRADING_RIGHTS,
         can_withdraw=any("withdraw" in n for n in names),
         detail=", ".join(names),
     )

@@ -1,0 +1,191 @@
+"""Production refuses what is insecure, before the start and while it runs (R4, R8, D9)."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from aether.control.guards import GUARDS
+from aether.store.embedded import EmbeddedServer
+from tests.integration.platform import COMMAND, Platform
+from tests.running_exchange import RunningExchange
+
+LOGIN = "desk_platform"
+PASSWORD = "a-long-random-password-0001"
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[RunningExchange]:
+    """Venues."""
+    made = RunningExchange()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def secure(server: EmbeddedServer, url: str, tmp_path: Path) -> dict[str, str]:
+    """An environment in which nothing is insecure, its database migrated by its owner."""
+    runtime = url.replace("postgres:@", f"{LOGIN}:{PASSWORD}@", 1)
+    environment = {
+        "AETHER_ENV": "production",
+        "AETHER_DATA_DIR": str(tmp_path / "desk"),
+        "AETHER_DATABASE_URL": runtime,
+        "AETHER_PUBLIC_URL": "https://desk.example.com",
+        "AETHER_TRUSTED_PROXIES": "127.0.0.1",
+        "AETHER_ADMINS": "ada@example.com,bob@example.com",
+        "AETHER_DIRECTORS": "ada@example.com, bob@example.com",
+    }
+    done = aether("db", "migrate", env={**environment, "AETHER_DATABASE_ADMIN_URL": url})
+    assert done.returncode == 0, done.stderr
+    return environment
+
+
+def aether(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **env},
+    )
+
+
+SQL: dict[str, str] = {
+    "superuser": f"ALTER ROLE {LOGIN} SUPERUSER",
+    "bypasses": f"ALTER ROLE {LOGIN} BYPASSRLS",
+    "may make roles": f"ALTER ROLE {LOGIN} CREATEROLE",
+    "inherits": f"ALTER ROLE {LOGIN} INHERIT",
+    "owns tables": f"ALTER TABLE alerts OWNER TO {LOGIN}",
+}
+
+INSECURE: list[tuple[str, str, dict[str, str]]] = [
+    ("debug", "log_level is debug", {"AETHER_LOG_LEVEL": "debug"}),
+    ("tls", "not set", {"AETHER_PUBLIC_URL": ""}),
+    ("tls", "not https", {"AETHER_PUBLIC_URL": "http://desk.example.com"}),
+    ("proxies", "no proxy", {"AETHER_TRUSTED_PROXIES": ""}),
+    ("proxies", "every address", {"AETHER_TRUSTED_PROXIES": "0.0.0.0/0"}),
+    ("admins", "admins is empty", {"AETHER_ADMINS": ""}),
+    ("directors", "names 0", {"AETHER_DIRECTORS": ""}),
+    ("directors", "names 1", {"AETHER_DIRECTORS": "ada@example.com,ada@example.com"}),
+    ("secrets", "database_url's password", {"AETHER_DATABASE_URL": "postgresql://desk:postgres@/x?host=/tmp"}),
+    ("secrets", "oidc_client_secret", {"AETHER_OIDC_ISSUER": "https://op.example", "AETHER_OIDC_CLIENT_SECRET": "x"}),
+    ("secrets", "bao_secret_id", {"AETHER_BAO_URL": "https://bao.example", "AETHER_BAO_SECRET_ID": "changeme"}),
+    ("key service", "not https", {"AETHER_BAO_URL": "http://bao.example", "AETHER_BAO_SECRET_ID": "0123456789abcdef"}),
+]
+
+
+@pytest.mark.parametrize(("check", "said", "change"), INSECURE)
+def test_each_insecure_setting_alone_refuses_the_start(
+    secure: dict[str, str], check: str, said: str, change: dict[str, str]
+) -> None:
+    done = aether("up", "--market", "kraken", "--port", "0", env={**secure, **change})
+    assert done.returncode == 20, done.stderr
+    assert f"{check}: " in done.stderr
+    assert said in done.stderr
+    assert "What to do:" in done.stderr
+    assert done.stderr.count("; ") <= 1, "nothing else is named"
+
+
+@pytest.mark.parametrize("market", ["synthetic", "exchange"])
+def test_a_simulated_market_is_refused(secure: dict[str, str], market: str) -> None:
+    done = aether("up", "--market", market, "--port", "0", env=secure)
+    assert done.returncode == 20
+    assert "simulation: the market is" in done.stderr
+
+
+@pytest.mark.parametrize("said", list(SQL))
+async def test_a_login_that_may_too_much_is_refused(secure: dict[str, str], url: str, said: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(SQL[said])
+        done = aether("up", "--market", "kraken", "--port", "0", env=secure)
+        assert done.returncode == 20, done.stderr
+        assert "database role: " in done.stderr
+        assert said in done.stderr
+    finally:
+        await connection.execute(f"ALTER TABLE alerts OWNER TO {'postgres'}")
+        await connection.execute(f"ALTER ROLE {LOGIN} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOINHERIT")
+        await connection.close()
+
+
+def test_a_key_file_open_to_others_is_refused(secure: dict[str, str]) -> None:
+    file = Path(secure["AETHER_DATA_DIR"]) / "kek.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    file.chmod(0o644)
+    done = aether("up", "--market", "kraken", "--port", "0", env=secure)
+    assert done.returncode == 20
+    assert "key file: " in done.stderr
+    assert "mode 0644" in done.stderr
+
+
+def test_an_old_schema_is_not_migrated_by_the_platform(secure: dict[str, str], server: EmbeddedServer) -> None:
+    import asyncio
+
+    base = server.start()
+
+    async def make_empty() -> None:
+        connection = await asyncpg.connect(base)
+        await connection.execute("CREATE DATABASE empty_one")
+        await connection.close()
+
+    asyncio.run(make_empty())
+    empty = base.replace("/postgres?", "/empty_one?").replace("postgres:@", f"{LOGIN}:{PASSWORD}@", 1)
+    done = aether("up", "--market", "kraken", "--port", "0", env={**secure, "AETHER_DATABASE_URL": empty})
+    assert done.returncode == 9, done.stderr
+    assert "aether db migrate" in done.stderr
+
+
+def test_doctor_lists_every_check(secure: dict[str, str]) -> None:
+    done = aether("doctor", "--production", env=secure)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(guard.name in done.stdout for guard in GUARDS)
+    bad = aether("doctor", "--production", env={**secure, "AETHER_ADMINS": "", "AETHER_LOG_LEVEL": "debug"})
+    assert bad.returncode == 1
+    assert bad.stdout.count("BAD") == 2
+
+
+def test_with_none_it_starts_stopped_tells_little_and_watches(
+    secure: dict[str, str], exchange: RunningExchange, tmp_path: Path
+) -> None:
+    platform = Platform(Path(secure["AETHER_DATA_DIR"]), *exchange.options("kraken"), env=secure)
+    try:
+        link = platform.link()
+        assert link.startswith("https://desk.example.com/#invitation=")
+        port = _port_of(platform)
+        host = {"Host": "desk.example.com"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=host, timeout=10) as client:
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/metrics").status_code == 401
+            me = client.get("/api/v1/session")
+            assert me.json()["production"] is True
+            assert me.headers["strict-transport-security"].startswith("max-age=")
+            token = link.partition("=")[2]
+            assert client.post("/api/v1/session/token", json={"token": token}).status_code == 401
+            ready = {c["name"]: c["ok"] for c in client.get("/readyz").json()}
+            assert "security" not in ready
+            assert all(c["detail"] == "" for c in client.get("/readyz").json())
+            (Path(secure["AETHER_DATA_DIR"]) / "kek.json").chmod(0o644)
+            end = time.monotonic() + 30
+            while time.monotonic() < end and "security" not in ready:
+                ready = {c["name"]: c["ok"] for c in client.get("/readyz").json()}
+            assert ready["security"] is False, "a setting that became insecure is told"
+            (Path(secure["AETHER_DATA_DIR"]) / "kek.json").chmod(0o600)
+    finally:
+        assert platform.stop() == 0
+
+
+def _port_of(platform: Platform) -> int:
+    import json
+
+    import psutil
+
+    told = json.loads((platform.data_dir / "running.json").read_text())
+    listening = psutil.Process(told["pid"]).net_connections("inet")
+    return int(next(c.laddr.port for c in listening if c.status == psutil.CONN_LISTEN))
