@@ -19,7 +19,8 @@ path "transit/keys/aether/rotate" { capabilities = ["update"] }
 """
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -34,7 +35,7 @@ class BaoServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        port, cluster = _free_port(), _free_port()
+        port, cluster = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         (folder / "storage").mkdir()
         (folder / "bao.hcl").write_text(
