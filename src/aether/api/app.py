@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 from urllib.parse import urlsplit
 
+import asyncpg
 import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -157,6 +158,8 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 
 async def _on_database_error(_request: Request, error: Exception) -> Response:
+    if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig.__cause__, asyncpg.DataError):
+        return problem(422, "InvalidValue", "A value holds what no text can.", "Leave control characters out.")
     return problem(
         503, "DatabaseUnavailable", f"The database is away ({type(error).__name__}).", "Trading is paused; try again."
     )

@@ -284,7 +284,8 @@ class Guard:
         return context.database.desk
 
     async def _check_proof(self, request: Request, context: Context, caller: Caller, token: str) -> None:
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        path, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+        target = f"{path}?{query}" if query else path
         payload = payload_hash(request.method, target, await request.body())
         await context.control.proofs.use(caller, self.action, payload, token, time_ns())
 

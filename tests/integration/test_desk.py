@@ -1,0 +1,232 @@
+"""Running a desk over the API: accounts, settings, overrides, capital, review of entries, writes that are sent twice
+(A1, A4, A6, A7, R12)."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.people import API, Person, first_admin
+from tests.integration.platform import Platform
+
+
+@pytest.fixture(scope="module")
+def ada(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """The first admin of a desk on the synthetic market."""
+    platform = Platform(tmp_path_factory.mktemp("desk"))
+    made = first_admin(platform.link())
+    until(lambda: len(made.call("GET", "/accounts").json()) == 3, "no accounts")
+    yield made
+    assert platform.stop() == 0
+
+
+def until(check: Callable[[], Any], what: str, seconds: float = 45) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := check():
+            return found
+    raise AssertionError(what)
+
+
+def account(ada: Person, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = ada.call("GET", f"/accounts/{name}").json()
+    return found
+
+
+def opened(ada: Person, name: str, **more: Any) -> None:
+    body = {
+        "id": name,
+        "name": name.title(),
+        "kind": "director",
+        "instruments": ["paper:BTC/USD", "paper:ETH/USD"],
+        "cash": "50000",
+        "reason": "a new desk",
+        **more,
+    }
+    answer = ada.do("POST", "/accounts", body)
+    assert answer.status_code == 201, answer.text
+    until(lambda: account(ada, name).get("status") == "trading" and float(account(ada, name)["nav"]) > 0, "not opened")
+
+
+def test_an_account_is_opened_traded_by_hand_hedged_exited_and_closed(ada: Person) -> None:
+    opened(ada, "by-hand")
+    assert account(ada, "by-hand")["cash"] == "50000.00000000"
+    until(lambda: ada.call("GET", "/readyz".replace("/readyz", "/system")).json()["ready"], "no market")
+    trade = {"symbol": "BTC/USD", "side": "buy", "amount": "0.2", "reason": "by hand"}
+
+    def bought() -> bool:
+        return bool(ada.call("GET", "/accounts/by-hand/positions").json())
+
+    until(
+        lambda: ada.do("POST", "/accounts/by-hand/trades", trade).json().get("applied") and bought(), "nothing bought"
+    )
+    held = float(ada.call("GET", "/accounts/by-hand/positions").json()[0]["quantity"])
+    ada.do("POST", "/accounts/by-hand/hedge", {"share_bps": 5_000, "reason": "half of it"})
+    until(lambda: float(ada.call("GET", "/accounts/by-hand/positions").json()[0]["quantity"]) < held * 0.6, "no hedge")
+    ada.do("POST", "/accounts/by-hand/exit", {"reason": "all of it"})
+    until(lambda: not bought(), "no exit")
+    nothing = ada.do("POST", "/accounts/by-hand/exit", {"reason": "again"})
+    assert (nothing.status_code, nothing.json()["title"]) == (409, "Conflict")
+    unknown = ada.do("POST", "/accounts/by-hand/trades", {**trade, "symbol": "DOGE/USD"})
+    assert unknown.status_code == 404
+    actions = [e["action"] for e in ada.call("GET", "/audit?account=by-hand&limit=500").json()]
+    assert {"accounts.create", "trading.override"} <= set(actions)
+    assert ada.do("POST", "/accounts/by-hand/archive", {"reason": "done with it"}).status_code == 204
+    assert "by-hand" not in [a["id"] for a in ada.call("GET", "/accounts").json()]
+    assert [a["id"] for a in ada.call("GET", "/accounts?archived=true").json()] == ["by-hand"]
+    assert ada.call("GET", "/accounts/by-hand/fills").json(), "its records stay"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"id": "company"}, 409, "already"),
+        ({"id": "Bad Id"}, 422, "id"),
+        ({"instruments": ["kraken:BTC/USD"]}, 404, "no instrument"),
+        ({"instruments": []}, 422, "instruments"),
+        ({"mode": "live"}, 422, "simulated"),
+        ({"strategy": "alchemy"}, 404, "alchemy"),
+        ({"strategy": "ema_cross", "params": {"fast": -1}}, 422, "fast"),
+        ({"cash": "-5"}, 422, "cash"),
+        ({"cash": "1e9"}, 422, "cash"),
+        ({"extra": 1}, 422, "extra"),
+    ],
+)
+def test_accounts_that_cannot_be_are_refused(ada: Person, change: dict[str, Any], status: int, said: str) -> None:
+    body = {"id": "new-one", "name": "N", "kind": "company", "instruments": ["paper:BTC/USD"], "reason": "a new desk"}
+    answer = ada.do("POST", "/accounts", {**body, **change})
+    assert answer.status_code == status, answer.text
+    assert said in answer.text
+    assert ada.call("GET", "/accounts/new-one").status_code == 404
+
+
+def test_capital_moves_the_base_and_not_the_profit(ada: Person) -> None:
+    opened(ada, "flows")
+    deposit = {"venue": "paper", "amount": "2500.50", "direction": "deposit", "reason": "from the bank"}
+    assert ada.do("POST", "/accounts/flows/capital", deposit).json()["applied"] is True
+    until(lambda: account(ada, "flows")["capital"] == "52500.50000000", "not booked")
+    now = account(ada, "flows")
+    assert (now["nav"], now["realized"], now["unrealized"]) == ("52500.50000000", "0.00000000", "0.00000000")
+    assert now["day_start_nav"] == "52500.50000000"
+    for bad, status in (
+        ({"amount": "60000", "direction": "withdrawal"}, 422),
+        ({"amount": "0", "direction": "deposit"}, 422),
+        ({"amount": "1", "direction": "deposit", "venue": "kraken"}, 404),
+    ):
+        answer = ada.do("POST", "/accounts/flows/capital", {**deposit, **bad})
+        assert answer.status_code == status, answer.text
+    out = ada.do("POST", "/accounts/flows/capital", {**deposit, "amount": "500.50", "direction": "withdrawal"})
+    assert out.json()["applied"] is True
+    until(lambda: account(ada, "flows")["nav"] == "52000.00000000", "not booked")
+
+
+def test_large_entries_wait_for_a_person(ada: Person) -> None:
+    opened(ada, "reviewed", strategy="vol_target_basket", bar_s=1)
+    newest = ada.call("GET", "/accounts/reviewed/settings").json()[0]["version"]
+    body = {
+        "version": newest,
+        "changes": {"review": {"notional": 100 * 10**8, "wait_s": 600}},
+        "reason": "look at large ones",
+    }
+    assert ada.do("PUT", "/accounts/reviewed/settings", body).json()["done"] is True
+    held = until(lambda: account(ada, "reviewed")["held"], "nothing waits for review", 90)
+    assert float(held[0]["notional"]) >= 100
+    number = held[0]["number"]
+    path = f"/accounts/reviewed/intents/{number}/decide"
+    assert ada.do("POST", path, {"approve": True, "reason": "fine by me"}).json()["applied"] is True
+    instrument = held[0]["instrument"]
+    until(
+        lambda: any(o["instrument"] == instrument for o in ada.call("GET", "/accounts/reviewed/orders").json()),
+        "it was not sent",
+    )
+    again = ada.do("POST", path, {"approve": False, "reason": "changed my mind"})
+    assert again.status_code == 409
+
+
+def test_a_write_that_is_sent_again_is_done_once(ada: Person) -> None:
+    opened(ada, "twice")
+    path, body = (
+        "/accounts/twice/capital",
+        {
+            "venue": "paper",
+            "amount": "10",
+            "direction": "deposit",
+            "reason": "a slow line",
+        },
+    )
+    first = ada.do("POST", path, body, Idempotency_Key="order-0001")
+    again = ada.call("POST", path, body, Idempotency_Key="order-0001")
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert again.headers["idempotency-replayed"] == "true"
+    until(lambda: account(ada, "twice")["capital"] != "50000.00000000", "not booked")
+    assert account(ada, "twice")["capital"] == "50010.00000000"
+    other = ada.call("POST", path, {**body, "amount": "11"}, Idempotency_Key="order-0001")
+    assert other.status_code == 422
+    assert "another request" in other.json()["detail"]
+    assert ada.call("POST", path, body, Idempotency_Key="x" * 200).status_code == 422
+
+
+def test_settings_show_what_they_would_change_and_go_back(ada: Person) -> None:
+    opened(ada, "tuned")
+    newest = ada.call("GET", "/accounts/tuned/settings").json()[0]["version"]
+    change = {"version": newest, "changes": {"limits": {"max_open_orders": 7}}, "reason": "calmer"}
+    told = ada.call("POST", "/accounts/tuned/settings/diff", change).json()
+    assert told == {
+        "changes": [{"field": "limits.max_open_orders", "before": 50, "after": 7, "loosens": False}],
+        "loosens": False,
+        "needs_second_person": False,
+    }
+    assert ada.do("PUT", "/accounts/tuned/settings", change).json()["done"] is True
+    stale = ada.do("PUT", "/accounts/tuned/settings", change)
+    assert (stale.status_code, stale.json()["title"]) == (409, "Conflict")
+    back = ada.do("POST", "/accounts/tuned/settings/rollback", {"version": 1, "to": 0, "reason": "as before"})
+    assert back.json()["done"] is True
+    history = ada.call("GET", "/accounts/tuned/settings").json()
+    assert [v["version"] for v in history] == [2, 1, 0]
+    assert history[0]["settings"]["limits"]["max_open_orders"] == 50
+
+
+def test_tokens_of_services_do_what_they_name_until_they_end(ada: Person) -> None:
+    made = ada.do("POST", "/tokens", {"name": "stop", "actions": ["kill.engage"], "accounts": ["company"], "days": 1})
+    service = Person(ada.url)
+    service.http.headers["authorization"] = f"Bearer {made.json()['token']}"
+    stop = service.call("POST", "/accounts/company/kill-switch/engage", {"reason": "the watchdog says so"})
+    assert stop.json()["applied"] is True
+    assert service.call("POST", "/accounts/director-1/kill-switch/engage", {"reason": "more"}).status_code == 404
+    assert service.call("GET", "/accounts/company").status_code == 403
+    assert service.call("POST", "/accounts/company/kill-switch/release", {"reason": "over"}).status_code == 403
+    released = ada.do("POST", "/accounts/company/kill-switch/release", {"reason": "looked at it"})
+    assert released.json()["applied"] is True
+    assert ada.do("DELETE", f"/tokens/{made.json()['id']}").status_code == 204
+    assert service.call("POST", "/accounts/company/kill-switch/engage", {"reason": "again"}).status_code == 401
+    bad = ada.do("POST", "/tokens", {"name": "x", "actions": ["kill.release"], "accounts": ["*"], "days": 1})
+    assert bad.status_code == 422
+
+
+def test_what_is_malformed_is_refused_before_it_does_anything(ada: Person) -> None:
+    raw = ada.http.post(f"{API}/kill-switch/engage", content=b"{", headers={"content-type": "application/json"})
+    assert raw.status_code == 422
+    chunks = ada.http.post(f"{API}/kill-switch/engage", content=iter([b"{}"]))
+    assert chunks.status_code == 411
+    huge = ada.call("POST", "/kill-switch/engage", {"reason": "x" * 70_000})
+    assert huge.status_code == 413
+    for path in ("/accounts/..%2f..%2fetc", "/accounts/%00", "/accounts/company%0d%0aSet-Cookie:x=1", "/accounts/'--"):
+        answer = ada.call("GET", path)
+        assert answer.status_code in (404, 422), path
+        assert "set-cookie" not in answer.headers
+    assert [a["status"] for a in ada.call("GET", "/accounts").json()][:1] == ["trading"]
+    replayed = ada.proof("kill.release", "POST", "/kill-switch/release", {"reason": "over now"})
+    first = ada.call("POST", "/kill-switch/release", {"reason": "over now"}, X_MFA_Token=replayed)
+    assert first.status_code == 200
+    again = ada.call("POST", "/kill-switch/release", {"reason": "over now"}, X_MFA_Token=replayed)
+    assert (again.status_code, again.json()["title"]) == (403, "ProofRefused")
+    told = ada.call("GET", "/audit?limit=20").json()
+    assert any(e["action"] == "kill.release" and e["outcome"] == "refused" and "replayed" in e["reason"] for e in told)
+
+
+def test_a_caller_that_asks_too_much_is_slowed_down(ada: Person) -> None:
+    trader = ada.invite("fast@example.com", {"company": "trader"})
+    codes = {trader.call("GET", "/session").status_code for _ in range(700)}
+    assert codes == {200, 429}
+    assert ada.call("GET", "/session").status_code == 200, "others are not"
