@@ -1,6 +1,7 @@
 """Running a desk over the API: accounts, settings, overrides, capital, review of entries, writes that are sent twice
 (A1, A4, A6, A7, R12)."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,7 @@ def until(check: Callable[[], Any], what: str, seconds: float = 45) -> Any:
     while time.monotonic() < end:
         if found := check():
             return found
+        threading.Event().wait(0.05)
     raise AssertionError(what)
 
 

@@ -158,7 +158,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 
 async def _on_database_error(_request: Request, error: Exception) -> Response:
-    if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig.__cause__, asyncpg.DataError):
+    if isinstance(error, sa.exc.DBAPIError) and isinstance(getattr(error.orig, "__cause__", None), asyncpg.DataError):
         return problem(422, "InvalidValue", "A value holds what no text can.", "Leave control characters out.")
     return problem(
         503, "DatabaseUnavailable", f"The database is away ({type(error).__name__}).", "Trading is paused; try again."
