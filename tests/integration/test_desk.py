@@ -159,6 +159,7 @@ def test_a_write_that_is_sent_again_is_done_once(ada: Person) -> None:
     )
     first = ada.do("POST", path, body, Idempotency_Key="order-0001")
     again = ada.call("POST", path, body, Idempotency_Key="order-0001")
+    assert first.status_code == 200, first.text
     assert (again.status_code, again.json()) == (first.status_code, first.json())
     assert again.headers["idempotency-replayed"] == "true"
     until(lambda: account(ada, "twice")["capital"] != "50000.00000000", "not booked")

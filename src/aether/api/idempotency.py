@@ -1,6 +1,6 @@
 """Idempotency keys: a write that is sent again with the same `Idempotency-Key` is answered as the first time.
 
-Answers are kept for a day, per caller. Routes whose answers hold something secret take no keys: their answers are not
+Answers are kept for a day, per caller; a refusal is not, since nothing was done. Routes whose answers hold something secret take no keys: their answers are not
 kept.
 """
 
@@ -78,13 +78,12 @@ class Idempotency:
             answer = problem(409, "Conflict", "The first request with this key is still at work.", "Ask again soon.")
             await answer(scope, receive, send)
         else:
-            media = b"application/json" if kept.status < 400 else b"application/problem+json"
-            headers = [(b"content-type", media), (b"idempotency-replayed", b"true")]
+            headers = [(b"content-type", b"application/json"), (b"idempotency-replayed", b"true")]
             await send({"type": "http.response.start", "status": kept.status, "headers": headers})
             await send({"type": "http.response.body", "body": bytes(kept.body)})
 
     async def _record(self, actor: str, key: str, body: bytes, scope: Scope, send: Send) -> None:
-        """Carry the request out and keep its answer, unless the fault was ours."""
+        """Carry the request out and keep its answer, unless it was refused: then nothing was done."""
         assert self._context is not None
         status, parts = 500, []
 
@@ -104,7 +103,7 @@ class Idempotency:
         finally:
             mine = sa.and_(idempotency.c.actor == actor, idempotency.c.key == key)
             statement: sa.Update | sa.Delete = sa.delete(idempotency).where(mine)
-            if status < 500:
+            if status < 400:
                 statement = sa.update(idempotency).where(mine).values(status=status, body=b"".join(parts))
             async with self._context.database.control.begin() as connection:
                 await connection.execute(statement)
