@@ -1,7 +1,7 @@
 """Idempotency keys: a write that is sent again with the same `Idempotency-Key` is answered as the first time.
 
-Answers are kept for a day, per caller; a refusal is not, since nothing was done. Routes whose answers hold something secret take no keys: their answers are not
-kept.
+Answers are kept for a day, per caller; a refusal is not, since nothing was done. Routes whose answers hold something
+secret take no keys: their answers are not kept.
 """
 
 import hashlib
