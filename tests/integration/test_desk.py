@@ -54,15 +54,14 @@ def opened(ada: Person, name: str, **more: Any) -> None:
 def test_an_account_is_opened_traded_by_hand_hedged_exited_and_closed(ada: Person) -> None:
     opened(ada, "by-hand")
     assert account(ada, "by-hand")["cash"] == "50000.00000000"
-    until(lambda: ada.call("GET", "/readyz".replace("/readyz", "/system")).json()["ready"], "no market")
+    until(lambda: ada.call("GET", "/system").json()["ready"], "no market")
     trade = {"symbol": "BTC/USD", "side": "buy", "amount": "0.2", "reason": "by hand"}
 
     def bought() -> bool:
         return bool(ada.call("GET", "/accounts/by-hand/positions").json())
 
-    until(
-        lambda: ada.do("POST", "/accounts/by-hand/trades", trade).json().get("applied") and bought(), "nothing bought"
-    )
+    assert ada.do("POST", "/accounts/by-hand/trades", trade).json()["applied"] is True
+    until(bought, "nothing bought")
     held = float(ada.call("GET", "/accounts/by-hand/positions").json()[0]["quantity"])
     ada.do("POST", "/accounts/by-hand/hedge", {"share_bps": 5_000, "reason": "half of it"})
     until(lambda: float(ada.call("GET", "/accounts/by-hand/positions").json()[0]["quantity"]) < held * 0.6, "no hedge")
