@@ -82,7 +82,8 @@ class Remote:
                 remedy="Start it with: aether up, or give --url.",
             ) from error
         if answer.ok:
-            return answer.json() if answer.content and "json" in answer.headers.get("content-type", "") else answer.text
+            is_json = answer.headers.get("content-type", "").startswith("application/json")
+            return answer.json() if is_json and answer.content else answer.text
         raise _error_of(answer)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
