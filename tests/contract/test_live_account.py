@@ -4,12 +4,14 @@ also when answers are lost, and a restart in the middle loses and doubles nothin
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import aiohttp
 import msgspec
 import pytest
 
 from aether.domain.accounts import AccountConfig, AccountKind, Limits, Mode
+from aether.domain.commands import ApprovedOrder, SubmitOrder
 from aether.domain.events import (
     BookUpdate,
     Event,
@@ -19,8 +21,17 @@ from aether.domain.events import (
     VenueReport,
     opening_events,
 )
-from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, InstrumentId, Symbol, VenueId
-from aether.domain.orders import Order, OrderType, Side
+from aether.domain.identifiers import (
+    AccountId,
+    AssetCode,
+    BalanceKey,
+    ClientOrderId,
+    FeedId,
+    InstrumentId,
+    Symbol,
+    VenueId,
+)
+from aether.domain.orders import Order, OrderRequest, OrderType, Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest, ParentState
 from aether.engine.core import Engine
 from aether.exchange.server import LocalExchange
@@ -243,3 +254,58 @@ def found(engine: Engine, order_id: str) -> Order:
     )
     assert order is not None
     return order
+
+
+async def test_an_order_that_waited_too_long_for_its_venue_is_reported_and_never_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aether.node.live.ORDER_WAITS_S", -1.0)
+    opened = asyncio.Event()
+
+    class Session:
+        """Stands for an open session: nothing may be sent through it here."""
+
+        def __init__(self) -> None:
+            self.ready = asyncio.Event()
+            self.ready.set()
+            self.reports: asyncio.Queue[VenueReport] = asyncio.Queue()
+
+        async def run(self) -> None:
+            await asyncio.Event().wait()
+
+        def submit(self, _request: object) -> None:
+            raise AssertionError("it was sent")
+
+    async def connect(_booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
+        await opened.wait()
+        return {VenueId("kraken"): cast(ExecutionSession, Session())}
+
+    reported: list[VenueReport] = []
+
+    class Account:
+        def open_orders(self) -> list[Order]:
+            return []
+
+        def booked_balances(self) -> dict[BalanceKey, int]:
+            return {}
+
+        def report(self, report: VenueReport) -> None:
+            reported.append(report)
+
+    venue = LiveVenue(connect)
+    task = asyncio.create_task(venue.run(Account()))
+    await asyncio.sleep(0)
+    request = OrderRequest(
+        id=ClientOrderId("company-7"),
+        instrument=InstrumentId("kraken:BTC/USD"),
+        side=Side.BUY,
+        type=OrderType.MARKET,
+        size=5,
+    )
+    venue.send(SubmitOrder(1, ApprovedOrder(request)))
+    opened.set()
+    await until(lambda: bool(reported))
+    assert [(type(r).__name__, getattr(r, "order_id", "")) for r in reported] == [("OrderRejected", "company-7")]
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -80,6 +80,7 @@ BODIES: dict[str, Any] = {
     "symbol": "BTC/USD",
     "side": "buy",
     "share_bps": 1,
+    "current": "not the present one",
     "password": "another password, long",
     "challenge": "none",
     "code": "000000",

@@ -87,8 +87,8 @@ export const api = {
   // One's own.
   askProof: () => unwrap(client.POST("/api/v1/mfa/challenges")),
   prove: (body: Schemas["ProofRequest"]) => unwrap(client.POST("/api/v1/mfa/proofs", { body })),
-  changePassword: (password: string) =>
-    proven((header) => client.PUT("/api/v1/me/password", { params: { header }, body: { password } })),
+  changePassword: (current: string, password: string) =>
+    proven((header) => client.PUT("/api/v1/me/password", { params: { header }, body: { current, password } })),
   newTotp: () => proven((header) => client.POST("/api/v1/me/totp", { params: { header } })),
   confirmTotp: (challenge: string, code: string) =>
     unwrap(client.POST("/api/v1/me/totp/confirm", { body: { challenge, code } })),
@@ -249,6 +249,10 @@ export const api = {
     proven((header) => client.PUT("/api/v1/users/{user}/roles", { params: { path: { user }, header }, body })),
   setDisabled: (user: string, body: Schemas["DisableRequest"]) =>
     proven((header) => client.PUT("/api/v1/users/{user}/disabled", { params: { path: { user }, header }, body })),
+  signOutUser: (user: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/users/{user}/sign-out", { params: { path: { user }, header }, body: { reason } }),
+    ),
   tokens: () => unwrap(client.GET("/api/v1/tokens")),
   createToken: (body: Schemas["TokenCreate"]) =>
     proven((header) => client.POST("/api/v1/tokens", { params: { header }, body })),

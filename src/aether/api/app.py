@@ -36,9 +36,12 @@ from aether.api.ports import Context
 from aether.api.problems import MEDIA_TYPE, problem, problem_of
 from aether.domain.errors import AetherError
 from aether.store.database import CONNECTION_ERRORS
+from aether.telemetry import logger
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024
+
+_log = logger("api")
 
 ROUTERS = tuple(
     part.router
@@ -94,6 +97,7 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(sa.exc.SQLAlchemyError, _on_database_error)
+    app.add_exception_handler(Exception, _on_unexpected)
     for error in CONNECTION_ERRORS:
         app.add_exception_handler(error, _on_database_error)
     for router in ROUTERS:
@@ -144,6 +148,12 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
 
 async def _on_aether_error(_request: Request, error: Exception) -> Response:
     return problem_of(cast(AetherError, error))
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    """The last resort: what happened goes into the log, not to the caller."""
+    _log.error("unexpected_error", path=request.url.path, exc_info=error)
+    return problem(500, "Unexpected", "Something unexpected happened; it is in the platform's log.", "Try again.")
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:

@@ -22,6 +22,8 @@ from aether.store.control_schema import idempotency
 
 HEADER = "idempotency-key"
 KEPT_NS = 86_400 * 1_000_000_000
+AT_WORK_NS = 60 * 1_000_000_000
+"""A request that was not answered by then ended with its process."""
 MAX_KEY = 100
 NOT_KEPT = tuple(f"{PREFIX}/{part}" for part in ("session", "setup", "mfa", "me", "tokens", "users"))
 
@@ -63,7 +65,9 @@ class Idempotency:
         now = time_ns()
         row = {"actor": actor, "key": key, "request": wanted, "status": 0, "body": b"", "created_ns": now}
         async with self._context.database.control.begin() as connection:
-            await connection.execute(sa.delete(idempotency).where(idempotency.c.created_ns < now - KEPT_NS))
+            left_behind = sa.and_(idempotency.c.status == 0, idempotency.c.created_ns < now - AT_WORK_NS)
+            stale = sa.or_(idempotency.c.created_ns < now - KEPT_NS, left_behind)
+            await connection.execute(sa.delete(idempotency).where(stale))
             done = await connection.execute(insert(idempotency).values(row).on_conflict_do_nothing())
             if done.rowcount == 1:
                 return None

@@ -165,8 +165,9 @@ class Proof(Model):
 
 
 class PasswordChange(Model):
-    """Another password."""
+    """Another password, and the present one."""
 
+    current: Password
     password: Password
 
 

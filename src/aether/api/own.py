@@ -55,7 +55,7 @@ async def prove(body: ProofRequest, granted: Changes) -> Proof:
 @router.put("/me/password", status_code=204)
 async def change_password(body: PasswordChange, granted: Factors) -> None:
     """Set another password; every other session ends."""
-    await granted.context.control.identity.change_password(_person(granted).caller, body.password)
+    await granted.context.control.identity.change_password(_person(granted).caller, body.current, body.password)
 
 
 @router.post("/me/totp")

@@ -10,6 +10,7 @@ from aether.api.models import (
     Done,
     Invitation,
     InviteRequest,
+    ReasonRequest,
     RolesRequest,
     ServiceToken,
     TokenCreate,
@@ -72,6 +73,12 @@ async def set_disabled(user: str, body: DisableRequest, granted: Annotated[Grant
     await granted.context.control.identity.set_disabled(
         granted.caller, user, disabled=body.disabled, reason=body.reason
     )
+
+
+@router.post("/users/{user}/sign-out", status_code=204)
+async def sign_out(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
+    """End every session of a person; they may sign in again."""
+    await granted.context.control.identity.sign_out(granted.caller, user, body.reason)
 
 
 @router.get("/tokens")

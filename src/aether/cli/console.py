@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def settings_of(data_dir: Path | None = None, **overrides: object) -> Settings:
     """Return the settings, with logging set up by them."""
     settings = load_settings({"data_dir": data_dir, **overrides})
-    configure_logging(settings.log_level, as_json=settings.log_json)
+    configure_logging(settings.log_level, as_json=settings.log_json or settings.is_production)
     return settings
 
 

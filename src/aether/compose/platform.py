@@ -50,7 +50,7 @@ from aether.domain.errors import (
     SchemaVersionError,
 )
 from aether.domain.events import KillSwitchEngaged
-from aether.node.runtime import Node
+from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store import queries
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
@@ -260,7 +260,13 @@ async def run_platform(
                             _take_up(
                                 built.node,
                                 lambda: take_up_accounts(
-                                    built.node, built.feed, plans, venues, keys, announcements.changed
+                                    built.node,
+                                    built.feed,
+                                    plans,
+                                    venues,
+                                    keys,
+                                    announcements.changed,
+                                    stopped=settings.is_production,
                                 ),
                             )
                         )
@@ -311,7 +317,7 @@ async def _findings(settings: Settings, database: Database, market: Market) -> l
 
 async def _engage_at_start(control: ControlPlane, node: Node) -> None:
     """Begin with every kill switch engaged; people release it (R4)."""
-    event = KillSwitchEngaged(ts_ns=0, reason="production begins stopped", actor=PLATFORM.name)
+    event = KillSwitchEngaged(ts_ns=0, reason=BEGINS_STOPPED, actor=PLATFORM.name)
     for account in node.planned():
         await control.operators.submit(PLATFORM, "kill.engage", account, event, event.reason)
 
@@ -347,6 +353,7 @@ async def _watch(
 ) -> None:
     """Look for insecure settings and keys that are due, and say so when that changes."""
     SECRETS_DUE.set(await control.secrets.due_count())
+    await control.approvals.close_interrupted()
     if not settings.is_production:
         return
     findings = await _findings(settings, database, market)

@@ -252,9 +252,13 @@ async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict
 
 
 async def take_up_accounts(
-    node: Node, feed: FeedId, plans: PlanReader, venues: Venues, keys: KeyRing, changed: Changed
+    node: Node, feed: FeedId, plans: PlanReader, venues: Venues, keys: KeyRing, changed: Changed, *, stopped: bool
 ) -> None:
-    """Take up the accounts that people open while the node runs, until canceled."""
+    """Take up the accounts that people open while the node runs, until canceled.
+
+    Args:
+        stopped: they begin with their kill switch engaged.
+    """
     told: dict[str, str] = {}
     while True:
         for plan in await plans.opened(feed):
@@ -262,7 +266,8 @@ async def take_up_accounts(
             if account in node.shards:
                 continue
             try:
-                await node.add(await with_capital(plan, venues, keys))
+                funded = await with_capital(plan, venues, keys)
+                await node.add(msgspec.structs.replace(funded, stopped=stopped))
                 _log.info("account_taken_up", account_id=account, mode=plan.config.mode)
             except AetherError as error:
                 if told.get(account) != str(error):

@@ -24,6 +24,7 @@ from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
 EXPIRES_S = 86_400
+AT_WORK_S = 300
 MIN_REASON, MAX_REASON = 3, 500
 
 WAITING = "waiting"
@@ -247,6 +248,15 @@ class Approvals:
                 sa.update(approvals)
                 .where(approvals.c.id == number)
                 .values(state=state, decision=decision[:MAX_REASON], sealed=b"")
+            )
+
+    async def close_interrupted(self) -> None:
+        """Mark requests whose execution ended with its process; they are to be asked for anew."""
+        async with self._scope.begin() as connection:
+            await connection.execute(
+                sa.update(approvals)
+                .where(approvals.c.state == "approved", approvals.c.decided_ns < self._clock() - AT_WORK_S * NS)
+                .values(state="failed", decision="it was interrupted; ask anew", sealed=b"")
             )
 
     async def get(self, number: str) -> Approval:

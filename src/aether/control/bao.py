@@ -51,9 +51,7 @@ class BaoTransit:
 
     def __init__(self, login: BaoLogin) -> None:
         self._login = login
-        self._client = hvac.Client(
-            url=login.url, timeout=TIMEOUT_S, verify=login.ca or True, session=requests.Session(), strict_http=False
-        )
+        self._client = hvac.Client(url=login.url, timeout=TIMEOUT_S, verify=login.ca or True)
         self._lock = asyncio.Lock()
 
     def _sign_in(self) -> None:

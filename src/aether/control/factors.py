@@ -31,7 +31,8 @@ TOTP_STEP_S = 30
 TOTP_WINDOW = 1
 """Steps that a clock may be off, either way."""
 RECOVERY_CODES = 10
-RECOVERY_BYTES = 10
+RECOVERY_GROUPS = 5
+"""Of five characters each: 122 bits, so that a plain hash is enough to store (ASVS 6.5.2)."""
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -89,7 +90,7 @@ def totp_step_of(seed: str, code: str, now_s: float, last_step: int) -> int | No
 def new_recovery_codes() -> list[str]:
     """Return codes for a drawer: each works once."""
     return [
-        "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(RECOVERY_BYTES // 5 + 1))
+        "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(RECOVERY_GROUPS))
         for _ in range(RECOVERY_CODES)
     ]
 

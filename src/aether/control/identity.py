@@ -529,9 +529,14 @@ class Identity:
             raise UnknownNameError(f"There is no person {user_id!r}.", remedy="Look at the list of users.")
         return found[0]
 
-    async def change_password(self, caller: Caller, password: str) -> None:
-        """Set another password and end every other session."""
+    async def change_password(self, caller: Caller, current: str, password: str) -> None:
+        """Set another password and end every other session. Raises NotSignedInError when `current` is wrong."""
         user = await self._user(caller.id)
+        attempt = (Attempt(FACTOR, caller.id),)
+        await self._throttle.check(attempt, self._clock())
+        if not await self._passwords.matches(user.password_hash, current):
+            await self._throttle.failed(attempt, self._clock())
+            raise _wrong("The present password is wrong.")
         check_strength(password, user.email, user.name)
         hashed = await self._passwords.hash(password)
         async with self._scope.begin() as connection:
@@ -676,6 +681,8 @@ class Identity:
     async def _open_session(self, connection: AsyncConnection, user: str, caller: Caller, method: str) -> SignedIn:
         token, session = new_token(), secrets.token_hex(8)
         now = self._clock()
+        if caller.session:
+            await connection.execute(sa.update(sessions).where(sessions.c.id == caller.session).values(ended_ns=now))
         old = (
             sa.select(sessions.c.id)
             .where(sessions.c.user_id == user)
@@ -774,6 +781,14 @@ class Identity:
             action = "users.disable" if disabled else "users.enable"
             await append(connection, entry_of(caller, action, "done", target=user.email, reason=reason), self._clock())
 
+    async def sign_out(self, caller: Caller, user_id: str, reason: str) -> None:
+        """End every session of a person. Raises UnknownNameError."""
+        user = await self._user(user_id)
+        async with self._scope.begin() as connection:
+            await self._end_sessions(connection, user_id)
+            entry = entry_of(caller, "users.sign_out", "done", target=user.email, reason=reason)
+            await append(connection, entry, self._clock())
+
     async def _keep_an_admin(self, connection: AsyncConnection) -> None:
         query = (
             sa.select(sa.func.count())
@@ -795,9 +810,10 @@ class Identity:
         async with self._scope.begin() as connection:
             held = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
             given = {r.account: Role(r.role) for r in held}
-            values = {"email": f"{user.email}#{user.id}", "disabled_ns": self._clock(), "subject": ""}
+            values = {"email": f"{user.email}#{user.id}", "disabled_ns": self._clock(), "subject": "", "totp": b""}
             await connection.execute(sa.update(users).where(users.c.id == user.id).values(values))
-            await connection.execute(sa.delete(roles).where(roles.c.user_id == user.id))
+            for table in (roles, passkeys, recovery_codes):
+                await connection.execute(sa.delete(table).where(table.c.user_id == user.id))
             await self._end_sessions(connection, user.id)
             await self._write_invitation(connection, token, user.email, user.name, given, PLATFORM.id + "-reset")
             await append(connection, entry_of(PLATFORM, "users.reset", "done", target=user.email), self._clock())

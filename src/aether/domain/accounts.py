@@ -155,6 +155,7 @@ class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
         cash: first capital, a ledger amount of the account's currency, in equal parts at its venues.
         capital: first capital by venue, in place of `cash`.
         opened_ns: time of its opening events; None for now.
+        stopped: it begins with its kill switch engaged.
         warms_up: its strategies enter nothing until they have seen the market's past: it trades beyond this process.
     """
 
@@ -162,5 +163,6 @@ class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
     instruments: tuple[Instrument, ...]
     cash: int
     opened_ns: int | None = None
+    stopped: bool = False
     warms_up: bool = False
     capital: tuple[tuple[VenueId, int], ...] = ()

@@ -11,11 +11,13 @@ from time import monotonic
 from typing import Any
 
 from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
-from aether.domain.events import BalanceReported, Event
+from aether.domain.events import BalanceReported, Event, OrderRejected
 from aether.domain.identifiers import BalanceKey, InstrumentId, VenueId
 from aether.node.ports import LiveAccount
 from aether.venues.session import ExecutionSession
 
+ORDER_WAITS_S = 5.0
+"""An order that could not be sent for so long was decided on another market."""
 QUIET_S = 3.0
 """Balances are held against the books only when nothing was reported for so long: reports and balances travel apart."""
 
@@ -38,7 +40,7 @@ class LiveVenue:
         self._connect = connect
         self._follow = follow
         self._sessions: dict[VenueId, ExecutionSession] = {}
-        self._waiting: list[Command] = []
+        self._waiting: list[tuple[float, Command]] = []
         self._is_running = False
         self._reported = monotonic()
 
@@ -50,7 +52,7 @@ class LiveVenue:
         """Send a command to its venue: nothing while the account is being recovered, later while sessions open."""
         if not self._sessions:
             if self._is_running:
-                self._waiting.append(command)
+                self._waiting.append((monotonic(), command))
             return
         if isinstance(command, SubmitOrder):
             request = command.order.request
@@ -96,8 +98,16 @@ class LiveVenue:
             if self._follow is not None:
                 group.create_task(self._follow(sessions))
             waiting, self._waiting = self._waiting, []
-            for command in waiting:
-                self.send(command)
+            for since, command in waiting:
+                self._send_late(since, command, account)
+
+    def _send_late(self, since: float, command: Command, account: LiveAccount) -> None:
+        """Send what waited for the sessions; an order that waited too long is not sent at all."""
+        if isinstance(command, SubmitOrder) and monotonic() - since > ORDER_WAITS_S:
+            order_id = command.order.request.id
+            account.report(OrderRejected(ts_ns=0, order_id=order_id, reason="the venue was not open in time"))
+        else:
+            self.send(command)
 
     async def _pump(self, session: ExecutionSession, account: LiveAccount) -> None:
         while True:

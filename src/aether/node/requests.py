@@ -33,7 +33,7 @@ class RequestReader:
     def __init__(self, scope: Scope, shards: Mapping[AccountId, Shard]) -> None:
         self._scope = scope
         self._shards = shards
-        self._last = 0
+        self._last: dict[str, int] = {}
 
     async def fetch(self) -> None:
         """Hand every pending request that was not handed over yet to its account."""
@@ -42,14 +42,15 @@ class RequestReader:
             .where(
                 operator_requests.c.applied_seq.is_(None),
                 operator_requests.c.account.in_(list(self._shards)),
-                operator_requests.c.id > self._last,
             )
             .order_by(operator_requests.c.id)
         )
         async with self._scope.begin() as connection:
             rows = (await connection.execute(query)).all()
         for row in rows:
-            self._last = max(self._last, row.id)
+            if row.id <= self._last.get(row.account, 0):
+                continue
+            self._last[row.account] = row.id
             try:
                 event = msgspec.convert(row.event, OperatorEvent)
             except msgspec.ValidationError as error:

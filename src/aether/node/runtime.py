@@ -7,7 +7,7 @@ from time import time_ns
 from aether.bus.local import LocalBus
 from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.errors import DatabaseUnavailableError
-from aether.domain.events import Bar, opening_events
+from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
 from aether.engine.strategy import Catalogue
 from aether.node.committer import Committer
@@ -23,6 +23,7 @@ from aether.telemetry import SHED, logger
 BARS_EVERY_S = 5.0
 CLOSE_TIMEOUT_S = 20.0
 BARS_KEPT_LIMIT = 100_000
+BEGINS_STOPPED = "production begins stopped"
 
 _log = logger("node")
 
@@ -159,7 +160,14 @@ class Node:
         if shard.seq == 0:
             opened_ns = plan.opened_ns or time_ns()
             opening = opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns, plan.capital)
-            await shard.open((*opening, *(warming(plan.config, opened_ns) if plan.warms_up else ())))
+            stopped = KillSwitchEngaged(ts_ns=opened_ns, reason=BEGINS_STOPPED, actor="platform")
+            await shard.open(
+                (
+                    *opening,
+                    *((stopped,) if plan.stopped else ()),
+                    *(warming(plan.config, opened_ns) if plan.warms_up else ()),
+                )
+            )
 
     async def _run_feed(self) -> None:
         await self._feed.run(list(self.shards.values()), self._note_bar)

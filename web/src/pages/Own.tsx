@@ -101,8 +101,15 @@ function App() {
 }
 
 function Password() {
+  const [current, setCurrent] = useState("");
   const [password, setPassword] = useState("");
-  const change = useMutation({ mutationFn: () => api.changePassword(password), onSuccess: () => setPassword("") });
+  const change = useMutation({
+    mutationFn: () => api.changePassword(current, password),
+    onSuccess: () => {
+      setCurrent("");
+      setPassword("");
+    },
+  });
   return (
     <Panel title="Password">
       <Form
@@ -112,6 +119,7 @@ function Password() {
         error={change.error}
         done={change.isSuccess && "It is changed; every other device is signed out."}
       >
+        <Field label="Present password" type="password" value={current} onChange={setCurrent} autoComplete="current-password" />
         <Field label="New password" type="password" value={password} onChange={setPassword} autoComplete="new-password" />
       </Form>
     </Panel>

@@ -106,14 +106,21 @@ function Edit({ user, onDone }: { user: User; onDone: () => void }) {
       onDone();
     },
   });
+  const out = useMutation({
+    mutationFn: () => api.signOutUser(user.id, reason),
+    onSuccess: () => setTold("Every session of theirs is ended."),
+  });
   return (
     <Panel title={`Roles of ${user.email}`}>
-      <Form onSubmit={() => save.mutate()} button="Save the roles" busy={save.isPending} error={save.error ?? lock.error} done={told}>
+      <Form onSubmit={() => save.mutate()} button="Save the roles" busy={save.isPending} error={save.error ?? lock.error ?? out.error} done={told}>
         <RolesField roles={roles} onChange={setRoles} />
         <Field label="Reason" value={reason} onChange={setReason} />
         <div>
           <button type="button" onClick={() => lock.mutate()} disabled={reason.trim().length < 3 || lock.isPending}>
             {user.disabled ? "Let them in again" : "Lock them out"}
+          </button>{" "}
+          <button type="button" onClick={() => out.mutate()} disabled={reason.trim().length < 3 || out.isPending}>
+            Sign them out everywhere
           </button>
         </div>
       </Form>
