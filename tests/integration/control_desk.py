@@ -7,9 +7,11 @@ import pyotp
 
 from aether.control.access import Caller, CallerKind, Role
 from aether.control.factors import Site
-from aether.control.identity import Allowlists, Answer, SessionRules, SignedIn
+from aether.control.people import Allowlists
 from aether.control.plane import ControlPlane, build_control
+from aether.control.proving import Answer
 from aether.control.sealing import KeyEncryption, Sealer
+from aether.control.sessions import SessionRules, SignedIn
 from aether.store.database import Database
 from aether.venues.protocol import Credentials
 from tests.passkey import SoftPasskey
@@ -97,10 +99,10 @@ async def enrol(desk: Desk, email: str, roles: dict[str, Role] | None = None, *,
     """Set a person up with a passkey; the first one is invited by the platform."""
     identity = desk.control.identity
     if by is None:
-        token = await identity.first_invitation()
+        token = await desk.control.people.first_invitation()
     else:
         given = roles or {"*": Role.ADMIN}
-        token = await identity.invite(by.caller, email, "Somebody", given, "needed")
+        token = await desk.control.people.invite(by.caller, email, "Somebody", given, "needed")
     asked = await identity.enrol(token, email, "Somebody", PASSWORD)
     passkey = SoftPasskey(ORIGIN)
     session = await identity.finish_enrolment(
@@ -112,7 +114,7 @@ async def enrol(desk: Desk, email: str, roles: dict[str, Role] | None = None, *,
 async def enrol_with_app(desk: Desk, email: str) -> Member:
     """Set the first person up with an authenticator app."""
     identity = desk.control.identity
-    asked = await identity.enrol(await identity.first_invitation(), email, "Somebody", PASSWORD)
+    asked = await identity.enrol(await desk.control.people.first_invitation(), email, "Somebody", PASSWORD)
     seed = pyotp.parse_uri(asked.totp_uri).secret
     session = await identity.finish_enrolment(asked.challenge, Answer(code=code_of(desk, seed)), nobody())
     return Member(email, SoftPasskey(ORIGIN), session, seed)

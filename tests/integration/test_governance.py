@@ -13,7 +13,7 @@ from aether.control.approvals import Task
 from aether.control.audit import AuditProver, append, entry_of, read_public_key
 from aether.control.configuration import Document, diff, loosened, parse_document
 from aether.control.desk import PlanReader
-from aether.control.identity import Allowlists
+from aether.control.people import Allowlists
 from aether.control.sealing import KeyFile
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode
 from aether.domain.errors import AuditBrokenError, ConflictError, InvalidValueError, RefusedError
@@ -123,7 +123,7 @@ async def test_what_the_asker_may_not_do_any_more_is_not_carried_out(desk: Desk)
     bob = await enrol(desk, "bob@example.com", by=ada)
     waits = (await desk.control.approvals.submit(bob.caller, release())).approval
     assert waits is not None
-    await desk.control.identity.set_roles(ada.caller, bob.caller.id, {"*": Role.AUDITOR}, "moved on")
+    await desk.control.people.set_roles(ada.caller, bob.caller.id, {"*": Role.AUDITOR}, "moved on")
     with pytest.raises(RefusedError, match="any more"):
         await desk.control.approvals.decide(ada.caller, waits.id, approve=True, reason="fine")
     assert (await desk.control.approvals.get(waits.id)).state == "failed"
@@ -337,7 +337,7 @@ async def test_a_change_and_its_entry_stand_or_fall_together(desk: Desk) -> None
     ada = await enrol(desk, "ada@example.com")
     before = await desk.control.audit.verify()
     with pytest.raises(InvalidValueError):
-        await desk.control.identity.set_roles(ada.caller, ada.caller.id, {"*": Role.AUDITOR}, "less")
+        await desk.control.people.set_roles(ada.caller, ada.caller.id, {"*": Role.AUDITOR}, "less")
     assert await desk.control.audit.verify() == before
     entries = [json.loads(r.payload) for r in await desk.database.control.all(sa.select(audit.c.payload))]
     enrolled = next(e for e in entries if e["action"] == "users.enrol")

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from aether.control.access import ACTIONS, EVERYWHERE, Role
 from aether.control.factors import digest
-from aether.control.identity import Allowlists, Answer
+from aether.control.people import Allowlists
 from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
+from aether.control.proving import Answer
 from aether.control.sealing import KeyFile
 from aether.domain.errors import (
     ConflictError,
@@ -41,15 +42,15 @@ async def desk(database: Database, tmp_path: Path) -> Desk:
 
 async def test_nobody_exists_until_a_second_factor_works(desk: Desk) -> None:
     identity = desk.control.identity
-    token = await identity.first_invitation()
+    token = await desk.control.people.first_invitation()
     asked = await identity.enrol(token, "ada@example.com", "Ada", PASSWORD)
     with pytest.raises(NotSignedInError, match="does not fit"):
         await identity.finish_enrolment(asked.challenge, Answer(code="000000"), nobody())
-    assert await identity.people() == []
-    assert not await identity.has_people()
+    assert await desk.control.people.listing() == []
+    assert not await desk.control.people.has_people()
     member = SoftPasskey("http://localhost:8000")
     await identity.finish_enrolment(asked.challenge, Answer(credential=member.register(asked.passkey)), nobody())
-    (person,) = await identity.people()
+    (person,) = await desk.control.people.listing()
     assert (person.email, person.roles, person.passkeys) == ("ada@example.com", {EVERYWHERE: Role.ADMIN}, 1)
     with pytest.raises(NotSignedInError, match="was used"):
         await identity.enrol(token, "eve@example.com", "Eve", PASSWORD)
@@ -57,7 +58,7 @@ async def test_nobody_exists_until_a_second_factor_works(desk: Desk) -> None:
 
 async def test_two_enrolments_by_one_invitation_make_one_person(desk: Desk) -> None:
     identity = desk.control.identity
-    token = await identity.first_invitation()
+    token = await desk.control.people.first_invitation()
     asked = [await identity.enrol(token, f"{n}@example.com", "X", PASSWORD) for n in ("ada", "eve")]
     answers = [Answer(credential=SoftPasskey("http://localhost:8000").register(a.passkey)) for a in asked]
     done = await asyncio.gather(
@@ -65,7 +66,7 @@ async def test_two_enrolments_by_one_invitation_make_one_person(desk: Desk) -> N
         return_exceptions=True,
     )
     assert sorted(isinstance(d, NotSignedInError) for d in done) == [False, True]
-    assert len(await identity.people()) == 1
+    assert len(await desk.control.people.listing()) == 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ async def test_two_enrolments_by_one_invitation_make_one_person(desk: Desk) -> N
     ],
 )
 async def test_weak_passwords_are_refused(desk: Desk, password: str, said: str) -> None:
-    token = await desk.control.identity.first_invitation()
+    token = await desk.control.people.first_invitation()
     with pytest.raises(InvalidValueError, match=said):
         await desk.control.identity.enrol(token, "ada@example.com", "Ada", password)
 
@@ -139,7 +140,7 @@ async def test_recovery_codes_work_once_each_and_prove_nothing_sensitive(desk: D
     asked = await identity.ask_proof(member.caller)
     with pytest.raises(NotSignedInError):
         await identity.prove(member.caller, asked.challenge, Answer(recovery_code=member.session.recovery_codes[4]))
-    assert (await identity.people())[0].recovery_codes == 9
+    assert (await desk.control.people.listing())[0].recovery_codes == 9
 
 
 async def test_a_passkey_alone_signs_in_but_not_unverified_elsewhere_or_replayed(desk: Desk) -> None:
@@ -164,12 +165,12 @@ async def test_a_passkey_alone_signs_in_but_not_unverified_elsewhere_or_replayed
 
 
 async def test_sessions_end_when_idle_when_old_when_signed_out_and_when_the_person_is_locked_out(desk: Desk) -> None:
-    identity, rules = desk.control.identity, desk.control.identity.rules
+    identity, rules = desk.control.identity, desk.control.sessions.rules
     ada = await enrol(desk, "ada@example.com")
     bob = await enrol(desk, "bob@example.com", {"*": Role.TRADER}, by=ada)
 
     async def is_open(token: str) -> bool:
-        return await identity.caller_of(token, nobody()) is not None
+        return await desk.control.sessions.caller_of(token, nobody()) is not None
 
     assert await is_open(bob.session.token)
     desk.clock.move(rules.idle_s - 1)
@@ -185,20 +186,20 @@ async def test_sessions_end_when_idle_when_old_when_signed_out_and_when_the_pers
     token = await sign_in()
     for _ in range(rules.max_s // 600):
         desk.clock.move(600)
-        await identity.caller_of(token, nobody())
+        await desk.control.sessions.caller_of(token, nobody())
     assert not await is_open(token), "old, though never idle"
     one, two = await sign_in(), await sign_in()
-    caller = await identity.caller_of(one, nobody())
+    caller = await desk.control.sessions.caller_of(one, nobody())
     assert caller is not None
-    await identity.end_session(caller, caller.session)
+    await desk.control.sessions.end(caller, caller.session)
     assert not await is_open(one)
     assert await is_open(two)
-    await identity.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left the firm")
+    await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left the firm")
     assert not await is_open(two)
     with pytest.raises(NotSignedInError):
         await identity.sign_in(bob.email, PASSWORD, nobody())
     with pytest.raises(UnknownNameError):
-        await identity.end_session(ada.caller, caller.session)
+        await desk.control.sessions.end(ada.caller, caller.session)
 
 
 async def test_only_hashes_of_tokens_are_kept(desk: Desk) -> None:
@@ -260,30 +261,30 @@ async def test_roles_come_from_the_allowlist_and_an_admin_always_stays(database:
     lists = Allowlists(admins=frozenset({"ada@example.com"}), strict=True)
     desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), allowlists=lists)
     identity = desk.control.identity
-    token = await identity.first_invitation()
+    token = await desk.control.people.first_invitation()
     with pytest.raises(InvalidValueError, match="not among those who may be admin"):
         await identity.enrol(token, "eve@example.com", "Eve", PASSWORD)
     ada = await enrol(desk, "ada@example.com")
     with pytest.raises(InvalidValueError, match="AETHER_ADMINS"):
-        await identity.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.ADMIN}, "second")
+        await desk.control.people.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.ADMIN}, "second")
     bob = await enrol(desk, "bob@example.com", {"company": Role.TRADER}, by=ada)
     with pytest.raises(InvalidValueError, match="may be admin"):
-        await identity.set_roles(ada.caller, bob.caller.id, {"company": Role.ADMIN}, "more")
+        await desk.control.people.set_roles(ada.caller, bob.caller.id, {"company": Role.ADMIN}, "more")
     with pytest.raises(InvalidValueError, match="No admin would be left"):
-        await identity.set_roles(ada.caller, ada.caller.id, {"*": Role.AUDITOR}, "less")
+        await desk.control.people.set_roles(ada.caller, ada.caller.id, {"*": Role.AUDITOR}, "less")
     with pytest.raises(InvalidValueError, match="No admin would be left"):
-        await identity.set_disabled(ada.caller, ada.caller.id, disabled=True, reason="out")
-    assert (await identity.person(ada.caller.id)).roles == {"*": Role.ADMIN}
+        await desk.control.people.set_disabled(ada.caller, ada.caller.id, disabled=True, reason="out")
+    assert (await desk.control.people.person(ada.caller.id)).roles == {"*": Role.ADMIN}
     with pytest.raises(ConflictError):
-        await identity.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.AUDITOR}, "again")
+        await desk.control.people.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.AUDITOR}, "again")
 
 
 async def test_who_lost_everything_enrols_anew_with_the_same_roles(desk: Desk) -> None:
     identity = desk.control.identity
     ada = await enrol(desk, "ada@example.com")
     bob = await enrol(desk, "bob@example.com", {"company": Role.TRADER}, by=ada)
-    token = await identity.reset_factors("bob@example.com")
-    assert await identity.caller_of(bob.session.token, nobody()) is None
+    token = await desk.control.people.reset_factors("bob@example.com")
+    assert await desk.control.sessions.caller_of(bob.session.token, nobody()) is None
     with pytest.raises(NotSignedInError):
         await identity.sign_in("bob@example.com", PASSWORD, nobody())
     asked = await identity.enrol(token, "ignored@example.com", "Bob", PASSWORD)
@@ -348,15 +349,14 @@ async def test_challenges_run_out(desk: Desk) -> None:
 
 
 async def test_the_last_second_factor_stays(desk: Desk) -> None:
-    identity = desk.control.identity
     ada = await enrol(desk, "ada@example.com")
     with pytest.raises(InvalidValueError, match="only second factor"):
-        await identity.remove_passkey(ada.caller, ada.passkey.id)
-    asked = await identity.new_passkey(ada.caller)
+        await desk.control.own.remove_passkey(ada.caller, ada.passkey.id)
+    asked = await desk.control.own.new_passkey(ada.caller)
     second = SoftPasskey("http://localhost:8000")
-    await identity.add_passkey(ada.caller, asked.challenge, second.register(asked.passkey), "key ring")
-    await identity.remove_passkey(ada.caller, ada.passkey.id)
-    assert [bytes(p.id) for p in await identity.list_passkeys(ada.caller)] == [second.id]
+    await desk.control.own.add_passkey(ada.caller, asked.challenge, second.register(asked.passkey), "key ring")
+    await desk.control.own.remove_passkey(ada.caller, ada.passkey.id)
+    assert [bytes(p.id) for p in await desk.control.own.list_passkeys(ada.caller)] == [second.id]
 
 
 async def test_an_openid_provider_stands_for_the_password_of_whom_it_knows(desk: Desk) -> None:
@@ -381,12 +381,12 @@ async def test_a_new_password_needs_the_present_one_and_ends_every_other_session
         asked.challenge, Answer(credential=ada.passkey.answer(asked.passkey)), nobody()
     )
     with pytest.raises(NotSignedInError, match="present password"):
-        await identity.change_password(ada.caller, "not the present one", "violet harbour engine moss")
+        await desk.control.own.change_password(ada.caller, "not the present one", "violet harbour engine moss")
     with pytest.raises(InvalidValueError, match="too weak"):
-        await identity.change_password(ada.caller, PASSWORD, "password1234")
-    await identity.change_password(ada.caller, PASSWORD, "violet harbour engine moss")
-    assert await identity.caller_of(ada.session.token, nobody()) is not None
-    assert await identity.caller_of(other.token, nobody()) is None
+        await desk.control.own.change_password(ada.caller, PASSWORD, "password1234")
+    await desk.control.own.change_password(ada.caller, PASSWORD, "violet harbour engine moss")
+    assert await desk.control.sessions.caller_of(ada.session.token, nobody()) is not None
+    assert await desk.control.sessions.caller_of(other.token, nobody()) is None
     with pytest.raises(NotSignedInError):
         await identity.sign_in("ada@example.com", PASSWORD, nobody())
     await identity.sign_in("ada@example.com", "violet harbour engine moss", nobody())
@@ -398,20 +398,20 @@ async def test_signing_in_again_ends_the_session_that_was_there(desk: Desk) -> N
     asked = await identity.sign_in("ada@example.com", PASSWORD, ada.caller)
     answer = Answer(credential=ada.passkey.answer(asked.passkey))
     await identity.finish_sign_in(asked.challenge, answer, ada.caller)
-    assert await identity.caller_of(ada.session.token, nobody()) is None
+    assert await desk.control.sessions.caller_of(ada.session.token, nobody()) is None
 
 
 async def test_an_admin_signs_a_person_out_everywhere(desk: Desk) -> None:
-    identity = desk.control.identity
+
     ada = await enrol(desk, "ada@example.com")
     bob = await enrol(desk, "bob@example.com", {"*": Role.TRADER}, by=ada)
-    await identity.sign_out(ada.caller, bob.caller.id, "a lost phone")
-    assert await identity.caller_of(bob.session.token, nobody()) is None
-    assert await identity.caller_of(ada.session.token, nobody()) is not None
+    await desk.control.people.sign_out(ada.caller, bob.caller.id, "a lost phone")
+    assert await desk.control.sessions.caller_of(bob.session.token, nobody()) is None
+    assert await desk.control.sessions.caller_of(ada.session.token, nobody()) is not None
 
 
 async def test_after_a_reset_the_key_encryption_key_still_rotates(desk: Desk) -> None:
     member = await enrol_with_app(desk, "ada@example.com")
-    await desk.control.identity.reset_factors("ada@example.com")
+    await desk.control.people.reset_factors("ada@example.com")
     _, count = await desk.control.secrets.rotate_kek(member.caller)
     assert count == 1, "the signing key; the seed of who was reset is gone"

@@ -193,7 +193,7 @@ async def identify(connection: HTTPConnection, context: Context, access: LocalAc
     session = connection.cookies.get(cookie_name(context))
     if not session:
         return None
-    found = await context.control.identity.caller_of(session, where)
+    found = await context.control.sessions.caller_of(session, where)
     if found is None and access.is_session(session) and await local_access_open(context):
         return msgspec.structs.replace(where, kind=CallerKind.LOCAL, id="local", name="owner of this machine")
     return found
@@ -201,7 +201,7 @@ async def identify(connection: HTTPConnection, context: Context, access: LocalAc
 
 async def local_access_open(context: Context) -> bool:
     """Return whether the machine's owner may still come in by a link: in development, before anybody is set up."""
-    return not context.is_production and not await context.control.identity.has_people()
+    return not context.is_production and not await context.control.people.has_people()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from aether.api.models import (
 )
 from aether.api.session import challenge_of
 from aether.control.access import ACTIONS, CallerKind
-from aether.control.identity import Answer
+from aether.control.proving import Answer
 from aether.domain.errors import RefusedError, UnknownNameError
 
 router = APIRouter(tags=["own"])
@@ -55,40 +55,40 @@ async def prove(body: ProofRequest, granted: Changes) -> Proof:
 @router.put("/me/password", status_code=204)
 async def change_password(body: PasswordChange, granted: Factors) -> None:
     """Set another password; every other session ends."""
-    await granted.context.control.identity.change_password(_person(granted).caller, body.current, body.password)
+    await granted.context.control.own.change_password(_person(granted).caller, body.current, body.password)
 
 
 @router.post("/me/totp")
 async def new_totp(granted: Factors) -> Challenge:
     """Begin to replace the authenticator app; a code of the new one completes it."""
-    return challenge_of(await granted.context.control.identity.new_totp(_person(granted).caller))
+    return challenge_of(await granted.context.control.own.new_totp(_person(granted).caller))
 
 
 @router.post("/me/totp/confirm", status_code=204)
 async def confirm_totp(body: TotpConfirm, granted: Changes) -> None:
     """Complete it with a code of the new app."""
     caller = _person(granted).caller
-    await granted.context.control.identity.confirm_totp(caller, body.challenge, body.code.replace(" ", ""))
+    await granted.context.control.own.confirm_totp(caller, body.challenge, body.code.replace(" ", ""))
 
 
 @router.get("/me/passkeys")
 async def list_passkeys(granted: Reads) -> list[Passkey]:
     """Return one's passkeys."""
-    rows = await granted.context.control.identity.list_passkeys(granted.caller)
+    rows = await granted.context.control.own.list_passkeys(granted.caller)
     return [Passkey(id=bytes(r.id).hex(), name=r.name, created_ns=r.created_ns, used_ns=r.used_ns) for r in rows]
 
 
 @router.post("/me/passkeys/challenge")
 async def new_passkey(granted: Factors) -> Challenge:
     """Begin to add a passkey."""
-    return challenge_of(await granted.context.control.identity.new_passkey(_person(granted).caller))
+    return challenge_of(await granted.context.control.own.new_passkey(_person(granted).caller))
 
 
 @router.post("/me/passkeys", status_code=204)
 async def add_passkey(body: PasskeyAdd, granted: Changes) -> None:
     """Add the passkey that the browser made."""
-    identity = granted.context.control.identity
-    await identity.add_passkey(_person(granted).caller, body.challenge, body.credential, body.name)
+    own = granted.context.control.own
+    await own.add_passkey(_person(granted).caller, body.challenge, body.credential, body.name)
 
 
 @router.delete("/me/passkeys/{passkey}", status_code=204)
@@ -98,19 +98,19 @@ async def remove_passkey(passkey: str, granted: Factors) -> None:
         key = bytes.fromhex(passkey)
     except ValueError:
         key = b""
-    await granted.context.control.identity.remove_passkey(_person(granted).caller, key)
+    await granted.context.control.own.remove_passkey(_person(granted).caller, key)
 
 
 @router.post("/me/recovery-codes")
 async def renew_recovery_codes(granted: Factors) -> RecoveryCodes:
     """Make new recovery codes; the old ones end."""
-    return RecoveryCodes(codes=await granted.context.control.identity.renew_recovery_codes(_person(granted).caller))
+    return RecoveryCodes(codes=await granted.context.control.own.renew_recovery_codes(_person(granted).caller))
 
 
 @router.get("/me/sessions")
 async def list_sessions(granted: Reads) -> list[Session]:
     """Return the devices that are signed in as the caller."""
-    rows = await granted.context.control.identity.list_sessions(granted.caller)
+    rows = await granted.context.control.sessions.listing(granted.caller)
     return [
         Session(
             id=r.id,
@@ -128,4 +128,4 @@ async def list_sessions(granted: Reads) -> list[Session]:
 @router.delete("/me/sessions/{session}", status_code=204)
 async def end_session(session: str, granted: Changes) -> None:
     """Sign a device out."""
-    await granted.context.control.identity.end_session(_person(granted).caller, session)
+    await granted.context.control.sessions.end(_person(granted).caller, session)

@@ -23,7 +23,8 @@ from aether.api.models import (
 )
 from aether.api.ports import Context
 from aether.control.access import ACTIONS, EVERYWHERE, Caller, CallerKind
-from aether.control.identity import Answer, Factors, SignedIn
+from aether.control.proving import Answer, Factors
+from aether.control.sessions import SignedIn
 from aether.domain.errors import NotSignedInError, RefusedError, UnknownNameError
 
 router = APIRouter(tags=["session"])
@@ -68,7 +69,7 @@ async def _me(request: Request, caller: Caller, codes: tuple[str, ...] = ()) -> 
                 for a in ACTIONS.values()
                 if is_somebody and any(caller.may(a, where) for where in (EVERYWHERE, *caller.roles))
             ],
-            "needs_setup": not await context.control.identity.has_people(),
+            "needs_setup": not await context.control.people.has_people(),
             "production": context.is_production,
             "oidc": context.oidc is not None,
             "recovery_codes": list(codes),
@@ -81,7 +82,7 @@ def _set_cookie(request: Request, response: Response, token: str) -> None:
     response.set_cookie(
         cookie_name(context),
         token,
-        max_age=context.control.identity.rules.max_s,
+        max_age=context.control.sessions.rules.max_s,
         httponly=True,
         samesite="strict",
         secure=context.is_https,
@@ -108,10 +109,10 @@ async def new_link(body: LinkRequest, request: Request) -> Link:
 
 async def first_link(context: Context, access: LocalAccess) -> Link:
     """Return the one-time token with which the machine's owner begins. Raises RefusedError once people are set up."""
-    if await context.control.identity.has_people():
+    if await context.control.people.has_people():
         raise RefusedError("People are set up; links sign nobody in any more.", remedy="Sign in on the page.")
     if context.is_production:
-        return Link(token=await context.control.identity.first_invitation(), kind="setup")
+        return Link(token=await context.control.people.first_invitation(), kind="setup")
     return Link(token=access.new_token(), kind="session")
 
 
@@ -137,7 +138,7 @@ async def invite_first_admin(request: Request) -> Invitation:
     context, caller = _context(request), _caller(request)
     if caller.kind is not CallerKind.LOCAL:
         raise RefusedError("Only the machine's owner may do this.", remedy="Open the link that `aether up` printed.")
-    token = await context.control.identity.first_invitation()
+    token = await context.control.people.first_invitation()
     return Invitation(token=token, link=f"{context.public_url}/#invitation={token}")
 
 
@@ -160,7 +161,7 @@ async def finish_setup(body: FactorRequest, request: Request, response: Response
 @router.put("/setup/invitation")
 async def read_invitation(body: InvitationCheck, request: Request) -> Invited:
     """Return who an invitation is for."""
-    email, name = await _context(request).control.identity.invited(body.token)
+    email, name = await _context(request).control.people.invited(body.token)
     return Invited(email=email, name=name)
 
 
@@ -207,7 +208,7 @@ async def sign_in_with_passkey(body: FactorRequest, request: Request, response: 
 async def sign_out(response: Response, granted: Annotated[Granted, allow("own.change")]) -> None:
     """End this session."""
     if granted.caller.session:
-        await granted.context.control.identity.end_session(granted.caller, granted.caller.session)
+        await granted.context.control.sessions.end(granted.caller, granted.caller.session)
     response.delete_cookie(
         cookie_name(granted.context), path="/", secure=granted.context.is_https, httponly=True, samesite="strict"
     )

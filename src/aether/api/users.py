@@ -39,7 +39,7 @@ async def list_users(granted: Annotated[Granted, allow("users.read")]) -> list[U
             created_ns=p.created_ns,
             disabled=p.disabled,
         )
-        for p in await granted.context.control.identity.people()
+        for p in await granted.context.control.people.listing()
     ]
 
 
@@ -47,7 +47,7 @@ async def list_users(granted: Annotated[Granted, allow("users.read")]) -> list[U
 async def invite(body: InviteRequest, granted: Annotated[Granted, allow("users.invite")]) -> Invitation:
     """Invite a person; give them the link yourself, it works once within three days."""
     given = {account: Role(role) for account, role in body.roles.items()}
-    token = await granted.context.control.identity.invite(granted.caller, body.email, body.name, given, body.reason)
+    token = await granted.context.control.people.invite(granted.caller, body.email, body.name, given, body.reason)
     return Invitation(token=token, link=f"{granted.context.public_url}/#invitation={token}")
 
 
@@ -55,7 +55,7 @@ async def invite(body: InviteRequest, granted: Annotated[Granted, allow("users.i
 async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, allow("users.roles")]) -> Done:
     """Give a person exactly these roles; in production a second person approves it."""
     control = granted.context.control
-    person = await control.identity.person(user)
+    person = await control.people.person(user)
     given = ", ".join(f"{role} of {'all' if a == EVERYWHERE else a}" for a, role in body.roles.items())
     task = Task(
         action="users.roles",
@@ -70,15 +70,13 @@ async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, a
 @router.put("/users/{user}/disabled", status_code=204)
 async def set_disabled(user: str, body: DisableRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
     """Lock a person out at once, or let them in again."""
-    await granted.context.control.identity.set_disabled(
-        granted.caller, user, disabled=body.disabled, reason=body.reason
-    )
+    await granted.context.control.people.set_disabled(granted.caller, user, disabled=body.disabled, reason=body.reason)
 
 
 @router.post("/users/{user}/sign-out", status_code=204)
 async def sign_out(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
     """End every session of a person; they may sign in again."""
-    await granted.context.control.identity.sign_out(granted.caller, user, body.reason)
+    await granted.context.control.people.sign_out(granted.caller, user, body.reason)
 
 
 @router.get("/tokens")

@@ -295,7 +295,7 @@ def users_reset(email: Annotated[str, typer.Argument()], data_dir: DataDir = Non
             remote_url = settings.public_url or f"http://localhost:{settings.port}"
             sealer = Sealer(key_encryption(settings))
             control = await control_plane(settings, storage.database, sealer, remote_url, {})
-            return remote_url, await control.identity.reset_factors(email)
+            return remote_url, await control.people.reset_factors(email)
 
     base, token = asyncio.run(work())
     out.print(f"{base}/#invitation={token}", soft_wrap=True, highlight=False)

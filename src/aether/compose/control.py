@@ -15,10 +15,11 @@ from aether.config import Settings
 from aether.control.bao import BaoLogin, BaoTransit
 from aether.control.factors import Site
 from aether.control.guards import Facts, database_power
-from aether.control.identity import Allowlists, SessionRules, normal_email
 from aether.control.oidc import OpenId
+from aether.control.people import Allowlists, normal_email
 from aether.control.plane import ControlPlane, build_control
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
+from aether.control.sessions import SessionRules
 from aether.domain.errors import InvalidValueError, WithdrawingKeyError
 from aether.store.database import Database
 from aether.venues.client import VenueClient, with_urls

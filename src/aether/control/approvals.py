@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import ACTIONS, Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
-from aether.control.identity import Allowlists
+from aether.control.people import Allowlists
 from aether.control.sealing import Sealer
 from aether.domain.errors import AetherError, ConflictError, InvalidValueError, RefusedError, UnknownNameError
 from aether.store.control_schema import approvals, roles, users

@@ -10,13 +10,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from aether.control.access import EVERYWHERE, Caller, Role
 from aether.control.approvals import Approvals, Execute, Task
 from aether.control.audit import AuditTrail, append, entry_of
+from aether.control.challenges import Challenges
 from aether.control.configuration import Configurations, parse_document
 from aether.control.desk import Desk
 from aether.control.factors import Site
-from aether.control.identity import Allowlists, Identity, SessionRules
+from aether.control.identity import Identity
+from aether.control.own import Own
+from aether.control.passwords import Passwords
+from aether.control.people import Allowlists, People
 from aether.control.proofs import Proofs
+from aether.control.proving import Proving
 from aether.control.sealing import Sealer
 from aether.control.secrets import KeyCheck, Secrets, signing_key
+from aether.control.sessions import SessionRules, Sessions
+from aether.control.throttle import Throttle
 from aether.control.tokens import Tokens
 from aether.domain.accounts import AccountPlan
 from aether.domain.events import KillSwitchReleased, OperatorEvent
@@ -31,7 +38,10 @@ from aether.venues.protocol import Credentials
 class ControlPlane:
     """The services that answer for people, keys and decisions."""
 
+    people: People
+    sessions: Sessions
     identity: Identity
+    own: Own
     tokens: Tokens
     proofs: Proofs
     audit: AuditTrail
@@ -92,15 +102,22 @@ async def build_control(
         lambda: Ed25519PrivateKey.generate().private_bytes_raw(),
         lambda raw: Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw(),
     )
-    identity = Identity(scope, sealer, site, allowlists, rules, clock)
+    sessions = Sessions(scope, rules, clock)
+    people = People(scope, sessions, allowlists, clock)
+    challenges, throttle, passwords = Challenges(scope, clock), Throttle(scope), Passwords()
+    proving = Proving(scope, sealer, site, people, challenges, throttle, clock)
+    parts = (scope, sealer, site, people, sessions, proving, challenges, throttle, passwords, clock)
     secrets = Secrets(scope, sealer, check_key, venues, clock)
     configurations = Configurations(scope, clock)
     desk = Desk(scope, clock)
     operators = Operators(database, clock)
-    executors = _executors(identity, secrets, configurations, desk, operators)
+    executors = _executors(people, secrets, configurations, desk, operators)
     approvals = Approvals(scope, sealer, allowlists, executors, two_people=two_people, clock=clock)
     return ControlPlane(
-        identity=identity,
+        people=people,
+        sessions=sessions,
+        identity=Identity(*parts),
+        own=Own(*parts),
         tokens=Tokens(scope, clock),
         proofs=Proofs(scope),
         audit=AuditTrail(scope, Ed25519PrivateKey.from_private_bytes(private)),
@@ -113,7 +130,7 @@ async def build_control(
 
 
 def _executors(
-    identity: Identity, secrets: Secrets, configurations: Configurations, desk: Desk, operators: Operators
+    people: People, secrets: Secrets, configurations: Configurations, desk: Desk, operators: Operators
 ) -> dict[str, Execute]:
     """Return what each action that may need a second person carries out, from its payload alone."""
 
@@ -135,7 +152,7 @@ def _executors(
 
     async def set_roles(caller: Caller, task: Task) -> None:
         given = {account: Role(role) for account, role in task.payload["roles"].items()}
-        await identity.set_roles(caller, task.payload["user"], given, task.reason)
+        await people.set_roles(caller, task.payload["user"], given, task.reason)
 
     async def release(caller: Caller, task: Task) -> list[int]:
         event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name)

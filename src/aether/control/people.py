@@ -1,0 +1,282 @@
+"""The people of a firm: who is invited, who is what where, who is locked out.
+
+Who may be admin comes from the settings alone, and an admin always stays.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aether.control.access import EVERYWHERE, PLATFORM, Caller, Role
+from aether.control.audit import append, entry_of
+from aether.control.factors import digest, new_token
+from aether.control.sessions import Sessions
+from aether.domain.errors import ConflictError, InvalidValueError, NotSignedInError, UnknownNameError
+from aether.store.control_schema import invitations, passkeys, recovery_codes, roles, users
+from aether.store.database import Row, Scope
+
+NS = 1_000_000_000
+INVITATION_S = 3 * 86_400
+
+
+class Allowlists(msgspec.Struct, frozen=True):
+    """Who may become what, from the settings alone.
+
+    Attributes:
+        admins: who may hold the role admin; empty allows anybody in development.
+        directors: who may approve what another asked for; likewise.
+        strict: production, where an empty list allows nobody.
+    """
+
+    admins: frozenset[str] = frozenset()
+    directors: frozenset[str] = frozenset()
+    strict: bool = False
+
+    def allows_admin(self, email: str) -> bool:
+        """Return whether a person may be admin."""
+        return email in self.admins or not (self.admins or self.strict)
+
+    def allows_approval(self, email: str) -> bool:
+        """Return whether a person may approve what another asked for."""
+        return email in self.directors or not (self.directors or self.strict)
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """A person as admins see them."""
+
+    id: str
+    email: str
+    name: str
+    roles: dict[str, Role]
+    has_totp: bool
+    passkeys: int
+    recovery_codes: int
+    created_ns: int
+    disabled: bool
+
+
+class People:
+    """The people, as admins see and manage them."""
+
+    def __init__(self, scope: Scope, sessions: Sessions, allowlists: Allowlists, clock: Callable[[], int]) -> None:
+        self._scope = scope
+        self._sessions = sessions
+        self.allowlists = allowlists
+        self._clock = clock
+        self._any = False
+
+    async def has_people(self) -> bool:
+        """Return whether anybody can sign in yet."""
+        if not self._any:
+            query = sa.select(sa.func.count()).select_from(users)
+            self._any = (await self._scope.all(query))[0][0] > 0
+        return self._any
+
+    async def first_invitation(self) -> str:
+        """Return a token that sets up the first admin, once; any earlier one ends."""
+        token = new_token()
+        async with self._scope.begin() as connection:
+            await connection.execute(sa.delete(invitations).where(invitations.c.created_by == PLATFORM.id))
+            await self._write_invitation(connection, token, "", "", {EVERYWHERE: Role.ADMIN}, PLATFORM.id)
+        return token
+
+    async def invite(self, caller: Caller, email: str, name: str, given: Mapping[str, Role], reason: str) -> str:
+        """Return a token with which a person sets themselves up.
+
+        Raises:
+            InvalidValueError: when the address is no address, or may not have a role.
+            ConflictError: when the person exists.
+        """
+        email = normal_email(email)
+        self.check_roles(email, given)
+        token = new_token()
+        async with self._scope.begin() as connection:
+            if (await connection.execute(sa.select(users.c.id).where(users.c.email == email))).first():
+                raise ConflictError(f"{email} is a person here already.", remedy="Change their roles instead.")
+            await connection.execute(sa.delete(invitations).where(invitations.c.email == email))
+            await self._write_invitation(connection, token, email, name, given, caller.id)
+            entry = entry_of(caller, "users.invite", "done", target=email, after={"roles": dict(given)}, reason=reason)
+            await append(connection, entry, self._clock())
+        return token
+
+    def check_roles(self, email: str, given: Mapping[str, Role]) -> None:
+        """Refuse roles that a person may not have. Raises InvalidValueError."""
+        if not given:
+            raise InvalidValueError("No role is given.", remedy="Give at least one, for an account or for *.")
+        if Role.SERVICE in given.values():
+            raise InvalidValueError("People cannot be services.", remedy="Make a token for a service instead.")
+        if Role.ADMIN in given.values() and email and not self.allowlists.allows_admin(email):
+            raise InvalidValueError(
+                f"{email} is not among those who may be admin.",
+                remedy="Add the address to AETHER_ADMINS and restart, or give another role.",
+            )
+
+    async def _write_invitation(
+        self,
+        connection: AsyncConnection,
+        token: str,
+        email: str,
+        name: str,
+        given: Mapping[str, Role],
+        by: str,
+    ) -> None:
+        row = {
+            "digest": digest(token),
+            "email": email,
+            "name": name,
+            "roles": dict(given),
+            "created_by": by,
+            "expires_ns": self._clock() + INVITATION_S * NS,
+        }
+        await connection.execute(sa.insert(invitations), row)
+
+    async def invitation(self, connection: AsyncConnection, token: str) -> Row:
+        """Return an invitation that is still good. Raises NotSignedInError."""
+        query = sa.select(invitations).where(
+            invitations.c.digest == digest(token), invitations.c.expires_ns > self._clock()
+        )
+        found = (await connection.execute(query)).one_or_none()
+        if found is None:
+            raise NotSignedInError(
+                "This invitation is not good: it was used, has run out, or never was.",
+                remedy="Ask an admin for another; for the first admin run `aether link`.",
+            )
+        return found
+
+    async def invited(self, token: str) -> tuple[str, str]:
+        """Return address and name in an invitation; both empty for the first admin. Raises NotSignedInError."""
+        async with self._scope.begin() as connection:
+            found = await self.invitation(connection, token)
+        return found.email, found.name
+
+    async def person(self, user_id: str) -> Person:
+        """Return one person. Raises UnknownNameError."""
+        found = [p for p in await self.listing() if p.id == user_id]
+        if not found:
+            raise UnknownNameError(f"There is no person {user_id!r}.", remedy="Look at the list of users.")
+        return found[0]
+
+    async def listing(self) -> list[Person]:
+        """Return everybody, by address."""
+        async with self._scope.begin() as connection:
+            found = (await connection.execute(sa.select(users).order_by(users.c.email))).all()
+            held: dict[str, dict[str, Role]] = {}
+            for r in await connection.execute(sa.select(roles)):
+                held.setdefault(r.user_id, {})[r.account] = Role(r.role)
+            count = sa.func.count()
+            by_user = sa.select(passkeys.c.user_id, count).group_by(passkeys.c.user_id)
+            keys = {r[0]: r[1] for r in await connection.execute(by_user)}
+            unused = sa.select(recovery_codes.c.user_id, count).where(recovery_codes.c.used_ns == 0)
+            codes = {r[0]: r[1] for r in await connection.execute(unused.group_by(recovery_codes.c.user_id))}
+        return [
+            Person(
+                id=u.id,
+                email=u.email,
+                name=u.name,
+                roles=held.get(u.id, {}),
+                has_totp=bool(u.totp),
+                passkeys=keys.get(u.id, 0),
+                recovery_codes=codes.get(u.id, 0),
+                created_ns=u.created_ns,
+                disabled=bool(u.disabled_ns),
+            )
+            for u in found
+        ]
+
+    async def user(self, user_id: str) -> Row:
+        """Return a person as stored. Raises UnknownNameError."""
+        found = await self._scope.all(sa.select(users).where(users.c.id == user_id))
+        if not found:
+            raise UnknownNameError(f"There is no person {user_id!r}.", remedy="Look at the list of users.")
+        return found[0]
+
+    async def set_roles(self, caller: Caller, user_id: str, given: Mapping[str, Role], reason: str) -> None:
+        """Give a person exactly these roles; their sessions go on with them.
+
+        Raises:
+            InvalidValueError: when a role may not be given, or no admin would be left.
+        """
+        user = await self.user(user_id)
+        self.check_roles(user.email, given)
+        async with self._scope.begin() as connection:
+            await connection.execute(sa.text("LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE"))
+            held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))
+            before = {r.account: r.role for r in held}
+            await connection.execute(sa.delete(roles).where(roles.c.user_id == user_id))
+            await connection.execute(
+                sa.insert(roles), [{"user_id": user_id, "account": a, "role": r} for a, r in given.items()]
+            )
+            await self._keep_an_admin(connection)
+            entry = entry_of(
+                caller,
+                "users.roles",
+                "done",
+                target=user.email,
+                before=before,
+                after=dict(given),
+                reason=reason,
+            )
+            await append(connection, entry, self._clock())
+
+    async def set_disabled(self, caller: Caller, user_id: str, *, disabled: bool, reason: str) -> None:
+        """Lock a person out at once, or let them in again. Raises InvalidValueError when no admin would be left."""
+        user = await self.user(user_id)
+        async with self._scope.begin() as connection:
+            await connection.execute(sa.text("LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE"))
+            values = {"disabled_ns": self._clock() if disabled else 0}
+            await connection.execute(sa.update(users).where(users.c.id == user_id).values(values))
+            if disabled:
+                await self._sessions.end_all(connection, user_id)
+            await self._keep_an_admin(connection)
+            action = "users.disable" if disabled else "users.enable"
+            await append(connection, entry_of(caller, action, "done", target=user.email, reason=reason), self._clock())
+
+    async def sign_out(self, caller: Caller, user_id: str, reason: str) -> None:
+        """End every session of a person. Raises UnknownNameError."""
+        user = await self.user(user_id)
+        async with self._scope.begin() as connection:
+            await self._sessions.end_all(connection, user_id)
+            entry = entry_of(caller, "users.sign_out", "done", target=user.email, reason=reason)
+            await append(connection, entry, self._clock())
+
+    async def _keep_an_admin(self, connection: AsyncConnection) -> None:
+        query = (
+            sa.select(sa.func.count())
+            .select_from(roles.join(users, users.c.id == roles.c.user_id))
+            .where(roles.c.account == EVERYWHERE, roles.c.role == Role.ADMIN, users.c.disabled_ns == 0)
+        )
+        if (await connection.execute(query)).scalar_one() == 0:
+            raise InvalidValueError("No admin would be left.", remedy="Make somebody else admin first.")
+
+    async def reset_factors(self, email: str) -> str:
+        """Return an invitation that lets a person who lost everything enrol anew; for whoever rules the machine.
+
+        Their sessions, passkeys and codes end; roles stay in the invitation. Raises UnknownNameError.
+        """
+        found = await self._scope.all(sa.select(users).where(users.c.email == normal_email(email)))
+        if not found:
+            raise UnknownNameError(f"There is no person {email!r}.", remedy="Look at the list of users.")
+        user, token = found[0], new_token()
+        async with self._scope.begin() as connection:
+            held = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
+            given = {r.account: Role(r.role) for r in held}
+            values = {"email": f"{user.email}#{user.id}", "disabled_ns": self._clock(), "subject": "", "totp": b""}
+            await connection.execute(sa.update(users).where(users.c.id == user.id).values(values))
+            for table in (roles, passkeys, recovery_codes):
+                await connection.execute(sa.delete(table).where(table.c.user_id == user.id))
+            await self._sessions.end_all(connection, user.id)
+            await self._write_invitation(connection, token, user.email, user.name, given, PLATFORM.id + "-reset")
+            await append(connection, entry_of(PLATFORM, "users.reset", "done", target=user.email), self._clock())
+        return token
+
+
+def normal_email(text: str) -> str:
+    """Return an e-mail address as it is stored. Raises InvalidValueError when it is none."""
+    email = text.strip().lower()
+    local, _, domain = email.partition("@")
+    plain = all(c.isprintable() and c not in ' "(),:;<>[]\\#' for c in email)
+    if not (local and "." in domain.strip(".") and plain and email.count("@") == 1 and len(email) <= 254):
+        raise InvalidValueError(f"{text[:80]!r} is no e-mail address.", remedy="Write it like name@example.com.")
+    return email

@@ -1,0 +1,139 @@
+"""Sessions: opened by two factors, kept as a hash, ended by time, by their person, or by an admin."""
+
+import secrets
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aether.control.access import Caller, CallerKind, Role
+from aether.control.audit import append, entry_of
+from aether.control.factors import digest, new_token
+from aether.domain.errors import UnknownNameError
+from aether.store.control_schema import roles, sessions, users
+from aether.store.database import Row, Scope
+
+NS = 1_000_000_000
+SEEN_EVERY_S = 30
+MAX_SESSIONS = 20
+
+
+class SessionRules(msgspec.Struct, frozen=True):
+    """When sessions end."""
+
+    idle_s: int = 1_800
+    max_s: int = 43_200
+
+
+class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that was opened; `recovery_codes` only when they are new."""
+
+    token: str
+    caller: Caller
+    recovery_codes: tuple[str, ...] = ()
+
+
+class Sessions:
+    """The sessions of a firm."""
+
+    def __init__(self, scope: Scope, rules: SessionRules, clock: Callable[[], int]) -> None:
+        self._scope = scope
+        self.rules = rules
+        self._clock = clock
+
+    async def caller_of(self, token: str, where: Caller) -> Caller | None:
+        """Return whose session a token is, None when it is nobody's or has ended.
+
+        Args:
+            where: address, agent and request of the caller.
+        """
+        query = (
+            sa.select(sessions, users.c.email, users.c.disabled_ns)
+            .join(users, users.c.id == sessions.c.user_id)
+            .where(sessions.c.digest == digest(token))
+        )
+        now = self._clock()
+        async with self._scope.begin() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None or row.disabled_ns or not self._is_open(row):
+                return None
+            if now - row.seen_ns > SEEN_EVERY_S * NS:
+                await connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(seen_ns=now))
+            held = await connection.execute(sa.select(roles).where(roles.c.user_id == row.user_id))
+            return msgspec.structs.replace(
+                where,
+                kind=CallerKind.PERSON,
+                id=row.user_id,
+                name=row.email,
+                roles={r.account: Role(r.role) for r in held},
+                session=row.id,
+            )
+
+    def _is_open(self, row: Row) -> bool:
+        now = self._clock()
+        idle, age = now - row.seen_ns, now - row.created_ns
+        return not row.ended_ns and idle < self.rules.idle_s * NS and age < self.rules.max_s * NS
+
+    async def as_person(self, connection: AsyncConnection, user: Row, where: Caller) -> Caller:
+        """Return the caller that a person is, with their roles."""
+        held = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
+        return msgspec.structs.replace(
+            where,
+            kind=CallerKind.PERSON,
+            id=user.id,
+            name=user.email,
+            roles={r.account: Role(r.role) for r in held},
+        )
+
+    async def open(self, connection: AsyncConnection, user: str, caller: Caller, method: str) -> SignedIn:
+        """Open a session; one that the caller had ends."""
+        token, session = new_token(), secrets.token_hex(8)
+        now = self._clock()
+        if caller.session:
+            await connection.execute(sa.update(sessions).where(sessions.c.id == caller.session).values(ended_ns=now))
+        old = (
+            sa.select(sessions.c.id)
+            .where(sessions.c.user_id == user)
+            .order_by(sessions.c.created_ns.desc())
+            .offset(MAX_SESSIONS - 1)
+        )
+        await connection.execute(sa.delete(sessions).where(sessions.c.id.in_(old)))
+        row = {
+            "id": session,
+            "digest": digest(token),
+            "user_id": user,
+            "method": method,
+            "address": caller.address,
+            "agent": caller.agent[:200],
+            "created_ns": now,
+            "seen_ns": now,
+            "ended_ns": 0,
+        }
+        await connection.execute(sa.insert(sessions), row)
+        return SignedIn(token=token, caller=msgspec.structs.replace(caller, session=session))
+
+    async def end_all(self, connection: AsyncConnection, user: str, keep: str = "") -> None:
+        """End every session of a person but one."""
+        await connection.execute(
+            sa.update(sessions)
+            .where(sessions.c.user_id == user, sessions.c.id != keep, sessions.c.ended_ns == 0)
+            .values(ended_ns=self._clock())
+        )
+
+    async def listing(self, caller: Caller) -> list[Row]:
+        """Return one's own open sessions, newest first."""
+        query = sa.select(sessions).where(sessions.c.user_id == caller.id).order_by(sessions.c.created_ns.desc())
+        return [row for row in await self._scope.all(query) if self._is_open(row)]
+
+    async def end(self, caller: Caller, session_id: str) -> None:
+        """End one of one's own sessions. Raises UnknownNameError."""
+        async with self._scope.begin() as connection:
+            done = await connection.execute(
+                sa.update(sessions)
+                .where(sessions.c.id == session_id, sessions.c.user_id == caller.id, sessions.c.ended_ns == 0)
+                .values(ended_ns=self._clock())
+            )
+            if done.rowcount != 1:
+                raise UnknownNameError("You have no such session.", remedy="Look at the list of your sessions.")
+            await append(connection, entry_of(caller, "session.end", "done", target=session_id), self._clock())
