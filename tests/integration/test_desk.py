@@ -61,7 +61,7 @@ def test_an_account_is_opened_traded_by_hand_hedged_exited_and_closed(ada: Perso
         return bool(ada.call("GET", "/accounts/by-hand/positions").json())
 
     assert ada.do("POST", "/accounts/by-hand/trades", trade).json()["applied"] is True
-    until(bought, "nothing bought")
+    until(lambda: bought() and account(ada, "by-hand")["parents"][0]["state"] == "done", "nothing bought")
     held = float(ada.call("GET", "/accounts/by-hand/positions").json()[0]["quantity"])
     ada.do("POST", "/accounts/by-hand/hedge", {"share_bps": 5_000, "reason": "half of it"})
     until(lambda: float(ada.call("GET", "/accounts/by-hand/positions").json()[0]["quantity"]) < held * 0.6, "no hedge")

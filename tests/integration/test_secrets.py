@@ -292,7 +292,8 @@ def test_secrets_drill(tmp_path: Path, bao: BaoServer, exchange: RunningExchange
     assert sum(o["state"] == "filled" for o in told) >= 6
 
     rotated = ada.do("POST", "/key-encryption-key/rotate").json()
-    assert (rotated["key"], rotated["wrapped"]) == ("v2", 2)
+    assert rotated["key"].startswith("v")
+    assert rotated["wrapped"] == 2, "the key, and the signing key of the audit trail"
     trade(ada, "buy")
 
     bao.stop()

@@ -161,7 +161,9 @@ export interface paths {
         put?: never;
         /**
          * Exit By Hand
-         * @description Sell what is held of an instrument, or everything; strategies may enter again.
+         * @description Sell what is held of an instrument, or everything, and cancel trades by hand that still buy it.
+         *
+         *     Strategies may enter again.
          */
         post: operations["exit_by_hand_api_v1_accounts__account__exit_post"];
         delete?: never;

@@ -207,9 +207,26 @@ async def _sell(granted: Granted, share_bps: int, instrument: str, reason: str) 
     return await _confirmed(granted, ids)
 
 
+async def _cancel_buying(granted: Granted, instrument: str, reason: str) -> None:
+    """Cancel trades by hand that still buy, of one instrument or all."""
+    account = granted.account
+    working = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("parents", [])
+    symbol = instrument.partition(":")[2]
+    for parent in working:
+        if parent["state"] == "working" and parent["side"] == Side.BUY and symbol in ("", parent["symbol"]):
+            event = ParentOrderCanceled(
+                ts_ns=0, parent_id=ParentId(parent["id"]), actor=granted.caller.name, reason=reason
+            )
+            await granted.context.control.operators.submit(granted.caller, granted.action.name, account, event, reason)
+
+
 @router.post("/accounts/{account}/exit")
 async def exit_by_hand(account: str, body: ExitRequest, granted: Override) -> KillResult:
-    """Sell what is held of an instrument, or everything; strategies may enter again."""
+    """Sell what is held of an instrument, or everything, and cancel trades by hand that still buy it.
+
+    Strategies may enter again.
+    """
+    await _cancel_buying(granted, body.instrument, body.reason)
     return await _sell(granted, BPS, body.instrument, body.reason)
 
 
