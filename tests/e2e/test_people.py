@@ -1,5 +1,6 @@
 """People in a real browser: set-up with TOTP and passkey, sign-in, keys, approval by a second person (U1, U8, U9)."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tests.integration.platform import Platform
 from tests.running_exchange import RunningExchange
 
 PASSWORD = "correct horse battery staple"
-SHOTS = Path("/tmp/aether-shots")
+SHOTS = os.environ.get("AETHER_TEST_SHOTS", "")
+"""A folder to leave pictures of the pages in, for people to look at."""
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +67,8 @@ def add_authenticator(page: Page) -> None:
 
 
 def shot(page: Page, name: str) -> None:
-    SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
 @pytest.fixture(scope="module")

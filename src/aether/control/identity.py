@@ -7,6 +7,7 @@ at once. A person exists only once a second factor works.
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -43,38 +44,33 @@ from aether.store.database import Scope
 NS = 1_000_000_000
 
 
-class Identity:
-    """Enrolment and sign-in.
+@dataclass(frozen=True)
+class Parts:
+    """What enrolment, sign-in and one's own factors work with.
 
-    Args:
+    Attributes:
         sealer: seals TOTP seeds.
         site: where passkeys belong to.
         clock: nanoseconds since 1970.
     """
 
-    def __init__(
-        self,
-        scope: Scope,
-        sealer: Sealer,
-        site: Site,
-        people: People,
-        sessions: Sessions,
-        proving: Proving,
-        challenges: Challenges,
-        throttle: Throttle,
-        passwords: Passwords,
-        clock: Callable[[], int],
-    ) -> None:
-        self._scope = scope
-        self._sealer = sealer
-        self._site = site
-        self._people = people
-        self._sessions = sessions
-        self._proving = proving
-        self._challenges = challenges
-        self._throttle = throttle
-        self._passwords = passwords
-        self._clock = clock
+    scope: Scope
+    sealer: Sealer
+    site: Site
+    people: People
+    sessions: Sessions
+    proving: Proving
+    challenges: Challenges
+    throttle: Throttle
+    passwords: Passwords
+    clock: Callable[[], int]
+
+
+class Identity:
+    """Enrolment and sign-in."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def enrol(self, token: str, email: str, name: str, password: str) -> Factors:
         """Take a person's password and return what is needed for the second factor. Nothing is changed yet.
@@ -83,25 +79,25 @@ class Identity:
             NotSignedInError: when the invitation is not good.
             InvalidValueError: when address, name or password cannot be.
         """
-        async with self._scope.begin() as connection:
-            found = await self._people.invitation(connection, token)
+        async with self._parts.scope.begin() as connection:
+            found = await self._parts.people.invitation(connection, token)
         email = found.email or normal_email(email)
-        self._people.check_roles(email, {a: Role(r) for a, r in found.roles.items()})
+        self._parts.people.check_roles(email, {a: Role(r) for a, r in found.roles.items()})
         check_strength(password, email, name)
         seed = new_totp_seed()
-        sealed = await self._sealer.seal(seed.encode(), f"totp|{email}")
+        sealed = await self._parts.sealer.seal(seed.encode(), f"totp|{email}")
         handle = secrets.token_bytes(32)
-        options = registration_options(self._site, handle, email, name, [])
+        options = registration_options(self._parts.site, handle, email, name, [])
         payload = {
             "invitation": digest(token),
             "email": email,
             "name": name,
-            "password_hash": await self._passwords.hash(password),
+            "password_hash": await self._parts.passwords.hash(password),
             "totp": sealed.hex(),
             "handle": handle.hex(),
             "webauthn": options["challenge"],
         }
-        challenge = await self._challenges.issue("enrol", "", payload)
+        challenge = await self._parts.challenges.issue("enrol", "", payload)
         uri = totp_uri(seed, email)
         return Factors(
             challenge=challenge, methods=("totp", "passkey"), passkey=options, totp_uri=uri, totp_qr=qr_svg(uri)
@@ -113,22 +109,22 @@ class Identity:
         Raises:
             NotSignedInError: when challenge or factor is wrong; a wrong code may be tried again.
         """
-        found = await self._challenges.open(challenge, "enrol")
+        found = await self._parts.challenges.open(challenge, "enrol")
         asked = found.payload
-        now = self._clock()
+        now = self._parts.clock()
         step, passkey = 0, None
         if answer.credential is not None:
-            passkey = registered(self._site, asked["webauthn"], answer.credential)
+            passkey = registered(self._parts.site, asked["webauthn"], answer.credential)
         else:
-            seed = await self._sealer.open(bytes.fromhex(asked["totp"]), f"totp|{asked['email']}")
+            seed = await self._parts.sealer.open(bytes.fromhex(asked["totp"]), f"totp|{asked['email']}")
             step = totp_step_of(seed.decode(), answer.code, now / NS, 0) or 0
         if passkey is None and not step:
-            await self._proving.count_failure(found.digest, caller)
+            await self._parts.proving.count_failure(found.digest, caller)
             raise wrong("The code does not fit; check the time of your phone.")
         codes = new_recovery_codes()
         user = secrets.token_hex(8)
-        async with self._scope.begin() as connection:
-            await self._challenges.take(connection, found.digest)
+        async with self._parts.scope.begin() as connection:
+            await self._parts.challenges.take(connection, found.digest)
             query = sa.delete(invitations).where(invitations.c.digest == asked["invitation"]).returning(invitations)
             invitation = (await connection.execute(query)).one_or_none()
             if invitation is None:
@@ -151,13 +147,13 @@ class Identity:
             given = [{"user_id": user, "account": a, "role": r} for a, r in invitation.roles.items()]
             await connection.execute(sa.insert(roles), given)
             if passkey is not None:
-                await self._proving.keep_passkey(connection, user, passkey, "First passkey")
-            await self._proving.keep_codes(connection, user, codes)
+                await self._parts.proving.keep_passkey(connection, user, passkey, "First passkey")
+            await self._parts.proving.keep_codes(connection, user, codes)
             made = Caller(**{**msgspec.structs.asdict(caller), "kind": CallerKind.PERSON, "id": user})
             made = msgspec.structs.replace(made, name=row["email"], roles=dict(invitation.roles))
             after = {"roles": invitation.roles, "factor": "passkey" if passkey else "totp"}
             await append(connection, entry_of(made, "users.enrol", "done", target=made.name, after=after), now)
-            signed_in = await self._sessions.open(connection, user, made, "passkey" if passkey else "totp")
+            signed_in = await self._parts.sessions.open(connection, user, made, "passkey" if passkey else "totp")
         return msgspec.structs.replace(signed_in, recovery_codes=tuple(codes))
 
     async def sign_in(self, email: str, password: str, caller: Caller) -> Factors:
@@ -170,25 +166,25 @@ class Identity:
         """
         email = email.strip().lower()
         attempts = sign_in_attempts(email, caller.address)
-        await self._throttle.check(attempts, self._clock())
-        found = await self._scope.all(sa.select(users).where(users.c.email == email))
+        await self._parts.throttle.check(attempts, self._parts.clock())
+        found = await self._parts.scope.all(sa.select(users).where(users.c.email == email))
         user = found[0] if found and not found[0].disabled_ns else None
-        if not await self._passwords.matches(user.password_hash if user else None, password) or user is None:
+        if not await self._parts.passwords.matches(user.password_hash if user else None, password) or user is None:
             raise await self._refuse_sign_in(attempts, email, caller)
-        await self._throttle.succeeded(attempts)
-        if self._passwords.is_outdated(user.password_hash):
-            renewed = await self._passwords.hash(password)
-            async with self._scope.begin() as connection:
+        await self._parts.throttle.succeeded(attempts)
+        if self._parts.passwords.is_outdated(user.password_hash):
+            renewed = await self._parts.passwords.hash(password)
+            async with self._parts.scope.begin() as connection:
                 await connection.execute(sa.update(users).where(users.c.id == user.id).values(password_hash=renewed))
-        return await self._proving.ask("sign-in", user, {"method": "password"})
+        return await self._parts.proving.ask("sign-in", user, {"method": "password"})
 
     async def _refuse_sign_in(self, attempts: Sequence[Attempt], email: str, caller: Caller) -> NotSignedInError:
-        blocked = await self._throttle.failed(attempts, self._clock())
+        blocked = await self._parts.throttle.failed(attempts, self._parts.clock())
         entry = entry_of(
             caller, "session.open", "refused", target=email, after={"blocked": blocked} if blocked else None
         )
-        async with self._scope.begin() as connection:
-            await append(connection, entry, self._clock())
+        async with self._parts.scope.begin() as connection:
+            await append(connection, entry, self._parts.clock())
         return wrong()
 
     async def sign_in_by_subject(self, subject: str, email: str, caller: Caller) -> Factors:
@@ -203,14 +199,14 @@ class Identity:
         match = users.c.subject == subject
         if email:
             match = sa.or_(match, sa.and_(users.c.email == email, users.c.subject == ""))
-        found = await self._scope.all(sa.select(users).where(match, users.c.disabled_ns == 0))
+        found = await self._parts.scope.all(sa.select(users).where(match, users.c.disabled_ns == 0))
         user = next((u for u in found if u.subject == subject), found[0] if found else None)
         if user is None:
             entry = entry_of(caller, "session.open", "refused", target=email, reason="unknown to this firm")
-            async with self._scope.begin() as connection:
-                await append(connection, entry, self._clock())
+            async with self._parts.scope.begin() as connection:
+                await append(connection, entry, self._parts.clock())
             raise wrong("Nobody here has that address at the provider.")
-        return await self._proving.ask("sign-in", user, {"method": "oidc", "subject": subject})
+        return await self._parts.proving.ask("sign-in", user, {"method": "oidc", "subject": subject})
 
     async def finish_sign_in(self, challenge: str, answer: Answer, caller: Caller) -> SignedIn:
         """Turn a challenge and a second factor into a session.
@@ -218,55 +214,59 @@ class Identity:
         Raises:
             TooManyAttemptsError, NotSignedInError: as their messages say.
         """
-        found = await self._challenges.open(challenge, "sign-in")
-        await self._proving.prove(found, answer, caller)
-        user = (await self._scope.all(sa.select(users).where(users.c.id == found.user_id, users.c.disabled_ns == 0)))[0]
+        found = await self._parts.challenges.open(challenge, "sign-in")
+        await self._parts.proving.prove(found, answer, caller)
+        user = (
+            await self._parts.scope.all(sa.select(users).where(users.c.id == found.user_id, users.c.disabled_ns == 0))
+        )[0]
         method = f"{found.payload['method']}+{method_of(answer)}"
-        async with self._scope.begin() as connection:
-            await self._challenges.take(connection, found.digest)
+        async with self._parts.scope.begin() as connection:
+            await self._parts.challenges.take(connection, found.digest)
             if subject := found.payload.get("subject"):
                 await connection.execute(sa.update(users).where(users.c.id == user.id).values(subject=subject))
-            who = await self._sessions.as_person(connection, user, caller)
-            signed_in = await self._sessions.open(connection, user.id, who, method)
+            who = await self._parts.sessions.as_person(connection, user, caller)
+            signed_in = await self._parts.sessions.open(connection, user.id, who, method)
             entry = entry_of(signed_in.caller, "session.open", "done", target=user.email, after={"method": method})
-            await append(connection, entry, self._clock())
+            await append(connection, entry, self._parts.clock())
         return signed_in
 
     async def passkey_challenge(self) -> Factors:
         """Return a challenge that any passkey of this site may answer."""
-        options = authentication_options(self._site, [])
-        challenge = await self._challenges.issue("passkey", "", {"webauthn": options["challenge"]})
+        options = authentication_options(self._parts.site, [])
+        challenge = await self._parts.challenges.issue("passkey", "", {"webauthn": options["challenge"]})
         return Factors(challenge=challenge, methods=("passkey",), passkey=options)
 
     async def sign_in_with_passkey(self, challenge: str, credential: dict[str, Any], caller: Caller) -> SignedIn:
         """Turn a passkey's answer into a session: it is both factors. Raises NotSignedInError."""
-        found = await self._challenges.open(challenge, "passkey")
-        known = await self._scope.all(sa.select(passkeys).where(passkeys.c.id == credential_id(credential)))
-        people = await self._scope.all(
+        found = await self._parts.challenges.open(challenge, "passkey")
+        known = await self._parts.scope.all(sa.select(passkeys).where(passkeys.c.id == credential_id(credential)))
+        people = await self._parts.scope.all(
             sa.select(users).where(users.c.id == (known[0].user_id if known else ""), users.c.disabled_ns == 0)
         )
         count = None
         if known and people:
             stored = Passkey(bytes(known[0].id), bytes(known[0].public_key), known[0].sign_count)
-            count = sign_count_of(self._site, found.payload["webauthn"], credential, stored)
-        async with self._scope.begin() as connection:
-            await self._challenges.take(connection, found.digest)
+            count = sign_count_of(self._parts.site, found.payload["webauthn"], credential, stored)
+        async with self._parts.scope.begin() as connection:
+            await self._parts.challenges.take(connection, found.digest)
             if count is not None:
                 user = people[0]
-                await self._proving.note_passkey(connection, bytes(known[0].id), count)
-                who = await self._sessions.as_person(connection, user, caller)
-                signed_in = await self._sessions.open(connection, user.id, who, "passkey")
+                await self._parts.proving.note_passkey(connection, bytes(known[0].id), count)
+                who = await self._parts.sessions.as_person(connection, user, caller)
+                signed_in = await self._parts.sessions.open(connection, user.id, who, "passkey")
                 entry = entry_of(
                     signed_in.caller, "session.open", "done", target=user.email, after={"method": "passkey"}
                 )
-                await append(connection, entry, self._clock())
+                await append(connection, entry, self._parts.clock())
                 return signed_in
-            await append(connection, entry_of(caller, "session.open", "refused", target="passkey"), self._clock())
+            await append(connection, entry_of(caller, "session.open", "refused", target="passkey"), self._parts.clock())
         raise wrong("This passkey is not known here.")
 
     async def ask_proof(self, caller: Caller) -> Factors:
         """Return a challenge that proves a second factor again."""
-        return await self._proving.ask("proof", await self._people.user(caller.id), {"session": caller.session})
+        return await self._parts.proving.ask(
+            "proof", await self._parts.people.user(caller.id), {"session": caller.session}
+        )
 
     async def prove(self, caller: Caller, challenge: str, answer: Answer) -> str:
         """Check a second factor and return by which it was; recovery codes do not count for this.
@@ -274,10 +274,10 @@ class Identity:
         Raises:
             TooManyAttemptsError, NotSignedInError: as their messages say.
         """
-        found = await self._challenges.open(challenge, "proof")
+        found = await self._parts.challenges.open(challenge, "proof")
         if found.user_id != caller.id or found.payload["session"] != caller.session or answer.recovery_code:
             raise wrong()
-        await self._proving.prove(found, answer, caller)
-        async with self._scope.begin() as connection:
-            await self._challenges.take(connection, found.digest)
+        await self._parts.proving.prove(found, answer, caller)
+        async with self._parts.scope.begin() as connection:
+            await self._parts.challenges.take(connection, found.digest)
         return method_of(answer)

@@ -14,7 +14,7 @@ from aether.control.challenges import Challenges
 from aether.control.configuration import Configurations, parse_document
 from aether.control.desk import Desk
 from aether.control.factors import Site
-from aether.control.identity import Identity
+from aether.control.identity import Identity, Parts
 from aether.control.own import Own
 from aether.control.passwords import Passwords
 from aether.control.people import Allowlists, People
@@ -106,7 +106,7 @@ async def build_control(
     people = People(scope, sessions, allowlists, clock)
     challenges, throttle, passwords = Challenges(scope, clock), Throttle(scope), Passwords()
     proving = Proving(scope, sealer, site, people, challenges, throttle, clock)
-    parts = (scope, sealer, site, people, sessions, proving, challenges, throttle, passwords, clock)
+    parts = Parts(scope, sealer, site, people, sessions, proving, challenges, throttle, passwords, clock)
     secrets = Secrets(scope, sealer, check_key, venues, clock)
     configurations = Configurations(scope, clock)
     desk = Desk(scope, clock)
@@ -116,8 +116,8 @@ async def build_control(
     return ControlPlane(
         people=people,
         sessions=sessions,
-        identity=Identity(*parts),
-        own=Own(*parts),
+        identity=Identity(parts),
+        own=Own(parts),
         tokens=Tokens(scope, clock),
         proofs=Proofs(scope),
         audit=AuditTrail(scope, Ed25519PrivateKey.from_private_bytes(private)),
