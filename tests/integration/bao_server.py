@@ -6,10 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hvac
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 POLICY = """
 path "transit/encrypt/aether" { capabilities = ["update"] }
@@ -24,6 +28,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _certificate() -> str:
+    """Return some certificate: OpenBao wants one, and speaks plain HTTP to the tests' Kubernetes."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=3_650))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 class BaoServer:
@@ -95,6 +117,23 @@ class BaoServer:
         client.auth.approle.create_or_update_approle("aether", token_policies=["aether"], token_ttl="20s")
         self.role_id = client.auth.approle.read_role_id("aether")["data"]["role_id"]
         self.secret_id = client.auth.approle.generate_secret_id("aether")["data"]["secret_id"]
+
+    def allow_kubernetes(self, api: str) -> None:
+        """Let a service account of the Kubernetes at `api` sign in as the role `platform`."""
+        client = self._client()
+        client.sys.enable_auth_method("kubernetes")
+        client.auth.kubernetes.configure(
+            kubernetes_host=api,
+            kubernetes_ca_cert=_certificate(),
+            disable_local_ca_jwt=True,
+            token_reviewer_jwt="reviewer",
+        )
+        client.auth.kubernetes.create_role(
+            "platform",
+            bound_service_account_names=["platform"],
+            bound_service_account_namespaces=["aether"],
+            policies=["aether"],
+        )
 
     def environment(self) -> dict[str, str]:
         """Return the settings with which a platform uses it."""

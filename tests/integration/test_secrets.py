@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from aether.control.bao import BaoLogin, BaoTransit
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
@@ -118,6 +121,49 @@ async def test_openbao_signs_in_again_and_says_what_is_wrong(bao: BaoServer) -> 
         await Sealer(transit(bao, url="http://127.0.0.1:9")).seal(b"value", "c")
     with pytest.raises(KeyServiceError, match="approle or kubernetes"):
         await Sealer(transit(bao, auth="password")).seal(b"value", "c")
+
+
+async def test_a_service_account_of_kubernetes_signs_in(bao: BaoServer, tmp_path: Path) -> None:
+    """Real OpenBao and client; Kubernetes is stood in for by what reviews tokens there."""
+    reviewed = []
+
+    async def review(request: web.Request) -> web.Response:
+        token = (await request.json())["spec"]["token"]
+        reviewed.append(token)
+        user = {"username": "system:serviceaccount:aether:platform", "uid": "u1", "groups": ["system:serviceaccounts"]}
+        good = {"authenticated": True, "user": user} if token == good_token else {"authenticated": False}
+        return web.json_response(
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": good}, status=201
+        )
+
+    signer = ec.generate_private_key(ec.SECP256R1())
+    claims = {
+        "sub": "system:serviceaccount:aether:platform",
+        "kubernetes.io/serviceaccount/namespace": "aether",
+        "kubernetes.io/serviceaccount/service-account.name": "platform",
+        "kubernetes.io/serviceaccount/service-account.uid": "u1",
+        "iss": "kubernetes/serviceaccount",
+    }
+    good_token = jwt.encode(claims, signer, algorithm="ES256")
+    app = web.Application()
+    app.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", review)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    await asyncio.to_thread(bao.allow_kubernetes, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    file = tmp_path / "token"
+    file.write_text(good_token)
+    keys = BaoTransit(BaoLogin(url=bao.url, auth="kubernetes", role="platform", token_file=file))
+    sealed = await Sealer(keys).seal(b"value", "c")
+    assert await Sealer(transit(bao)).open(sealed, "c") == b"value", "both ways in use the same key"
+    file.write_text(jwt.encode({**claims, "extra": 1}, signer, algorithm="ES256"))
+    with pytest.raises(KeyServiceError, match="refuses"):
+        await Sealer(BaoTransit(BaoLogin(url=bao.url, auth="kubernetes", role="platform", token_file=file))).seal(
+            b"v", "c"
+        )
+    assert len(reviewed) == 2
+    await runner.cleanup()
 
 
 # The secrets of accounts.
