@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from aether.control.guards import GUARDS
 from aether.store.embedded import EmbeddedServer
+from tests.integration.people import Person
 from tests.integration.platform import COMMAND, Platform
+from tests.passkey import SoftPasskey
 from tests.running_exchange import RunningExchange
 
 LOGIN = "desk_platform"
@@ -189,3 +192,74 @@ def _port_of(platform: Platform) -> int:
     told = json.loads((platform.data_dir / "running.json").read_text())
     listening = psutil.Process(told["pid"]).net_connections("inet")
     return int(next(c.laddr.port for c in listening if c.status == psutil.CONN_LISTEN))
+
+
+class BehindProxy(Person):
+    """Somebody whose browser speaks HTTPS to a proxy: this plays the proxy, and keeps the secure cookie itself."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"http://127.0.0.1:{port}", {"Host": "desk.example.com", "X-Forwarded-For": "203.0.113.9"})
+        self.passkey = SoftPasskey("https://desk.example.com", "desk.example.com")
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+        """Send a request, and keep the cookie that comes back."""
+        answer = super().call(method, path, body, **headers)
+        if given := answer.headers.get("set-cookie"):
+            assert given.startswith("__Host-aether_session=")
+            assert all(word in given for word in ("HttpOnly", "Secure", "SameSite=strict", "Path=/"))
+            self.http.headers["cookie"] = given.partition(";")[0]
+        return answer
+
+
+def test_in_production_two_people_let_an_account_trade(secure: dict[str, str], exchange: RunningExchange) -> None:
+    platform = Platform(Path(secure["AETHER_DATA_DIR"]), *exchange.options("kraken"), env=secure)
+    try:
+        token = platform.link().partition("#invitation=")[2]
+        port = _port_of(platform)
+        eve = {"token": token, "email": "eve@example.com", "name": "Eve", "password": "violet harbour engine moss"}
+        assert BehindProxy(port).call("POST", "/setup/person", eve).status_code == 422, "not in AETHER_ADMINS"
+        ada = BehindProxy(port)
+        ada.enrol(token, "ada@example.com")
+        invitation = ada.do(
+            "POST", "/users", {"email": "bob@example.com", "name": "Bob", "roles": {"*": "admin"}, "reason": "second"}
+        ).json()
+        assert invitation["link"].startswith("https://desk.example.com/#invitation=")
+        bob = BehindProxy(port)
+        bob.enrol(invitation["token"], "bob@example.com")
+        assert ada.call("GET", "/accounts").json() == [], "no demo accounts"
+        body = {
+            "id": "paper-one",
+            "name": "One",
+            "kind": "company",
+            "instruments": ["kraken:BTC/USD"],
+            "reason": "try the strategy",
+        }
+        assert ada.do("POST", "/accounts", body).json() == {"done": True, "approval": None}
+        end = time.monotonic() + 40
+        while time.monotonic() < end and ada.call("GET", "/accounts/paper-one").json().get("status") != "killed":
+            threading.Event().wait(0.2)
+        assert ada.call("GET", "/accounts/paper-one").json()["reason"] == "production begins stopped"
+        asked = ada.do("POST", "/accounts/paper-one/kill-switch/release", {"reason": "checked"}).json()
+        assert asked["applied"] is False
+        decide = f"/approvals/{asked['approval']['id']}/decide"
+        own = ada.do("POST", decide, {"approve": True, "reason": "me again"})
+        assert own.status_code == 403
+        done = bob.do("POST", decide, {"approve": True, "reason": "checked too"})
+        assert done.json()["state"] == "done", done.text
+        end = time.monotonic() + 20
+        while time.monotonic() < end and ada.call("GET", "/accounts/paper-one").json()["status"] == "killed":
+            threading.Event().wait(0.1)
+        assert ada.call("GET", "/accounts/paper-one").json()["status"] == "trading"
+        live = {**body, "id": "live-one", "mode": "live"}
+        waits = ada.do("POST", "/accounts", live).json()
+        assert waits["approval"]["action"] == "accounts.live"
+        assert (
+            ada.do("POST", f"/approvals/{waits['approval']['id']}/withdraw", {"reason": "not yet"}).status_code == 200
+        )
+        entries = ada.call("GET", "/audit?limit=100").json()
+        hers = [e for e in entries if e["actor"] == "ada@example.com"]
+        by_request = f"approved request {asked['approval']['id']}"
+        assert {e["address"] for e in hers if e["agent"] != by_request} == {"203.0.113.9"}
+        assert [e["action"] for e in hers if e["agent"] == by_request] == ["kill.release"]
+    finally:
+        assert platform.stop() == 0

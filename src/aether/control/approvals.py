@@ -190,7 +190,7 @@ class Approvals:
     async def _carry_out(self, row: Row, reason: str) -> None:
         """Carry out for the one who asked, if they may still do it."""
         try:
-            asker = await self._asker(row.requested_by)
+            asker = await self._asker(row.requested_by, row.id)
             if not asker.may(ACTIONS[row.action], row.account):
                 raise RefusedError(f"{asker.name} may not do this any more.", remedy="Ask anew.")
             secret = await self._sealer.open(bytes(row.sealed), f"approval|{row.id}") if row.sealed else b""
@@ -211,7 +211,8 @@ class Approvals:
             raise
         await self._finish(row.id, "done", reason)
 
-    async def _asker(self, user_id: str) -> Caller:
+    async def _asker(self, user_id: str, number: str) -> Caller:
+        """Return who asked, as they are now; the audit trail shows by which request it is done."""
         async with self._scope.begin() as connection:
             query = sa.select(users).where(users.c.id == user_id, users.c.disabled_ns == 0)
             user = (await connection.execute(query)).one_or_none()
@@ -219,7 +220,9 @@ class Approvals:
                 raise RefusedError("Who asked for this is not here any more.", remedy="Ask anew.")
             held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))
             given = {r.account: Role(r.role) for r in held}
-        return Caller(kind=CallerKind.PERSON, id=user.id, name=user.email, roles=given)
+        return Caller(
+            kind=CallerKind.PERSON, id=user.id, name=user.email, roles=given, agent=f"approved request {number}"
+        )
 
     async def withdraw(self, caller: Caller, number: str, reason: str) -> Approval:
         """Take back what one asked for. Raises RefusedError, ConflictError."""
