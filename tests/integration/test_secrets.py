@@ -300,6 +300,13 @@ def test_secrets_drill(tmp_path: Path, bao: BaoServer, exchange: RunningExchange
     )
     assert created.json()["done"] is True, created.text
 
+    def now() -> Any:
+        return ada.call("GET", "/accounts/real").json()
+
+    until(lambda: now()["reason"].startswith("real has no key"), "it does not say what it waits for")
+    waiting = now()
+    assert (waiting["status"], waiting["mode"]) == ("waiting", "live")
+
     def put(method: str, path: str, key: tuple[str, str], **more: Any) -> Any:
         return ada.do(method, path, {"key": key[0], "secret": key[1], "reason": "drill", **more})
 
@@ -309,7 +316,7 @@ def test_secrets_drill(tmp_path: Path, bao: BaoServer, exchange: RunningExchange
     assert idle.status_code == 422
     first = local.open_account("kraken", "real", {"USD": "100000"})
     assert put("PUT", "/secrets/kraken?account=real", first).json()["done"] is True
-    until(lambda: ada.call("GET", "/accounts/real").status_code == 200, "the account is not opened")
+    until(lambda: ada.call("GET", "/accounts/real").json()["status"] != "waiting", "the account is not opened")
     summary = until(lambda: (s := ada.call("GET", "/accounts/real").json())["nav"] != "0.00000000" and s, "no worth")
     assert (summary["mode"], float(summary["nav"])) == ("live", 100_000.0)
 

@@ -39,7 +39,7 @@ export interface paths {
         };
         /**
          * Get Account
-         * @description Return one account.
+         * @description Return one account; `waiting` while the node has not taken it up.
          */
         get: operations["get_account_api_v1_accounts__account__get"];
         put?: never;

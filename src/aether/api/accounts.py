@@ -20,6 +20,7 @@ from aether.api.models import (
     Verdict,
 )
 from aether.control.desk import PlanReader
+from aether.domain.accounts import AccountPlan
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount, parse_scaled, value_of
@@ -70,6 +71,19 @@ def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[
     )
 
 
+def _waiting(plan: AccountPlan, granted: Granted) -> AccountSummary:
+    """Return an account that was opened and that the node has not taken up yet."""
+    told = granted.context.bus.latest("waiting.").get(f"waiting.{plan.config.id}", {})
+    live = {"status": "waiting", "reason": told.get("reason", "it is being opened")}
+    return _summary(queries.StoredAccount(plan.config, {}), live, None)
+
+
+async def _planned(granted: Granted) -> list[AccountPlan]:
+    """Return the plans of accounts that the caller may see."""
+    plans = await PlanReader(granted.context.database.control).opened(granted.context.feed)
+    return [p for p in plans if granted.caller.may(granted.action, p.config.id)]
+
+
 @router.get("/accounts")
 async def list_accounts(
     granted: Annotated[Granted, allow("accounts.read", anywhere=True)], archived: bool = False
@@ -97,12 +111,17 @@ async def list_accounts(
         if (account in closed) is archived:
             killed = await queries.kill_states(scope)
             shown.append(_summary(stored, live.get(f"account.{account}", {}), killed.get(account)))
-    return shown
+    known = {stored.config.id for stored, _ in found}
+    waiting = [] if archived else [p for p in await _planned(granted) if p.config.id not in known]
+    return shown + [_waiting(plan, granted) for plan in waiting]
 
 
 @router.get("/accounts/{account}")
 async def get_account(account: str, granted: Reads) -> AccountSummary:
-    """Return one account."""
+    """Return one account; `waiting` while the node has not taken it up."""
+    for plan in await _planned(granted):
+        if plan.config.id == account and not await queries.list_accounts(granted.scope):
+            return _waiting(plan, granted)
     stored = await queries.get_account(granted.scope, account)
     killed = await queries.kill_states(granted.scope)
     live = granted.context.bus.latest("account.").get(f"account.{account}", {})

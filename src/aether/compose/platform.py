@@ -260,9 +260,9 @@ async def run_platform(
                             _take_up(
                                 built.node,
                                 lambda: take_up_accounts(
-                                    built.node,
-                                    built.feed,
+                                    built,
                                     plans,
+                                    bus,
                                     venues,
                                     keys,
                                     announcements.changed,

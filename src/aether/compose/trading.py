@@ -252,16 +252,17 @@ async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict
 
 
 async def take_up_accounts(
-    node: Node, feed: FeedId, plans: PlanReader, venues: Venues, keys: KeyRing, changed: Changed, *, stopped: bool
+    built: "Built", plans: PlanReader, bus: LocalBus, venues: Venues, keys: KeyRing, changed: Changed, *, stopped: bool
 ) -> None:
-    """Take up the accounts that people open while the node runs, until canceled.
+    """Take up the accounts that people open while the node runs, until canceled; says why one has to wait.
 
     Args:
         stopped: they begin with their kill switch engaged.
     """
+    node = built.node
     told: dict[str, str] = {}
     while True:
-        for plan in await plans.opened(feed):
+        for plan in await plans.opened(built.feed):
             account = plan.config.id
             if account in node.shards:
                 continue
@@ -273,6 +274,7 @@ async def take_up_accounts(
                 if told.get(account) != str(error):
                     told[account] = str(error)
                     _log.warning("account_not_taken_up", account_id=account, reason=str(error))
+                    bus.publish(f"waiting.{account}", {"type": "waiting", "account": account, "reason": error.message})
         await changed()
 
 

@@ -46,6 +46,25 @@ function Resume({ account }: { account: string }) {
   );
 }
 
+/** An account that is opened and not trading yet: it says what it waits for. */
+function Waiting({ account: a }: { account: Schemas["AccountSummary"] }) {
+  return (
+    <>
+      <div className="title">
+        <h1>{a.name}</h1>
+        <span className={`badge ${a.mode}`}>{a.mode.toUpperCase()}</span>
+        <State state="waiting" />
+      </div>
+      <div className="banner warn" role="status">
+        {a.reason}
+        <Link className="button" to="/keys">
+          API keys
+        </Link>
+      </div>
+    </>
+  );
+}
+
 /** Entries that wait for a person, with the buttons that decide. */
 function Held({ account: a }: { account: Schemas["AccountSummary"] }) {
   const client = useQueryClient();
@@ -102,6 +121,7 @@ export function AccountPage({ me }: { me: Me }) {
   const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
   const known = accounts.find((a) => a.id === account);
   if (!known) return <p className="empty">There is no account “{account}”.</p>;
+  if (known.status === "waiting") return <Waiting account={known} />;
   return <Details key={account} account={known} me={me} />;
 }
 

@@ -47,7 +47,8 @@ function useOfAll<T extends object>(accounts: Account[], kind: string, fetch: (a
 }
 
 export function Overview({ market }: { market: string }) {
-  const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
+  const { data: listed = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
+  const accounts = listed.filter((a) => a.status !== "waiting");
   const curves = useQueries({
     queries: accounts.map((a) => ({
       queryKey: ["account", a.id, "equity"],
@@ -80,7 +81,7 @@ export function Overview({ market }: { market: string }) {
   const currencies = [...new Set(accounts.map((a) => a.currency))].join(", ");
   const owner = { name: "Account", text: true, cell: (row: { owner: string }) => row.owner };
   const newest = [...fills.rows].sort((a, b) => b.ts_ns - a.ts_ns).slice(0, 15);
-  if (accounts.length === 0) return <p className="empty">No accounts yet on the {market}.</p>;
+  if (listed.length === 0) return <p className="empty">No accounts yet on the {market}.</p>;
   return (
     <>
       <div className="stats">
@@ -110,7 +111,7 @@ export function Overview({ market }: { market: string }) {
         </h2>
         <LineChart lines={lines} label="Equity curves of all accounts" />
       </section>
-      <DataTable title="Accounts" columns={accountColumns} rows={accounts} keyOf={(a) => a.id} empty="No accounts yet." />
+      <DataTable title="Accounts" columns={accountColumns} rows={listed} keyOf={(a) => a.id} empty="No accounts yet." />
       <DataTable
         title="Positions"
         columns={[owner, ...positionColumns]}

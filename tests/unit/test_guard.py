@@ -1,0 +1,74 @@
+"""The parts of the guard that need no platform: rates, addresses behind proxies, origins (A2)."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from aether.api.guard import BUCKETS_KEPT, RateLimiter, address_of, is_same_origin
+from aether.api.ports import Context
+
+
+def test_a_caller_has_a_burst_and_then_a_rate_of_its_own() -> None:
+    now = {"s": 0.0}
+    limiter = RateLimiter(lambda: now["s"])
+    waits = [limiter.wait_s("ada", per_s=50, burst=400) for _ in range(402)]
+    assert waits[:400] == [0.0] * 400
+    assert waits[400] == pytest.approx(1 / 50)
+    assert limiter.wait_s("bob", per_s=50, burst=400) == 0.0, "others are not slowed down"
+    now["s"] = 1.0
+    assert [limiter.wait_s("ada", per_s=50, burst=400) for _ in range(51)].count(0.0) == 50
+    now["s"] = 1_000.0
+    assert [limiter.wait_s("ada", per_s=50, burst=400) for _ in range(401)].count(0.0) == 400
+
+
+def test_the_limiter_forgets_who_has_not_asked_for_longest() -> None:
+    limiter = RateLimiter(lambda: 0.0)
+    limiter.wait_s("first", per_s=1, burst=1)
+    for n in range(BUCKETS_KEPT):
+        limiter.wait_s(f"other {n}", per_s=1, burst=1)
+    assert limiter.wait_s("first", per_s=1, burst=1) == 0.0
+
+
+def connection(peer: str, **headers: str) -> HTTPConnection:
+    named = [(k.replace("_", "-").lower().encode(), v.encode()) for k, v in headers.items()]
+    return HTTPConnection({"type": "http", "client": (peer, 1), "headers": named})
+
+
+def context(*proxies: str, public_url: str = "") -> Context:
+    return cast(Context, SimpleNamespace(trusted_proxies=proxies, public_url=public_url))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "expected"),
+    [
+        ("203.0.113.1", "", (), "203.0.113.1"),
+        ("203.0.113.1", "198.51.100.9", (), "203.0.113.1"),
+        ("10.0.0.5", "198.51.100.9", ("10.0.0.5",), "198.51.100.9"),
+        ("10.0.0.5", "1.2.3.4, 198.51.100.9", ("10.0.0.5",), "198.51.100.9"),
+        ("10.0.0.5", "198.51.100.9, 10.0.0.6", ("10.0.0.0/24",), "198.51.100.9"),
+        ("10.0.0.5", "nonsense", ("10.0.0.5",), "nonsense"),
+        ("::1", "198.51.100.9", ("127.0.0.1",), "::1"),
+    ],
+)
+def test_only_named_proxies_tell_addresses(peer: str, forwarded: str, proxies: tuple[str, ...], expected: str) -> None:
+    found = connection(peer, X_Forwarded_For=forwarded) if forwarded else connection(peer)
+    assert address_of(found, context(*proxies)) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "public_url", "expected"),
+    [
+        ({}, "", True),
+        ({"Origin": "http://localhost:8000", "Host": "localhost:8000"}, "", True),
+        ({"Origin": "http://evil.example", "Host": "localhost:8000"}, "", False),
+        ({"Origin": "null", "Host": "localhost:8000"}, "", False),
+        ({"Origin": "https://desk.example.com", "Host": "10.0.0.7"}, "https://desk.example.com", True),
+        ({"Origin": "https://10.0.0.7", "Host": "10.0.0.7"}, "https://desk.example.com", False),
+        ({"Sec_Fetch_Site": "same-origin"}, "", True),
+        ({"Sec_Fetch_Site": "cross-site"}, "", False),
+    ],
+)
+def test_pages_of_others_are_told_apart(headers: dict[str, str], public_url: str, expected: bool) -> None:
+    assert is_same_origin(connection("127.0.0.1", **headers), context(public_url=public_url)) is expected
