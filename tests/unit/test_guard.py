@@ -37,7 +37,10 @@ def connection(peer: str, **headers: str) -> HTTPConnection:
 
 
 def context(*proxies: str, public_url: str = "") -> Context:
-    return cast(Context, SimpleNamespace(trusted_proxies=proxies, public_url=public_url))
+    return cast(
+        Context,
+        SimpleNamespace(trusted_proxies=proxies, public_url=public_url, is_https=public_url.startswith("https")),
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,8 @@ def test_only_named_proxies_tell_addresses(peer: str, forwarded: str, proxies: t
         ({"Origin": "http://evil.example", "Host": "localhost:8000"}, "", False),
         ({"Origin": "null", "Host": "localhost:8000"}, "", False),
         ({"Origin": "https://desk.example.com", "Host": "10.0.0.7"}, "https://desk.example.com", True),
+        ({"Origin": "http://desk.example.com", "Host": "desk.example.com"}, "https://desk.example.com", False),
+        ({"Origin": "http://127.0.0.1:8000", "Host": "127.0.0.1:8000"}, "http://localhost:8000", True),
         ({"Origin": "https://10.0.0.7", "Host": "10.0.0.7"}, "https://desk.example.com", False),
         ({"Sec_Fetch_Site": "same-origin"}, "", True),
         ({"Sec_Fetch_Site": "cross-site"}, "", False),

@@ -79,10 +79,11 @@ def is_same_origin(connection: HTTPConnection, context: Context) -> bool:
     """Return whether a request comes from our own page, or from no page at all."""
     origin = connection.headers.get("origin")
     if origin is not None:
-        own = {connection.headers.get("host", "")}
-        if context.public_url:
-            own = {urlsplit(context.public_url).netloc}
-        return urlsplit(origin).netloc in own
+        public = urlsplit(context.public_url)
+        own = {f"{public.scheme}://{public.netloc}"}
+        if not context.is_https:
+            own.add(f"http://{connection.headers.get('host', '')}")
+        return origin in own
     return connection.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
 
