@@ -79,7 +79,7 @@ ACTIONS: Mapping[str, Action] = {
         Action("capital.move", Reach.ACCOUNT, _ADMIN, "book a deposit or withdrawal", proof=True),
         Action("kill.engage", Reach.ACCOUNT, _DESK, "stop trading", service=True),
         Action("kill.release", Reach.ACCOUNT, _ADMIN, "let trading go on after a kill", proof=True, second=True),
-        Action("trading.resume", Reach.ACCOUNT, _DESK, "let trading go on after a halt or a loss stop", service=True),
+        Action("trading.resume", Reach.ACCOUNT, _DESK, "let trading go on after a halt or a loss stop"),
         Action("intents.decide", Reach.ACCOUNT, _DESK, "decide on an entry that waits for review"),
         Action("trading.override", Reach.ACCOUNT, _DESK, "trade, hedge or exit by hand", proof=True),
         Action("secrets.status", Reach.ACCOUNT, _WATCH, "see which keys there are", proof=True, audited=True),

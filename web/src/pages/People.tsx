@@ -210,7 +210,7 @@ function Tokens({ canChange }: { canChange: boolean }) {
                 label="May"
                 value={action}
                 onChange={setAction}
-                options={["accounts.read", "metrics.read", "kill.engage", "trading.resume"].map((a) => [a, a] as const)}
+                options={["accounts.read", "metrics.read", "kill.engage"].map((a) => [a, a] as const)}
               />
               <Field label="Account, * for all" value={account} onChange={setAccount} />
             </div>
