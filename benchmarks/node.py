@@ -101,7 +101,7 @@ def plans(accounts: int) -> list[AccountPlan]:
 
 async def bare_commit_ms(database: Database) -> float:
     """Return the median of a durable one-row insert."""
-    connection = await database.node.connect()
+    connection = await database.connect("postgres")
     await connection.execute("CREATE TABLE IF NOT EXISTS baseline (n int)")
     times = []
     for n in range(BASELINE_COMMITS):
