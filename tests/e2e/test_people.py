@@ -218,6 +218,25 @@ def test_a_key_is_uploaded_approved_by_a_second_person_and_rotated(
     shot(ada, "keys")
 
 
+def test_a_password_and_a_code_sign_in(grace: Page) -> None:
+    grace.get_by_role("button", name="Sign out").click()
+    grace.get_by_label("E-mail").fill("grace@example.com")
+    grace.get_by_label("Password").fill(PASSWORD)
+    grace.get_by_role("button", name="Continue").click()
+    expect(grace.get_by_text("Now your second factor.")).to_be_visible()
+    shot(grace, "second-factor")
+    signed_in = grace.get_by_role("link", name="grace@example.com")
+    for _ in range(60):
+        # A code is good once, so the next one may have to be waited for.
+        grace.get_by_label("Code of your authenticator app").fill(pyotp.TOTP(grace.secret).now())  # type: ignore[attr-defined]
+        grace.get_by_role("button", name="Sign in", exact=True).click()
+        grace.wait_for_timeout(700)
+        if signed_in.is_visible():
+            break
+        grace.wait_for_timeout(5_000)
+    expect(signed_in).to_be_visible()
+
+
 def approve(page: Page, summary: str) -> None:
     """Approve a waiting request as the second person, with a code of the authenticator app."""
     page.get_by_role("link", name="Approvals").click()
