@@ -169,6 +169,8 @@ def test_with_none_it_starts_stopped_tells_little_and_watches(
             me = client.get("/api/v1/session")
             assert me.json()["production"] is True
             assert me.headers["strict-transport-security"].startswith("max-age=")
+            another = aether("link", env=secure)
+            assert another.stdout.startswith("https://desk.example.com/#invitation="), another.stderr
             token = link.partition("=")[2]
             assert client.post("/api/v1/session/token", json={"token": token}).status_code == 401
             ready = {c["name"]: c["ok"] for c in client.get("/readyz").json()}

@@ -237,11 +237,12 @@ def link(data_dir: DataDir = None) -> None:
     file = DataDirectory(settings_of(data_dir).data_dir).running
     if not file.is_file():
         raise UnknownNameError(f"No platform runs on {file.parent}.", remedy="Start it with: aether up.")
-    secret = msgspec.json.decode(file.read_bytes())["link_secret"]
-    remote = Remote(settings_of(data_dir))
-    told = remote.raw("POST", "/session/links", {"secret": secret})
+    running = msgspec.json.decode(file.read_bytes())
+    told = Remote(settings_of(data_dir), running["local"]).raw(
+        "POST", "/session/links", {"secret": running["link_secret"]}
+    )
     fragment = "token" if told["kind"] == "session" else "invitation"
-    out.print(f"{remote.url}/#{fragment}={told['token']}", soft_wrap=True, highlight=False)
+    out.print(f"{running['url']}/#{fragment}={told['token']}", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -240,7 +240,13 @@ async def run_platform(
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             stack.callback(lambda: directory.running.unlink(missing_ok=True))
-            write_private(directory.running, {"url": url, "pid": os.getpid(), "link_secret": access.link_secret})
+            told = {
+                "url": url,
+                "local": f"http://127.0.0.1:{listener.getsockname()[1]}",
+                "pid": os.getpid(),
+                "link_secret": access.link_secret,
+            }
+            write_private(directory.running, told)
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(server.serve(sockets=[listener]))
                 minding = [
