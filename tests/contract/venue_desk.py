@@ -20,7 +20,7 @@ from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
 
 VENUES = ("kraken", "binance", "coinbase")
-PATIENCE_S = 10.0
+PATIENCE_S = 40.0
 ONE = 10**8
 
 
