@@ -1,6 +1,7 @@
 """People: set-up, two factors, sessions, lockout, step-up proofs (A2)."""
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,33 @@ async def test_wrong_second_factors_wait_too(desk: Desk) -> None:
         asked = await identity.sign_in("ada@example.com", PASSWORD, nobody())
         with pytest.raises(TooManyAttemptsError if n == 5 else NotSignedInError):
             await identity.finish_sign_in(asked.challenge, Answer(code="123123"), nobody())
+
+
+async def test_guesses_at_once_are_worth_no_more_than_in_a_row(desk: Desk) -> None:
+    identity = desk.control.identity
+    await enrol_with_app(desk, "ada@example.com")
+
+    async def refused(attempt: Awaitable[object]) -> type[Exception]:
+        try:
+            await attempt
+        except (NotSignedInError, TooManyAttemptsError) as error:
+            return type(error)
+        raise AssertionError("let in")
+
+    passwords = (identity.sign_in("ada@example.com", f"guess number {n}", nobody("198.51.100.1")) for n in range(20))
+    outcomes = await asyncio.gather(*(refused(p) for p in passwords))
+    assert outcomes.count(NotSignedInError) == 5
+    asked = await identity.sign_in("ada@example.com", PASSWORD, nobody())
+    codes = (identity.finish_sign_in(asked.challenge, Answer(code=f"{n:06}"), nobody()) for n in range(20))
+    outcomes = await asyncio.gather(*(refused(c) for c in codes))
+    assert outcomes.count(NotSignedInError) == 5
+
+
+async def test_sign_ins_that_succeed_do_not_count_against_an_address(desk: Desk) -> None:
+    identity = desk.control.identity
+    await enrol(desk, "ada@example.com")
+    for _ in range(40):
+        await identity.sign_in("ada@example.com", PASSWORD, nobody("198.51.100.9"))
 
 
 async def test_roles_come_from_the_allowlist_and_an_admin_always_stays(database: Database, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import signal
 import socket
@@ -171,6 +172,14 @@ def public_url_of(settings: Settings, port: int) -> str:
     return f"http://localhost:{port}"
 
 
+def local_url_of(host: str, port: int) -> str:
+    """Return how this machine reaches the platform, past any proxy in front."""
+    address = ipaddress.ip_address(host)
+    if address.version == 6:
+        return f"http://[{'::1' if address.is_unspecified else host}]:{port}"
+    return f"http://{'127.0.0.1' if address.is_unspecified else host}:{port}"
+
+
 async def run_platform(
     settings: Settings,
     market: Market,
@@ -242,7 +251,7 @@ async def run_platform(
             stack.callback(lambda: directory.running.unlink(missing_ok=True))
             told = {
                 "url": url,
-                "local": f"http://127.0.0.1:{listener.getsockname()[1]}",
+                "local": local_url_of(*listener.getsockname()[:2]),
                 "pid": os.getpid(),
                 "link_secret": access.link_secret,
             }

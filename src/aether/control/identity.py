@@ -6,7 +6,7 @@ at once. A person exists only once a second factor works.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from aether.control.people import People, normal_email
 from aether.control.proving import Answer, Factors, Proving, method_of
 from aether.control.sealing import Sealer
 from aether.control.sessions import Sessions, SignedIn
-from aether.control.throttle import Attempt, Throttle, sign_in_attempts
+from aether.control.throttle import Throttle, sign_in_attempts
 from aether.domain.errors import ConflictError, NotSignedInError
 from aether.store.control_schema import invitations, passkeys, roles, users
 from aether.store.database import Scope
@@ -166,11 +166,11 @@ class Identity:
         """
         email = email.strip().lower()
         attempts = sign_in_attempts(email, caller.address)
-        await self._parts.throttle.check(attempts, self._parts.clock())
+        blocked = await self._parts.throttle.begin(attempts, self._parts.clock())
         found = await self._parts.scope.all(sa.select(users).where(users.c.email == email))
         user = found[0] if found and not found[0].disabled_ns else None
         if not await self._parts.passwords.matches(user.password_hash if user else None, password) or user is None:
-            raise await self._refuse_sign_in(attempts, email, caller)
+            raise await self._refuse_sign_in(email, blocked, caller)
         await self._parts.throttle.succeeded(attempts)
         if self._parts.passwords.is_outdated(user.password_hash):
             renewed = await self._parts.passwords.hash(password)
@@ -178,8 +178,7 @@ class Identity:
                 await connection.execute(sa.update(users).where(users.c.id == user.id).values(password_hash=renewed))
         return await self._parts.proving.ask("sign-in", user, {"method": "password"})
 
-    async def _refuse_sign_in(self, attempts: Sequence[Attempt], email: str, caller: Caller) -> NotSignedInError:
-        blocked = await self._parts.throttle.failed(attempts, self._parts.clock())
+    async def _refuse_sign_in(self, email: str, blocked: bool, caller: Caller) -> NotSignedInError:
         entry = entry_of(
             caller, "session.open", "refused", target=email, after={"blocked": blocked} if blocked else None
         )

@@ -38,11 +38,11 @@ class Own:
     async def change_password(self, caller: Caller, current: str, password: str) -> None:
         """Set another password and end every other session. Raises NotSignedInError when `current` is wrong."""
         user = await self._parts.people.user(caller.id)
-        attempt = (Attempt(FACTOR, caller.id),)
-        await self._parts.throttle.check(attempt, self._parts.clock())
+        attempt = (Attempt(FACTOR, f"password {caller.id}"),)
+        await self._parts.throttle.begin(attempt, self._parts.clock())
         if not await self._parts.passwords.matches(user.password_hash, current):
-            await self._parts.throttle.failed(attempt, self._parts.clock())
             raise wrong("The present password is wrong.")
+        await self._parts.throttle.succeeded(attempt)
         check_strength(password, user.email, user.name)
         hashed = await self._parts.passwords.hash(password)
         async with self._parts.scope.begin() as connection:

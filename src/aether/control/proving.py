@@ -93,9 +93,8 @@ class Proving:
     async def prove(self, asked: Row, answer: Answer, caller: Caller) -> None:
         """Check a second factor for a challenge of a known person; counts failures."""
         attempt = (Attempt(FACTOR, asked.user_id),)
-        await self._throttle.check(attempt, self._clock())
+        await self._throttle.begin(attempt, self._clock())
         if not await self._is_proven(asked, answer):
-            await self._throttle.failed(attempt, self._clock())
             user = await self._people.user(asked.user_id)
             entry = entry_of(caller, "factor.prove", "refused", target=user.email, after={"method": method_of(answer)})
             async with self._scope.begin() as connection:
@@ -174,7 +173,7 @@ class Proving:
     async def count_failure(self, key: str, caller: Caller) -> None:
         """Count a wrong answer while something is set up; too many end the challenge."""
         attempt = (Attempt(FACTOR, f"challenge {key}"),)
-        if await self._throttle.failed(attempt, self._clock()):
+        if await self._throttle.begin(attempt, self._clock()):
             async with self._scope.begin() as connection:
                 await connection.execute(sa.delete(challenges).where(challenges.c.digest == key))
                 await append(connection, entry_of(caller, "factor.enrol", "refused"), self._clock())

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from aether.domain.errors import TooManyAttemptsError
 from aether.store.control_schema import throttles
@@ -56,49 +58,29 @@ def sign_in_attempts(email: str, address: str) -> tuple[Attempt, ...]:
 
 
 class Throttle:
-    """Counts failures and refuses attempts that come too soon."""
+    """Counts attempts and refuses those that come too soon."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    async def check(self, attempts: Sequence[Attempt], now_ns: int) -> None:
-        """Refuse while any of the keys has to wait.
+    async def begin(self, attempts: Sequence[Attempt], now_ns: int) -> bool:
+        """Count an attempt as failed before it is looked at, so that many at once are worth no more than in a row.
+
+        Returns:
+            Whether the next attempt has to wait, should this one fail.
 
         Raises:
-            TooManyAttemptsError: saying for how long; it is the same for accounts that exist and those that do not.
+            TooManyAttemptsError: while any of the keys has to wait; nothing is counted then. It says for how long and
+                is the same for accounts that exist and those that do not.
         """
-        query = sa.select(sa.func.max(throttles.c.blocked_until_ns)).where(
-            throttles.c.key.in_([a.name for a in attempts])
-        )
-        until = (await self._scope.all(query))[0][0] or 0
-        if until > now_ns:
-            wait_s = (until - now_ns) / NS
-            raise TooManyAttemptsError(
-                "There were too many attempts.",
-                remedy=f"Wait {max(1, round(wait_s))} s before the next one; a passkey works meanwhile.",
-                retry_after_s=wait_s,
-            )
-
-    async def failed(self, attempts: Sequence[Attempt], now_ns: int) -> bool:
-        """Count a failure for each key; return whether the next attempt has to wait."""
         blocked = False
         async with self._scope.begin() as connection:
+            await self._refuse_blocked(connection, attempts, now_ns)
             for attempt in sorted(attempts, key=lambda a: a.name):
-                values = {"key": attempt.name, "failures": 1, "updated_ns": now_ns, "blocked_until_ns": 0}
-                stale = throttles.c.updated_ns < now_ns - FORGET_S * NS
-                statement = (
-                    insert(throttles)
-                    .values(values)
-                    .on_conflict_do_update(
-                        index_elements=[throttles.c.key],
-                        set_={
-                            "failures": sa.case((stale, 1), else_=throttles.c.failures + 1),
-                            "updated_ns": now_ns,
-                        },
-                    )
-                    .returning(throttles.c.failures)
-                )
-                failures = (await connection.execute(statement)).scalar_one()
+                failures = (await connection.execute(_count(attempt, now_ns))).scalar_one_or_none()
+                if failures is None:
+                    await self._refuse_blocked(connection, attempts, now_ns)
+                    continue
                 over = failures - attempt.rule.free_failures
                 if over >= 0:
                     wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(over, 20))
@@ -110,8 +92,46 @@ class Throttle:
                     blocked = True
         return blocked
 
+    async def _refuse_blocked(self, connection: AsyncConnection, attempts: Sequence[Attempt], now_ns: int) -> None:
+        query = sa.select(sa.func.max(throttles.c.blocked_until_ns)).where(
+            throttles.c.key.in_([a.name for a in attempts])
+        )
+        until = (await connection.execute(query)).scalar_one() or 0
+        if until > now_ns:
+            wait_s = (until - now_ns) / NS
+            raise TooManyAttemptsError(
+                "There were too many attempts.",
+                remedy=f"Wait {max(1, round(wait_s))} s before the next one; a passkey works meanwhile.",
+                retry_after_s=wait_s,
+            )
+
     async def succeeded(self, attempts: Sequence[Attempt]) -> None:
-        """Forget the failures of keys that belong to one account; those of an address stay."""
-        names = [a.name for a in attempts if a.rule is not ADDRESS]
+        """Forget the failures of keys that belong to one account; of an address only this attempt is taken back."""
         async with self._scope.begin() as connection:
-            await connection.execute(sa.delete(throttles).where(throttles.c.key.in_(names)))
+            for attempt in sorted(attempts, key=lambda a: a.name):
+                mine = throttles.c.key == attempt.name
+                if attempt.rule is not ADDRESS:
+                    await connection.execute(sa.delete(throttles).where(mine))
+                    continue
+                left = throttles.c.failures - 1
+                free = left < attempt.rule.free_failures
+                blocked_until = sa.case((free, 0), else_=throttles.c.blocked_until_ns)
+                await connection.execute(
+                    sa.update(throttles).where(mine).values(failures=left, blocked_until_ns=blocked_until)
+                )
+
+
+def _count(attempt: Attempt, now_ns: int) -> ReturningInsert[int]:
+    """Return the statement that counts a failure and returns how many there are; no row while the key has to wait."""
+    values = {"key": attempt.name, "failures": 1, "updated_ns": now_ns, "blocked_until_ns": 0}
+    stale = throttles.c.updated_ns < now_ns - FORGET_S * NS
+    return (
+        insert(throttles)
+        .values(values)
+        .on_conflict_do_update(
+            index_elements=[throttles.c.key],
+            set_={"failures": sa.case((stale, 1), else_=throttles.c.failures + 1), "updated_ns": now_ns},
+            where=throttles.c.blocked_until_ns <= now_ns,
+        )
+        .returning(throttles.c.failures)
+    )
