@@ -47,7 +47,7 @@ async def prove(body: ProofRequest, granted: Changes) -> Proof:
     control, caller = granted.context.control, _person(granted).caller
     if body.action not in ACTIONS:
         raise UnknownNameError(f"There is no action {body.action!r}.", remedy="Take it from the refusal.")
-    answer = Answer(code=body.code.replace(" ", ""), credential=body.credential)
+    answer = Answer(code=body.code, credential=body.credential)
     method = await control.identity.prove(caller, body.challenge, answer)
     return Proof(token=await control.proofs.issue(caller, body.action, body.payload_hash, method, time_ns()))
 
@@ -68,7 +68,7 @@ async def new_totp(granted: Factors) -> Challenge:
 async def confirm_totp(body: TotpConfirm, granted: Changes) -> None:
     """Complete it with a code of the new app."""
     caller = _person(granted).caller
-    await granted.context.control.own.confirm_totp(caller, body.challenge, body.code.replace(" ", ""))
+    await granted.context.control.own.confirm_totp(caller, body.challenge, body.code)
 
 
 @router.get("/me/passkeys")

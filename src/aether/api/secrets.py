@@ -54,10 +54,11 @@ async def key_audit(
 
 
 async def _submit(granted: Granted, action: str, venue: str, body: SecretUpload, replaces: int) -> Outcome:
-    """Try a key at its venue before anything is stored or asked for."""
+    """Store a key, which tries it at its venue; one that a second person has to approve is tried before it waits."""
     credentials = Credentials(key=body.key.strip(), secret=body.secret.strip())
     control = granted.context.control
-    await control.secrets.try_key(venue, credentials)
+    if control.approvals.needs_second(action):
+        await control.secrets.try_key(venue, credentials)
     verb = "replaces version " + str(replaces) if replaces else "is the first one"
     task = Task(
         action=action,

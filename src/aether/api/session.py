@@ -53,7 +53,7 @@ def challenge_of(factors: Factors) -> Challenge:
 
 def answer_of(body: FactorRequest) -> Answer:
     """Return the second factor in a request."""
-    return Answer(code=body.code.replace(" ", ""), recovery_code=body.recovery_code, credential=body.credential)
+    return Answer(code=body.code, recovery_code=body.recovery_code, credential=body.credential)
 
 
 async def _me(request: Request, caller: Caller, codes: tuple[str, ...] = ()) -> Me:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import time
 
 import aiohttp
@@ -18,6 +19,8 @@ from aether.node.feeds import VenueFeed
 from aether.venues.actions import Candles
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.feed import MarketFeed
+from aether.venues.limits import VenueLimits
+from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
 
 EXCHANGE_STEP_S = 10
@@ -66,6 +69,25 @@ class Venues:
     clients: list[VenueClient]
     local: LocalExchange | None = None
     http: aiohttp.ClientSession | None = None
+
+    @property
+    def are_simulated(self) -> bool:
+        """Whether no order reaches a real venue."""
+        return not self.clients or self.local is not None
+
+    def with_key(
+        self,
+        public: VenueClient,
+        credentials: Credentials,
+        *,
+        limits: VenueLimits | None,
+        state_folder: Path | None = None,
+    ) -> VenueClient:
+        """Return a client of the same venue with an account's own key."""
+        assert self.http is not None
+        protocol = protocol_of(public.protocol.venue)
+        protocol.urls, protocol.listings = public.protocol.urls, public.protocol.listings
+        return VenueClient(protocol, self.http, credentials=credentials, state_folder=state_folder, limits=limits)
 
 
 def local_market(seed: int, last: Mapping[InstrumentId, int]) -> LocalExchange:

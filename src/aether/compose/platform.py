@@ -35,7 +35,7 @@ from aether.compose.control import (
 from aether.compose.directory import DataDirectory, write_private
 from aether.compose.markets import Market, open_venues
 from aether.compose.storage import open_storage
-from aether.compose.trading import NodeKeys, build_node, node_name, take_up_accounts
+from aether.compose.trading import build_node, node_name, take_up_accounts
 from aether.config import Settings
 from aether.control.access import PLATFORM
 from aether.control.audit import entry_of
@@ -43,6 +43,7 @@ from aether.control.desk import PlanReader
 from aether.control.guards import Finding, find_all, modes_of, refuse_insecure
 from aether.control.plane import ControlPlane
 from aether.control.sealing import Sealer
+from aether.control.secrets import SecretReader
 from aether.domain.errors import (
     AetherError,
     DatabaseUnavailableError,
@@ -195,8 +196,9 @@ async def run_platform(
         nothing has changed then.
     """
     directory = DataDirectory(settings.data_dir)
+    kind = _market_kind(market)
     if settings.is_production:
-        refuse_insecure(find_all(await guard_facts(settings, None, _market_kind(market), {})))
+        refuse_insecure(find_all(await guard_facts(settings, None, kind, {})))
     with contextlib.ExitStack() as stack:
         stack.enter_context(directory.owned())
         listener = stack.enter_context(contextlib.closing(_bind(settings.host, settings.port)))
@@ -204,7 +206,7 @@ async def run_platform(
         async with contextlib.AsyncExitStack() as running, open_storage(settings) as storage:
             database = storage.database
             if settings.is_production:
-                refuse_insecure(await _findings(settings, database, market))
+                refuse_insecure(await _findings(settings, database, kind))
             sealer = Sealer(key_encryption(settings))
             addresses = {**addresses_of(settings), **_addresses(market)}
             control = await control_plane(settings, database, sealer, url, addresses)
@@ -212,7 +214,7 @@ async def run_platform(
             bus = LocalBus()
             last = await queries.last_closes(database.desk, market.venue) if market.venue else {}
             venues = await running.enter_async_context(open_venues(market, seed, last))
-            keys = NodeKeys(database.node, sealer, node_name())
+            keys = SecretReader(database.node, sealer, node_name())
             built = await build_node(settings, storage, market, bus, seed, venues, keys, announcements.changed)
             if settings.is_production:
                 await _engage_at_start(control, built.node)
@@ -265,7 +267,7 @@ async def run_platform(
                         _mind("checkpoint_not_written", CHECKPOINT_EVERY_S, lambda: _checkpoint(settings, control))
                     ),
                     group.create_task(
-                        _mind("not_watched", GUARD_EVERY_S, lambda: _watch(settings, database, market, control, health))
+                        _mind("not_watched", GUARD_EVERY_S, lambda: _watch(settings, database, kind, control, health))
                     ),
                 ]
                 if market.recording is None:
@@ -318,16 +320,15 @@ async def production_findings(settings: Settings, market: str) -> list[Finding]:
     """
     try:
         async with open_storage(settings) as storage:
-            configs = [s.config for s in await queries.list_accounts(storage.database.desk)]
-            return find_all(await guard_facts(settings, storage.database, market, modes_of(configs)))
+            return await _findings(settings, storage.database, market)
     except (DatabaseUnavailableError, SchemaVersionError) as error:
         findings = find_all(await guard_facts(settings, None, market, {}))
         return [f._replace(problem=str(error)) if f.check == "database role" else f for f in findings]
 
 
-async def _findings(settings: Settings, database: Database, market: Market) -> list[Finding]:
+async def _findings(settings: Settings, database: Database, market: str) -> list[Finding]:
     configs = [s.config for s in await queries.list_accounts(database.desk)]
-    return find_all(await guard_facts(settings, database, _market_kind(market), modes_of(configs)))
+    return find_all(await guard_facts(settings, database, market, modes_of(configs)))
 
 
 async def _engage_at_start(control: ControlPlane, node: Node) -> None:
@@ -364,7 +365,7 @@ async def _checkpoint(settings: Settings, control: ControlPlane) -> None:
 
 
 async def _watch(
-    settings: Settings, database: Database, market: Market, control: ControlPlane, health: NodeHealth
+    settings: Settings, database: Database, market: str, control: ControlPlane, health: NodeHealth
 ) -> None:
     """Look for insecure settings and keys that are due, and say so when that changes."""
     SECRETS_DUE.set(await control.secrets.due_count())

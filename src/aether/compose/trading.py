@@ -24,8 +24,6 @@ from aether.compose.markets import Market, Venues, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
 from aether.control.desk import PlanReader
-from aether.control.sealing import Sealer
-from aether.control.secrets import SecretReader
 from aether.domain.accounts import AccountConfig, AccountPlan, Mode
 from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
 from aether.domain.identifiers import AccountId, BalanceKey, FeedId, InstrumentId, VenueId
@@ -41,16 +39,14 @@ from aether.node.live import Connect, Follow, LiveVenue
 from aether.node.ports import Venue
 from aether.node.runtime import Node
 from aether.store import queries
-from aether.store.database import Scope
 from aether.strategies import catalogue
 from aether.telemetry import logger
 from aether.venues.actions import Balances
-from aether.venues.client import VenueClient, with_urls
+from aether.venues.client import VenueClient
 from aether.venues.limits import NoLimits
 from aether.venues.messages import Balance
 from aether.venues.paper import PaperVenue
 from aether.venues.protocol import Credentials
-from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
 
 SYNTHETIC_STEP_S = 0.5
@@ -62,26 +58,6 @@ _log = logger("trading")
 def node_name() -> str:
     """Return what this process is called among nodes."""
     return f"{socket.gethostname()}-{os.getpid()}"
-
-
-class NodeKeys:
-    """The keys of this node's accounts (`aether.node.keys.KeyRing`)."""
-
-    def __init__(self, scope: Scope, sealer: Sealer, node: str) -> None:
-        self._reader = SecretReader(scope, sealer)
-        self._node = node
-
-    async def version(self, account: str, venue: str) -> int:
-        """Return the active version, 0 for none."""
-        return await self._reader.version(account, venue)
-
-    async def load(self, account: str, venue: str) -> tuple[int, Credentials]:
-        """Return version and text of the active key."""
-        return await self._reader.load(account, venue)
-
-    async def note_use(self, account: str, venue: str, version: int) -> None:
-        """Tell that this node trades with a version from now on."""
-        await self._reader.note_use(account, venue, self._node, version, time_ns())
 
 
 def make_paper_venue(config: AccountConfig, snapshot: bytes | None) -> PaperVenue:
@@ -106,7 +82,7 @@ class VenueMaker:
     def __call__(self, config: AccountConfig, snapshot: bytes | None) -> Venue:
         """Return the venue of an account."""
         if config.mode is Mode.LIVE:
-            if not self.venues.clients or self.venues.local is not None:
+            if self.venues.are_simulated:
                 raise InvalidValueError(
                     f"{config.id} is live, the market is simulated.", remedy="Start with --market of a real venue."
                 )
@@ -116,19 +92,9 @@ class VenueMaker:
         return make_paper_venue(config, snapshot)
 
     def _session(self, public: VenueClient, credentials: Credentials, *, limited: bool) -> ExecutionSession:
-        assert self.venues.http is not None
-        venue = public.protocol.venue
-        protocol = protocol_of(venue)
-        protocol.urls = public.protocol.urls
-        protocol.listings = public.protocol.listings
-        client = VenueClient(
-            protocol,
-            self.venues.http,
-            credentials=credentials,
-            state_folder=self.settings.data_dir / KEY_STATE_FOLDER if limited else None,
-            limits=None if limited else NoLimits(),
-        )
-        return ExecutionSession(client)
+        state_folder = self.settings.data_dir / KEY_STATE_FOLDER if limited else None
+        limits = None if limited else NoLimits()
+        return ExecutionSession(self.venues.with_key(public, credentials, state_folder=state_folder, limits=limits))
 
     def _connect_local(self, config: AccountConfig, local: LocalExchange) -> Connect:
         """Open an account on the local exchange with what the books hold, and nothing else."""
@@ -207,7 +173,7 @@ class Place:
                 f"The instruments are quoted in {', '.join(sorted(quotes))}.", remedy="Choose those of one currency."
             )
         is_live = config.mode is Mode.LIVE
-        if is_live and (not self._venues.clients or self._venues.local is not None):
+        if is_live and self._venues.are_simulated:
             raise InvalidValueError(
                 f"The {self._market.name} is simulated: no account can be live on it.",
                 remedy="Start the platform with --market kraken, binance or coinbase.",
@@ -229,15 +195,12 @@ async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict
         UnknownNameError, KeyServiceError: when a key is not there yet, or does not open.
         InvalidValueError: when a venue holds other assets that it is to trade: their price of purchase is unknown.
     """
-    assert venues.http is not None
     found = {}
     bases = {i.base for i in plan.instruments}
     for venue in sorted({i.venue for i in plan.instruments}):
         public = next(c for c in venues.clients if c.protocol.venue == venue)
         _, credentials = await keys.load(plan.config.id, venue)
-        protocol = with_urls(protocol_of(venue))
-        protocol.urls, protocol.listings = public.protocol.urls, public.protocol.listings
-        client = VenueClient(protocol, venues.http, credentials=credentials, limits=NoLimits())
+        client = venues.with_key(public, credentials, limits=NoLimits())
         await client.measure_clock()
         await client.check_key()
         held: list[Balance] = await client.call(Balances())

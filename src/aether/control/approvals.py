@@ -14,12 +14,13 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import ACTIONS, Caller, CallerKind, Role
+from aether.control.access import ACTIONS, Caller, CallerKind
 from aether.control.audit import append, entry_of
 from aether.control.people import Allowlists
 from aether.control.sealing import Sealer
+from aether.control.sessions import roles_of
 from aether.domain.errors import AetherError, ConflictError, InvalidValueError, RefusedError, UnknownNameError
-from aether.store.control_schema import approvals, roles, users
+from aether.store.control_schema import approvals, users
 from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
@@ -118,6 +119,10 @@ class Approvals:
         self.two_people = two_people
         self._clock = clock
 
+    def needs_second(self, action: str) -> bool:
+        """Return whether a second person has to approve an action."""
+        return self.two_people and ACTIONS[action].second
+
     async def submit(self, caller: Caller, task: Task) -> Outcome:
         """Carry a task out, or let it wait for a second person.
 
@@ -125,7 +130,7 @@ class Approvals:
             AetherError: what the execution raises, when nobody else is needed.
         """
         check_reason(task.reason)
-        if not (self.two_people and ACTIONS[task.action].second):
+        if not self.needs_second(task.action):
             return Outcome(result=await self._executors[task.action](caller, task))
         now, number = self._clock(), secrets.token_hex(6)
         row = {
@@ -218,8 +223,7 @@ class Approvals:
             user = (await connection.execute(query)).one_or_none()
             if user is None:
                 raise RefusedError("Who asked for this is not here any more.", remedy="Ask anew.")
-            held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))
-            given = {r.account: Role(r.role) for r in held}
+            given = await roles_of(connection, user_id)
         return Caller(
             kind=CallerKind.PERSON, id=user.id, name=user.email, roles=given, agent=f"approved request {number}"
         )

@@ -11,6 +11,7 @@ rewritten.
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from time import time_ns
 from typing import Any
 
 import msgspec
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import Caller
-from aether.domain.errors import AuditBrokenError
+from aether.control.sealing import Sealer
+from aether.domain.errors import AuditBrokenError, KeyServiceError
 from aether.store.control_schema import audit, checkpoints, keys
 from aether.store.database import Scope
 from aether.store.schema import journal
@@ -295,6 +297,33 @@ class AuditTrail(AuditProver):
             row = {"seq": int(number or 0) + 1, "ts_ns": ts_ns, "document": document, "signature": signature}
             await connection.execute(sa.insert(checkpoints), row)
         return SignedCheckpoint(document=document, signature=signature.hex(), public_key=self.public_key)
+
+
+async def signing_key(scope: Scope, sealer: Sealer) -> Ed25519PrivateKey:
+    """Return the key that signs checkpoints, made and sealed at the first time.
+
+    Raises:
+        KeyServiceError: when it cannot be opened.
+    """
+    query = sa.select(keys).where(keys.c.name == "audit")
+    found = await scope.all(query)
+    if not found:
+        made = Ed25519PrivateKey.generate()
+        row = {
+            "name": "audit",
+            "public": made.public_key().public_bytes_raw(),
+            "sealed": await sealer.seal(made.private_bytes_raw(), "key|audit"),
+            "created_ns": time_ns(),
+        }
+        async with scope.begin() as connection:
+            await connection.execute(sa.text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
+            if not (await connection.execute(sa.select(keys.c.name))).first():
+                await connection.execute(sa.insert(keys), row)
+        found = await scope.all(query)
+    key = Ed25519PrivateKey.from_private_bytes(await sealer.open(bytes(found[0].sealed), "key|audit"))
+    if key.public_key().public_bytes_raw() != bytes(found[0].public):
+        raise KeyServiceError("The signing key does not fit its public half.", remedy="Restore the database's backup.")
+    return key
 
 
 async def read_public_key(scope: Scope) -> str:

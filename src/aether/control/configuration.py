@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
-from aether.control.secrets import announce
 from aether.domain.accounts import AccountConfig, Exits, Limits, Review, Sizing
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import AccountConfigured
 from aether.domain.identifiers import AccountId
+from aether.store.announcements import announce
 from aether.store.control_schema import configurations
 from aether.store.database import Scope
 from aether.store.requests import insert_requests

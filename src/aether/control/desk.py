@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
-from aether.control.secrets import announce
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
+from aether.store.announcements import announce
 from aether.store.control_schema import plans
 from aether.store.database import Scope
 from aether.store.requests import insert_requests

@@ -75,8 +75,8 @@ def qr_terminal(text: str) -> str:
 
 
 def totp_step_of(seed: str, code: str, now_s: float, last_step: int) -> int | None:
-    """Return the time step that a code belongs to, None when it is wrong or of a step that was used."""
-    totp = pyotp.TOTP(seed)
+    """Return the time step that a code belongs to, however it was spaced; None when it is wrong or was used."""
+    totp, code = pyotp.TOTP(seed), code.replace(" ", "")
     now = int(now_s) // TOTP_STEP_S
     for step in range(now - TOTP_WINDOW, now + TOTP_WINDOW + 1):
         if secrets.compare_digest(totp.at(step * TOTP_STEP_S), code) and step > last_step:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.control.access import EVERYWHERE, PLATFORM, Caller, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
-from aether.control.sessions import Sessions
+from aether.control.sessions import Sessions, roles_of
 from aether.domain.errors import ConflictError, InvalidValueError, NotSignedInError, UnknownNameError
 from aether.store.control_schema import invitations, passkeys, recovery_codes, roles, users
 from aether.store.database import Row, Scope
@@ -202,8 +202,7 @@ class People:
         self.check_roles(user.email, given)
         async with self._scope.begin() as connection:
             await connection.execute(sa.text("LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE"))
-            held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))
-            before = {r.account: r.role for r in held}
+            before = await roles_of(connection, user_id)
             await connection.execute(sa.delete(roles).where(roles.c.user_id == user_id))
             await connection.execute(
                 sa.insert(roles), [{"user_id": user_id, "account": a, "role": r} for a, r in given.items()]
@@ -260,8 +259,7 @@ class People:
             raise UnknownNameError(f"There is no person {email!r}.", remedy="Look at the list of users.")
         user, token = found[0], new_token()
         async with self._scope.begin() as connection:
-            held = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
-            given = {r.account: Role(r.role) for r in held}
+            given = await roles_of(connection, user.id)
             values = {"email": f"{user.email}#{user.id}", "disabled_ns": self._clock(), "subject": "", "totp": b""}
             await connection.execute(sa.update(users).where(users.c.id == user.id).values(values))
             for table in (roles, passkeys, recovery_codes):

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aether.control.access import EVERYWHERE, Caller, Role
 from aether.control.approvals import Approvals, Execute, Task
-from aether.control.audit import AuditTrail, append, entry_of
+from aether.control.audit import AuditTrail, append, entry_of, signing_key
 from aether.control.challenges import Challenges
 from aether.control.configuration import Configurations, parse_document
 from aether.control.desk import Desk
@@ -21,7 +20,7 @@ from aether.control.people import Allowlists, People
 from aether.control.proofs import Proofs
 from aether.control.proving import Proving
 from aether.control.sealing import Sealer
-from aether.control.secrets import KeyCheck, Secrets, signing_key
+from aether.control.secrets import KeyCheck, Secrets
 from aether.control.sessions import SessionRules, Sessions
 from aether.control.throttle import Throttle
 from aether.control.tokens import Tokens
@@ -96,12 +95,6 @@ async def build_control(
         KeyServiceError: when the signing key cannot be opened.
     """
     scope = database.control
-    private = await signing_key(
-        scope,
-        sealer,
-        lambda: Ed25519PrivateKey.generate().private_bytes_raw(),
-        lambda raw: Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw(),
-    )
     sessions = Sessions(scope, rules, clock)
     people = People(scope, sessions, allowlists, clock)
     challenges, throttle, passwords = Challenges(scope, clock), Throttle(scope), Passwords()
@@ -120,7 +113,7 @@ async def build_control(
         own=Own(parts),
         tokens=Tokens(scope, clock),
         proofs=Proofs(scope),
-        audit=AuditTrail(scope, Ed25519PrivateKey.from_private_bytes(private)),
+        audit=AuditTrail(scope, await signing_key(scope, sealer)),
         secrets=secrets,
         approvals=approvals,
         configurations=configurations,

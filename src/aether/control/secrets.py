@@ -6,7 +6,7 @@ replaced key's text is destroyed, its history stays.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import Any, Protocol
 
@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.control.sealing import Sealer
-from aether.domain.errors import ConflictError, InvalidValueError, KeyServiceError, UnknownNameError
-from aether.store.control_schema import CONTROL_CHANNEL, keys, secret_uses, secrets, users
+from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
+from aether.store.announcements import announce
+from aether.store.control_schema import keys, secret_uses, secrets, users
 from aether.store.database import Row, Scope
 from aether.venues.protocol import Credentials
 
@@ -279,11 +280,17 @@ class Secrets:
 
 
 class SecretReader:
-    """What a node needs of the keys: the text of the active one, in memory only."""
+    """What a node needs of the keys: the text of the active one, in memory only (`aether.node.keys.KeyRing`).
 
-    def __init__(self, scope: Scope, sealer: Sealer) -> None:
+    Args:
+        node: what this process is called among nodes.
+    """
+
+    def __init__(self, scope: Scope, sealer: Sealer, node: str = "", clock: Callable[[], int] = time_ns) -> None:
         self._scope = scope
         self._sealer = sealer
+        self._node = node
+        self._clock = clock
 
     async def version(self, account: str, venue: str) -> int:
         """Return the active version, 0 for none."""
@@ -305,8 +312,8 @@ class SecretReader:
         text = await self._sealer.open(bytes(row.sealed), context_of(account, venue, row.version))
         return row.version, msgspec.msgpack.decode(text, type=Credentials)
 
-    async def note_use(self, account: str, venue: str, node: str, version: int, now_ns: int) -> None:
-        """Tell that a node trades with a version from now on."""
+    async def note_use(self, account: str, venue: str, version: int) -> None:
+        """Tell that this node trades with a version from now on."""
         connection = await self._scope.connect()
         try:
             await connection.execute(
@@ -315,45 +322,12 @@ class SecretReader:
                 "loaded_ns = excluded.loaded_ns",
                 account,
                 venue,
-                node,
+                self._node,
                 version,
-                now_ns,
+                self._clock(),
             )
         finally:
             await connection.close()
-
-
-async def announce(connection: AsyncConnection) -> None:
-    """Wake whoever follows secrets, plans and configurations, once this transaction is committed."""
-    await connection.execute(sa.text(f"NOTIFY {CONTROL_CHANNEL}"))
-
-
-async def signing_key(
-    scope: Scope, sealer: Sealer, make: Callable[[], bytes], public: Callable[[bytes], bytes]
-) -> bytes:
-    """Return the platform's signing key, made and sealed at the first time.
-
-    Raises:
-        KeyServiceError: when it cannot be opened.
-    """
-    found = await scope.all(sa.select(keys).where(keys.c.name == "audit"))
-    if not found:
-        private = make()
-        row = {
-            "name": "audit",
-            "public": public(private),
-            "sealed": await sealer.seal(private, "key|audit"),
-            "created_ns": time_ns(),
-        }
-        async with scope.begin() as connection:
-            await connection.execute(sa.text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
-            if not (await connection.execute(sa.select(keys.c.name))).first():
-                await connection.execute(sa.insert(keys), row)
-        found = await scope.all(sa.select(keys).where(keys.c.name == "audit"))
-    private = await sealer.open(bytes(found[0].sealed), "key|audit")
-    if public(private) != bytes(found[0].public):
-        raise KeyServiceError("The signing key does not fit its public half.", remedy="Restore the database's backup.")
-    return private
 
 
 def _is_active(account: str, venue: str) -> sa.ColumnElement[bool]:
@@ -378,7 +352,3 @@ def _status(row: Row, uses: dict[str, int]) -> SecretStatus:
         rotate_by_ns=row.rotate_by_ns,
         in_use=uses,
     )
-
-
-Loader = Callable[[str, str], Awaitable[tuple[int, Credentials]]]
-"""Gives a node the version and text of an account's key at a venue."""

@@ -34,6 +34,12 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     recovery_codes: tuple[str, ...] = ()
 
 
+async def roles_of(connection: AsyncConnection, user_id: str) -> dict[str, Role]:
+    """Return the role that a person has in each account."""
+    held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))
+    return {r.account: Role(r.role) for r in held}
+
+
 class Sessions:
     """The sessions of a firm."""
 
@@ -60,13 +66,12 @@ class Sessions:
                 return None
             if now - row.seen_ns > SEEN_EVERY_S * NS:
                 await connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(seen_ns=now))
-            held = await connection.execute(sa.select(roles).where(roles.c.user_id == row.user_id))
             return msgspec.structs.replace(
                 where,
                 kind=CallerKind.PERSON,
                 id=row.user_id,
                 name=row.email,
-                roles={r.account: Role(r.role) for r in held},
+                roles=await roles_of(connection, row.user_id),
                 session=row.id,
             )
 
@@ -77,13 +82,12 @@ class Sessions:
 
     async def as_person(self, connection: AsyncConnection, user: Row, where: Caller) -> Caller:
         """Return the caller that a person is, with their roles."""
-        held = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
         return msgspec.structs.replace(
             where,
             kind=CallerKind.PERSON,
             id=user.id,
             name=user.email,
-            roles={r.account: Role(r.role) for r in held},
+            roles=await roles_of(connection, user.id),
         )
 
     async def open(self, connection: AsyncConnection, user: str, caller: Caller, method: str) -> SignedIn:

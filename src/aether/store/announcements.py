@@ -5,8 +5,10 @@ from contextlib import suppress
 
 import asyncpg
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.domain.errors import DatabaseUnavailableError
+from aether.store.control_schema import CONTROL_CHANNEL
 from aether.store.database import CONNECTION_ERRORS, Scope
 from aether.telemetry import logger
 
@@ -57,3 +59,8 @@ class Announcements:
                     told = str(error)
                     _log.warning("not_listening", channel=self._channel, reason=told)
                 await asyncio.sleep(RETRY_S)
+
+
+async def announce(connection: AsyncConnection) -> None:
+    """Wake whoever follows secrets, plans and configurations, once this transaction is committed."""
+    await connection.execute(sa.text(f"NOTIFY {CONTROL_CHANNEL}"))
