@@ -6,23 +6,14 @@ from pathlib import Path
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.test_ui import CHROMIUM, FLAGS
 from tests.integration.platform import Platform
 from tests.running_exchange import RunningExchange
 
 PASSWORD = "correct horse battery staple"
 SHOTS = os.environ.get("AETHER_TEST_SHOTS", "")
 """A folder to leave pictures of the pages in, for people to look at."""
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[RunningExchange]:
-    """Venues to try keys at."""
-    made = RunningExchange()
-    yield made
-    made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +24,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory, exchange: RunningExchange
     made = Platform(tmp_path_factory.mktemp("desk"), env={"AETHER_TWO_PEOPLE": "true", "AETHER_VENUE_URLS": venue_urls})
     yield made
     made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
 
 
 def new_page(browser: Browser) -> Page:

@@ -28,22 +28,19 @@ class Platform:
 
     def link(self) -> str:
         """Wait until it serves; return the link that signs in."""
-        assert self._process.stdout is not None
-        said = []
-        for line in self._process.stdout:
-            said.append(line)
-            found = re.search(r"(https?://\S+#(?:token|invitation)=\S+)", line)
-            if found:
-                return found[1]
-        raise AssertionError("it ended: " + "".join(said))
+        return self._said(r"(https?://\S+#(?:token|invitation)=\S+)")
 
     def wait_for_url(self) -> str:
         """Wait until it serves people who are set up; return its address."""
+        return self._said(r"Open\s+(https?://[^\s#]+)")
+
+    def _said(self, pattern: str) -> str:
+        """Wait for a line; return the group in it."""
         assert self._process.stdout is not None
         said = []
         for line in self._process.stdout:
             said.append(line)
-            found = re.search(r"Open\s+(https?://[^\s#]+)", line)
+            found = re.search(pattern, line)
             if found:
                 return found[1]
         raise AssertionError("it ended: " + "".join(said))

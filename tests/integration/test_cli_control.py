@@ -21,14 +21,6 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def exchange() -> Iterator[RunningExchange]:
-    """Venues to try keys at."""
-    made = RunningExchange()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, exchange: RunningExchange) -> Iterator[Platform]:
     """A desk on the synthetic market."""
     kraken = exchange.local.exchanges["kraken"]

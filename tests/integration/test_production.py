@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -20,14 +20,6 @@ from tests.running_exchange import RunningExchange
 
 LOGIN = "desk_platform"
 PASSWORD = "a-long-random-password-0001"
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[RunningExchange]:
-    """Venues."""
-    made = RunningExchange()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -252,14 +252,6 @@ async def test_keys_that_are_old_are_due(desk: Desk) -> None:
 # The drill: a live account on a venue, OpenBao behind it, orders flowing.
 
 
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[RunningExchange]:
-    """The local exchange, as the venue."""
-    made = RunningExchange()
-    yield made
-    made.stop()
-
-
 def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Wait for something that another process does."""
     end = time.monotonic() + seconds

@@ -13,6 +13,7 @@ from aether.api.models import (
     EquityPoint,
     Fill,
     HeldIntent,
+    Limit,
     Order,
     ParentOrder,
     Position,
@@ -29,7 +30,6 @@ from aether.store.database import Row
 
 router = APIRouter(tags=["accounts"])
 
-Limit = Annotated[int, Query(ge=1, le=500)]
 Before = Annotated[int | None, Query(ge=0, description="return rows before this number")]
 
 

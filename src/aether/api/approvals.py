@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from aether.api.guard import Granted, allow
-from aether.api.models import Approval, DecideRequest, ReasonRequest
+from aether.api.models import Approval, DecideRequest, Limit, ReasonRequest
 from aether.api.shown import approval_of
-from aether.control.access import EVERYWHERE
 
 router = APIRouter(tags=["approvals"])
 
@@ -16,13 +15,12 @@ router = APIRouter(tags=["approvals"])
 async def list_approvals(
     granted: Annotated[Granted, allow("approvals.read", anywhere=True)],
     only_waiting: bool = False,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Limit = 50,
     before_ns: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
 ) -> list[Approval]:
     """Return requests, newest first."""
     approvals = granted.context.control.approvals
-    accounts = granted.accounts() if granted.account == EVERYWHERE else [granted.account]
-    found = await approvals.page(accounts, only_waiting=only_waiting, limit=limit, before_ns=before_ns)
+    found = await approvals.page(granted.asked_about(), only_waiting=only_waiting, limit=limit, before_ns=before_ns)
     return [approval_of(a) for a in found]
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from aether.api.guard import Granted, allow
-from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof
+from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof, Limit
 from aether.control.audit import AuditRow
 
 router = APIRouter(tags=["audit"])
@@ -43,17 +43,14 @@ def entry_shown(row: AuditRow) -> AuditEntry:
 @router.get("/audit")
 async def list_audit(
     granted: Watch,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    limit: Limit = 100,
     before: Annotated[int | None, Query(ge=0, description="return entries before this sequence")] = None,
     action: Annotated[str, Query(max_length=60, description="only actions that begin so")] = "",
     actor: Annotated[str, Query(max_length=254)] = "",
 ) -> list[AuditEntry]:
     """Return entries about the accounts that the caller may watch, newest first."""
     audit = granted.context.control.audit
-    accounts = granted.accounts()
-    if granted.account != "*":
-        accounts = [granted.account]
-    rows = await audit.page(accounts, limit=limit, before=before, action=action, actor=actor)
+    rows = await audit.page(granted.asked_about(), limit=limit, before=before, action=action, actor=actor)
     return [entry_shown(row) for row in rows]
 
 

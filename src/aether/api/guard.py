@@ -226,6 +226,10 @@ class Granted:
             return None
         return [a for a in self.caller.roles if a != EVERYWHERE and self.caller.may(self.action, a)]
 
+    def asked_about(self) -> list[str] | None:
+        """Return the account that the request names, or all of `accounts` when it names none."""
+        return self.accounts() if self.account == EVERYWHERE else [self.account]
+
 
 class Guard:
     """The dependency that every route carries."""

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -18,6 +19,7 @@ PersonName = Annotated[str, Field(min_length=1, max_length=80, examples=["Ada Lo
 Password = Annotated[str, Field(min_length=1, max_length=128)]
 VenueName = Annotated[str, Field(pattern="^[a-z0-9-]{2,40}$", examples=["kraken"])]
 AccountName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9.-]{1,39}|\*)$", examples=["company"])]
+Limit = Annotated[int, Query(ge=1, le=500)]
 Amount = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,8})?$", examples=["1000.50"])]
 
 

@@ -12,6 +12,7 @@ from aether.api.models import (
     AuditEntry,
     Done,
     KekRotated,
+    Limit,
     SecretDelete,
     SecretRotate,
     SecretStatus,
@@ -26,7 +27,6 @@ from aether.venues.protocol import Credentials
 router = APIRouter(tags=["secrets"])
 
 Account = Annotated[str, Query(pattern=r"^[a-z][a-z0-9.-]{1,39}$", description="whose key it is")]
-Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 def _shown(found: secrets.SecretStatus) -> SecretStatus:
