@@ -20,22 +20,30 @@ from aether.domain.identifiers import (
     AssetCode,
     ClientOrderId,
     FeedId,
+    Owner,
     StrategyName,
     TradeId,
     VenueId,
     VenueOrderId,
+    strategy_owner,
 )
 from aether.domain.instruments import Instrument, make_instrument
 from aether.domain.orders import Liquidity, Order, OrderRequest
 from aether.domain.scaled import AMOUNT_SCALE, fee_of
-from aether.engine.core import Changes, Engine
+from aether.engine.changes import Changes
+from aether.engine.core import Engine
+from aether.engine.exits import ExitPlan
+from aether.engine.stops import Stop, reason_of
 from aether.engine.strategy import AccountView, BarValues, Catalogue, Intent, StrategyDefinition
+from aether.engine.valuation import mark
 from aether.strategies import catalogue
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 BTC = make_instrument(VenueId("paper"), "BTC/USD", price_decimals=2, size_decimals=8)
 ETH = make_instrument(VenueId("paper"), "ETH/USD", price_decimals=2, size_decimals=8)
+
+SCRIPTED = strategy_owner(StrategyName("scripted"))
 
 Script = Callable[[BarValues, AccountView], list[Intent]]
 
@@ -152,7 +160,7 @@ class Desk:
     def fill(self, request: OrderRequest, size: int | None = None, price: int | None = None, **kw: Any) -> OrderFilled:
         """Let the venue fill an order, wholly at its price or the mark unless told otherwise, at 0.25 % fee."""
         instrument = self.engine.state.instruments[request.instrument]
-        at = price or request.limit_price or self.engine.state.market[request.instrument].mark
+        at = price or request.limit_price or mark(self.engine.state, request.instrument).price
         size = request.size if size is None else size
         self._trades += 1
         event = OrderFilled(
@@ -193,7 +201,24 @@ class Desk:
     @property
     def halted(self) -> str:
         """Why the account halted itself."""
-        return self.engine.state.risk.halt_reason
+        return reason_of(self.engine.state.stops, Stop.HALT)
+
+    @property
+    def faulted(self) -> str:
+        """Which error of the engine stopped the account."""
+        return reason_of(self.engine.state.stops, Stop.FAULT)
+
+    def plan(self, instrument: Instrument = BTC, owner: Owner = SCRIPTED) -> ExitPlan:
+        """Return the protection of a holding."""
+        return self.engine.state.exits[instrument.id][owner]
+
+    def breaks(self) -> list[str]:
+        """Return the names of the breaks that are open."""
+        return list(self.engine.state.breaks)
+
+    def restart(self) -> None:
+        """Go on from a snapshot, as after a restart."""
+        self.engine = Engine(self.catalogue, self.engine.snapshot())
 
 
 def submitted(commands: list[Command]) -> list[OrderRequest]:

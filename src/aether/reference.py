@@ -1,7 +1,11 @@
 """Reference pages from the code itself: `make docs` writes them, a test fails when they are out of date."""
 
+import ast
+import inspect
 import sys
 from collections.abc import Callable, Iterator
+from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +29,7 @@ from aether.domain.accounts import Limits
 from aether.domain.orders import OrderState
 from aether.engine.orders import TRANSITIONS, Trigger
 from aether.engine.risk import CHECKS
+from aether.engine.stops import MOVES, PERMITS, Cause, Stop
 from aether.strategies import catalogue
 
 NOTE = "<!-- written by `make docs`; change the code instead -->\n\n"
@@ -95,9 +100,64 @@ def order_states() -> str:
     return (
         "# Life cycle of an order\n\n"
         + NOTE
-        + "Rows are what happens, columns the state it happens in. `halts` is what no venue can mean.\n\n"
+        + _diagram(_order_arrows())
+        + "Rows are what happens, columns the state it happens in. `halts` is what no venue can mean: an execution is "
+        "booked all the same, the order keeps its state (a whole fill fills it), and the account halts.\n\n"
         + _table(("", *(str(s) for s in states)), rows)
     )
+
+
+def _order_arrows() -> list[tuple[str, str, str]]:
+    """Return what leads an order from one state to another: from, to, and by what."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for (before, trigger), after in TRANSITIONS.items():
+        if before is not after:
+            found.setdefault((before.value, after.value), []).append(trigger.name.lower().replace("_", " "))
+    arrows = [(before, after, ", ".join(names)) for (before, after), names in found.items()]
+    return [("[*]", OrderState.INITIALIZED.value, ""), *arrows]
+
+
+def _diagram(arrows: list[tuple[str, str, str]]) -> str:
+    lines = [f"  {a} --> {b}" + (f": {by}" if by else "") for a, b, by in arrows]
+    return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```\n\n"
+
+
+def account_stops() -> str:
+    """Return the page of what stops an account."""
+    arrows = [
+        ("trading", stop.value, cause.value) if enters else (stop.value, "trading", cause.value)
+        for (cause, stop), enters in MOVES.items()
+    ]
+    meanings = _values_with_docs(Stop)
+    permits = (
+        (stop.value, meanings[stop.value], *("yes" if x else "no" for x in (False, *permit)))
+        for stop, permit in PERMITS.items()
+    )
+    told = {None: "", True: "enters", False: "leaves"}
+    moves = ((cause.value, *(told[MOVES.get((cause, stop))] for stop in Stop)) for cause in Cause)
+    return (
+        "# What stops an account\n\n"
+        + NOTE
+        + "An account trades while nothing stops it. Several stops may be on at once; only what all of them allow goes "
+        "on, and leaving one leaves no other. Booking what venues report and canceling are never stopped.\n\n"
+        + _diagram([("[*]", "trading", ""), *arrows])
+        + "## What goes on\n\n"
+        + _table(("stop", "meaning", "entries", "exits", "flattening", "open orders stay"), permits)
+        + "\n## Who enters and leaves\n\n"
+        + _table(("", *(s.value for s in Stop)), moves)
+    )
+
+
+def _values_with_docs(kind: type[StrEnum]) -> dict[str, str]:
+    """Return the text that stands under each value of an enumeration, in its source."""
+    (found,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(found, ast.ClassDef)
+    texts = {}
+    for named, text in pairwise(found.body):
+        if isinstance(named, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            assert isinstance(named.value, ast.Constant)
+            texts[str(named.value.value)] = " ".join(str(text.value.value).split())
+    return texts
 
 
 def strategies() -> str:
@@ -286,6 +346,7 @@ PAGES = {
     "exit-codes.md": exit_codes,
     "risk-checks.md": risk_checks,
     "order-states.md": order_states,
+    "account-stops.md": account_stops,
     "strategies.md": strategies,
     "metrics.md": metrics,
 }

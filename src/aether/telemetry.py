@@ -40,6 +40,9 @@ JOURNAL_LAG = Gauge(
 QUEUE = Gauge("aether_queue_events", "Events waiting for an account.", ["account_id"], registry=REGISTRY)
 NAV = Gauge("aether_nav", "Net asset value in the account's currency.", ["account_id"], registry=REGISTRY)
 KILL_SWITCH_STATE = Gauge("kill_switch_state", "1 while the kill switch is engaged.", ["account_id"], registry=REGISTRY)
+BREAKS = Gauge(
+    "aether_breaks", "Differences between an account's books and its venues'.", ["account_id"], registry=REGISTRY
+)
 SECRET_VERSION = Gauge(
     "aether_secret_version",
     "Version of the key that an account trades with.",

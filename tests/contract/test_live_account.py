@@ -214,7 +214,7 @@ async def test_books_and_venues_agree_also_when_answers_are_lost(rates: dict[str
             for exchange in local.exchanges.values():
                 exchange.faults.clear()
             await until(lambda: books_agree(runner, local))
-            assert not engine.state.risk.halt_reason
+            assert not engine.state.stops
             done = engine.state.closed_parents
             assert {p.state for p in done.values()} == {ParentState.DONE}
             assert sum(p.filled for p in done.values()) > 2 * ONE
@@ -244,7 +244,7 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
             runner.tell(KillSwitchEngaged(ts_ns=runner.now, reason="test", actor="test"))
             await until(lambda: not again.state.open_orders)
             assert not any(e.venue.account("company").open for e in local.exchanges.values())
-            assert not again.state.risk.halt_reason
+            assert not again.state.stops
 
 
 def found(engine: Engine, order_id: str) -> Order:

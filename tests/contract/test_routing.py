@@ -117,7 +117,7 @@ def trade(instruments: list[Instrument], books: list[BookUpdate], side: str, siz
             tell(ParentOrderRequested(ts_ns=now, request=request, actor="test"))
         tell(Timer(ts_ns=now + SECOND // 2))
     found = engine.state.closed_parents.get(ParentId("p")) or engine.state.parents[ParentId("p")]
-    assert not engine.state.risk.halt_reason
+    assert not engine.state.stops
     return found
 
 

@@ -16,6 +16,7 @@ from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import FencedError, JournalCorruptError
 from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, Trade
 from aether.domain.identifiers import AccountId
+from aether.engine.stops import Stop, reason_of
 from aether.market.dataset import Dataset
 from aether.market.files import ReadOptions, read_dataset
 from aether.market.replay import feed_id, replay_trades
@@ -112,7 +113,7 @@ async def test_a_replay_gives_the_orders_and_fills_of_the_back_test(database: Da
     await run_until(node, node.drain)
     await check_against_backtest(database, dataset)
     for shard in node.shards.values():
-        shard.reconcile()
+        assert not shard.engine.state.stops
         rows = await queries.list_orders(database.desk, shard.account, only_open=False, limit=100_000)
         assert len(rows) == shard.engine.state.next_order - 1
 
@@ -186,7 +187,7 @@ async def test_a_kill_switch_request_is_applied_exactly_once_with_confirmation(
 
     await run_until(node, interfere)
     shard = node.shards[account]
-    assert shard.engine.state.risk.kill_reason == "drill"
+    assert reason_of(shard.engine.state.stops, Stop.KILL) == "drill"
     assert shard.engine.state.ledger.positions[dataset.instrument().id].quantity == 0
     kinds = [r.kind for r in await queries.list_journal(database.desk, account, first=1, limit=100_000)]
     assert kinds.count("KillSwitchEngaged") == 1
@@ -201,13 +202,13 @@ async def test_a_request_made_while_nothing_runs_comes_before_trading(database: 
     second = make_node(database, dataset)
     await run_until(second, second.drain)
     for shard in second.shards.values():
-        assert shard.engine.state.risk.kill_reason == "overnight"
+        assert reason_of(shard.engine.state.stops, Stop.KILL) == "overnight"
         fills = await queries.list_fills(database.desk, shard.account, limit=10)
         assert [f for f in fills if f.seq > ends[shard.account]] == []
     await submit(database.control, accounts, KillSwitchReleased(ts_ns=0, reason="morning", actor="test"))
     third = make_node(database, dataset)
     await run_until(third, third.drain)
-    assert all(s.engine.state.risk.kill_reason == "" for s in third.shards.values())
+    assert all(Stop.KILL not in s.engine.state.stops for s in third.shards.values())
 
 
 async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: Dataset) -> None:

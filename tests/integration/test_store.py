@@ -29,8 +29,8 @@ def rows(count: int, first: int = 1, previous: bytes = GENESIS) -> list[JournalR
     made = []
     for seq in range(first, first + count):
         payload = encode_event(Timer(ts_ns=seq * 1_000))
-        previous = row_hash(previous, DESK, seq, seq * 1_000, "Timer", payload)
-        made.append(JournalRow(DESK, seq, seq * 1_000, "Timer", payload, previous))
+        previous = row_hash(previous, DESK, seq, seq * 1_000, "Timer", payload, b"")
+        made.append(JournalRow(DESK, seq, seq * 1_000, "Timer", payload, previous, b""))
     return made
 
 
@@ -77,7 +77,7 @@ async def test_a_rehashed_row_is_found_at_its_successor(database: Database) -> N
     made = rows(10)
     await write(database, Batch(DESK, made))
     payload = encode_event(Timer(ts_ns=5_001))
-    forged = row_hash(made[3].hash, DESK, 5, 5_001, "Timer", payload)
+    forged = row_hash(made[3].hash, DESK, 5, 5_001, "Timer", payload, b"")
     async with database.engine.begin() as connection:
         await connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
         await connection.execute(

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether.domain import scaled
-from aether.engine import algorithms, exits, ledger, sizing
 from aether.features import averages
+from aether.kernel import exits, marks, positions, schedules, sizing
 from aether.matching import pricing
 from aether.strategies import vol_target_basket
 
@@ -31,11 +31,15 @@ RULES: tuple[Callable[..., Any], ...] = (
     scaled.fee_of,
     scaled.bps_of,
     scaled.ratio_bps,
-    algorithms.twap_target,
-    algorithms.pov_target,
-    algorithms.oco_hit,
+    schedules.twap_target,
+    schedules.pov_target,
+    schedules.oco_hit,
     pricing.trailing_trigger,
-    ledger.cost_share,
+    positions.rounding_tolerance,
+    positions.traded,
+    marks.choose_mark,
+    exits.retry_wait_s,
+    exits.shrunk,
     sizing.ewma_variance,
     sizing.annual_volatility,
     sizing.volatility_over,

@@ -6,7 +6,8 @@ from aether.domain.accounts import Limits
 from aether.domain.events import Event, KillSwitchEngaged, KillSwitchReleased, OrderFilled, Timer, opening_events
 from aether.domain.scaled import AMOUNT_SCALE, ratio_bps
 from aether.engine.core import Engine
-from aether.engine.risk import gross_exposure, net_asset_value
+from aether.engine.stops import Stop
+from aether.engine.valuation import gross_exposure, net_asset_value
 from aether.market.bars import with_bars
 from aether.market.synthetic import SyntheticMarket, synthetic_instruments
 from aether.matching.noise import draw_below, next_state
@@ -67,7 +68,7 @@ def test_money_stays_whole(model: str, seed: int) -> None:
 
     def check() -> None:
         state = engine.state
-        assert not state.risk.halt_reason, state.risk.halt_reason
+        assert not {Stop.HALT, Stop.FAULT, Stop.BREAK} & set(state.stops), state.stops
         state.ledger.assert_balanced()
         reported = venue.reported_balances()
         for key, balance in state.ledger.balances.items():

@@ -11,15 +11,15 @@ from aether.domain.events import OrderCanceled, OrderRejected
 from aether.domain.orders import OrderState, OrderType, Purpose, Side
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.engine.core import Engine
-from aether.engine.exits import NO_EXIT, PROFIT_HIT, STOP_HIT, TRAIL_HIT, exit_hit
-from aether.engine.sizing import (
+from aether.engine.strategy import Enter, Rebalance
+from aether.kernel.exits import NO_EXIT, PROFIT_HIT, STOP_HIT, TRAIL_HIT, exit_hit
+from aether.kernel.sizing import (
     PRIOR_VARIANCE_PER_S,
     annual_volatility,
     entry_weight,
     ewma_variance,
     volatility_over,
 )
-from aether.engine.strategy import Enter, Rebalance
 from tests.desk import BTC, SECOND, Desk, account, alerts, canceled, submitted
 
 NO_TRAIL = Exits(trailing_multiple=0)
@@ -45,7 +45,7 @@ def test_levels_that_are_off_never_hit() -> None:
 
 def test_the_stop_is_as_far_as_volatility_says() -> None:
     desk = entered()
-    plan = desk.engine.state.exits[BTC.id]
+    plan = desk.plan()
     sigma = volatility_over(PRIOR_VARIANCE_PER_S, NO_TRAIL.horizon_s)
     assert plan.stop == pytest.approx(50_000_01 * (1 - 2.5 * sigma), rel=1e-3)
     assert plan.profit == pytest.approx(50_000_01 * (1 + 6 * sigma), rel=1e-3)
@@ -54,7 +54,7 @@ def test_the_stop_is_as_far_as_volatility_says() -> None:
 def test_the_stop_sells_everything_once_and_cools_down() -> None:
     desk = entered()
     held = desk.held()
-    level = desk.engine.state.exits[BTC.id].stop / 100
+    level = desk.plan().stop / 100
     assert submitted(desk.quote(f"{level + 0.01:.2f}", f"{level + 0.02:.2f}")) == []
     (sale,) = submitted(desk.quote(f"{level:.2f}", f"{level + 0.01:.2f}"))
     assert (sale.side, sale.purpose, sale.size) == (Side.SELL, Purpose.STOP, round(held * 10**8))
@@ -68,7 +68,7 @@ def test_the_stop_sells_everything_once_and_cools_down() -> None:
 
 def test_the_profit_is_taken() -> None:
     desk = entered()
-    level = desk.engine.state.exits[BTC.id].profit / 100
+    level = desk.plan().profit / 100
     (sale,) = submitted(desk.quote(f"{level:.2f}", f"{level + 0.01:.2f}"))
     assert sale.purpose is Purpose.TAKE_PROFIT
     desk.fill(sale)
@@ -78,7 +78,7 @@ def test_the_profit_is_taken() -> None:
 def test_the_trailing_stop_follows_the_best_price() -> None:
     desk = entered(Exits(stop_multiple=0, take_profit_multiple=0, trailing_multiple=1))
     desk.quote("54000", "54000.01")
-    distance = desk.engine.state.exits[BTC.id].trail_distance / 100
+    distance = desk.plan().trail_distance / 100
     assert submitted(desk.quote(f"{54_000 - distance + 1:.2f}", "54000")) == []
     (sale,) = submitted(desk.quote(f"{54_000 - distance:.2f}", "54000"))
     assert sale.purpose is Purpose.TRAILING_STOP
@@ -86,22 +86,20 @@ def test_the_trailing_stop_follows_the_best_price() -> None:
 
 def test_an_exit_first_takes_back_what_rests() -> None:
     desk = entered()
-    state = desk.engine.state
     desk.quote("49999.99", "50000.01")
     desk.intents = [Rebalance(instrument=BTC.id, weight=0.3)]
     (resting,) = submitted(desk.bar(50_000))
     desk.order(resting.id).request = msgspec.structs.replace(resting, type=OrderType.LIMIT, limit_price=4_990_000)
-    low = state.exits[BTC.id].stop / 100 - 1
+    low = desk.plan().stop / 100 - 1
     commands = desk.quote(f"{low:.2f}", f"{low + 1:.2f}")
     assert (canceled(commands), submitted(commands)) == ([resting.id], [])
-    desk.tell(OrderCanceled(ts_ns=desk.now, order_id=resting.id, reason="on request"))
-    (sale,) = submitted(desk.quote(f"{low:.2f}", f"{low + 1:.2f}"))
+    (sale,) = submitted(desk.tell(OrderCanceled(ts_ns=desk.now, order_id=resting.id, reason="on request")))
     assert sale.purpose is Purpose.STOP
 
 
 def test_a_refused_exit_is_tried_again_with_growing_pauses_and_told_once() -> None:
     desk = entered()
-    level = desk.engine.state.exits[BTC.id].stop / 100 - 5
+    level = desk.plan().stop / 100 - 5
     sent_at = []
     for _ in range(40):
         for sale in submitted(desk.quote(f"{level:.2f}", f"{level + 0.01:.2f}")):
@@ -117,7 +115,7 @@ def test_a_refused_exit_is_tried_again_with_growing_pauses_and_told_once() -> No
 
 def test_exits_survive_a_restart() -> None:
     desk = entered()
-    level = desk.engine.state.exits[BTC.id].stop / 100
+    level = desk.plan().stop / 100
     desk.engine = Engine(desk.catalogue, desk.engine.snapshot())
     (sale,) = submitted(desk.quote(f"{level:.2f}", f"{level + 0.01:.2f}"))
     assert sale.purpose is Purpose.STOP
@@ -132,7 +130,7 @@ def test_an_entry_risks_at_most_the_stated_share_of_nav() -> None:
     desk = Desk(config=account(sizing=Sizing(risk_per_trade_bps=50), exits=NO_TRAIL))
     (entry,) = submitted(desk.want(Enter(instrument=BTC.id)))
     desk.fill(entry, fee=0)
-    plan = desk.engine.state.exits[BTC.id]
+    plan = desk.plan()
     lost = BTC.notional(5_000_000, entry.size) - BTC.notional(plan.stop, entry.size)
     assert lost == pytest.approx(500 * AMOUNT_SCALE, rel=0.01)
 

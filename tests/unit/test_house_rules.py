@@ -34,7 +34,7 @@ def test_only_config_reads_the_environment() -> None:
     assert readers == set(), "take the value from config.Settings"
 
 
-@pytest.mark.parametrize("package", ["domain", "engine", "matching", "features", "strategies"])
+@pytest.mark.parametrize("package", ["domain", "kernel", "engine", "matching", "features", "strategies"])
 def test_the_pure_half_has_no_clock_no_random_no_io(package: str) -> None:
     forbidden = re.compile(r"\b(time\.time|perf_counter|datetime\.now|random\.|open\(|print\(|await |async )")
     for path in (SOURCE / package).rglob("*.py"):

@@ -7,7 +7,7 @@ from aether.domain.identifiers import ClientOrderId, VenueOrderId
 from aether.domain.orders import OrderState
 from aether.engine.orders import TRANSITIONS, Trigger
 from aether.engine.strategy import Enter, Exit
-from tests.desk import BTC, Desk, alerts, canceled, submitted
+from tests.desk import BTC, ETH, Desk, alerts, canceled, submitted
 
 
 def working_order(desk: Desk) -> str:
@@ -95,7 +95,10 @@ def test_a_halted_account_trades_again_after_an_operator_resumes() -> None:
     desk.tell(OrderCanceled(ts_ns=desk.now, order_id=request.id, reason="all"))
     desk.tell(TradingResumed(ts_ns=desk.now, reason="looked at it", actor="risk"))
     assert not desk.halted
-    assert submitted(desk.want(Enter(instrument=BTC.id)))
+    assert desk.breaks() == []
+    desk.quote("3000", "3000.01", ETH)
+    desk.intents = [Enter(instrument=ETH.id)]
+    assert submitted(desk.bar(3_000, ETH))
 
 
 def test_exit_takes_back_entries_and_sells_all() -> None:

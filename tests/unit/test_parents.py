@@ -22,9 +22,10 @@ from aether.domain.instruments import FeeTier, Instrument, make_instrument
 from aether.domain.orders import OrderRequest, Purpose, Side, TimeInForce
 from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState
 from aether.domain.scaled import AMOUNT_SCALE, amount_of_size
-from aether.engine.algorithms import pov_target, twap_target, vwap_target
 from aether.engine.core import Engine
 from aether.engine.routing import Depth, Slice, route
+from aether.engine.stops import Stop, Stopped
+from aether.kernel.schedules import pov_target, twap_target, vwap_target
 from tests.desk import SECOND, Desk, account, alerts, canceled, submitted
 
 SYMBOL = Symbol("BTC/USD")
@@ -319,7 +320,7 @@ def test_the_kill_switch_ends_every_parent() -> None:
 
 def test_what_the_gate_denies_makes_the_parent_wait_and_then_fail() -> None:
     desk = MultiDesk()
-    desk.engine.state.risk.loss_reason = "daily loss"
+    desk.engine.state.stops[Stop.LOSS] = Stopped(desk.now, "daily loss")
     desk.parent(Algorithm.ROUTE, amount=0.5)
     for _ in range(10):
         desk.books(49_999, 50_001, after_s=50)

@@ -129,6 +129,88 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"type":"IntentDecided","ts_ns":1700000000123456789,"number":4,"approved":true,"reason":"r","actor":"a"}',
     ),
     (ev.Timer(ts_ns=TS), '{"type":"Timer","ts_ns":1700000000123456789}'),
+    (
+        ev.Timer(ts_ns=TS, taken_ns=TS + 1),
+        '{"type":"Timer","ts_ns":1700000000123456789,"taken_ns":1700000000123456790}',
+    ),
+    (
+        ev.FeedInterrupted(ts_ns=TS, instrument=BTC.id, reason="r"),
+        '{"type":"FeedInterrupted","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","reason":"r"}',
+    ),
+    (
+        msgspec.convert(
+            {
+                "type": "BalanceBooked",
+                "ts_ns": TS,
+                "venue": "paper",
+                "asset": "USD",
+                "amount": 12_345,
+                "reason": "interest",
+                "actor": "a",
+                "reference": "L1",
+            },
+            ev.BalanceBooked,
+        ),
+        '{"type":"BalanceBooked","ts_ns":1700000000123456789,"venue":"paper","asset":"USD","amount":12345,'
+        '"reason":"interest","actor":"a","reference":"L1"}',
+    ),
+    (
+        ev.BreakAssigned(ts_ns=TS, name="balance|paper:USD", owner="ada", actor="a"),
+        '{"type":"BreakAssigned","ts_ns":1700000000123456789,"name":"balance|paper:USD","owner":"ada","actor":"a"}',
+    ),
+    (
+        ev.SafeModeEngaged(ts_ns=TS, reason="r", actor="a"),
+        '{"type":"SafeModeEngaged","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
+    ),
+    (
+        ev.SafeModeReleased(ts_ns=TS, reason="r", actor="a"),
+        '{"type":"SafeModeReleased","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
+    ),
+    (
+        ev.EngineFaulted(ts_ns=TS, event='{"type":"Timer","ts_ns":1}', error="ZeroDivisionError"),
+        '{"type":"EngineFaulted","ts_ns":1700000000123456789,"event":"{\\"type\\":\\"Timer\\",\\"ts_ns\\":1}",'
+        '"error":"ZeroDivisionError"}',
+    ),
+    (
+        msgspec.convert(
+            {
+                "type": "CapitalMoved",
+                "ts_ns": TS,
+                "venue": "paper",
+                "asset": "BNB",
+                "amount": 7,
+                "value": 9,
+                "reference": "t1",
+                "actor": "a",
+            },
+            ev.CapitalMoved,
+        ),
+        '{"type":"CapitalMoved","ts_ns":1700000000123456789,"venue":"paper","asset":"BNB","amount":7,"value":9,'
+        '"reference":"t1","actor":"a"}',
+    ),
+    (
+        msgspec.convert(
+            {
+                "type": "OrderFilled",
+                "ts_ns": TS,
+                "venue_ns": TS - 5,
+                "order_id": "a-1",
+                "venue_order_id": "V1",
+                "trade_id": "T1",
+                "price": 10,
+                "size": 20,
+                "fee": -30,
+                "fee_asset": "BNB",
+                "liquidity": "taker",
+                "instrument": "paper:BTC/USD",
+                "side": "sell",
+            },
+            ev.OrderFilled,
+        ),
+        '{"type":"OrderFilled","ts_ns":1700000000123456789,"venue_ns":1700000000123456784,"order_id":"a-1",'
+        '"venue_order_id":"V1","trade_id":"T1","price":10,"size":20,"fee":-30,"fee_asset":"BNB","liquidity":"taker",'
+        '"instrument":"paper:BTC/USD","side":"sell"}',
+    ),
 ]
 
 
@@ -167,7 +249,7 @@ def test_every_event_has_a_case() -> None:
         ev.ModeChanged,
         ev.StrategyEnabled,
     }
-    assert covered == {*ev.MARKET_EVENTS, *ev.VENUE_REPORTS, *ev.OperatorEvent.__args__, ev.Timer}
+    assert covered == {*ev.MARKET_EVENTS, *ev.VENUE_REPORTS, *ev.OperatorEvent.__args__, ev.Timer, ev.EngineFaulted}
 
 
 def test_a_field_from_a_newer_version_is_passed_over() -> None:

@@ -19,6 +19,7 @@ from aether.domain.identifiers import ClientOrderId
 from aether.domain.orders import Order, OrderState
 from aether.domain.records import EquityPoint, Fill, Verdict
 from aether.engine.core import Engine
+from aether.engine.step import step
 from aether.engine.strategy import Catalogue
 from aether.market.bars import with_bars
 from aether.market.dataset import Dataset
@@ -27,7 +28,7 @@ from aether.matching.simulator import FillModel
 from aether.venues.paper import PaperVenue
 
 PROGRESS_EVERY = 5_000
-CODE_THAT_DECIDES = ("domain", "engine", "matching", "features", "strategies", "market", "venues", "backtest")
+CODE_THAT_DECIDES = ("domain", "kernel", "engine", "matching", "features", "strategies", "market", "venues", "backtest")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,9 +103,8 @@ def run(
     orders: dict[ClientOrderId, Order] = {}
 
     def take(event: Event) -> None:
-        for given in venue.feed(event):
-            for command in engine.apply(given):
-                venue.send(command)
+        for _ in step(venue, engine, event):
+            pass
         outcome.events += 1
         changes = engine.take_changes()
         orders.update(changes.orders)

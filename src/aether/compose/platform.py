@@ -50,6 +50,7 @@ from aether.domain.errors import (
     InvalidValueError,
     PortInUseError,
     SchemaVersionError,
+    UncleanEndError,
 )
 from aether.domain.events import KillSwitchEngaged
 from aether.node.runtime import BEGINS_STOPPED, Node
@@ -112,10 +113,13 @@ class NodeHealth:
             return Readiness("market data", True, "replaying")
         if not self._node.shards:
             return Readiness("market data", True, "no account wants any yet")
-        newest = max((m.ts_ns for s in self._node.shards.values() for m in s.engine.state.market.values()), default=0)
+        markets = [m for s in self._node.shards.values() for m in s.engine.state.market.values()]
+        newest = max((max(m.book_ns, m.trade_ns) for m in markets), default=0)
         age_s = (time_ns() - newest) / 1e9
         detail = f"{age_s:.1f} s old" if newest else "none yet"
-        return Readiness("market data", age_s <= STALE_MARKET_S, detail)
+        if age_s < -STALE_MARKET_S:
+            detail = f"{-age_s:.0f} s ahead of this machine's clock: one of the two is wrong"
+        return Readiness("market data", abs(age_s) <= STALE_MARKET_S, detail)
 
     def _lag_check(self) -> Readiness:
         lag = max((s.lag for s in self._node.shards.values()), default=0)
@@ -409,6 +413,14 @@ async def _until_done(
             task.cancel()
         if watcher:
             watcher.cancel()
+    unclean = {s.account: s.failure for s in node.shards.values() if s.failure}
+    if unclean:
+        told = "; ".join(f"{account}: {reason}" for account, reason in unclean.items())
+        raise UncleanEndError(
+            f"Stopped, but not every account ended cleanly ({told}).",
+            remedy="What the journal holds is safe; see the log and docs/runbooks/account-stopped.md before the next "
+            "start.",
+        )
 
 
 def schema_app() -> FastAPI:

@@ -105,7 +105,7 @@ class VenueMaker:
                 venue = public.protocol.venue
                 own = {k.partition(":")[2]: v for k, v in booked.items() if k.partition(":")[0] == venue}
                 if own:
-                    balances = {asset: format_amount(total) for asset, total in own.items()}
+                    balances = {asset: format_amount(max(0, total)) for asset, total in own.items()}
                     key, secret = local.open_account(venue, config.id, balances)
                     sessions[venue] = self._session(public, Credentials(key=key, secret=secret), limited=False)
             return sessions

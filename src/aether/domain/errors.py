@@ -113,8 +113,8 @@ class ReplayMismatchError(AetherError):
     exit_code = 13
 
 
-class ReconciliationError(AetherError):
-    """The books and the venue disagree about a balance; the account stands still."""
+class UncleanEndError(AetherError):
+    """The platform has stopped, and an account had failed or could not leave its snapshot."""
 
     exit_code = 14
 
@@ -229,8 +229,4 @@ class ConflictError(AetherError):
 
 
 class LedgerError(Exception):
-    """A posting would leave the books out of balance or an asset overdrawn. Halts the account."""
-
-
-class IllegalTransitionError(Exception):
-    """A venue reported what no venue can mean for an order in its state. Halts the account."""
+    """The books do not balance, or more is to be locked than is free: a fault of ours, never of a venue."""

@@ -3,6 +3,10 @@
 Every event carries `ts_ns`, nanoseconds since 1970-01-01 UTC; it is the only clock the engine has. Events are the
 journal's content and are read years later: a tag or field, once released, is never renamed or reused, and a new field
 has a default. `tests/unit/test_wire_format.py` holds the golden text of each.
+
+`ts_ns` is when it happened, as its source says; `taken_ns` when the node took it up, 0 where the source's time is the
+only one (a recording, a back-test). The engine lives by the latter where it is given, so that an event's own time can
+neither make old data look fresh nor move the account's clock.
 """
 
 import msgspec
@@ -25,6 +29,13 @@ from aether.domain.parents import ParentId, ParentRequest
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, gc=False):
     ts_ns: int
+    taken_ns: int = 0
+
+
+class _Report(_Event, frozen=True, kw_only=True):
+    """`venue_ns` is the venue's own time of what it reports, 0 where it gives none; `ts_ns` when we had it."""
+
+    venue_ns: int = 0
 
 
 # Market data.
@@ -71,25 +82,36 @@ class Bar(_Event, frozen=True, kw_only=True):
     volume: int
 
 
+class FeedInterrupted(_Event, frozen=True, kw_only=True):
+    """What was known of an instrument's book cannot be relied on any more, until the next quote or book."""
+
+    instrument: InstrumentId
+    reason: str
+
+
 # Venue reports.
 
 
-class OrderAccepted(_Event, frozen=True, kw_only=True):
+class OrderAccepted(_Report, frozen=True, kw_only=True):
     """The venue took the order."""
 
     order_id: ClientOrderId
     venue_order_id: VenueOrderId
 
 
-class OrderRejected(_Event, frozen=True, kw_only=True):
+class OrderRejected(_Report, frozen=True, kw_only=True):
     """The venue refused the order."""
 
     order_id: ClientOrderId
     reason: str
 
 
-class OrderFilled(_Event, frozen=True, kw_only=True):
-    """One execution. `fee` is a ledger amount of `fee_asset`."""
+class OrderFilled(_Report, frozen=True, kw_only=True):
+    """One execution. `fee` is a ledger amount of `fee_asset`, negative for a rebate.
+
+    `instrument` and `side` say what was traded, so that an execution of an order that the account no longer knows can
+    be booked as well; older journals leave them out.
+    """
 
     order_id: ClientOrderId
     venue_order_id: VenueOrderId
@@ -99,30 +121,32 @@ class OrderFilled(_Event, frozen=True, kw_only=True):
     fee: int
     fee_asset: AssetCode
     liquidity: Liquidity
+    instrument: InstrumentId = InstrumentId("")
+    side: Side | None = None
 
 
-class OrderCanceled(_Event, frozen=True, kw_only=True):
+class OrderCanceled(_Report, frozen=True, kw_only=True):
     """The rest of the order was canceled."""
 
     order_id: ClientOrderId
     reason: str = ""
 
 
-class OrderExpired(_Event, frozen=True, kw_only=True):
+class OrderExpired(_Report, frozen=True, kw_only=True):
     """The rest of the order lapsed by its time in force."""
 
     order_id: ClientOrderId
     reason: str = ""
 
 
-class CancelRejected(_Event, frozen=True, kw_only=True):
+class CancelRejected(_Report, frozen=True, kw_only=True):
     """The venue could not cancel the order, most often because it had just closed."""
 
     order_id: ClientOrderId
     reason: str
 
 
-class BalanceReported(_Event, frozen=True, kw_only=True):
+class BalanceReported(_Report, frozen=True, kw_only=True):
     """The venue's own view of a balance: everything held, free or locked, as a ledger amount."""
 
     key: BalanceKey
@@ -145,11 +169,56 @@ class InstrumentListed(_Event, frozen=True, kw_only=True):
 
 
 class CapitalMoved(_Event, frozen=True, kw_only=True):
-    """Money came in (positive) or went out (negative): a ledger amount. It is no profit or loss."""
+    """Money or coins came in (positive) or went out (negative): a ledger amount. It is no profit or loss.
+
+    Attributes:
+        value: its worth in the account's currency, a ledger amount; None for the amount itself (currency), or for its
+            worth at the mark when it is booked.
+        reference: the venue's or bank's name for the transfer.
+    """
 
     venue: VenueId
     asset: AssetCode
     amount: int
+    value: int | None = None
+    reference: str = ""
+    actor: str = ""
+
+
+class BalanceBooked(_Event, frozen=True, kw_only=True):
+    """An operator books what the venue did and the books do not know: interest, an airdrop, a fee, a correction.
+
+    It is profit or loss, unlike capital. `amount` is a ledger amount, negative for what is gone.
+    """
+
+    venue: VenueId
+    asset: AssetCode
+    amount: int
+    reason: str
+    actor: str
+    reference: str = ""
+
+
+class BreakAssigned(_Event, frozen=True, kw_only=True):
+    """Somebody takes a break on: a difference between our books and a venue's."""
+
+    name: str
+    owner: str
+    actor: str
+
+
+class SafeModeEngaged(_Event, frozen=True, kw_only=True):
+    """Exits only, until an operator leaves it."""
+
+    reason: str
+    actor: str
+
+
+class SafeModeReleased(_Event, frozen=True, kw_only=True):
+    """Entries are allowed again as far as nothing else stops them."""
+
+    reason: str
+    actor: str
 
 
 class KillSwitchEngaged(_Event, frozen=True, kw_only=True):
@@ -238,7 +307,24 @@ class Timer(_Event, frozen=True, kw_only=True):
     """Time has passed without other news."""
 
 
-MarketEvent = Quote | Trade | BookUpdate | Bar
+# The engine's own failure.
+
+
+class EngineFaulted(_Event, frozen=True, kw_only=True):
+    """The engine could not apply an event, left the state as it was, and the account stopped.
+
+    It stands in the journal in the event's place, so that a replay stops there too.
+
+    Attributes:
+        event: the event's journal form.
+        error: what went wrong.
+    """
+
+    event: str
+    error: str
+
+
+MarketEvent = Quote | Trade | BookUpdate | Bar | FeedInterrupted
 VenueReport = (
     OrderAccepted | OrderRejected | OrderFilled | OrderCanceled | OrderExpired | CancelRejected | BalanceReported
 )
@@ -246,6 +332,10 @@ OperatorEvent = (
     AccountOpened
     | InstrumentListed
     | CapitalMoved
+    | BalanceBooked
+    | BreakAssigned
+    | SafeModeEngaged
+    | SafeModeReleased
     | KillSwitchEngaged
     | KillSwitchReleased
     | LimitsChanged
@@ -257,9 +347,9 @@ OperatorEvent = (
     | ParentOrderRequested
     | ParentOrderCanceled
 )
-Event = MarketEvent | VenueReport | OperatorEvent | Timer
+Event = MarketEvent | VenueReport | OperatorEvent | Timer | EngineFaulted
 
-MARKET_EVENTS = (Quote, Trade, BookUpdate, Bar)
+MARKET_EVENTS = (Quote, Trade, BookUpdate, Bar, FeedInterrupted)
 VENUE_REPORTS = (
     OrderAccepted,
     OrderRejected,
@@ -282,6 +372,11 @@ def encode_event(event: Event) -> bytes:
 def decode_event(payload: bytes) -> Event:
     """Return the event that `encode_event` wrote. Raises msgspec.DecodeError or ValidationError on anything else."""
     return _decoder.decode(payload)
+
+
+def as_given(event: Event) -> Event:
+    """Return what came in: the event itself, or the one that the engine could not apply."""
+    return decode_event(event.event.encode()) if isinstance(event, EngineFaulted) else event
 
 
 def opening_events(

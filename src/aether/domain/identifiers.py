@@ -32,6 +32,12 @@ TradeId = NewType("TradeId", str)
 StrategyName = NewType("StrategyName", str)
 """The name a strategy is registered under, such as `ema_cross`."""
 
+Owner = NewType("Owner", str)
+"""Who of an account a holding or an order belongs to: a strategy, a parent order, or its operators."""
+
+OPERATOR = Owner("operator")
+"""Coins that no strategy and no parent order at work owns: bought by hand, moved in, or adopted."""
+
 FeedId = NewType("FeedId", str)
 """A source of market data; a recording's id holds its content hash."""
 
@@ -49,3 +55,19 @@ def balance_key(venue: VenueId, asset: AssetCode) -> BalanceKey:
 def client_order_id(account: AccountId, number: int) -> ClientOrderId:
     """Return the client order id of the account's order `number` (from 1)."""
     return ClientOrderId(f"{account}-{number}")
+
+
+def strategy_owner(strategy: StrategyName) -> Owner:
+    """Return the owner that a strategy of an account is."""
+    return Owner(f"strategy:{strategy}")
+
+
+def parent_owner(parent: str) -> Owner:
+    """Return the owner that a parent order at work is."""
+    return Owner(f"parent:{parent}")
+
+
+def strategy_of(owner: Owner) -> StrategyName:
+    """Return the strategy that an owner is, empty for any other owner."""
+    kind, _, name = owner.partition(":")
+    return StrategyName(name if kind == "strategy" else "")

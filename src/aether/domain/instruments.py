@@ -30,6 +30,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         min_size, max_size: size of one order, in size units.
         min_notional: least worth of one order, a ledger amount of the quote asset.
         fee_tiers: by rising volume; the first begins at zero.
+        base_decimals, quote_decimals: to how many decimals the venue keeps a balance of the asset; its books round
+            what ours hold exactly.
     """
 
     id: InstrumentId
@@ -45,11 +47,17 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     max_size: int
     min_notional: int
     fee_tiers: tuple[FeeTier, ...]
+    base_decimals: int = AMOUNT_DECIMALS
+    quote_decimals: int = AMOUNT_DECIMALS
 
     def __post_init__(self) -> None:
         checks = (
             (0 <= self.price_decimals <= MAX_DECIMALS, f"price_decimals is {self.price_decimals}"),
             (0 <= self.size_decimals <= AMOUNT_DECIMALS, f"size_decimals is {self.size_decimals}"),
+            (
+                0 <= self.base_decimals <= MAX_DECIMALS and 0 <= self.quote_decimals <= MAX_DECIMALS,
+                f"balances are kept to {self.base_decimals} and {self.quote_decimals} decimals",
+            ),
             (self.tick > 0 and self.lot > 0, f"tick is {self.tick}, lot is {self.lot}"),
             (0 < self.min_size <= self.max_size, f"min_size is {self.min_size}, max_size is {self.max_size}"),
             (self.min_notional >= 0, f"min_notional is {self.min_notional}"),

@@ -7,7 +7,15 @@ from enum import StrEnum
 
 import msgspec
 
-from aether.domain.identifiers import ClientOrderId, InstrumentId, StrategyName, TradeId, VenueOrderId
+from aether.domain.identifiers import (
+    OPERATOR,
+    ClientOrderId,
+    InstrumentId,
+    Owner,
+    StrategyName,
+    TradeId,
+    VenueOrderId,
+)
 
 
 class Side(StrEnum):
@@ -127,6 +135,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
         display_size: the visible part of an iceberg order; 0 shows all of it.
         expire_ns: when a good-till-date order ends.
         parent: the parent order that it is a child of.
+        owner: whose holding it buys for or sells from.
     """
 
     id: ClientOrderId
@@ -144,6 +153,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose = Purpose.ENTRY
     strategy: StrategyName = StrategyName("")
     parent: str = ""
+    owner: Owner = OPERATOR
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -154,7 +164,10 @@ class Order(msgspec.Struct, kw_only=True):
         filled_notional: sum of the notionals of its fills, a ledger amount of the quote asset.
         fees: fees charged so far in the quote asset, a ledger amount.
         reserved: what the ledger still holds locked for it, a ledger amount (quote for buys, base for sells).
-        arrival_price: the mark when the order was decided on, the yardstick of its execution cost.
+        decision_price: the mid when it was decided on: at the bar, or when its parent was asked for; price units.
+        arrival_price: the mid when the risk gate took it on, for a child when it took on its parent; the yardstick of
+            execution cost (Perold 1988).
+        send_price, half_spread: the mid and half the spread when it was sent; price units.
         reason: why it was denied, rejected or closed; empty otherwise.
     """
 
@@ -167,11 +180,14 @@ class Order(msgspec.Struct, kw_only=True):
     filled_notional: int = 0
     fees: int = 0
     reserved: int = 0
+    decision_price: int = 0
     arrival_price: int = 0
+    send_price: int = 0
+    half_spread: int = 0
     reason: str = ""
     trade_ids: list[TradeId] = msgspec.field(default_factory=list)
 
     @property
     def remaining(self) -> int:
-        """Size not executed yet."""
-        return self.request.size - self.filled
+        """Size not executed yet; 0 when more was executed than asked for."""
+        return max(0, self.request.size - self.filled)

@@ -86,6 +86,7 @@ class Parent(msgspec.Struct, kw_only=True):
         working: those of them that may still trade, with the amount that was counted of each.
         retry_ns: no child before this time.
         refusals: children refused in a row.
+        decision_mid, end_mid: the market's mid when it was asked for, and when it ended; 10^-8 of the quote asset.
     """
 
     request: ParentRequest
@@ -104,6 +105,8 @@ class Parent(msgspec.Struct, kw_only=True):
     working: dict[ClientOrderId, int] = msgspec.field(default_factory=dict)
     retry_ns: int = 0
     refusals: int = 0
+    decision_mid: int = 0
+    end_mid: int = 0
 
 
 def missing_fields(request: ParentRequest) -> str:

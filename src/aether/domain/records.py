@@ -3,9 +3,19 @@
 These are read by people (tables, charts, reports); the journal can rebuild every one of them.
 """
 
+from enum import StrEnum
+
 import msgspec
 
-from aether.domain.identifiers import ClientOrderId, InstrumentId, StrategyName, TradeId
+from aether.domain.identifiers import (
+    AssetCode,
+    ClientOrderId,
+    InstrumentId,
+    Owner,
+    StrategyName,
+    TradeId,
+    VenueId,
+)
 from aether.domain.orders import Liquidity, Purpose, Side
 
 
@@ -13,7 +23,11 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """One execution as booked.
 
     Attributes:
-        notional, fee, realized: ledger amounts of the quote asset; `realized` is before fees and 0 for buys.
+        ts_ns: when we had the report; `venue_ns`: when the venue executed it, 0 where it does not say.
+        notional, fee, realized: ledger amounts of the quote asset; `realized` is before fees and 0 for plain buys.
+            A fee in another asset counts here with its worth.
+        fee_asset, fee_amount: the fee as charged, a ledger amount of that asset; negative for a rebate.
+        owner: whose holding it changed.
     """
 
     ts_ns: int
@@ -29,6 +43,70 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     liquidity: Liquidity
     purpose: Purpose
     strategy: StrategyName
+    venue_ns: int = 0
+    fee_asset: AssetCode = AssetCode("")
+    fee_amount: int = 0
+    owner: Owner = Owner("")
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """Money or coins that came in or went out, or that an operator booked; ledger amounts.
+
+    Attributes:
+        kind: `capital`, no profit or loss, or `booking`, which is.
+        value: its worth in the account's currency when it was booked.
+    """
+
+    ts_ns: int
+    kind: str
+    venue: VenueId
+    asset: AssetCode
+    amount: int
+    value: int
+    reference: str
+    reason: str
+    actor: str
+
+
+class BreakKind(StrEnum):
+    """In which way our books and a venue's differ."""
+
+    BALANCE = "balance"
+    """The venue holds another amount."""
+    OVERDRAFT = "overdraft"
+    """More was spent than the books held."""
+    IMPOSSIBLE = "impossible"
+    """It reported of an order what no venue can mean."""
+    STRANGER = "stranger"
+    """It reported on an order that the account does not know."""
+
+
+class Break(msgspec.Struct, kw_only=True):
+    """A difference between our books and a venue's. It blocks entries, never exits or cancels.
+
+    Attributes:
+        name: what it is called: its kind and its subject, a balance or an order.
+        amount: the venue's figure less ours, a ledger amount; 0 where it is no amount.
+        evidence: what was found, for people.
+        since_ns, seen_ns: when it was first and last found; `times`: how often.
+        owner: who has taken it on.
+        reminded: how often people were told of its age.
+    """
+
+    kind: BreakKind
+    subject: str
+    amount: int
+    evidence: str
+    since_ns: int
+    seen_ns: int
+    times: int = 1
+    owner: str = ""
+    reminded: int = 0
+
+    @property
+    def name(self) -> str:
+        """The break's name, unique in its account."""
+        return f"{self.kind}|{self.subject}"
 
 
 class Breach(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,29 +1,43 @@
-"""The account's books: double entry, exact, balanced after every event.
+"""The account's books: double entry, exact, balanced after every event, and never a fact refused.
 
-Each asset at each venue has seven accounts, and their sum is always zero; credits are negative:
+Each asset at each venue has accounts whose sum is always zero; credits are negative:
 
 * `free`, `locked`: what the venue holds for us, the latter reserved for open orders;
-* `capital`: money paid in (credit) and taken out;
+* `capital`: money and coins paid in (credit) and taken out;
 * `inventory`: the counter-account of a base asset that was bought (credit);
-* `cost`: in the quote asset, what the positions cost (average cost);
+* `cost`: in the quote asset, what the holdings cost (average cost);
 * `realized`: profit (credit) or loss of closed trades, before fees;
-* `fees`: fees paid.
+* `fees`: fees paid, rebates are credits;
+* `adjusted`: what operators booked: interest (credit), corrections;
+* `rounding`: what venues rounded where our books are exact.
 
-A fee taken in the base asset is booked as a sale of that base at the fill's price whose proceeds pay the fee, so that
-quantity, cost and profit stay exact. A posting that would overdraw an asset or sell more than is held raises
-`LedgerError` before anything is changed.
+A position is the sum of its owners' lots: each strategy's, each parent order's, the operators'. Each lot has its own
+average cost. A sale takes from its owner's lot first, from the operators' next, then from the others', and what nobody
+has makes the owner's lot negative: a venue's fact is booked whole, whatever it does to our books. `free` may be below
+zero for the same reason. Who judges that is `breaks`.
+
+A fee in the base asset is booked as a sale of that base at the fill's price whose proceeds pay the fee, a rebate as a
+purchase. A fee in a third asset that the books hold as a position is a sale of it (US Reg. 1.1001-7(b)(1)(ii) sees it
+so); in one that they do not, its balance pays it. Every posting first works out all it changes and then applies it.
 """
+
+from typing import NamedTuple
 
 import msgspec
 
 from aether.domain.errors import LedgerError
-from aether.domain.identifiers import BalanceKey, InstrumentId
+from aether.domain.identifiers import OPERATOR, BalanceKey, InstrumentId, Owner
 from aether.domain.instruments import Instrument
-from aether.domain.scaled import amount_of_size, format_amount, mul_div, value_of
+from aether.domain.scaled import format_amount, mul_div
+from aether.kernel.positions import traded
 
 
-class Balance(msgspec.Struct):
-    """The accounts of one asset at one venue, all ledger amounts; see the module's opening."""
+class Balance(msgspec.Struct, omit_defaults=True):
+    """The accounts of one asset at one venue, all ledger amounts; see the module's opening.
+
+    Attributes:
+        postings: amounts booked since the venue's own figure last agreed.
+    """
 
     free: int = 0
     locked: int = 0
@@ -32,6 +46,9 @@ class Balance(msgspec.Struct):
     cost: int = 0
     realized: int = 0
     fees: int = 0
+    adjusted: int = 0
+    rounding: int = 0
+    postings: int = 0
 
     @property
     def total(self) -> int:
@@ -39,25 +56,86 @@ class Balance(msgspec.Struct):
         return self.free + self.locked
 
 
-class Position(msgspec.Struct):
-    """Holdings of an instrument's base asset at average cost.
+class Lot(msgspec.Struct, omit_defaults=True):
+    """What one owner holds of a base asset at average cost; ledger amounts of base and quote."""
+
+    quantity: int = 0
+    cost: int = 0
+
+
+class Position(msgspec.Struct, omit_defaults=True):
+    """Holdings of an instrument's base asset: the sum of its owners' lots.
 
     Attributes:
         quantity: ledger amount of the base asset.
         cost: what it cost, ledger amount of the quote asset, before fees.
         realized: profit and loss of what was sold so far, before fees.
-        fees: fees paid so far, in the quote asset.
+        fees: worth of the fees paid so far, in the quote asset, whatever asset they were charged in.
     """
 
     quantity: int = 0
     cost: int = 0
     realized: int = 0
     fees: int = 0
+    lots: dict[Owner, Lot] = msgspec.field(default_factory=dict)
 
 
-def cost_share(cost: int, sold: int, quantity: int) -> int:
-    """Return the part of `cost` that leaves with `sold` of `quantity`; selling all takes all of it."""
-    return mul_div(cost, sold, quantity)
+class Charge(NamedTuple):
+    """A fee as charged, and where it is booked.
+
+    Attributes:
+        amount: ledger amount of the asset charged, negative for a rebate.
+        worth: the same in the traded instrument's quote asset.
+        key: the balance that pays it.
+        held_as: the instrument whose position pays it: the traded one for a fee in its base, another one for a third
+            asset that the books hold; None when a plain balance pays.
+    """
+
+    amount: int
+    worth: int
+    key: BalanceKey
+    held_as: Instrument | None = None
+
+
+class _Draft:
+    """A position's lots while a posting is worked out; nothing is changed before `commit`."""
+
+    def __init__(self, position: Position) -> None:
+        self._position = position
+        self.lots = {owner: (lot.quantity, lot.cost) for owner, lot in position.lots.items()}
+        self.quantity = 0
+        self.cost = 0
+        self.realized = 0
+
+    def change(self, owner: Owner, quantity: int, value: int) -> None:
+        """Let one owner's lot change by `quantity` (sold when negative) for `value`."""
+        held, cost = self.lots.get(owner, (0, 0))
+        held_after, cost_after, realized = traded(held, cost, quantity, value)
+        self.lots[owner] = (held_after, cost_after)
+        self.quantity += quantity
+        self.cost += cost_after - cost
+        self.realized += realized
+
+    def sell(self, owner: Owner, quantity: int, proceeds: int) -> None:
+        """Take `quantity` from the owner's lot and, where that is not enough, from the others' as the module says."""
+        left, left_value = quantity, proceeds
+        others = [o for o in self.lots if o not in (owner, OPERATOR)]
+        for source in (owner, OPERATOR, *others) if owner != OPERATOR else (OPERATOR, *others):
+            part = min(max(0, self.lots.get(source, (0, 0))[0]), left)
+            if part:
+                value = left_value if part == left else mul_div(left_value, part, left)
+                self.change(source, -part, value)
+                left, left_value = left - part, left_value - value
+        if left:
+            self.change(owner, -left, left_value)
+
+    def commit(self) -> None:
+        """Apply what was worked out."""
+        position = self._position
+        position.quantity += self.quantity
+        position.cost += self.cost
+        position.realized += self.realized
+        position.lots = {o: Lot(q, c) for o, (q, c) in self.lots.items() if q or c}
 
 
 class Ledger(msgspec.Struct):
@@ -80,16 +158,14 @@ class Ledger(msgspec.Struct):
             found = self.positions[instrument] = Position()
         return found
 
-    def move_capital(self, key: BalanceKey, amount: int) -> None:
-        """Book money in (positive) or out. Raises LedgerError when more is taken out than is free."""
-        balance = self.balance(key)
-        if balance.free + amount < 0:
-            raise LedgerError(f"{format_amount(-amount)} of {key} taken out, {format_amount(balance.free)} free")
-        balance.free += amount
-        balance.capital -= amount
+    def lot(self, instrument: InstrumentId, owner: Owner) -> Lot:
+        """Return what an owner holds of an instrument; a lot of nothing when it holds none."""
+        position = self.positions.get(instrument)
+        found = position.lots.get(owner) if position else None
+        return found if found is not None else Lot()
 
     def reserve(self, key: BalanceKey, amount: int) -> None:
-        """Lock `amount` for an order. Raises LedgerError when less is free."""
+        """Lock `amount` for an order. Raises LedgerError when less is free: the gate has looked before."""
         balance = self.balance(key)
         if not 0 <= amount <= balance.free:
             raise LedgerError(f"{format_amount(amount)} of {key} to lock, {format_amount(balance.free)} free")
@@ -104,91 +180,112 @@ class Ledger(msgspec.Struct):
         balance.locked -= amount
         balance.free += amount
 
-    def buy(self, instrument: Instrument, size: int, notional: int, fee: int, *, fee_in_base: bool, price: int) -> int:
-        """Book a buy fill; return the fee in the quote asset.
+    def book_buy(self, instrument: Instrument, owner: Owner, quantity: int, notional: int, charge: Charge) -> int:
+        """Book a bought quantity (ledger amount of base) with its fee; return the profit that the fee realized."""
+        draft = _Draft(self.position(instrument.id))
+        draft.change(owner, quantity, notional)
+        return self._book_trade(instrument, owner, draft, -notional, charge)
 
-        Args:
-            size: in size units.
-            notional: price x size, ledger amount of the quote asset.
-            fee: ledger amount of the quote asset, or of the base asset with `fee_in_base`.
-            price: of the fill, in price units.
+    def book_sale(self, instrument: Instrument, owner: Owner, quantity: int, notional: int, charge: Charge) -> int:
+        """Book a sold quantity with its fee; return the realized profit before fees, in the quote asset."""
+        draft = _Draft(self.position(instrument.id))
+        draft.sell(owner, quantity, notional)
+        return self._book_trade(instrument, owner, draft, notional, charge)
 
-        Raises:
-            LedgerError: when the quote asset would be overdrawn.
-        """
-        quantity = amount_of_size(size, instrument.size_decimals)
-        quote = self.balance(instrument.quote_key)
-        spent = notional if fee_in_base else notional + fee
-        if quote.free < spent:
-            raise LedgerError(
-                f"bought {instrument.size_text(size)} {instrument.base} for {format_amount(spent)} {instrument.quote} "
-                f"with {format_amount(quote.free)} free"
-            )
-        base = self.balance(instrument.base_key)
-        position = self.position(instrument.id)
-        base.free += quantity
-        base.inventory -= quantity
-        quote.free -= notional
-        quote.cost += notional
-        position.quantity += quantity
-        position.cost += notional
-        return self._pay_fee(instrument, fee, fee_in_base, price)
-
-    def sell(
-        self, instrument: Instrument, size: int, notional: int, fee: int, *, fee_in_base: bool, price: int
-    ) -> tuple[int, int]:
-        """Book a sell fill; return the realized profit before fees and the fee, both in the quote asset.
-
-        Raises:
-            LedgerError: when more is sold than is held free: spot never goes short.
-        """
-        quantity = amount_of_size(size, instrument.size_decimals)
-        base = self.balance(instrument.base_key)
-        position = self.position(instrument.id)
-        needed = quantity + (fee if fee_in_base else 0)
-        if needed > min(base.free, position.quantity):
-            raise LedgerError(
-                f"sold {instrument.size_text(size)} {instrument.base} with {format_amount(base.free)} free and "
-                f"{format_amount(position.quantity)} held"
-            )
-        realized = self._dispose(instrument, quantity, notional)
-        self.balance(instrument.quote_key).free += notional
-        return realized, self._pay_fee(instrument, fee, fee_in_base, price)
-
-    def _dispose(self, instrument: Instrument, quantity: int, proceeds: int) -> int:
-        """Take `quantity` of base out at `proceeds`, which the caller books; return the realized profit."""
-        base = self.balance(instrument.base_key)
-        quote = self.balance(instrument.quote_key)
-        position = self.position(instrument.id)
-        share = cost_share(position.cost, quantity, position.quantity)
-        realized = proceeds - share
-        base.free -= quantity
-        base.inventory += quantity
-        quote.cost -= share
-        quote.realized -= realized
-        position.quantity -= quantity
-        position.cost -= share
-        position.realized += realized
+    def _book_trade(self, instrument: Instrument, owner: Owner, draft: _Draft, cash: int, charge: Charge) -> int:
+        """Add the fee to a drafted trade and apply both; `cash` is what the trade itself brings in quote."""
+        paid_by = charge.held_as
+        if paid_by is not None and paid_by.id == instrument.id:
+            _charge(draft, owner, charge)
+        self._apply(instrument, draft, cash)
+        realized = draft.realized
+        if paid_by is None:
+            payer = self.balance(charge.key)
+            payer.free -= charge.amount
+            payer.fees += charge.amount
+            payer.postings += 1
+        elif paid_by.id == instrument.id:
+            self._count_fee(instrument, charge.worth)
+        else:
+            other = _Draft(self.position(paid_by.id))
+            _charge(other, OPERATOR, charge)
+            self._apply(paid_by, other, 0)
+            # The proceeds of the coins pay the fee: they are income and cost of the same books at once.
+            self._count_fee(paid_by, charge.worth)
+        self.position(instrument.id).fees += charge.worth
         return realized
 
-    def _pay_fee(self, instrument: Instrument, fee: int, fee_in_base: bool, price: int) -> int:
-        quote = self.balance(instrument.quote_key)
-        if fee_in_base and fee:
-            worth = value_of(fee, price, instrument.price_decimals)
-            self._dispose(instrument, fee, worth)
-            fee = worth
+    def _apply(self, instrument: Instrument, draft: _Draft, cash: int) -> None:
+        """Apply a drafted change: coins against inventory, its cost and profit against `cash` of the quote asset."""
+        base, quote = self.balance(instrument.base_key), self.balance(instrument.quote_key)
+        base.free += draft.quantity
+        base.inventory -= draft.quantity
+        base.postings += 1
+        quote.free += cash
+        quote.cost += draft.cost
+        quote.realized -= draft.realized
+        quote.postings += 1
+        draft.commit()
+
+    def _count_fee(self, instrument: Instrument, worth: int) -> None:
+        self.balance(instrument.quote_key).fees += worth
+
+    def move_cash(self, key: BalanceKey, amount: int, account: str) -> None:
+        """Book an amount of an asset that is no position, in (positive) or out, against `capital`, `adjusted` or
+        `rounding`."""
+        balance = self.balance(key)
+        balance.free += amount
+        setattr(balance, account, getattr(balance, account) - amount)
+        balance.postings += 1
+
+    def move_coins(self, instrument: Instrument, owner: Owner, amount: int, value: int, account: str) -> None:
+        """Book coins of a position in or out at a value, against an account of the quote asset as `move_cash` does."""
+        draft = _Draft(self.position(instrument.id))
+        if amount > 0:
+            draft.change(owner, amount, value)
         else:
-            quote.free -= fee
-        quote.fees += fee
-        self.position(instrument.id).fees += fee
-        return fee
+            draft.sell(owner, -amount, value)
+        self._apply(instrument, draft, 0)
+        quote = self.balance(instrument.quote_key)
+        setattr(quote, account, getattr(quote, account) - (value if amount > 0 else -value))
+
+    def hand_over(self, instrument: InstrumentId, giver: Owner, taker: Owner) -> None:
+        """Let one owner have another's lot, at its cost."""
+        position = self.position(instrument)
+        given = position.lots.pop(giver, None)
+        if given is None:
+            return
+        had = position.lots.setdefault(taker, Lot())
+        had.quantity += given.quantity
+        had.cost += given.cost
+        if not had.quantity and not had.cost:
+            del position.lots[taker]
 
     def assert_balanced(self) -> None:
-        """Assert that every asset's accounts sum to zero, nothing is overdrawn and positions agree with balances."""
+        """Assert that every asset's accounts sum to zero and that lots, positions and balances agree."""
+        cost = 0
         for key, b in self.balances.items():
-            total = b.free + b.locked + b.capital + b.inventory + b.cost + b.realized + b.fees
-            if total or b.free < 0 or b.locked < 0:
+            cost += b.cost
+            paid = b.capital + b.inventory + b.cost + b.realized + b.fees + b.adjusted + b.rounding
+            if b.free + b.locked + paid or b.locked < 0:
                 raise LedgerError(f"the books of {key} do not balance: {b}")
-        cost = sum(p.cost for p in self.positions.values())
-        if cost != sum(b.cost for b in self.balances.values()):
+        for instrument, p in self.positions.items():
+            cost -= p.cost
+            if len(p.lots) == 1:
+                (lot,) = p.lots.values()
+                agrees = lot.quantity == p.quantity and lot.cost == p.cost
+            else:
+                quantities, costs = [x.quantity for x in p.lots.values()], [x.cost for x in p.lots.values()]
+                agrees = sum(quantities) == p.quantity and sum(costs) == p.cost
+            if not agrees:
+                raise LedgerError(f"the lots of {instrument} do not add up to its position: {p}")
+        if cost:
             raise LedgerError("the positions' costs and the ledger's cost accounts differ")
+
+
+def _charge(draft: _Draft, owner: Owner, charge: Charge) -> None:
+    """Let coins pay a fee, or come in as a rebate."""
+    if charge.amount > 0:
+        draft.sell(owner, charge.amount, max(0, charge.worth))
+    elif charge.amount < 0:
+        draft.change(owner, -charge.amount, max(0, -charge.worth))

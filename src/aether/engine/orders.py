@@ -4,9 +4,10 @@ What arrives about an order is first reduced to a trigger (`Trigger`), then look
 that stands in the table is normal, however odd its timing: venues acknowledge after they fill, fill after they cancel,
 and say things twice. Such reports are absorbed; the state that they lead to is often the one the order is in.
 
-A pair that does not stand in the table is what no venue can mean: a fill of an order that we never sent, a rejection of
-one that has traded, more executed than was asked for. Then our picture and the venue's differ in a way that no rule can
-mend, and the account halts with the evidence (`IllegalTransitionError`).
+A pair that does not stand in the table is what no venue can mean: a fill of an order that the gate denied, a rejection
+of one that has traded, more executed than was asked for. The fact is booked all the same, whole, and the order goes
+where the fact puts it (`judge`); but our picture and the venue's differ in a way that no rule can mend, so it becomes a
+break with the evidence, and the account halts: no entries, open orders taken back, exits go on.
 
 Reading the table by column:
 
@@ -19,7 +20,6 @@ Reading the table by column:
 
 from enum import Enum, auto
 
-from aether.domain.errors import IllegalTransitionError
 from aether.domain.orders import Order, OrderState
 
 
@@ -101,32 +101,29 @@ TRANSITIONS: dict[tuple[OrderState, Trigger], OrderState] = {
 }
 
 
-def next_state(order: Order, trigger: Trigger) -> OrderState:
-    """Return the state that `trigger` leads `order` to.
-
-    Raises:
-        IllegalTransitionError: when no venue can mean this, see the module's opening.
-    """
+def judge(order: Order, trigger: Trigger) -> tuple[OrderState, str]:
+    """Return the state that `trigger` leads `order` to, and why no venue can mean it; empty when one can."""
     state = TRANSITIONS.get((order.state, trigger))
+    oddity = ""
     if state is None or (trigger is Trigger.REJECT and order.filled):
-        raise IllegalTransitionError(
+        oddity = (
             f"order {order.request.id} is {order.state} with {order.filled} of {order.request.size} filled and got "
             f"{trigger.name.lower()}"
         )
-    return state
+        state = OrderState.FILLED if trigger is Trigger.FILL_WHOLE else order.state
+    return state, oddity
 
 
 def fill_trigger(order: Order, size: int) -> Trigger:
-    """Return the trigger that an execution of `size` is for `order`.
+    """Return the trigger that an execution of `size` is for `order`; more than was left fills it too."""
+    return Trigger.FILL_WHOLE if size >= order.remaining else Trigger.FILL_PART
 
-    Raises:
-        IllegalTransitionError: when more is executed than was left.
-    """
-    if size <= 0 or size > order.remaining:
-        raise IllegalTransitionError(
-            f"order {order.request.id} has {order.remaining} left and got a fill of {size} size units"
-        )
-    return Trigger.FILL_WHOLE if size == order.remaining else Trigger.FILL_PART
+
+def overfill(order: Order, size: int) -> str:
+    """Return what is wrong with an execution of `size`, empty when so much was left."""
+    if size <= order.remaining:
+        return ""
+    return f"order {order.request.id} has {order.remaining} left and got a fill of {size} size units"
 
 
 def cancel_refused_trigger(order: Order) -> Trigger:

@@ -1,29 +1,34 @@
 """Parent orders at work: looks at each one as time and market move on, and asks for the child orders that are due.
 
 Children pass the risk gate like every other order. What a child did not trade goes back to its parent; a child that is
-refused makes its parent wait, longer each time, and after `MAX_REFUSALS` give up with the gate's own reason.
+refused makes its parent wait, longer each time, and after `MAX_REFUSALS` give up with the gate's own reason. What a
+parent buys is its own while it works, protected like any holding, and passes to the account's operators when it ends.
 """
 
-from collections.abc import Callable
-
-from aether.domain.identifiers import ClientOrderId
-from aether.domain.instruments import Instrument, fee_tier_at
+from aether.domain.commands import Severity
+from aether.domain.events import Event, KillSwitchEngaged, ParentOrderCanceled, ParentOrderRequested, Trade
+from aether.domain.identifiers import OPERATOR, ClientOrderId, Owner, parent_owner
+from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState, missing_fields
 from aether.domain.scaled import (
     AMOUNT_DECIMALS,
     POW10,
     amount_of_size,
+    format_amount,
     mul_div,
     mul_div_ceil,
     price_e8,
     round_down,
     size_of_amount,
 )
-from aether.engine.algorithms import oco_hit, pov_target, twap_target, vwap_target
-from aether.engine.risk import NS_PER_MS, NS_PER_S, thirty_day_volume
+from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox
+from aether.engine.desk import Desk
+from aether.engine.protection import Protection
 from aether.engine.routing import Depth, Slice, payable, route
-from aether.engine.state import AccountState, MarketState
+from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
+from aether.engine.valuation import fee_tier, has_fresh_book, mid_e8
+from aether.kernel.schedules import oco_hit, pov_target, twap_target, vwap_target
 
 CLOSED_PARENTS_KEPT = 64
 MAX_CHILDREN_KEPT = 1_000
@@ -35,22 +40,46 @@ REFUSAL_WAIT_NS = NS_PER_S
 STALE_BOOK_WAIT_NS = 500 * NS_PER_MS
 MAX_REFUSALS = 5
 
-Send = Callable[[OrderRequest], Order]
-Cancel = Callable[[Order], None]
 
+class Parents:
+    """Works the parent orders of one account."""
 
-class ParentDesk:
-    """Works the parent orders of one account.
-
-    Args:
-        send: puts a child before the gate and returns it, sent or denied; the id is given there.
-        cancel: asks for an open order to be canceled.
-    """
-
-    def __init__(self, state: AccountState, send: Send, cancel: Cancel) -> None:
+    def __init__(self, state: AccountState, out: Outbox, desk: Desk, protection: Protection) -> None:
         self._state = state
-        self._send = send
-        self._cancel = cancel
+        self._out = out
+        self._desk = desk
+        self._protection = protection
+
+    def on_event(self, event: Event) -> None:
+        """Take and cancel parents as people ask, count what others trade, and do what is due."""
+        match event:
+            case ParentOrderRequested():
+                reason = self.begin(event.request)
+                if reason:
+                    told = f"Parent order {event.request.id} not taken: {reason}"
+                    self._out.alert(self._state.now_ns, Severity.WARNING, "parent_refused", told)
+            case ParentOrderCanceled():
+                if not self.cancel(event.parent_id, event.reason or f"canceled by {event.actor}"):
+                    told = f"No parent order {event.parent_id} is at work"
+                    self._out.alert(self._state.now_ns, Severity.WARNING, "parent_unknown", told)
+            case KillSwitchEngaged():
+                return
+            case Trade() if self._state.parents:
+                self._count_volume(event)
+        if self._state.parents:
+            self.work()
+
+    def on_fact(self, fact: Fact) -> None:
+        """Count executions and ends of children; end with everything else when the account halts."""
+        match fact:
+            case Filled() if fact.order is not None and fact.order.request.parent:
+                self._on_fill(fact.order.request.id, fact.quantity, fact.fill.notional, fact.fill.fee)
+                self._settle(ParentId(fact.order.request.parent))
+            case Closed() if fact.order.request.parent:
+                self._on_closed(fact.order)
+                self._settle(ParentId(fact.order.request.parent))
+            case Halting():
+                self._cancel_all(fact.reason)
 
     # Life of a parent.
 
@@ -64,9 +93,12 @@ class ParentDesk:
             return f"the account may not trade {request.symbol}"
         if len(state.parents) >= MAX_WORKING:
             return f"{MAX_WORKING} parent orders are at work"
-        reason = missing_fields(request)
+        reason = missing_fields(request) or _below_a_tick(request, instruments)
         if not reason:
-            state.parents[request.id] = Parent(request=request, started_ns=state.now_ns)
+            mid = mid_e8(state, instruments)
+            parent = Parent(request=request, started_ns=state.now_ns, decision_mid=mid)
+            state.parents[request.id] = parent
+            self._note(parent)
         return reason
 
     def cancel(self, parent_id: ParentId, reason: str) -> bool:
@@ -78,17 +110,18 @@ class ParentDesk:
         self._end(parent, ParentState.CANCELED, reason)
         return True
 
-    def cancel_all(self, reason: str) -> None:
+    def _cancel_all(self, reason: str) -> None:
         """End every parent; their children are canceled by whoever asks for this."""
         for parent in list(self._state.parents.values()):
             self._end(parent, ParentState.CANCELED, reason)
 
-    def on_fill(self, order_id: ClientOrderId, quantity: int, notional: int, fee: int) -> None:
+    def _on_fill(self, order_id: ClientOrderId, quantity: int, notional: int, fee: int) -> None:
         """Count an execution of a child."""
         parent = self._parent_of(order_id)
         if parent is None:
             return
         parent.fees += fee
+        self._note(parent)
         if parent.is_selling and parent.request.algorithm is Algorithm.BRACKET:
             parent.bought -= quantity
             return
@@ -97,7 +130,7 @@ class ParentDesk:
         if parent.request.algorithm is Algorithm.BRACKET:
             parent.bought += quantity
 
-    def on_closed(self, order: Order) -> None:
+    def _on_closed(self, order: Order) -> None:
         """Take back what a child that has ended did not trade."""
         order_id = order.request.id
         parent = self._parent_of(order_id)
@@ -113,10 +146,14 @@ class ParentDesk:
         if order.state is OrderState.REJECTED:
             self._refused(parent, order.reason)
 
-    def on_volume(self, symbol: str, quantity: int) -> None:
+    def _count_volume(self, event: Trade) -> None:
         """Count what others traded."""
+        instrument = self._state.instruments.get(event.instrument)
+        if instrument is None:
+            return
+        quantity = amount_of_size(event.size, instrument.size_decimals)
         for parent in self._state.parents.values():
-            if parent.request.symbol == symbol:
+            if parent.request.symbol == instrument.symbol:
                 parent.seen_volume += quantity
 
     def work(self) -> None:
@@ -194,26 +231,24 @@ class ParentDesk:
         """Return the books that can be relied on: fresh, not crossed, of venues that the account has money at."""
         state = self._state
         is_buy = self._side(parent) is Side.BUY
-        volume = thirty_day_volume(state)
         found = []
         for instrument in self._instruments(parent.request):
             market = state.market.get(instrument.id)
-            if market is None or not self._is_fresh(market):
+            if market is None or not self._can_trade(market):
                 continue
             key = instrument.quote_key if is_buy else instrument.base_key
             levels = market.asks if is_buy else market.bids
-            taker_ppm = fee_tier_at(instrument.fee_tiers, volume).taker_ppm
+            taker_ppm = fee_tier(state, instrument).taker_ppm
             found.append(Depth(instrument, tuple(levels), taker_ppm, state.ledger.balance(key).free))
         return found
 
-    def _is_fresh(self, market: MarketState) -> bool:
-        config = self._state.config
-        assert config is not None
-        age_ns = self._state.now_ns - market.ts_ns
-        return age_ns <= config.limits.market_data_max_age_ms * NS_PER_MS and not market.is_crossed
+    def _can_trade(self, market: MarketState) -> bool:
+        return has_fresh_book(self._state, market) and not market.trouble
 
     def _child(self, parent: Parent, part: Slice, tif: TimeInForce, *, post_only: bool = False) -> bool:
-        order = self._send(
+        instrument = self._state.instruments[part.instrument]
+        arrival = _from_e8(parent.decision_mid, instrument, step=1)
+        order = self._desk.ask(
             OrderRequest(
                 id=ClientOrderId(""),
                 instrument=part.instrument,
@@ -225,12 +260,14 @@ class ParentDesk:
                 post_only=post_only,
                 purpose=Purpose.ALGORITHM,
                 parent=parent.request.id,
-            )
+                owner=self._owner(parent),
+            ),
+            decision_price=arrival,
+            arrival_price=arrival,
         )
         if order.state is OrderState.DENIED:
             self._refused(parent, order.reason)
             return False
-        instrument = self._state.instruments[part.instrument]
         quantity = amount_of_size(part.size, instrument.size_decimals)
         parent.children.append(order.request.id)
         del parent.children[:-MAX_CHILDREN_KEPT]
@@ -245,7 +282,7 @@ class ParentDesk:
         best: tuple[int, Instrument, int] | None = None
         for instrument in self._instruments(parent.request):
             market = self._state.market.get(instrument.id)
-            if market is None or not self._is_fresh(market):
+            if market is None or not self._can_trade(market):
                 continue
             own = market.bid if is_buy else market.ask
             if not own or not self._can_rest(parent, instrument, own):
@@ -261,7 +298,7 @@ class ParentDesk:
                 continue
             at_best = order.request.instrument == best[1].id and order.request.limit_price == price
             if not at_best and self._state.now_ns - order.created_ns >= REPEG_EVERY_NS:
-                self._cancel(order)
+                self._desk.cancel(order)
         if not parent.working:
             self._rest_at(parent, best[1], price, self._rest(parent))
 
@@ -301,8 +338,8 @@ class ParentDesk:
             return
         for instrument in self._instruments(parent.request):
             market = self._state.market.get(instrument.id)
-            price = _from_e8(parent.request.limit_price, instrument)
-            if market is not None and self._is_fresh(market) and self._can_rest(parent, instrument, price):
+            price = _from_e8(parent.request.limit_price, instrument, instrument.tick)
+            if price and market is not None and self._can_trade(market) and self._can_rest(parent, instrument, price):
                 tip = min(parent.request.display, self._rest(parent))
                 self._rest_at(parent, instrument, price, tip, post_only=False)
                 return
@@ -316,7 +353,7 @@ class ParentDesk:
             (
                 price_e8(market.bid, i.price_decimals)
                 for i in self._instruments(request)
-                if (market := self._state.market.get(i.id)) is not None and market.bid and self._is_fresh(market)
+                if (market := self._state.market.get(i.id)) is not None and market.bid and self._can_trade(market)
             ),
             default=0,
         )
@@ -367,18 +404,49 @@ class ParentDesk:
         for order_id in list(parent.working):
             order = self._state.open_orders.get(order_id)
             if order is not None:
-                self._cancel(order)
+                self._desk.cancel(order)
+
+    def _owner(self, parent: Parent) -> Owner:
+        """Return whose coins a parent's children trade: what it buys is its own, what it sells the operators'."""
+        is_own = parent.request.side is Side.BUY
+        return parent_owner(parent.request.id) if is_own else OPERATOR
+
+    def _settle(self, parent_id: ParentId) -> None:
+        """Let the operators have what a parent bought once it and its children are over, late executions too."""
+        closed = self._state.closed_parents.get(parent_id)
+        if parent_id in self._state.parents or (closed is not None and closed.working):
+            return
+        owner = parent_owner(parent_id)
+        for instrument, position in self._state.ledger.positions.items():
+            if owner in position.lots:
+                self._protection.hand_over(instrument, owner, OPERATOR)
+
+    def _note(self, parent: Parent) -> None:
+        self._out.changes.parents[parent.request.id] = parent
 
     def _end(self, parent: Parent, state: ParentState, reason: str) -> None:
         parent.state, parent.reason = state, reason or parent.reason
         parent.ended_ns = self._state.now_ns
+        parent.end_mid = mid_e8(self._state, self._instruments(parent.request))
+        self._note(parent)
         del self._state.parents[parent.request.id]
         closed = self._state.closed_parents
         closed[parent.request.id] = parent
         if len(closed) > CLOSED_PARENTS_KEPT:
             del closed[next(iter(closed))]
+        self._settle(parent.request.id)
 
 
-def _from_e8(price: int, instrument: Instrument) -> int:
-    units = mul_div(price, POW10[instrument.price_decimals], POW10[AMOUNT_DECIMALS])
-    return round_down(units, instrument.tick)
+def _from_e8(price: int, instrument: Instrument, step: int) -> int:
+    """Return a price of 10^-8 in the instrument's units, rounded down to a multiple of `step`."""
+    return round_down(mul_div(price, POW10[instrument.price_decimals], POW10[AMOUNT_DECIMALS]), step)
+
+
+def _below_a_tick(request: ParentRequest, instruments: list[Instrument]) -> str:
+    """Return which price of a request is below the smallest price of every venue, empty when none is."""
+    for name in ("limit_price", "profit_price", "stop_price"):
+        price = getattr(request, name)
+        if price and not any(_from_e8(price, i, i.tick) for i in instruments):
+            least = min(price_e8(i.tick, i.price_decimals) for i in instruments)
+            return f"{name} {format_amount(price)} is below the smallest price, {format_amount(least)}"
+    return ""

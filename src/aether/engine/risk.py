@@ -12,9 +12,9 @@ import msgspec
 
 from aether.domain.accounts import AccountConfig, Limits, Mode
 from aether.domain.commands import ApprovedOrder
-from aether.domain.identifiers import BalanceKey
-from aether.domain.instruments import Instrument, fee_tier_at
-from aether.domain.orders import Order, OrderRequest, OrderType, Purpose, Side
+from aether.domain.identifiers import BalanceKey, InstrumentId
+from aether.domain.instruments import Instrument
+from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Breach, Verdict
 from aether.domain.scaled import (
     BPS,
@@ -24,19 +24,31 @@ from aether.domain.scaled import (
     format_amount,
     mul_div_ceil,
     ratio_bps,
-    value_of,
 )
-from aether.engine.state import AccountState, MarketState
+from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
+from aether.engine.stops import PERMITS, Stop, reason_of
+from aether.engine.valuation import (
+    Mark,
+    fee_tier,
+    fresh_from,
+    gross_exposure,
+    mark,
+    market_of,
+    net_asset_value,
+    position_value,
+)
+from aether.kernel.exits import NO_EXIT
+from aether.kernel.marks import NO_MARK
 
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
-FEE_WINDOW_DAYS = 30
+SELF_TRADE_WAIT_S = 2
+"""An own order whose cancel was asked for so long ago does not hold up an exit any more."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
     """An order before the gate, with the numbers that the checks need; money as ledger amounts.
 
     Attributes:
+        mark: what the position is valued at, with its source and time.
         price: what it is judged at: its limit, else its trigger, else the mark; price units.
         reserve: what has to be locked for it, incl. the fee at the taker rate; quote for buys, base for sells.
         free: what is free of that asset.
@@ -47,6 +59,7 @@ class Candidate(msgspec.Struct, frozen=True):
     market: MarketState
     config: AccountConfig
     state: AccountState
+    mark: Mark
     price: int
     notional: int
     fee: int
@@ -61,48 +74,16 @@ class Candidate(msgspec.Struct, frozen=True):
         return self.config.limits
 
 
-def net_asset_value(state: AccountState) -> int:
-    """Return cash plus positions at the mark, a ledger amount of the account's currency."""
-    cash = sum(b.total for key, b in state.ledger.balances.items() if key.endswith(f":{_currency(state)}"))
-    return cash + gross_exposure(state)
-
-
-def gross_exposure(state: AccountState) -> int:
-    """Return the worth of all positions at the mark."""
-    return sum(position_value(state, instrument) for instrument in state.instruments.values())
-
-
-def position_value(state: AccountState, instrument: Instrument) -> int:
-    """Return the worth of one position at the mark, at cost where there is no mark yet."""
-    position = state.ledger.positions.get(instrument.id)
-    if position is None or position.quantity == 0:
-        return 0
-    market = state.market.get(instrument.id)
-    mark = market.mark if market else 0
-    return value_of(position.quantity, mark, instrument.price_decimals) if mark else position.cost
-
-
-def thirty_day_volume(state: AccountState) -> int:
-    """Return the notional traded in the last 30 days, which decides the fee tier."""
-    first = state.now_ns // (86_400 * NS_PER_S) - FEE_WINDOW_DAYS + 1
-    return sum(v for day, v in state.risk.day_volume.items() if day >= first)
-
-
-def _currency(state: AccountState) -> str:
-    return state.config.currency if state.config else ""
-
-
 def make_candidate(state: AccountState, request: OrderRequest) -> Candidate:
     """Return `request` with the numbers that the checks need; its instrument is known to the account."""
-    assert state.config is not None
     instrument = state.instruments[request.instrument]
-    market = state.market.get(request.instrument) or MarketState()
-    price = request.limit_price or request.trigger_price or market.mark
+    marked = mark(state, request.instrument)
+    price = request.limit_price or request.trigger_price or marked.price
     notional = instrument.notional(price, request.size)
-    taker_ppm = fee_tier_at(instrument.fee_tiers, thirty_day_volume(state)).taker_ppm
+    taker_ppm = fee_tier(state, instrument).taker_ppm
     if request.side is Side.BUY:
         key = instrument.quote_key
-        worst = notional if request.type.has_limit else _with_collar(notional, state.config.limits.price_collar_bps)
+        worst = notional if request.type.has_limit else _with_collar(notional, state.own.limits.price_collar_bps)
         reserve = worst + fee_of(worst, taker_ppm)
     else:
         key = instrument.base_key
@@ -110,9 +91,10 @@ def make_candidate(state: AccountState, request: OrderRequest) -> Candidate:
     return Candidate(
         request=request,
         instrument=instrument,
-        market=market,
-        config=state.config,
+        market=market_of(state, request.instrument),
+        config=state.own,
         state=state,
+        mark=marked,
         price=price,
         notional=notional,
         fee=fee_of(notional, taker_ppm),
@@ -161,14 +143,32 @@ def _bps_breach(check: str, part: int, whole: int, limit_bps: int) -> Breach | N
 
 def check_kill_switch(c: Candidate) -> Breach | None:
     """No order while the kill switch is engaged."""
-    reason = c.state.risk.kill_reason
-    return _breach("kill_switch", f"engaged: {reason}", "released") if reason else None
+    return _stopped(c, Stop.KILL, "kill_switch", "engaged", "released")
+
+
+def check_fault(c: Candidate) -> Breach | None:
+    """No order after the engine met an error of its own."""
+    return _stopped(c, Stop.FAULT, "fault", "stopped", "resumed by an operator")
 
 
 def check_halt(c: Candidate) -> Breach | None:
-    """No order while the account has halted itself."""
-    reason = c.state.risk.halt_reason
-    return _breach("halt", f"halted: {reason}", "not halted") if reason else None
+    """No entry after a venue reported what no venue can mean."""
+    return _stopped(c, Stop.HALT, "halt", "halted", "resumed by an operator")
+
+
+def check_safe_mode(c: Candidate) -> Breach | None:
+    """No entry in safe mode."""
+    return _stopped(c, Stop.SAFE, "safe_mode", "engaged", "released")
+
+
+def check_breaks(c: Candidate) -> Breach | None:
+    """No entry while our books and a venue's differ."""
+    return _stopped(c, Stop.BREAK, "breaks", "open", "none open")
+
+
+def _stopped(c: Candidate, stop: Stop, check: str, state: str, limit: str) -> Breach | None:
+    reason = reason_of(c.state.stops, stop)
+    return _breach(check, f"{state}: {reason}", limit) if stop in c.state.stops else None
 
 
 def check_mode(c: Candidate) -> Breach | None:
@@ -194,14 +194,19 @@ def check_instrument(c: Candidate) -> Breach | None:
 
 
 def check_market_data_age(c: Candidate) -> Breach | None:
-    """Market data is fresh."""
-    limit = c.limits.market_data_max_age_ms
-    if c.market.ts_ns == 0 or c.market.mark == 0:
-        return _breach("market_data_age", "no market data", f"at most {limit} ms old")
-    age_ns = c.state.now_ns - c.market.ts_ns
-    if age_ns <= limit * NS_PER_MS:
+    """Market data is fresh: for entries the book, where the market has one; for exits whatever the mark is from."""
+    limit = f"at most {c.limits.market_data_max_age_ms} ms old"
+    if c.mark.source == NO_MARK:
+        return _breach("market_data_age", "no market data", limit)
+    market = c.market
+    needs_book = c.request.side is Side.BUY and market.book_ns
+    if needs_book and market.trouble:
+        return _breach("market_data_age", f"feed interrupted: {market.trouble}", limit)
+    known_ns = market.book_ns if needs_book else c.mark.ts_ns
+    if known_ns >= fresh_from(c.state):
         return None
-    return _breach("market_data_age", f"{age_ns // NS_PER_MS} ms old", f"at most {limit} ms old")
+    age_ms = (c.state.now_ns - known_ns) // NS_PER_MS
+    return _breach("market_data_age", f"{age_ms} ms old", limit)
 
 
 def check_crossed_book(c: Candidate) -> Breach | None:
@@ -214,15 +219,15 @@ def check_crossed_book(c: Candidate) -> Breach | None:
 
 def check_price_collar(c: Candidate) -> Breach | None:
     """The order's price is near the mark."""
-    mark = c.market.mark
-    if mark == 0:
+    price = c.mark.price
+    if price == 0:
         return None
-    away = ratio_bps(abs(c.price - mark), mark)
+    away = ratio_bps(abs(c.price - price), price)
     limit = c.limits.price_collar_bps
     if away <= limit:
         return None
     text = c.instrument.price_text
-    return _breach("price_collar", f"{text(c.price)} is {away} bps from the mark {text(mark)}", f"at most {limit} bps")
+    return _breach("price_collar", f"{text(c.price)} is {away} bps from the mark {text(price)}", f"at most {limit} bps")
 
 
 def check_tick_and_lot(c: Candidate) -> Breach | None:
@@ -289,7 +294,7 @@ def _open_buy_notional(c: Candidate, *, base: bool) -> list[int]:
 
 def _working_notional(state: AccountState, order: Order) -> int:
     instrument = state.instruments[order.request.instrument]
-    price = order.request.limit_price or order.request.trigger_price or order.arrival_price
+    price = order.request.limit_price or order.request.trigger_price or order.send_price
     return instrument.notional(price, order.remaining)
 
 
@@ -326,8 +331,17 @@ def repeat_key(request: OrderRequest) -> str:
 
 def check_loss_stop(c: Candidate) -> Breach | None:
     """No entry after the daily loss or the drawdown has passed its limit, until an operator resumes (R3)."""
-    reason = c.state.risk.loss_reason
-    return _breach("loss_stop", reason, "resumed by an operator") if reason else None
+    return _stopped(c, Stop.LOSS, "loss_stop", "stopped", "resumed by an operator")
+
+
+def loss_breach(state: AccountState, nav: int) -> Breach | None:
+    """Return how the daily loss or the drawdown is over its limit at a NAV, None while neither is."""
+    risk, limits = state.risk, state.own.limits
+    start, peak = risk.day_start_nav, risk.peak_nav
+    found = _bps_breach("daily_loss", start - nav, start, limits.max_daily_loss_bps) if start > 0 else None
+    if found is None and peak > 0:
+        found = _bps_breach("drawdown", peak - nav, peak, limits.max_drawdown_bps)
+    return found
 
 
 def check_daily_loss(c: Candidate) -> Breach | None:
@@ -348,7 +362,9 @@ def check_fee_budget(c: Candidate) -> Breach | None:
 
 
 def check_cool_down(c: Candidate) -> Breach | None:
-    """No entry right after a stop was hit on the instrument."""
+    """No entry while the instrument is being left, nor right after a stop was hit on it."""
+    if any(plan.hit != NO_EXIT for plan in c.state.exits.get(c.instrument.id, {}).values()):
+        return _breach("cool_down", "a position in it is being sold", "no exit under way")
     until = c.state.risk.cool_until.get(c.instrument.id, 0)
     if c.state.now_ns >= until:
         return None
@@ -356,10 +372,13 @@ def check_cool_down(c: Candidate) -> Breach | None:
 
 
 def check_self_trade(c: Candidate) -> Breach | None:
-    """The order cannot meet one of our own."""
+    """The order cannot meet one of our own; an exit does not wait for a cancel that is not answered."""
+    is_leaving = c.request.side is Side.SELL and c.request.purpose is not Purpose.ALGORITHM
     for order in c.state.open_orders.values():
         r = order.request
         if r.instrument != c.instrument.id or r.side is c.request.side or r.type is not OrderType.LIMIT:
+            continue
+        if is_leaving and not is_in_the_way(c.state, order, c.instrument.id):
             continue
         crosses = (
             not c.request.limit_price
@@ -370,6 +389,17 @@ def check_self_trade(c: Candidate) -> Breach | None:
             price = c.instrument.price_text(r.limit_price)
             return _breach("self_trade", f"would meet our own {r.side} {r.id} at {price}", "no own order to meet")
     return None
+
+
+def is_in_the_way(state: AccountState, order: Order, instrument: InstrumentId) -> bool:
+    """Return whether an exit of an instrument waits for an open order of it.
+
+    It does not wait for ever for a venue that has been asked to cancel and does not answer.
+    """
+    if order.request.instrument != instrument:
+        return False
+    given_up = state.now_ns - SELF_TRADE_WAIT_S * NS_PER_S
+    return order.state is not OrderState.PENDING_CANCEL or order.updated_ns > given_up
 
 
 def check_duplicate(c: Candidate) -> Breach | None:
@@ -386,7 +416,7 @@ def check_duplicate(c: Candidate) -> Breach | None:
             and old.type is new.type
             and old.size == new.size
             and old.limit_price == new.limit_price
-            and old.strategy == new.strategy
+            and old.owner == new.owner
         )
         age_ms = (c.state.now_ns - order.created_ns) // NS_PER_MS
         if same and order.state != "denied" and age_ms < window:
@@ -402,9 +432,18 @@ class Check(NamedTuple):
     flattening: bool
 
 
+def _stop_check(find: Callable[[Candidate], Breach | None], stop: Stop) -> Check:
+    """Return a check of a stop; what it applies to stands in the table of stops."""
+    permit = PERMITS[stop]
+    return Check(find, exits=not permit.exits, flattening=not permit.flattening)
+
+
 CHECKS: tuple[Check, ...] = (
-    Check(check_kill_switch, exits=True, flattening=False),
-    Check(check_halt, exits=True, flattening=True),
+    _stop_check(check_kill_switch, Stop.KILL),
+    _stop_check(check_fault, Stop.FAULT),
+    _stop_check(check_halt, Stop.HALT),
+    _stop_check(check_safe_mode, Stop.SAFE),
+    _stop_check(check_breaks, Stop.BREAK),
     Check(check_mode, exits=True, flattening=True),
     Check(check_strategy, exits=False, flattening=False),
     Check(check_instrument, exits=True, flattening=True),
@@ -421,12 +460,12 @@ CHECKS: tuple[Check, ...] = (
     Check(check_open_orders, exits=False, flattening=False),
     Check(check_order_rate, exits=False, flattening=False),
     Check(check_repeated_orders, exits=False, flattening=False),
-    Check(check_loss_stop, exits=False, flattening=False),
+    _stop_check(check_loss_stop, Stop.LOSS),
     Check(check_daily_loss, exits=False, flattening=False),
     Check(check_drawdown, exits=False, flattening=False),
     Check(check_fee_budget, exits=False, flattening=False),
     Check(check_cool_down, exits=False, flattening=False),
     Check(check_self_trade, exits=True, flattening=True),
-    Check(check_duplicate, exits=True, flattening=True),
+    Check(check_duplicate, exits=False, flattening=False),
 )
 """All checks, in the order in which a denial lists them."""

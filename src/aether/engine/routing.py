@@ -139,5 +139,7 @@ def payable(instrument: Instrument, price: int, free: int, taker_ppm: int, *, is
     """Return the size that `free` pays for at a price, fee included: quote asset for buys, base asset for sells."""
     if not is_buy:
         return size_of_amount(max(0, free), instrument.size_decimals)
+    if price <= 0:
+        return 0
     budget = before_fee(max(0, free), taker_ppm)
     return size_for_notional(budget, price, instrument.price_decimals, instrument.size_decimals)

@@ -5,45 +5,57 @@ from typing import Any
 import msgspec
 
 from aether.domain.accounts import AccountConfig
-from aether.domain.identifiers import ClientOrderId, InstrumentId, StrategyName
+from aether.domain.identifiers import ClientOrderId, InstrumentId, Owner, StrategyName
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest
 from aether.domain.parents import Parent, ParentId
+from aether.domain.records import Break
 from aether.engine.exits import ExitPlan
 from aether.engine.ledger import Ledger
-from aether.engine.sizing import PRIOR_VARIANCE_PER_S
+from aether.engine.stops import Stop, Stopped
+from aether.kernel.sizing import PRIOR_VARIANCE_PER_S
 
 CLOSED_ORDERS_KEPT = 512
 """Closed orders kept in memory to absorb late reports; older ones live on in the journal and the database."""
+TRADES_REMEMBERED = 4_096
+"""Executions of orders that are not kept any more, remembered so that none is booked twice."""
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+NS_PER_DAY = 86_400 * NS_PER_S
 
 
 class MarketState(msgspec.Struct):
     """The latest that is known of an instrument's market; prices in price units, 0 where unknown.
 
+    Book, trade and bar have times of their own: a book that fell silent is not made young by trades.
+
     Attributes:
         bids, asks: the depth last told, best first, as (price, size).
+        book_ns, trade_ns, bar_ns: from when each is known, 0 for never; never later than the account's own clock.
+        trouble: why the book cannot be relied on now, empty when it can.
     """
 
     bid: int = 0
     ask: int = 0
     last: int = 0
-    ts_ns: int = 0
     close: int = 0
+    book_ns: int = 0
+    trade_ns: int = 0
+    bar_ns: int = 0
+    trouble: str = ""
     bids: tuple[tuple[int, int], ...] = ()
     asks: tuple[tuple[int, int], ...] = ()
     variance_per_s: float = PRIOR_VARIANCE_PER_S
 
     @property
-    def mark(self) -> int:
-        """The price that positions are valued at: the mid where both sides are quoted, else the last trade."""
-        if self.bid and self.ask:
-            return (self.bid + self.ask) // 2
-        return self.last
+    def mid(self) -> int:
+        """The middle of the book, 0 where one side is missing."""
+        return (self.bid + self.ask) // 2 if self.bid and self.ask else 0
 
     @property
-    def sellable(self) -> int:
-        """The price at which a small amount could be sold now."""
-        return self.bid or self.last
+    def half_spread(self) -> int:
+        """Half the distance between bid and ask, 0 where one side is missing."""
+        return (self.ask - self.bid) // 2 if self.bid and self.ask else 0
 
     @property
     def is_crossed(self) -> bool:
@@ -55,26 +67,21 @@ class RiskState(msgspec.Struct):
     """The memory of the risk gate.
 
     Attributes:
-        kill_reason: why the kill switch is engaged; empty when it is not.
-        flatten: sell everything while the kill switch is engaged.
-        halt_reason: why the account halted itself; empty when it has not.
-        loss_reason: why entries stopped after a loss; empty when they have not.
+        day: the UTC day that `day_start_nav` and `fees_today` belong to.
         order_times: when orders left in the last minute.
         repeats: when each strategy and instrument sent its latest orders.
         throttled: strategies and instruments stopped by the repeated-order throttle.
         cool_until: by instrument, no entry before this time.
-        fees_today: ledger amount of the account's currency.
+        fees_today: their worth in the account's currency, whatever asset they were charged in.
         day_volume: notional traded by day number, for the fee tier.
+        capital: worth of what was paid in less what was taken out.
     """
 
-    kill_reason: str = ""
-    flatten: bool = False
-    halt_reason: str = ""
-    loss_reason: str = ""
     day: int = -1
     day_start_nav: int = 0
     peak_nav: int = 0
     fees_today: int = 0
+    capital: int = 0
     order_times: list[int] = msgspec.field(default_factory=list)
     repeats: dict[str, list[int]] = msgspec.field(default_factory=dict)
     throttled: dict[str, int] = msgspec.field(default_factory=dict)
@@ -87,16 +94,33 @@ class Held(msgspec.Struct, frozen=True):
 
     Attributes:
         notional: its worth when it was asked for, a ledger amount.
+        decision_price: the mid then, price units.
     """
 
     request: OrderRequest
     notional: int
     since_ns: int
     until_ns: int
+    decision_price: int = 0
+
+
+class Retry(msgspec.Struct):
+    """Attempts at something that was refused: how often in a row, and not again before when."""
+
+    refusals: int = 0
+    retry_ns: int = 0
+    shortfalls: int = 0
 
 
 class AccountState(msgspec.Struct):
-    """One account. `config` is None only before `AccountOpened`."""
+    """One account. `config` is None only before `AccountOpened`.
+
+    Attributes:
+        exits: the protection of each owner's holding, by instrument.
+        flattening: what flattening met, by instrument.
+        trades: executions booked on orders that are not kept any more, as `order|trade`.
+        told: when a refusal of each kind was last told, so that a flood of one is told once a minute.
+    """
 
     config: AccountConfig | None = None
     now_ns: int = 0
@@ -107,11 +131,55 @@ class AccountState(msgspec.Struct):
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     open_orders: dict[ClientOrderId, Order] = msgspec.field(default_factory=dict)
     closed_orders: dict[ClientOrderId, Order] = msgspec.field(default_factory=dict)
-    exits: dict[InstrumentId, ExitPlan] = msgspec.field(default_factory=dict)
+    trades: dict[str, None] = msgspec.field(default_factory=dict)
+    exits: dict[InstrumentId, dict[Owner, ExitPlan]] = msgspec.field(default_factory=dict)
+    stops: dict[Stop, Stopped] = msgspec.field(default_factory=dict)
+    breaks: dict[str, Break] = msgspec.field(default_factory=dict)
+    flattening: dict[InstrumentId, Retry] = msgspec.field(default_factory=dict)
     risk: RiskState = msgspec.field(default_factory=RiskState)
     disabled: dict[StrategyName, str] = msgspec.field(default_factory=dict)
     parents: dict[ParentId, Parent] = msgspec.field(default_factory=dict)
     closed_parents: dict[ParentId, Parent] = msgspec.field(default_factory=dict)
     held: dict[int, Held] = msgspec.field(default_factory=dict)
     next_held: int = 1
+    told: dict[str, int] = msgspec.field(default_factory=dict)
     strategy_states: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def own(self) -> AccountConfig:
+        """The configuration of an open account."""
+        assert self.config is not None, "AccountOpened has not been applied"
+        return self.config
+
+
+def encode_state(state: AccountState) -> bytes:
+    """Return the state as JSON: whole numbers of any size, and the strategies' own states beside it.
+
+    Strategies' states are MessagePack, which keeps every float (JSON has no NaN); one with whole numbers beyond 64 bits
+    is JSON.
+    """
+    states = {key: _encode_strategy(value) for key, value in state.strategy_states.items()}
+    return msgspec.json.encode(msgspec.structs.replace(state, strategy_states=states))
+
+
+def decode_state(snapshot: bytes) -> AccountState:
+    """Return what `encode_state` wrote. Raises msgspec.DecodeError or ValidationError on anything else."""
+    state = _decoder.decode(snapshot)
+    state.strategy_states = {key: _decode_strategy(value) for key, value in state.strategy_states.items()}
+    return state
+
+
+_decoder = msgspec.json.Decoder(AccountState)
+
+
+def _encode_strategy(value: Any) -> list[str]:
+    try:
+        return ["msgpack", msgspec.msgpack.encode(value).hex()]
+    except OverflowError:
+        return ["json", msgspec.json.encode(value).hex()]
+
+
+def _decode_strategy(value: list[str]) -> Any:
+    kind, text = value
+    decode = msgspec.msgpack.decode if kind == "msgpack" else msgspec.json.decode
+    return decode(bytes.fromhex(text))

@@ -145,13 +145,13 @@ class Simulator:
     def __init__(self, model: FillModel, seed: int, snapshot: bytes | None = None) -> None:
         self.model = model
         if snapshot:
-            self.state = msgspec.msgpack.decode(snapshot, type=SimulatorState)
+            self.state = msgspec.json.decode(snapshot, type=SimulatorState)
         else:
             self.state = SimulatorState(rng=seed & ((1 << 64) - 1))
 
     def snapshot(self) -> bytes:
-        """Return the whole state."""
-        return msgspec.msgpack.encode(self.state)
+        """Return the whole state, as JSON: its whole numbers have no bound."""
+        return msgspec.json.encode(self.state)
 
     def list_instrument(self, instrument: Instrument) -> None:
         """Take orders for `instrument` from now on, by its rules."""
@@ -235,7 +235,8 @@ class Simulator:
 
     def _report(self, report: VenueReport) -> None:
         due_ns = report.ts_ns + self.model.latency_ms * NS_PER_MS
-        heapq.heappush(self.state.reports, (due_ns, self._number(), msgspec.structs.replace(report, ts_ns=due_ns)))
+        late = msgspec.structs.replace(report, ts_ns=due_ns, venue_ns=report.ts_ns)
+        heapq.heappush(self.state.reports, (due_ns, self._number(), late))
 
     # Arrivals.
 
@@ -448,13 +449,15 @@ class Simulator:
                 fee=fee,
                 fee_asset=instrument.quote,
                 liquidity=liquidity,
+                instrument=request.instrument,
+                side=request.side,
             )
         )
         if order.filled == request.size:
             del state.orders[request.id]
 
     def _match_resting(self, event: MarketEvent) -> None:
-        now_ns = event.ts_ns
+        now_ns = event.taken_ns or event.ts_ns
         own = [o for o in self.state.orders.values() if o.request.instrument == event.instrument]
         left = event.size if isinstance(event, Trade) else 0
         for order in own:
@@ -463,11 +466,11 @@ class Simulator:
             elif order.armed:
                 self._try_trigger(now_ns, order)
             elif isinstance(event, Trade):
-                left -= self._fill_from_trade(event, order, left)
+                left -= self._fill_from_trade(now_ns, event, order, left)
             else:
                 self._fill_from_touch(now_ns, order)
 
-    def _fill_from_trade(self, trade: Trade, order: Resting, size: int) -> int:
+    def _fill_from_trade(self, now_ns: int, trade: Trade, order: Resting, size: int) -> int:
         request = order.request
         is_buy = request.side is Side.BUY
         if trade.side is request.side and trade.price == request.limit_price:
@@ -475,7 +478,7 @@ class Simulator:
         reach, order.ahead = passive_fill(trade.price, size, request.limit_price, order.ahead, is_buy)
         take = min(reach, request.size - order.filled)
         if take > 0:
-            self._fill(trade.ts_ns, order, request.limit_price, take, Liquidity.MAKER)
+            self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
         return take
 
     def _fill_from_touch(self, now_ns: int, order: Resting) -> None:

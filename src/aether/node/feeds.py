@@ -13,7 +13,7 @@ import msgspec
 
 from aether.domain.accounts import AccountConfig
 from aether.domain.errors import InvalidValueError
-from aether.domain.events import Bar, BookUpdate, MarketEvent, StrategyEnabled, Timer, Trade
+from aether.domain.events import Bar, BookUpdate, FeedInterrupted, MarketEvent, StrategyEnabled, Timer, Trade
 from aether.domain.identifiers import InstrumentId
 from aether.market.bars import BarAggregator, with_bars
 from aether.market.synthetic import SyntheticMarket
@@ -163,7 +163,8 @@ class VenueFeed:
     """The live public markets of one or several venues.
 
     Books are told at most every `BOOK_EVERY_S` and only when they changed; every event carries the time of its receipt,
-    the clock that the node lives by. New accounts are given the venues' last bars first, so that strategies are warm.
+    the clock that the node lives by. A book that cannot be relied on any more is taken back at once. New accounts are
+    given the venues' last bars first, so that strategies are warm.
 
     Args:
         markets: one feed a venue.
@@ -210,10 +211,12 @@ class VenueFeed:
                 self._aggregator.add(stamped)
                 _offer(stamped, appetites)
             elif isinstance(event, BookUpdate):
-                self._books[event.instrument] = event
+                self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=time_ns())
             elif isinstance(event, FeedTrouble):
-                for instrument in [i for i in self._books if event.instrument in ("", i)]:
-                    del self._books[instrument]
+                for instrument in [i for i in market.books if event.instrument in ("", i)]:
+                    if self._books.pop(instrument, None) is not None:
+                        lost = FeedInterrupted(ts_ns=time_ns(), instrument=instrument, reason=event.reason)
+                        _offer(lost, appetites)
 
     async def _pace(self, appetites: Appetites, on_bar: BarSink) -> None:
         told: dict[InstrumentId, BookUpdate] = {}
@@ -227,7 +230,7 @@ class VenueFeed:
             for instrument, book in list(self._books.items()):
                 if told.get(instrument) is not book:
                     told[instrument] = book
-                    _offer(msgspec.structs.replace(book, ts_ns=now_ns), appetites)
+                    _offer(book, appetites)
             if perf_counter() >= next_timer:
                 next_timer = perf_counter() + TIMER_S
                 for shard, _ in appetites:

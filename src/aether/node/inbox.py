@@ -18,11 +18,13 @@ class Input(NamedTuple):
     Attributes:
         request_id: of the operator request it comes from, 0 for none.
         entered: when it entered, by `perf_counter`.
+        is_live: it is of now; the past that an account is given first, and recordings, have only their own time.
     """
 
     event: Event
     request_id: int
     entered: float
+    is_live: bool = True
 
 
 class Inbox:
@@ -55,11 +57,11 @@ class Inbox:
             self._shed += 1
 
     async def put(self, event: MarketEvent | Timer) -> None:
-        """Take an event, waiting for room."""
+        """Take an event of the past or of a recording, waiting for room."""
         while len(self._market) >= INBOX_LIMIT and not self._closed:
             self._room.clear()
             await self._room.wait()
-        self._append(event)
+        self._append(event, is_live=False)
 
     def put_request(self, event: OperatorEvent, request_id: int) -> None:
         """Take an operator's decision; it goes before everything else."""
@@ -101,10 +103,10 @@ class Inbox:
         self._ready.set()
         self._room.set()
 
-    def _append(self, event: MarketEvent | Timer) -> None:
+    def _append(self, event: MarketEvent | Timer, *, is_live: bool = True) -> None:
         if self._closed:
             return
-        self._market.append(Input(event, 0, perf_counter()))
+        self._market.append(Input(event, 0, perf_counter(), is_live))
         self.drained.clear()
         self._ready.set()
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from aether.domain.events import MARKET_EVENTS
+from aether.domain.events import MARKET_EVENTS, as_given
 from aether.domain.identifiers import AccountId
-from aether.engine.core import Engine
+from aether.engine.core import CHECKPOINT_EVERY, Engine
+from aether.engine.step import restep
 from aether.engine.strategy import Catalogue
 from aether.node.ports import Venue
 from aether.store.database import Scope
@@ -38,18 +39,19 @@ async def recover(scope: Scope, account: AccountId, catalogue: Catalogue, make_v
 
     Raises:
         JournalCorruptError: naming the first row that does not verify.
-        ReplayMismatchError: when the paper venue does not reproduce a journaled report.
+        ReplayMismatchError: when this code decides otherwise than the code that wrote the journal, or the paper venue
+            does not reproduce a journaled report.
     """
     engine, venue, chain, market_taken = await _from_snapshot(scope, account, catalogue, make_venue)
     replayed = 0
     async for row in read_rows(scope, account, chain.seq):
         event = chain.check(row)
-        venue.replay(event)
-        for command in engine.apply(event):
-            venue.send(command)
-        if isinstance(event, MARKET_EVENTS):
+        restep(venue, engine, event, row.decided, f"sequence {row.seq} ({row.kind}) of account {account!r}")
+        if isinstance(as_given(event), MARKET_EVENTS):
             market_taken += 1
         replayed += 1
+        if replayed % CHECKPOINT_EVERY == 0:
+            engine.take_changes()
     engine.take_changes()
     return Recovered(engine, venue, chain, market_taken, replayed)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from time import time_ns
 
 from aether.bus.local import LocalBus
+from aether.clock import SteadyClock
 from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.errors import DatabaseUnavailableError
 from aether.domain.events import Bar, KillSwitchEngaged, opening_events
@@ -59,7 +60,7 @@ class Node:
         self._feed = feed
         self._feed_id = feed_id
         self._bus = bus
-        self._wall_clock = wall_clock
+        self._clock = SteadyClock() if wall_clock else None
         self._bars: list[Bar] = []
         self.committer = Committer(scope, revive)
         self.shards: dict[AccountId, Shard] = {}
@@ -74,8 +75,7 @@ class Node:
         """Recover or open every account, trade until `stop` is set, then leave snapshots and end.
 
         Raises:
-            JournalCorruptError, ReplayMismatchError, ReconciliationError: when an account cannot be recovered; nothing
-                trades then.
+            JournalCorruptError, ReplayMismatchError: when an account cannot be recovered; nothing trades then.
         """
         for plan in self._plans:
             await self._recover_account(plan)
@@ -149,9 +149,8 @@ class Node:
             found.market_taken,
             self.committer,
             self._bus,
-            wall_clock=self._wall_clock,
+            clock=self._clock,
         )
-        shard.reconcile()
         self.shards[config.id] = shard
         _log.info("account_recovered", account_id=config.id, seq=found.chain.seq, replayed=found.replayed)
 
@@ -168,6 +167,8 @@ class Node:
                     *(warming(plan.config, opened_ns) if plan.warms_up else ()),
                 )
             )
+        else:
+            await shard.begin()
 
     async def _run_feed(self) -> None:
         await self._feed.run(list(self.shards.values()), self._note_bar)

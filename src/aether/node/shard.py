@@ -3,26 +3,32 @@
 The loop: take what waits; let the venue put its due reports before each event; apply each to the engine; when the
 engine asks for something, make everything so far durable and only then send it. Between two such moments events gather,
 and one commit takes them all.
+
+Where time is the wall clock's, every event is stamped with the moment at which it is taken up (`taken_ns`): the engine
+lives by that, so the wait in a queue makes data old and an event's own stamp moves no clock.
 """
 
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from aether.bus.local import LocalBus
+from aether.clock import Clock
 from aether.domain.accounts import AccountConfig
-from aether.domain.errors import FencedError, ReconciliationError
+from aether.domain.errors import FencedError
 from aether.domain.events import (
     MARKET_EVENTS,
     AccountConfigured,
     AccountOpened,
+    BalanceReported,
     Event,
     InstrumentListed,
     KillSwitchEngaged,
     LimitsChanged,
     ModeChanged,
     VenueReport,
+    as_given,
     encode_event,
 )
 from aether.domain.identifiers import AccountId, BalanceKey
@@ -30,12 +36,16 @@ from aether.domain.orders import Order
 from aether.domain.parents import Parent
 from aether.domain.scaled import average_price, format_amount
 from aether.engine.core import Engine
+from aether.engine.step import Taken, step
+from aether.engine.stops import Stop
+from aether.engine.valuation import mark
 from aether.node.committer import Committer
 from aether.node.inbox import Inbox, Input
 from aether.node.ports import Venue
 from aether.store.commit import Batch, Snapshot
 from aether.store.journal import ChainChecker, JournalRow, row_hash
 from aether.telemetry import (
+    BREAKS,
     DECISION_TO_DURABLE,
     EVENTS,
     JOURNAL_LAG,
@@ -53,8 +63,9 @@ BATCH_LIMIT = 2_000
 SNAPSHOT_EVERY_ROWS = 20_000
 PUBLISH_EVERY_S = 0.5
 ENDED_PARENTS_SHOWN = 10
-RECONCILE_EVERY_COMMITS = 256
+COMPARE_EVERY_NS = 5_000_000_000
 
+_STATUS_OF = {Stop.KILL: "killed", Stop.FLATTEN: "killed", Stop.FAULT: "stopped", Stop.HALT: "halted"}
 _DESCRIBES_ACCOUNT = (AccountOpened, AccountConfigured, InstrumentListed, LimitsChanged, ModeChanged)
 
 _log = logger("shard")
@@ -67,7 +78,7 @@ class Shard:
         engine, venue: as recovered.
         chain: the journal's proven end.
         market_taken: market events that the account has taken from its feed so far.
-        wall_clock: whether event time is the wall clock's; a recording has its own.
+        clock: of the world that the account trades in; None where the events' own time is the only one.
     """
 
     def __init__(
@@ -80,7 +91,7 @@ class Shard:
         committer: Committer,
         bus: LocalBus,
         *,
-        wall_clock: bool,
+        clock: Clock | None,
     ) -> None:
         self.account = account
         self.engine = engine
@@ -92,13 +103,13 @@ class Shard:
         self._durable = chain.seq
         self._committer = committer
         self._bus = bus
-        self._wall_clock = wall_clock
+        self._clock = clock
         self._rows: list[JournalRow] = []
         self._decided: list[float] = []
         self._applied: list[tuple[int, int]] = []
         self._describe = False
         self._rows_since_snapshot = 0
-        self._commits = 0
+        self._compared_ns = 0
         self._published = 0.0
         self._killed_at: float | None = None
 
@@ -120,7 +131,12 @@ class Shard:
     async def open(self, events: tuple[Event, ...]) -> None:
         """Begin a new account with its opening events."""
         for event in events:
-            await self._take(Input(event, 0, perf_counter()))
+            await self._take(Input(event, 0, perf_counter(), is_live=False))
+        await self._commit(may_snapshot=False)
+
+    async def begin(self) -> None:
+        """Hold a recovered account's books against its venue, as far as that is to be had, before it trades."""
+        await self.compare()
         await self._commit(may_snapshot=False)
 
     async def run(self) -> None:
@@ -135,6 +151,7 @@ class Shard:
                     await self._take(item)
                     if len(self._rows) >= BATCH_LIMIT:
                         await self._commit(may_snapshot=True)
+                await self._compare_in_time()
                 if self._rows:
                     await self._commit(may_snapshot=True)
                 self._publish()
@@ -160,8 +177,8 @@ class Shard:
         return {key: balance.total for key, balance in self.engine.state.ledger.balances.items()}
 
     def report(self, report: VenueReport) -> None:
-        """Take a venue's report."""
-        self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self._stamp()))
+        """Take a venue's report; its own time goes beside ours."""
+        self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self._now_ns(), venue_ns=report.ts_ns))
 
     async def leave_snapshot(self) -> None:
         """Make a snapshot durable, so that the next start has nothing to replay."""
@@ -180,35 +197,40 @@ class Shard:
         _log.error("account_stopped", account_id=self.account, reason=reason, exc_info=True)
         self._publish(force=True)
 
-    def _stamp(self) -> int:
-        """Return the time for an event that carries none: now, or the recording's now."""
-        now = self.engine.state.now_ns
-        return max(now, int(time() * 1e9)) if self._wall_clock else now
+    def _now_ns(self) -> int:
+        """Return what time it is where the account trades."""
+        return self._clock.now_ns() if self._clock else self.engine.state.now_ns
+
+    def _stamped(self, item: Input) -> Event:
+        """Return an event with the time at which it is taken up, and with a time at all where it has none."""
+        event, now = item.event, self._now_ns()
+        if item.request_id:
+            event = msgspec.structs.replace(event, ts_ns=now)
+        is_dated = self._clock is not None and item.is_live
+        return msgspec.structs.replace(event, taken_ns=now) if is_dated else event
 
     async def _take(self, item: Input) -> None:
-        event = item.event
-        if item.request_id:
-            event = msgspec.structs.replace(event, ts_ns=self._stamp())
+        event = self._stamped(item)
         if isinstance(event, KillSwitchEngaged):
             self._killed_at = item.entered
-        for given in self._venue.feed(event):
-            commands = self.engine.apply(given)
-            self._append(given, item.entered)
-            if given is event and item.request_id:
+        for taken in step(self._venue, self.engine, event):
+            given = as_given(taken.event)
+            self._append(taken, item.entered)
+            if item.request_id and given == event:
                 self._applied.append((item.request_id, self._seq))
-            if commands:
+            if taken.commands:
                 await self._commit(may_snapshot=False)
-                for command in commands:
-                    self._venue.send(command)
 
-    def _append(self, event: Event, entered: float) -> None:
-        """Add the event to the rows that the next commit makes durable."""
+    def _append(self, taken: Taken, entered: float) -> None:
+        """Add what was applied to the rows that the next commit makes durable."""
+        event = taken.event
         kind = type(event).__name__
         payload = encode_event(event)
         self._seq += 1
-        self._hash = row_hash(self._hash, self.account, self._seq, event.ts_ns, kind, payload)
-        self._rows.append(JournalRow(self.account, self._seq, event.ts_ns, kind, payload, self._hash))
-        if isinstance(event, MARKET_EVENTS):
+        self._hash = row_hash(self._hash, self.account, self._seq, event.ts_ns, kind, payload, taken.decided)
+        row = JournalRow(self.account, self._seq, event.ts_ns, kind, payload, self._hash, taken.decided)
+        self._rows.append(row)
+        if isinstance(as_given(event), MARKET_EVENTS):
             self.market_taken += 1
         elif isinstance(event, _DESCRIBES_ACCOUNT):
             self._describe = True
@@ -239,34 +261,33 @@ class Shard:
         JOURNAL_LAG.labels(self.account).set(0)
         for order in changes.orders.values():
             ORDERS.labels(self.account, order.state).inc()
-        self._commits += 1
-        if self._commits % RECONCILE_EVERY_COMMITS == 0:
-            self.reconcile()
         self._note_kill(now)
         if changes.orders or changes.fills or changes.alerts:
             self._bus.publish(f"changed.{self.account}", {"type": "changed", "account": self.account, "seq": self._seq})
             self._publish(force=True)
 
-    def reconcile(self) -> None:
-        """Hold the books against the venue's balances.
-
-        Raises:
-            ReconciliationError: when they differ; the account must not trade on.
-        """
+    async def compare(self) -> None:
+        """Hold the books against the venue's balances: what differs, and what no longer does, is news to the engine."""
+        self._compared_ns = self._now_ns()
         reported = self._venue.reported_balances()
         if reported is None:
             return
-        for key, balance in self.engine.state.ledger.balances.items():
-            if balance.total != reported.get(key, 0):
-                raise ReconciliationError(
-                    f"Account {self.account} at sequence {self._seq}: the books hold {format_amount(balance.total)} of "
-                    f"{key}, the venue {format_amount(reported.get(key, 0))}.",
-                    remedy="Compare the account's fills with the venue's before trading on.",
-                )
+        state = self.engine.state
+        for key in dict.fromkeys((*state.ledger.balances, *reported)):
+            total = reported.get(key, 0)
+            known = state.ledger.balances.get(key)
+            is_open = f"balance|{key}" in state.breaks
+            if is_open or total != (known.total if known else 0):
+                report = BalanceReported(ts_ns=self._now_ns(), key=key, total=total)
+                await self._take(Input(report, 0, perf_counter()))
+
+    async def _compare_in_time(self) -> None:
+        if self._now_ns() - self._compared_ns >= COMPARE_EVERY_NS:
+            await self.compare()
 
     def _note_kill(self, now: float) -> None:
-        risk = self.engine.state.risk
-        KILL_SWITCH_STATE.labels(self.account).set(1 if risk.kill_reason else 0)
+        KILL_SWITCH_STATE.labels(self.account).set(1 if Stop.KILL in self.engine.state.stops else 0)
+        BREAKS.labels(self.account).set(len(self.engine.state.breaks))
         if self._killed_at is not None and not self.engine.state.open_orders:
             KILL_SWITCH_RESPONSE.labels("confirmed").observe(now - self._killed_at)
             self._killed_at = None
@@ -287,25 +308,31 @@ class Shard:
         engine, state = self.engine, self.engine.state
         point = engine.equity_point()
         risk = state.risk
-        status = "failed" if self.failure else "paused" if self._committer.outage else "trading"
-        if risk.kill_reason:
-            status = "killed"
-        elif risk.halt_reason:
-            status = "halted"
-        elif status == "trading" and (risk.loss_reason or risk.throttled):
-            status = "exits_only"
+        status, reason = self._status()
         return {
             "type": "account",
             "account": self.account,
             "seq": self._seq,
             "ts_ns": state.now_ns,
             "status": status,
-            "reason": self.failure
-            or risk.kill_reason
-            or risk.halt_reason
-            or risk.loss_reason
-            or "; ".join(f"{key} was stopped after {n} orders" for key, n in risk.throttled.items())
-            or self._committer.outage,
+            "reason": reason,
+            "stops": [
+                {"stop": stop, "reason": s.reason, "since_ns": s.since_ns, "actor": s.actor}
+                for stop, s in state.stops.items()
+            ],
+            "breaks": [
+                {
+                    "name": b.name,
+                    "kind": b.kind,
+                    "subject": b.subject,
+                    "amount": format_amount(b.amount),
+                    "evidence": b.evidence,
+                    "since_ns": b.since_ns,
+                    "owner": b.owner,
+                }
+                for b in state.breaks.values()
+            ],
+            "disabled": dict(state.disabled),
             "nav": format_amount(point.nav),
             "cash": format_amount(point.cash),
             "exposure": format_amount(point.exposure),
@@ -331,9 +358,24 @@ class Shard:
                 for number, h in state.held.items()
             ],
             "marks": {
-                i: state.instruments[i].price_text(m.mark) for i, m in state.market.items() if i in state.instruments
+                i.id: i.price_text(mark(state, i.id).price) for i in state.instruments.values() if i.id in state.market
             },
         }
+
+    def _status(self) -> tuple[str, str]:
+        """Return in one word how the account stands, and why: the strongest of what stops it."""
+        state = self.engine.state
+        stops = [(stop, state.stops[stop].reason) for stop in Stop if stop in state.stops]
+        throttled = "; ".join(f"{key} was stopped after {n} orders" for key, n in state.risk.throttled.items())
+        if stops and stops[0][0] in _STATUS_OF:
+            return _STATUS_OF[stops[0][0]], self.failure or stops[0][1]
+        if self.failure:
+            return "failed", self.failure
+        if self._committer.outage:
+            return "paused", self._committer.outage
+        if stops or throttled:
+            return "exits_only", stops[0][1] if stops else throttled
+        return "trading", ""
 
     def _shown_parents(self) -> list[Parent]:
         """Return the parent orders at work, then those that ended last, newest first."""

@@ -13,7 +13,8 @@ import msgspec
 from aether.domain.errors import FencedError
 from aether.domain.events import Bar
 from aether.domain.identifiers import AccountId
-from aether.engine.core import Changes, Engine
+from aether.engine.changes import Changes
+from aether.engine.core import Engine
 from aether.store.journal import JournalRow
 
 SNAPSHOTS_KEPT = 3
@@ -21,8 +22,9 @@ SNAPSHOTS_KEPT = 3
 _UPSERT_ORDER = """
 INSERT INTO orders (account, id, number, instrument, side, type, time_in_force, purpose, strategy, state, size,
     limit_price, trigger_price, filled, filled_notional, fees, arrival_price, venue_order_id, reason, created_ns,
-    updated_ns)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+    updated_ns, owner, decision_price, send_price, half_spread)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    $25)
 ON CONFLICT (account, id) DO UPDATE SET state = excluded.state, filled = excluded.filled,
     filled_notional = excluded.filled_notional, fees = excluded.fees, venue_order_id = excluded.venue_order_id,
     reason = excluded.reason, updated_ns = excluded.updated_ns
@@ -35,6 +37,21 @@ ON CONFLICT (account, instrument) DO UPDATE SET quantity = excluded.quantity, co
 _UPSERT_BALANCE = """
 INSERT INTO balances (account, key, free, locked) VALUES ($1, $2, $3, $4)
 ON CONFLICT (account, key) DO UPDATE SET free = excluded.free, locked = excluded.locked
+"""
+_DELETE_LOTS = "DELETE FROM lots WHERE account = $1 AND instrument = $2"
+_INSERT_LOT = "INSERT INTO lots (account, instrument, owner, quantity, cost) VALUES ($1, $2, $3, $4, $5)"
+_UPSERT_BREAK = """
+INSERT INTO breaks (account, name, kind, subject, amount, evidence, since_ns, seen_ns, times, owner, cleared_ns)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)
+ON CONFLICT (account, name, since_ns) DO UPDATE SET amount = excluded.amount, evidence = excluded.evidence,
+    seen_ns = excluded.seen_ns, times = excluded.times, owner = excluded.owner, cleared_ns = 0
+"""
+_CLEAR_BREAK = "UPDATE breaks SET cleared_ns = $3 WHERE account = $1 AND name = $2 AND cleared_ns = 0"
+_UPSERT_PARENT = """
+INSERT INTO parents (account, id, symbol, side, algorithm, amount, state, filled, notional, fees, decision_mid, end_mid,
+    started_ns, ended_ns, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+ON CONFLICT (account, id) DO UPDATE SET state = excluded.state, filled = excluded.filled, notional = excluded.notional,
+    fees = excluded.fees, end_mid = excluded.end_mid, ended_ns = excluded.ended_ns, reason = excluded.reason
 """
 _UPSERT_EQUITY = """
 INSERT INTO equity (account, ts_ns, nav, cash, exposure, realized, fees, capital) VALUES ($1, $2, $3, $4, $5, $6, $7,
@@ -58,12 +75,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
 _INSERT = {
     table: f"INSERT INTO {table} SELECT * FROM unnest({', '.join(f'${n}::{t}[]' for n, t in enumerate(types, 1))})"  # noqa: S608
     for table, types in {
-        "journal": ("text", "bigint", "bigint", "text", "bytea", "bytea"),
+        "journal": ("text", "bigint", "bigint", "text", "bytea", "bytea", "bytea"),
         "fills": ("text", "text", "text", "bigint", "bigint", "text", "text")
         + ("numeric",) * 5
-        + ("text", "text", "text"),
+        + ("text",) * 4
+        + ("bigint", "text", "numeric"),
         "verdicts": ("text", "text", "bigint", "text", "boolean", "jsonb"),
         "alerts": ("text", "bigint", "bigint", "bigint", "text", "text", "text"),
+        "flows": ("text", "bigint", "bigint", "bigint", "text", "text", "text", "numeric", "numeric") + ("text",) * 3,
     }.items()
 }
 
@@ -98,6 +117,11 @@ class Batch:
     positions: list[Row] = field(default_factory=list)
     balances: list[Row] = field(default_factory=list)
     alerts: list[Row] = field(default_factory=list)
+    flows: list[Row] = field(default_factory=list)
+    lots: list[Row] = field(default_factory=list)
+    breaks: list[Row] = field(default_factory=list)
+    cleared: list[Row] = field(default_factory=list)
+    parents: list[Row] = field(default_factory=list)
     instruments: list[Row] = field(default_factory=list)
     accounts: list[Row] = field(default_factory=list)
     applied: list[tuple[int, int]] = field(default_factory=list)
@@ -112,25 +136,45 @@ class Batch:
                 (account, r.id, int(r.id.rsplit("-", 1)[1]), r.instrument, r.side, r.type, r.time_in_force, r.purpose)
                 + (r.strategy, order.state, r.size, r.limit_price, r.trigger_price, order.filled)
                 + (order.filled_notional, order.fees, order.arrival_price, order.venue_order_id, order.reason)
-                + (order.created_ns, order.updated_ns)
+                + (order.created_ns, order.updated_ns, r.owner, order.decision_price, order.send_price)
+                + (order.half_spread,)
             )
         for fill in changes.fills:
             self.fills.append(
                 (account, fill.order_id, fill.trade_id, seq, fill.ts_ns, fill.instrument, fill.side, fill.price)
                 + (fill.size, fill.notional, fill.fee, fill.realized, fill.liquidity, fill.purpose, fill.strategy)
+                + (fill.owner, fill.venue_ns, fill.fee_asset, fill.fee_amount)
             )
         for v in changes.verdicts:
             breaches = msgspec.json.encode(v.breaches).decode()
             self.verdicts.append((account, v.order_id, v.ts_ns, v.instrument, v.approved, breaches))
-        for p in changes.equity:
-            self.equity.append((account, p.ts_ns, p.nav, p.cash, p.exposure, p.realized, p.fees, p.capital))
+        for e in changes.equity:
+            self.equity.append((account, e.ts_ns, e.nav, e.cash, e.exposure, e.realized, e.fees, e.capital))
         for instrument, held in changes.positions.items():
             self.positions.append((account, instrument, held.quantity, held.cost, held.realized, held.fees))
+            self.lots += [(account, instrument, owner, lot.quantity, lot.cost) for owner, lot in held.lots.items()]
         for key in sorted(changes.balances):
-            b = state.ledger.balance(key)
-            self.balances.append((account, key, b.free, b.locked))
+            held_there = state.ledger.balance(key)
+            self.balances.append((account, key, held_there.free, held_there.locked))
         for part, a in enumerate(changes.alerts):
             self.alerts.append((account, seq, part, a.ts_ns, a.severity, a.code, a.message))
+        for part, f in enumerate(changes.flows):
+            self.flows.append(
+                (account, seq, part, f.ts_ns, f.kind, f.venue, f.asset, f.amount, f.value, f.reference, f.reason)
+                + (f.actor,)
+            )
+        self.cleared += [(account, name, state.now_ns) for name in changes.cleared]
+        for b in changes.breaks.values():
+            self.breaks.append(
+                (account, b.name, b.kind, b.subject, b.amount, b.evidence, b.since_ns, b.seen_ns, b.times, b.owner)
+            )
+        for parent in changes.parents.values():
+            q = parent.request
+            self.parents.append(
+                (account, q.id, q.symbol, q.side, q.algorithm, q.amount, parent.state, parent.filled, parent.notional)
+                + (parent.fees, parent.decision_mid, parent.end_mid, parent.started_ns, parent.ended_ns)
+                + (parent.reason,)
+            )
 
     def describe_account(self, engine: Engine) -> None:
         """Add the rows that describe the account and its instruments as they are now."""
@@ -158,15 +202,22 @@ async def commit(connection: asyncpg.Connection, batches: list[Batch]) -> None:
             await _many(connection, _UPSERT_INSTRUMENT, [r for b in batches for r in b.instruments])
             await _many(connection, _UPSERT_ORDER, [r for b in batches for r in b.orders])
             await _many(connection, _UPSERT_POSITION, [r for b in batches for r in b.positions])
+            await _many(connection, _DELETE_LOTS, [(r[0], r[1]) for b in batches for r in b.positions])
+            await _many(connection, _INSERT_LOT, [r for b in batches for r in b.lots])
+            await _many(connection, _CLEAR_BREAK, [r for b in batches for r in b.cleared])
+            await _many(connection, _UPSERT_BREAK, [r for b in batches for r in b.breaks])
+            await _many(connection, _UPSERT_PARENT, [r for b in batches for r in b.parents])
             await _many(connection, _UPSERT_BALANCE, [r for b in batches for r in b.balances])
             await _many(connection, _UPSERT_EQUITY, [r for b in batches for r in b.equity])
-            for table in ("fills", "verdicts", "alerts"):
+            for table in ("fills", "verdicts", "alerts", "flows"):
                 records = [r for b in batches for r in getattr(b, table)]
                 if records:
                     await connection.execute(_INSERT[table], *zip(*records, strict=True))
             for batch in batches:
                 await _finish(connection, batch)
     except asyncpg.UniqueViolationError as error:
+        if error.table_name != "journal":
+            raise
         raise FencedError(
             f"Journal sequence {error.detail or ''} was written by another process.",
             remedy="Stop this process: another one trades the account.",

@@ -3,9 +3,11 @@
 `(account, seq)` is the primary key, so a second writer with a stale sequence fails at once: the key is the fencing
 token. The hash of a row is
 
-    SHA-256(hash of the row before || "account|seq|ts_ns|kind|" || payload)
+    SHA-256(hash of the row before || "account|seq|ts_ns|kind|" || payload || "|" || decided)
 
-with 32 zero bytes before the first row, so that anyone with SQL and SHA-256 can check it.
+with 32 zero bytes before the first row, so that anyone with SQL and SHA-256 can check it. `decided` is a digest of what
+the engine decided on the row (`engine/step.py`), empty when that was nothing; rows of before there were digests have
+NULL there, and their hash ends with the payload.
 """
 
 import hashlib
@@ -34,11 +36,15 @@ class JournalRow(NamedTuple):
     kind: str
     payload: bytes
     hash: bytes
+    decided: bytes | None = None
 
 
-def row_hash(previous: bytes, account: str, seq: int, ts_ns: int, kind: str, payload: bytes) -> bytes:
+def row_hash(
+    previous: bytes, account: str, seq: int, ts_ns: int, kind: str, payload: bytes, decided: bytes | None
+) -> bytes:
     """Return the hash that a row must carry."""
-    return hashlib.sha256(previous + f"{account}|{seq}|{ts_ns}|{kind}|".encode() + payload).digest()
+    tail = b"" if decided is None else b"|" + decided
+    return hashlib.sha256(previous + f"{account}|{seq}|{ts_ns}|{kind}|".encode() + payload + tail).digest()
 
 
 async def read_rows(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncIterator[JournalRow]:
@@ -52,7 +58,7 @@ async def read_rows(scope: Scope, account: AccountId, after_seq: int = 0) -> Asy
         )
         page = await scope.all(query)
         for row in page:
-            yield JournalRow(AccountId(row.account), row.seq, row.ts_ns, row.kind, row.payload, row.hash)
+            yield JournalRow(AccountId(row.account), row.seq, row.ts_ns, row.kind, row.payload, row.hash, row.decided)
         if len(page) < PAGE_ROWS:
             return
         after_seq = page[-1].seq
@@ -79,7 +85,7 @@ class ChainChecker:
         """
         if row.seq != self.seq + 1:
             raise JournalCorruptError(self._account, self.seq + 1, f"row {self.seq + 1} is missing")
-        wanted = row_hash(self.hash, row.account, row.seq, row.ts_ns, row.kind, row.payload)
+        wanted = row_hash(self.hash, row.account, row.seq, row.ts_ns, row.kind, row.payload, row.decided)
         if wanted != row.hash:
             raise JournalCorruptError(self._account, row.seq, "its hash does not match its content and predecessor")
         try:

@@ -15,7 +15,7 @@ metadata = sa.MetaData()
 class Units(sa.TypeDecorator[int]):
     """A whole number of any size, NUMERIC in the database, int in Python."""
 
-    impl = sa.Numeric(38, 0)
+    impl = sa.Numeric()
     cache_ok = True
 
     def process_bind_param(self, value: int | None, _dialect: sa.Dialect) -> Decimal | None:
@@ -31,12 +31,12 @@ def _text(name: str, *, key: bool = False, default: str | None = None) -> "sa.Co
     return sa.Column(name, sa.Text, primary_key=key, nullable=False, server_default=default)
 
 
-def _units(name: str) -> "sa.Column[int]":
-    return sa.Column(name, Units, nullable=False)
+def _units(name: str, *, default: str | None = None) -> "sa.Column[int]":
+    return sa.Column(name, Units, nullable=False, server_default=default)
 
 
-def _ns(name: str, *, key: bool = False) -> "sa.Column[int]":
-    return sa.Column(name, sa.BigInteger, primary_key=key, nullable=False, autoincrement=False)
+def _ns(name: str, *, key: bool = False, default: str | None = None) -> "sa.Column[int]":
+    return sa.Column(name, sa.BigInteger, primary_key=key, nullable=False, autoincrement=False, server_default=default)
 
 
 accounts = sa.Table(
@@ -57,6 +57,7 @@ journal = sa.Table(
     _text("kind"),
     sa.Column("payload", BYTEA, nullable=False),
     sa.Column("hash", BYTEA, nullable=False),
+    sa.Column("decided", BYTEA),
     sa.Index(
         "journal_kill_switch",
         "account",
@@ -107,6 +108,10 @@ orders = sa.Table(
     _text("reason"),
     _ns("created_ns"),
     _ns("updated_ns"),
+    _text("owner", default=""),
+    _units("decision_price", default="0"),
+    _units("send_price", default="0"),
+    _units("half_spread", default="0"),
     sa.Index("orders_by_account_number", "account", "number"),
 )
 
@@ -128,6 +133,10 @@ fills = sa.Table(
     _text("liquidity"),
     _text("purpose"),
     _text("strategy"),
+    _text("owner", default=""),
+    _ns("venue_ns", default="0"),
+    _text("fee_asset", default=""),
+    _units("fee_amount", default="0"),
     sa.Index("fills_by_account_seq", "account", "seq"),
 )
 
@@ -140,6 +149,16 @@ positions = sa.Table(
     _units("cost"),
     _units("realized"),
     _units("fees"),
+)
+
+lots = sa.Table(
+    "lots",
+    metadata,
+    _text("account", key=True),
+    _text("instrument", key=True),
+    _text("owner", key=True),
+    _units("quantity"),
+    _units("cost"),
 )
 
 balances = sa.Table(
@@ -185,6 +204,59 @@ alerts = sa.Table(
     _text("severity"),
     _text("code"),
     _text("message"),
+)
+
+breaks = sa.Table(
+    "breaks",
+    metadata,
+    _text("account", key=True),
+    _text("name", key=True),
+    _text("kind"),
+    _text("subject"),
+    _units("amount"),
+    _text("evidence"),
+    _ns("since_ns", key=True),
+    _ns("seen_ns"),
+    _ns("times"),
+    _text("owner"),
+    _ns("cleared_ns"),
+)
+
+flows = sa.Table(
+    "flows",
+    metadata,
+    _text("account", key=True),
+    _ns("seq", key=True),
+    _ns("part", key=True),
+    _ns("ts_ns"),
+    _text("kind"),
+    _text("venue"),
+    _text("asset"),
+    _units("amount"),
+    _units("value"),
+    _text("reference"),
+    _text("reason"),
+    _text("actor"),
+)
+
+parents = sa.Table(
+    "parents",
+    metadata,
+    _text("account", key=True),
+    _text("id", key=True),
+    _text("symbol"),
+    _text("side"),
+    _text("algorithm"),
+    _units("amount"),
+    _text("state"),
+    _units("filled"),
+    _units("notional"),
+    _units("fees"),
+    _units("decision_mid"),
+    _units("end_mid"),
+    _ns("started_ns"),
+    _ns("ended_ns"),
+    _text("reason"),
 )
 
 operator_requests = sa.Table(

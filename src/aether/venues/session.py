@@ -476,6 +476,8 @@ class ExecutionSession:
                 fee=execution.fee,
                 fee_asset=execution.fee_asset,
                 liquidity=execution.liquidity,
+                instrument=tracked.request.instrument,
+                side=tracked.request.side,
             )
         )
         if tracked.filled >= tracked.request.size:

@@ -1,0 +1,54 @@
+"""What time it is: the one module that reads the machine's clocks for the parts that are given a `Clock`.
+
+A machine's wall clock can jump: a wrong time server, a hand, a suspended laptop. `SteadyClock` follows the monotonic
+clock from the wall clock's time at its start and takes on another wall time only once that has stood for a while, so
+that one wrong reading dates nothing.
+"""
+
+from collections.abc import Callable
+from time import monotonic_ns, time_ns
+from typing import Protocol
+
+NS_PER_S = 1_000_000_000
+JUMP_NS = NS_PER_S
+"""The wall clock further from its expected time than this has jumped."""
+BELIEVED_AFTER_NS = 60 * NS_PER_S
+"""A jump that has stood for so long is the time."""
+
+
+class Clock(Protocol):
+    """A source of time."""
+
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970 UTC."""
+        ...
+
+
+class SteadyClock:
+    """The machine's time without its jumps.
+
+    Args:
+        wall, monotonic: the clocks that it reads, nanoseconds.
+    """
+
+    def __init__(self, wall: Callable[[], int] = time_ns, monotonic: Callable[[], int] = monotonic_ns) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._ahead_ns = wall() - monotonic()
+        self._jumped_at: int | None = None
+
+    def now_ns(self) -> int:
+        """Return the time, never the wall clock's jump before it has stood for a minute."""
+        wall, steady = self._wall(), self._monotonic()
+        expected = steady + self._ahead_ns
+        if abs(wall - expected) <= JUMP_NS:
+            self._jumped_at = None
+            self._ahead_ns = wall - steady
+            return wall
+        if self._jumped_at is None:
+            self._jumped_at = steady
+        if steady - self._jumped_at < BELIEVED_AFTER_NS:
+            return expected
+        self._jumped_at = None
+        self._ahead_ns = wall - steady
+        return wall

@@ -1,0 +1,68 @@
+"""What cannot be is refused at the door, with a reason, before anything changes.
+
+This is for what a broken feed or a person's slip brings: prices of nothing, bars upside down, amounts beyond all money.
+A venue's report is no such thing: it is a fact, and the desk books or questions it.
+"""
+
+from aether.domain.events import (
+    AccountOpened,
+    BalanceBooked,
+    Bar,
+    BookUpdate,
+    CapitalMoved,
+    Event,
+    ParentOrderRequested,
+    Quote,
+    Trade,
+)
+from aether.engine.state import AccountState
+
+LARGEST_PRICE = 10**30
+"""In price units."""
+LARGEST_AMOUNT = 10**30
+"""Ledger amounts and size units; 10^22 coins of 10^-8."""
+
+
+def refusal(state: AccountState, event: Event) -> str:
+    """Return why an event cannot be applied, empty when it can."""
+    match event:
+        case Quote():
+            fits = _is_level(event.bid, event.bid_size) and _is_level(event.ask, event.ask_size)
+            return "" if fits else f"quote of {event.instrument} at {event.bid} to {event.ask}"
+        case Trade():
+            fits = 0 < event.price <= LARGEST_PRICE and 0 <= event.size <= LARGEST_AMOUNT
+            return "" if fits else f"trade of {event.instrument}: {event.size} at {event.price}"
+        case BookUpdate():
+            fits = all(price and _is_level(price, size) for price, size in (*event.bids, *event.asks))
+            return "" if fits else f"book of {event.instrument} has a level of no price or size"
+        case Bar():
+            inside = 0 < event.low <= min(event.open, event.close) <= max(event.open, event.close) <= event.high
+            fits = inside and event.high <= LARGEST_PRICE and event.interval_s > 0 and event.volume >= 0
+            prices = f"{event.open}, {event.high}, {event.low}, {event.close}"
+            return "" if fits else f"bar of {event.instrument}: open, high, low, close are {prices}"
+        case CapitalMoved() | BalanceBooked():
+            return _amount(state, event)
+        case ParentOrderRequested():
+            request = event.request
+            numbers = (request.amount, request.limit_price, request.display, request.profit_price, request.stop_price)
+            fits = all(n <= LARGEST_AMOUNT for n in numbers)
+            return "" if fits else f"parent order {request.id} has a number above {LARGEST_AMOUNT}"
+        case AccountOpened() if state.config is not None:
+            return "the account is open already"
+    return ""
+
+
+def _is_level(price: int, size: int) -> bool:
+    return 0 <= price <= LARGEST_PRICE and 0 <= size <= LARGEST_AMOUNT
+
+
+def _amount(state: AccountState, event: CapitalMoved | BalanceBooked) -> str:
+    value = event.value if isinstance(event, CapitalMoved) else None
+    if event.amount == 0 or max(abs(event.amount), abs(value or 0)) > LARGEST_AMOUNT:
+        return f"an amount of {event.amount} {event.asset}"
+    if value is not None and (value > 0) != (event.amount > 0):
+        return f"{event.amount} {event.asset} worth {value}: one comes in, the other goes out"
+    venues = {i.venue for i in state.instruments.values()}
+    if venues and event.venue not in venues:
+        return f"{event.venue}, where the account trades nothing; it trades at {', '.join(sorted(venues))}"
+    return ""

@@ -1,0 +1,75 @@
+"""The only writer of what is known of markets: books, trades and bars, each with its own time.
+
+A time is when the source says it was, but never later than the account's own clock: a stamp of tomorrow makes nothing
+look fresh.
+"""
+
+import math
+
+from aether.domain.events import Bar, BookUpdate, FeedInterrupted, Quote, Trade
+from aether.domain.identifiers import InstrumentId
+from aether.engine.state import AccountState, MarketState
+from aether.kernel.sizing import ewma_variance
+
+
+class Market:
+    """Writes the markets of one account."""
+
+    def __init__(self, state: AccountState) -> None:
+        self._state = state
+
+    def _of(self, instrument: InstrumentId) -> MarketState:
+        found = self._state.market.get(instrument)
+        if found is None:
+            found = self._state.market[instrument] = MarketState()
+        return found
+
+    def quote(self, event: Quote) -> None:
+        """Take the top of the book; a side of price 0 is missing."""
+        bids = ((event.bid, event.bid_size),) if event.bid else ()
+        asks = ((event.ask, event.ask_size),) if event.ask else ()
+        self._set_book(event.instrument, bids, asks, event.ts_ns)
+
+    def book(self, event: BookUpdate) -> None:
+        """Take the depth of the book."""
+        self._set_book(event.instrument, event.bids, event.asks, event.ts_ns)
+
+    def _set_book(
+        self,
+        instrument: InstrumentId,
+        bids: tuple[tuple[int, int], ...],
+        asks: tuple[tuple[int, int], ...],
+        ts_ns: int,
+    ) -> None:
+        market = self._of(instrument)
+        market.bid = bids[0][0] if bids else 0
+        market.ask = asks[0][0] if asks else 0
+        market.bids, market.asks = bids, asks
+        market.book_ns = min(ts_ns, self._state.now_ns)
+        market.trouble = ""
+
+    def trade(self, event: Trade) -> None:
+        """Take the last price."""
+        market = self._of(event.instrument)
+        market.last = event.price
+        market.trade_ns = min(event.ts_ns, self._state.now_ns)
+
+    def interrupted(self, event: FeedInterrupted) -> None:
+        """Forget a book that cannot be relied on; what was traded last stays known."""
+        market = self._of(event.instrument)
+        market.bid = market.ask = 0
+        market.bids = market.asks = ()
+        market.trouble = event.reason or "interrupted"
+
+    def bar(self, event: Bar) -> None:
+        """Take a close, and the volatility that it shows."""
+        market = self._of(event.instrument)
+        if market.close:
+            market.variance_per_s = ewma_variance(
+                market.variance_per_s,
+                math.log(event.close / market.close),
+                event.interval_s,
+                self._state.own.sizing.volatility_halflife_bars,
+            )
+        market.close = event.close
+        market.bar_ns = min(event.ts_ns, self._state.now_ns)

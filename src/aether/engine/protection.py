@@ -1,0 +1,199 @@
+"""Protective exits and exits that were asked for, carried out: a plan that is hit is driven until nothing is held.
+
+Each owner's holding is protected by a plan of its own and left on its own. A plan that is hit first takes back what
+rests on the instrument, then sells its owner's lot, as often as it takes: after a refusal later and later, after a
+venue's "insufficient funds" a little less, after a fill at once. Dust that no venue takes ends the plan and is told.
+Breaks, halts and loss stops do not stop it; only the kill switch and a fault of the engine do.
+"""
+
+from aether.domain.commands import Severity
+from aether.domain.events import MARKET_EVENTS, Event, Timer
+from aether.domain.identifiers import InstrumentId, Owner
+from aether.domain.instruments import Instrument
+from aether.domain.orders import Order, OrderState, OrderType, Side
+from aether.domain.parents import Algorithm, ParentId
+from aether.domain.scaled import format_amount, size_of_amount
+from aether.engine.changes import Closed, Fact, Filled, Outbox
+from aether.engine.desk import Desk
+from aether.engine.exits import PURPOSE_OF_HIT, ExitPlan, make_plan, rebase
+from aether.engine.risk import is_in_the_way
+from aether.engine.safety import INSUFFICIENT, market_sale
+from aether.engine.state import NS_PER_S, AccountState
+from aether.engine.stops import may_exit
+from aether.engine.valuation import average_entry, fresh_from, holding, is_sellable, market_of, sellable_price
+from aether.kernel.exits import ASKED, NO_EXIT, STOP_HIT, TRAIL_HIT, exit_hit, retry_wait_s, shrunk
+
+
+class Protection:
+    """Watches and leaves the holdings of one account."""
+
+    def __init__(self, state: AccountState, out: Outbox, desk: Desk) -> None:
+        self._state = state
+        self._out = out
+        self._desk = desk
+
+    def want_exit(self, instrument: InstrumentId, owner: Owner) -> None:
+        """Leave an owner's holding and take back what still buys for it; stands until nothing is held."""
+        self._desk.cancel_open(instrument, Side.BUY, owner)
+        plans = self._state.exits.setdefault(instrument, {})
+        plan = plans.setdefault(owner, ExitPlan())
+        if plan.hit == NO_EXIT:
+            plan.hit = ASKED
+        self._try_exit(instrument, owner, plan)
+
+    def on_event(self, event: Event) -> None:
+        """Look at the plans of a market that moved, and at all plans that were hit as time passes."""
+        exits = self._state.exits
+        if not exits:
+            return
+        if isinstance(event, Timer):
+            for instrument in list(exits):
+                for owner, plan in list(exits.get(instrument, {}).items()):
+                    if plan.hit:
+                        self._try_exit(instrument, owner, plan)
+        elif isinstance(event, MARKET_EVENTS) and event.instrument in exits:
+            self._watch(event.instrument)
+
+    def on_fact(self, fact: Fact) -> None:
+        """Keep plans in step with holdings; go on with an exit whose order has ended."""
+        if isinstance(fact, Filled):
+            self._protect(fact)
+        elif isinstance(fact, Closed):
+            plan = self._state.exits.get(fact.order.request.instrument, {}).get(fact.order.request.owner)
+            if plan is not None and plan.hit:
+                self._note_end(fact.order, plan)
+                self._try_exit(fact.order.request.instrument, fact.order.request.owner, plan)
+
+    # Plans.
+
+    def _protect(self, fact: Filled) -> None:
+        """Bring the plans of an instrument in line with its lots after a fill."""
+        state = self._state
+        instrument = state.instruments[fact.fill.instrument]
+        owner = fact.fill.owner
+        plans = state.exits.get(instrument.id, {})
+        for other in [o for o in plans if not self._is_worth_a_plan(instrument, o)]:
+            self._end(instrument, other)
+        if fact.fill.side is not Side.BUY or not self._is_worth_a_plan(instrument, owner) or self._has_own(owner):
+            return
+        average = average_entry(state.ledger.lot(instrument.id, owner), instrument)
+        plans = state.exits.setdefault(instrument.id, {})
+        if owner not in plans:
+            plans[owner] = make_plan(state.own.exits, average, market_of(state, instrument.id).variance_per_s)
+        rebase(plans[owner], average)
+
+    def _is_worth_a_plan(self, instrument: Instrument, owner: Owner) -> bool:
+        """Return whether an owner holds at least the smallest order: less can never be sold."""
+        quantity = self._state.ledger.lot(instrument.id, owner).quantity
+        return quantity > 0 and size_of_amount(quantity, instrument.size_decimals) >= instrument.min_size
+
+    def _has_own(self, owner: Owner) -> bool:
+        """Return whether an owner is a bracket, which sells what it bought by its own prices."""
+        kind, _, name = owner.partition(":")
+        parent = self._state.parents.get(ParentId(name)) if kind == "parent" else None
+        return parent is not None and parent.request.algorithm is Algorithm.BRACKET
+
+    def hand_over(self, instrument: InstrumentId, giver: Owner, taker: Owner) -> None:
+        """Let a lot pass to another owner, with the protection it has."""
+        self._state.ledger.hand_over(instrument, giver, taker)
+        plans = self._state.exits.get(instrument, {})
+        given = plans.pop(giver, None)
+        lot = self._state.ledger.lot(instrument, taker)
+        self._out.changes.positions[instrument] = self._state.ledger.position(instrument)
+        found = self._state.instruments[instrument]
+        if not self._is_worth_a_plan(found, taker):
+            return
+        plans = self._state.exits.setdefault(instrument, {})
+        average = average_entry(lot, found)
+        variance = market_of(self._state, instrument).variance_per_s
+        plan = plans.get(taker) or given or make_plan(self._state.own.exits, average, variance)
+        plans[taker] = plan
+        rebase(plan, average)
+
+    def _end(self, instrument: Instrument, owner: Owner) -> None:
+        """End the plan of a holding that is gone; after a stop the instrument cools down."""
+        plans = self._state.exits[instrument.id]
+        plan = plans.pop(owner)
+        if not plans:
+            del self._state.exits[instrument.id]
+        if plan.hit in (STOP_HIT, TRAIL_HIT):
+            until = self._state.now_ns + self._state.own.exits.cool_down_s * NS_PER_S
+            self._state.risk.cool_until[instrument.id] = until
+
+    # Watching.
+
+    def _watch(self, instrument: InstrumentId) -> None:
+        state = self._state
+        market = market_of(state, instrument)
+        for owner, plan in list(state.exits[instrument].items()):
+            if not plan.hit:
+                price = sellable_price(state, market)
+                if price <= 0 or (market.is_crossed and market.book_ns >= fresh_from(state)):
+                    continue
+                plan.hit = exit_hit(price, plan.best, plan.stop, plan.profit, plan.trail_distance)
+                plan.best = max(plan.best, price)
+            if plan.hit:
+                self._try_exit(instrument, owner, plan)
+
+    # Leaving.
+
+    def _try_exit(self, instrument_id: InstrumentId, owner: Owner, plan: ExitPlan) -> None:
+        """Sell an owner's holding; first take back what rests on the instrument and would meet the sale."""
+        state = self._state
+        if state.now_ns < plan.retry_ns or not may_exit(state.stops):
+            return
+        instrument = state.instruments[instrument_id]
+        waits = False
+        for order in list(state.open_orders.values()):
+            request = order.request
+            blocks = request.side is Side.BUY or request.owner == owner
+            if request.instrument != instrument_id or not blocks:
+                continue
+            if request.type is not OrderType.MARKET:
+                self._desk.cancel(order)
+            if request.side is Side.SELL or request.type is not OrderType.MARKET:
+                waits = waits or is_in_the_way(state, order, instrument_id)
+        if not waits:
+            self._sell(instrument, owner, plan)
+
+    def _sell(self, instrument: Instrument, owner: Owner, plan: ExitPlan) -> None:
+        size = min(holding(self._state, instrument, owner), instrument.max_size)
+        if not size:
+            self._end_as_dust(instrument, owner)
+            return
+        smaller = shrunk(size, instrument.lot, plan.shortfalls)
+        if not is_sellable(self._state, instrument, smaller):
+            smaller = size
+        request = market_sale(instrument, smaller, PURPOSE_OF_HIT[plan.hit], owner)
+        order = self._desk.ask(request)
+        if order.state is OrderState.DENIED:
+            self._note_refusal(instrument.id, plan, order.reason)
+
+    def _end_as_dust(self, instrument: Instrument, owner: Owner) -> None:
+        """End the plan of a holding that no venue would take; say what is left, since nothing protects it."""
+        working = self._state.open_orders.values()
+        if any(o.request.owner == owner and o.request.instrument == instrument.id for o in working):
+            return
+        left = self._state.ledger.lot(instrument.id, owner).quantity
+        self._end(instrument, owner)
+        if left > 0:
+            told = f"{format_amount(left)} {instrument.base} of {owner} stays at {instrument.venue}: less than it takes"
+            self._out.alert(self._state.now_ns, Severity.WARNING, "dust", told)
+
+    def _note_end(self, order: Order, plan: ExitPlan) -> None:
+        """After a sale that filled go on at once; after one that did not wait, longer each time."""
+        if order.request.side is not Side.SELL:
+            return
+        if order.filled:
+            plan.refusals = plan.retry_ns = 0
+            return
+        plan.shortfalls += INSUFFICIENT in order.reason.lower()
+        self._note_refusal(order.request.instrument, plan, order.reason)
+
+    def _note_refusal(self, instrument: InstrumentId, plan: ExitPlan, reason: str) -> None:
+        """Space out the attempts of an exit that was refused, and say so once."""
+        plan.retry_ns = self._state.now_ns + retry_wait_s(plan.refusals) * NS_PER_S
+        plan.refusals += 1
+        if plan.refusals == 1:
+            told = f"The exit of {instrument} was refused: {reason}"
+            self._out.alert(self._state.now_ns, Severity.CRITICAL, "exit_refused", told)

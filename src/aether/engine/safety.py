@@ -1,0 +1,214 @@
+"""What stops the account and what is done then: kill and flatten, halts, faults, loss limits, safe mode.
+
+The stops themselves are the table in `stops`; this room moves them, has open orders taken back where the table says
+so, watches the loss limits at every mark, and sells everything while the kill switch asks for it.
+"""
+
+from aether.domain.commands import Severity
+from aether.domain.events import (
+    MARKET_EVENTS,
+    EngineFaulted,
+    Event,
+    KillSwitchEngaged,
+    KillSwitchReleased,
+    MarketEvent,
+    SafeModeEngaged,
+    SafeModeReleased,
+    Timer,
+    TradingResumed,
+)
+from aether.domain.identifiers import OPERATOR, ClientOrderId, InstrumentId, Owner, strategy_of
+from aether.domain.instruments import Instrument
+from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
+from aether.domain.records import BreakKind
+from aether.domain.scaled import format_amount
+from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox, Questioned
+from aether.engine.desk import Desk
+from aether.engine.risk import is_in_the_way, loss_breach
+from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
+from aether.engine.stops import PERMITS, Cause, Stop, move
+from aether.engine.valuation import equity_point, holding, net_asset_value
+from aether.kernel.exits import NO_EXIT, retry_wait_s, shrunk
+
+EQUITY_SAMPLE_S = 60
+INSUFFICIENT = "insufficient"
+"""In every venue's words for an order that it has not the coins or the money for."""
+
+
+class Safety:
+    """Moves the stops of the account and does what they ask for."""
+
+    def __init__(self, state: AccountState, out: Outbox, desk: Desk) -> None:
+        self._state = state
+        self._out = out
+        self._desk = desk
+
+    # Time.
+
+    def roll(self) -> None:
+        """Do what is due as time passes, before an event is applied: a new day, an equity sample, the peak."""
+        state, risk = self._state, self._state.risk
+        sample = state.now_ns // (EQUITY_SAMPLE_S * NS_PER_S)
+        if sample == state.sample or state.config is None:
+            return
+        state.sample = sample
+        point = equity_point(state)
+        if point.capital == 0 and point.nav == 0:
+            return
+        self._out.changes.equity.append(point)
+        risk.peak_nav = max(risk.peak_nav, point.nav)
+        day = state.now_ns // NS_PER_DAY
+        if day > risk.day:
+            risk.day = day
+            risk.day_start_nav = point.nav
+            risk.fees_today = 0
+
+    # Stops.
+
+    def on_event(self, event: Event) -> None:
+        """Follow operators; watch the losses as marks move; go on flattening."""
+        match event:
+            case KillSwitchEngaged():
+                cause = Cause.KILL_AND_FLATTEN if event.flatten else Cause.KILL_ENGAGED
+                told = f"Kill switch engaged by {event.actor}: {event.reason}"
+                self._state.flattening.clear()
+                self._stop(cause, event.reason, event.actor, Severity.CRITICAL, "kill_switch", told)
+            case KillSwitchReleased():
+                self._release(event)
+            case SafeModeEngaged():
+                told = f"Safe mode engaged by {event.actor}: {event.reason}"
+                self._stop(Cause.SAFE_MODE_ENGAGED, event.reason, event.actor, Severity.WARNING, "safe_mode", told)
+            case SafeModeReleased():
+                move(self._state.stops, Cause.SAFE_MODE_RELEASED, self._state.now_ns, event.reason)
+                self._alert(Severity.INFO, "safe_mode", f"Safe mode released by {event.actor}: {event.reason}")
+            case TradingResumed():
+                self._resume(event)
+            case EngineFaulted():
+                told = f"The engine could not apply an event and stopped the account: {event.error}"
+                self._stop(Cause.ENGINE_FAULTED, event.error, "", Severity.CRITICAL, "faulted", told)
+            case _ if isinstance(event, MARKET_EVENTS):
+                self._watch_losses(event)
+        if Stop.FLATTEN in self._state.stops and isinstance(event, (*MARKET_EVENTS, Timer, KillSwitchEngaged)):
+            self._flatten()
+
+    def on_fact(self, fact: Fact) -> None:
+        """Halt on what no venue can mean; go on flattening when an order has ended."""
+        if isinstance(fact, Questioned) and fact.kind in (BreakKind.IMPOSSIBLE, BreakKind.STRANGER):
+            told = f"The account halted itself: {fact.evidence}"
+            self._stop(Cause.IMPOSSIBLE_REPORT, fact.evidence, "", Severity.CRITICAL, "halted", told)
+        elif isinstance(fact, (Closed, Filled)) and Stop.FLATTEN in self._state.stops:
+            if isinstance(fact, Closed):
+                self._note_end(fact.order)
+            else:
+                self._state.stops[Stop.FLATTEN].is_done = False
+            self._flatten()
+
+    def _stop(self, cause: Cause, reason: str, actor: str, severity: Severity, code: str, told: str) -> None:
+        """Enter what a cause enters; take back what is open where a stop keeps no orders."""
+        entered = move(self._state.stops, cause, self._state.now_ns, reason, actor)
+        is_asked = cause in (Cause.KILL_ENGAGED, Cause.KILL_AND_FLATTEN)
+        if is_asked or any(not PERMITS[stop].keeps_orders for stop in entered):
+            self._desk.cancel_all()
+            if cause is not Cause.ENGINE_FAULTED:
+                self._out.facts.append(Halting("all orders were canceled"))
+        if is_asked or entered or cause is Cause.ENGINE_FAULTED:
+            self._alert(severity, code, told)
+
+    def _release(self, event: KillSwitchReleased) -> None:
+        was_flattening = Stop.FLATTEN in self._state.stops
+        move(self._state.stops, Cause.KILL_RELEASED, self._state.now_ns, event.reason)
+        if was_flattening:
+            self._state.flattening.clear()
+            for plans in self._state.exits.values():
+                for plan in plans.values():
+                    plan.hit, plan.refusals, plan.retry_ns = NO_EXIT, 0, 0
+        self._alert(Severity.INFO, "kill_switch", f"Kill switch released by {event.actor}: {event.reason}")
+
+    def _resume(self, event: TradingResumed) -> None:
+        risk = self._state.risk
+        if Stop.FAULT in self._state.stops:
+            self._out.facts.append(Halting("the engine was at fault"))
+        move(self._state.stops, Cause.RESUMED, self._state.now_ns, event.reason)
+        risk.throttled.clear()
+        risk.repeats.clear()
+        risk.peak_nav = risk.day_start_nav = net_asset_value(self._state)
+        self._alert(Severity.INFO, "resumed", f"Trading resumed by {event.actor}: {event.reason}")
+
+    def _alert(self, severity: Severity, code: str, message: str) -> None:
+        self._out.alert(self._state.now_ns, severity, code, message)
+
+    # Losses.
+
+    def _watch_losses(self, event: MarketEvent) -> None:
+        """Stop entries when a mark takes the account over a loss limit, whether or not anybody asks for an order."""
+        state = self._state
+        position = state.ledger.positions.get(event.instrument)
+        if Stop.LOSS in state.stops or position is None or not position.quantity:
+            return
+        breach = loss_breach(state, net_asset_value(state))
+        if breach is not None:
+            reason = f"{breach.check} {breach.value}, allowed {breach.limit}"
+            told = f"Entries stopped: {reason}"
+            self._stop(Cause.LOSS_LIMIT_PASSED, reason, "", Severity.CRITICAL, "loss_stop", told)
+
+    # Flattening.
+
+    def _flatten(self) -> None:
+        """Sell what is held, a piece at a time, until nothing that a venue would take is left."""
+        state = self._state
+        stopped = state.stops[Stop.FLATTEN]
+        if stopped.is_done:
+            return
+        left = False
+        for instrument in list(state.instruments.values()):
+            size = holding(state, instrument)
+            working = any(is_in_the_way(state, o, instrument.id) for o in state.open_orders.values())
+            left = left or bool(size) or working
+            retry = state.flattening.setdefault(instrument.id, Retry()) if size else None
+            if retry is not None and not working and state.now_ns >= retry.retry_ns:
+                self._sell(instrument, min(size, instrument.max_size), retry)
+        if not left:
+            stopped.is_done = True
+            rest = [format_amount(p.quantity) + f" {i}" for i, p in state.ledger.positions.items() if p.quantity]
+            dust = f"; dust that no venue takes: {', '.join(rest)}" if rest else ""
+            self._alert(Severity.WARNING, "flat", f"Everything is sold{dust}")
+
+    def _sell(self, instrument: Instrument, size: int, retry: Retry) -> None:
+        request = market_sale(instrument, shrunk(size, instrument.lot, retry.shortfalls), Purpose.FLATTEN)
+        order = self._desk.ask(request)
+        if order.state is OrderState.DENIED:
+            self._note_refusal(instrument.id, order.reason)
+
+    def _note_end(self, order: Order) -> None:
+        """After a piece that sold something go on at once, after one that did not wait, longer each time."""
+        request = order.request
+        if request.side is not Side.SELL:
+            return
+        retry = self._state.flattening.setdefault(request.instrument, Retry())
+        if order.filled:
+            retry.refusals = retry.retry_ns = 0
+            return
+        retry.shortfalls += INSUFFICIENT in order.reason.lower()
+        self._note_refusal(request.instrument, order.reason)
+
+    def _note_refusal(self, instrument: InstrumentId, reason: str) -> None:
+        retry = self._state.flattening.setdefault(instrument, Retry())
+        retry.retry_ns = self._state.now_ns + retry_wait_s(retry.refusals) * NS_PER_S
+        retry.refusals += 1
+        if retry.refusals == 1:
+            self._alert(Severity.CRITICAL, "exit_refused", f"Flattening {instrument} was refused: {reason}")
+
+
+def market_sale(instrument: Instrument, size: int, purpose: Purpose, owner: Owner = OPERATOR) -> OrderRequest:
+    """Return a request to sell an owner's coins at the market."""
+    return OrderRequest(
+        id=ClientOrderId(""),
+        instrument=instrument.id,
+        side=Side.SELL,
+        type=OrderType.MARKET,
+        size=size,
+        time_in_force=TimeInForce.IOC,
+        purpose=purpose,
+        strategy=strategy_of(owner),
+        owner=owner,
+    )
