@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 UI     := src/aether/api/ui/index.html
 UI_SRC := $(shell find web -path web/node_modules -prune -o -type f -print)
 
-.PHONY: run test lint types imports unit web-test e2e bench fuzz docs schema ui lock clean help
+.PHONY: run test lint types imports unit web-test e2e bench fuzz planted docs schema ui lock clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench: $(STAMPS)/dev  ## how fast it is
 fuzz: $(STAMPS)/dev  ## a million damaged payloads, then a coverage-guided fuzzer, over every decoder
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 	$(BIN)/python -m tests.fuzz.guided -runs=1000000 -seed=1 -max_len=4096 -verbosity=0 -print_final_stats=1
+
+planted: $(STAMPS)/dev  ## small faults, planted one by one: do the tests find them?
+	$(BIN)/python -m tests.planted
 
 docs: $(STAMPS)/dev  ## write the reference pages anew from the code
 	$(BIN)/python -m aether.reference docs/reference

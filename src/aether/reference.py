@@ -124,10 +124,6 @@ def _diagram(arrows: list[tuple[str, str, str]]) -> str:
 
 def account_stops() -> str:
     """Return the page of what stops an account."""
-    arrows = [
-        ("trading", stop.value, cause.value) if enters else (stop.value, "trading", cause.value)
-        for (cause, stop), enters in MOVES.items()
-    ]
     meanings = _values_with_docs(Stop)
     permits = (
         (stop.value, meanings[stop.value], *("yes" if x else "no" for x in (False, *permit)))
@@ -140,12 +136,26 @@ def account_stops() -> str:
         + NOTE
         + "An account trades while nothing stops it. Several stops may be on at once; only what all of them allow goes "
         "on, and leaving one leaves no other. Booking what venues report and canceling are never stopped.\n\n"
-        + _diagram([("[*]", "trading", ""), *arrows])
+        + _stops_diagram()
         + "## What goes on\n\n"
         + _table(("stop", "meaning", "entries", "exits", "flattening", "open orders stay"), permits)
         + "\n## Who enters and leaves\n\n"
         + _table(("", *(s.value for s in Stop)), moves)
     )
+
+
+def _stops_diagram() -> str:
+    """Return a picture with one region a stop: each is entered and left on its own."""
+    regions = []
+    for stop in Stop:
+        off = f"no_{stop.value}"
+        lines = [f"    [*] --> {off}"]
+        for ends, (before, after) in ((True, (off, stop.value)), (False, (stop.value, off))):
+            causes = [cause.value for (cause, s), enters in MOVES.items() if s is stop and enters is ends]
+            lines.append(f"    {before} --> {after}: {' / '.join(causes)}")
+        regions.append("\n".join(lines))
+    body = "\n    --\n".join(regions)
+    return f"```mermaid\nstateDiagram-v2\n  state account {{\n{body}\n  }}\n```\n\n"
 
 
 def _values_with_docs(kind: type[StrEnum]) -> dict[str, str]:

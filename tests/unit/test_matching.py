@@ -170,6 +170,16 @@ def test_a_resting_order_waits_for_the_queue_before_it() -> None:
     assert market.fills() == [(50_000, COIN // 2)]
 
 
+def test_one_public_trade_fills_two_own_orders_with_its_size_and_no_more() -> None:
+    market = Market()
+    market.quote(100, 101)
+    first, second = market.send(Side.BUY, COIN, limit=99), market.send(Side.BUY, COIN, limit=98)
+    market.reports()
+    market.trade(97, COIN + COIN // 4, Side.SELL)
+    filled = [r for r in market.reports() if isinstance(r, OrderFilled)]
+    assert [(r.order_id, r.size) for r in filled] == [(first, COIN), (second, COIN // 4)]
+
+
 def test_a_resting_order_pays_the_maker_rate() -> None:
     market = Market()
     market.quote(50_000, 50_010)

@@ -18,7 +18,7 @@ from aether.domain.events import (
     StrategyEnabled,
     TradingResumed,
 )
-from aether.domain.identifiers import ClientOrderId, StrategyName
+from aether.domain.identifiers import OPERATOR, ClientOrderId, StrategyName
 from aether.domain.orders import OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
@@ -263,6 +263,41 @@ def test_all_reasons_are_told_at_once() -> None:
     verdict = judge(desk, request(limit_price=6_000_000, size=1))
     assert {b.check for b in verdict.breaches} == {"kill_switch", "market_data_age", "price_collar", "min_notional"}
     assert "engaged: drill" in verdict.reason
+
+
+def test_what_a_buy_must_cover_is_its_worst_price_and_the_fee_on_it() -> None:
+    """Locked for a market order of 0.1 at 50,000: the collar's 2 % and the taker's 0.4 % on top, rounded up."""
+    desk = fresh()
+    market = make_candidate(desk.engine.state, request(type=OrderType.MARKET, limit_price=0))
+    worst = 5_100 * AMOUNT_SCALE
+    assert market.reserve == worst + worst * 4_000 // 1_000_000
+    limit = make_candidate(desk.engine.state, request())
+    assert limit.reserve == 5_000 * AMOUNT_SCALE + 20 * AMOUNT_SCALE
+    odd = make_candidate(desk.engine.state, request(type=OrderType.MARKET, limit_price=0, size=1))
+    assert odd.notional == 50_000
+    assert odd.reserve == 51_000 + 204
+    uneven = make_candidate(desk.engine.state, request(size=3, limit_price=0, type=OrderType.MARKET))
+    assert uneven.reserve == 153_000 + 612
+    desk.quote("50000.32", "50000.34")
+    raised = make_candidate(desk.engine.state, request(size=1, limit_price=0, type=OrderType.MARKET))
+    assert raised.notional == 50_000
+    desk.tell(LimitsChanged(ts_ns=desk.now, limits=Limits(price_collar_bps=1), actor="t"))
+    raised = make_candidate(desk.engine.state, request(size=1, limit_price=1_234_567, type=OrderType.MARKET))
+    assert raised.notional == 12_346
+    assert raised.reserve == 12_348 + 49, "12,347.23 is rounded up: a buy never costs more than was locked"
+
+
+def test_open_buys_count_for_the_largest_position() -> None:
+    desk = limits(max_position_bps=1_000, max_order_notional_bps=10_000)
+    desk.tell(LimitsChanged(ts_ns=desk.now, limits=Limits(max_position_bps=9_000), actor="t"))
+    (resting,) = submitted(desk.want(Enter(instrument=BTC.id, limit_price=49_950)))
+    working = BTC.notional(resting.limit_price, resting.size)
+    share = -(-working * 10_000 // (100_000 * AMOUNT_SCALE))
+    desk.tell(LimitsChanged(ts_ns=desk.now, limits=Limits(max_position_bps=share + 40), actor="t"))
+    small = request(size=3 * COIN // 400, owner=OPERATOR)
+    assert judge(desk, small).approved, "375 dollars more"
+    large = request(size=COIN // 100, owner=OPERATOR)
+    assert [b.check for b in judge(desk, large).breaches] == ["max_position"], "500 more are too many"
 
 
 def test_limits_hold_at_their_edge() -> None:

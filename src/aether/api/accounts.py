@@ -6,9 +6,11 @@ from fastapi import APIRouter, Query
 
 from aether.api.guard import Granted, account_scope, allow
 from aether.api.models import (
+    AccountStop,
     AccountSummary,
     Alert,
     Balance,
+    BookBreak,
     Breach,
     EquityPoint,
     Fill,
@@ -55,6 +57,9 @@ def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[
         ],
         status="killed" if killed and killed[0] and status == "starting" else status,
         reason=live.get("reason", ""),
+        stops=[AccountStop(**stop) for stop in live.get("stops", [])],
+        breaks=[BookBreak(**found) for found in live.get("breaks", [])],
+        switched_off=live.get("disabled", {}),
         nav=nav,
         cash=live.get("cash", zero),
         exposure=live.get("exposure", zero),

@@ -21,6 +21,8 @@ VenueName = Annotated[str, Field(pattern="^[a-z0-9-]{2,40}$", examples=["kraken"
 AccountName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9.-]{1,39}|\*)$", examples=["company"])]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Amount = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,8})?$", examples=["1000.50"])]
+SignedAmount = Annotated[str, Field(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,8})?$", examples=["0.00012345"])]
+AssetName = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,20}$", examples=["BNB"])]
 
 
 class Problem(Model):
@@ -475,11 +477,38 @@ class AccountCreate(Model):
 
 
 class CapitalRequest(Model):
-    """Money that came in or went out at a venue: no profit, no loss."""
+    """Money or coins that came in or went out at a venue: no profit, no loss.
+
+    Attributes:
+        asset: the account's currency when it is left out.
+        value: its worth in the account's currency; at the mark when it is left out.
+        reference: the bank's or the venue's name for the transfer.
+    """
 
     venue: VenueName
     amount: Amount
     direction: Literal["deposit", "withdrawal"]
+    asset: AssetName | None = None
+    value: Amount | None = None
+    reference: str = Field("", max_length=100)
+    reason: Reason
+
+
+class BookingRequest(Model):
+    """What a venue did and the books do not know, such as interest: profit or loss, below 0 for what is gone."""
+
+    venue: VenueName
+    asset: AssetName
+    amount: SignedAmount
+    reference: str = Field("", max_length=100)
+    reason: Reason
+
+
+class AssignRequest(Model):
+    """Who takes a break on."""
+
+    name: str = Field(min_length=3, max_length=200, examples=["balance|kraken:USD"])
+    owner: PersonName
     reason: Reason
 
 
@@ -599,6 +628,27 @@ class ParentOrder(Model):
     ended_ns: int
 
 
+class AccountStop(Model):
+    """Something that stops an account, and since when."""
+
+    stop: str
+    reason: str
+    since_ns: int
+    actor: str
+
+
+class BookBreak(Model):
+    """A difference between our books and a venue's; `amount` is the venue's figure less ours."""
+
+    name: str
+    kind: str
+    subject: str
+    amount: str
+    evidence: str
+    since_ns: int
+    owner: str
+
+
 class AccountSummary(Model):
     """An account as the overview shows it."""
 
@@ -610,6 +660,9 @@ class AccountSummary(Model):
     strategies: list[StrategyUse]
     status: str
     reason: str
+    stops: list[AccountStop]
+    breaks: list[BookBreak]
+    switched_off: dict[str, str]
     nav: str
     cash: str
     exposure: str

@@ -8,6 +8,8 @@ from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow
 from aether.api.models import (
+    AssignRequest,
+    BookingRequest,
     CapitalRequest,
     DecideRequest,
     ExitRequest,
@@ -22,15 +24,17 @@ from aether.api.models import (
 from aether.api.shown import approval_of
 from aether.control.access import EVERYWHERE
 from aether.control.approvals import Task
-from aether.domain.accounts import AccountConfig
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import (
+    BreakAssigned,
     CapitalMoved,
     IntentDecided,
     KillSwitchEngaged,
     OperatorEvent,
     ParentOrderCanceled,
     ParentOrderRequested,
+    SafeModeEngaged,
+    SafeModeReleased,
     TradingResumed,
 )
 from aether.domain.identifiers import AccountId, AssetCode, InstrumentId, VenueId, balance_key
@@ -100,6 +104,11 @@ async def _release(granted: Granted, reason: str) -> KillResult:
         summary=f"Trading goes on in {'all accounts' if granted.account == EVERYWHERE else granted.account}",
         reason=reason,
     )
+    return await _carried_out(granted, task)
+
+
+async def _carried_out(granted: Granted, task: Task) -> KillResult:
+    """Carry a task out, or let it wait for a second person; return what has come of it."""
     outcome = await granted.context.control.approvals.submit(granted.caller, task)
     if outcome.approval is not None:
         return KillResult(applied=False, accounts=await _states(granted), approval=approval_of(outcome.approval))
@@ -128,10 +137,6 @@ async def resume_trading(
 
 
 # Overrides (A6).
-
-
-async def _config(granted: Granted) -> AccountConfig:
-    return (await queries.get_account(granted.scope, granted.account)).config
 
 
 def _parent(symbol: str, side: Side, amount: int, **more: object) -> ParentRequest:
@@ -256,19 +261,92 @@ async def move_capital(
     account: str, body: CapitalRequest, granted: Annotated[Granted, allow("capital.move")]
 ) -> KillResult:
     """Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss."""
-    config = await _config(granted)
+    stored = await queries.get_account(granted.scope, account)
+    asset = AssetCode(body.asset or stored.config.currency)
+    _check_venue(stored, body.venue)
     amount = parse_amount(body.amount)
-    key = balance_key(VenueId(body.venue), AssetCode(config.currency))
+    key = balance_key(VenueId(body.venue), asset)
     free = {r.key: int(r.free) for r in await queries.list_balances(granted.scope, AccountId(account))}
-    if key not in free:
-        raise UnknownNameError(
-            f"{account} has no {config.currency} at {body.venue}.", remedy=f"It has {', '.join(sorted(free))}."
-        )
-    if not amount or (body.direction == "withdrawal" and amount > free[key]):
+    if not amount or (body.direction == "withdrawal" and amount > free.get(key, 0)):
         raise InvalidValueError(
-            f"{body.amount} {config.currency} cannot be booked as a {body.direction}.",
+            f"{body.amount} {asset} cannot be booked as a {body.direction}.",
             remedy="Give more than 0, and not more than is free.",
         )
-    signed = amount if body.direction == "deposit" else -amount
-    event = CapitalMoved(ts_ns=0, venue=VenueId(body.venue), asset=AssetCode(config.currency), amount=signed)
+    sign = 1 if body.direction == "deposit" else -1
+    value = None if body.value is None else sign * parse_amount(body.value)
+    if value == 0:
+        raise InvalidValueError("The value is 0.", remedy="Give its worth, or leave it out.")
+    event = CapitalMoved(
+        ts_ns=0,
+        venue=VenueId(body.venue),
+        asset=asset,
+        amount=sign * amount,
+        value=value,
+        reference=body.reference,
+        actor=granted.caller.name,
+    )
+    return await _apply(granted, event, body.reason)
+
+
+def _check_venue(stored: queries.StoredAccount, venue: str) -> None:
+    """Raise UnknownNameError when an account trades nothing at a venue."""
+    venues = sorted({i.venue for i in stored.instruments.values()})
+    if venue not in venues:
+        raise UnknownNameError(
+            f"{stored.config.id} trades nothing at {venue}.", remedy=f"It trades at {', '.join(venues)}."
+        )
+
+
+# What venues did and the books do not know (O8), and safe mode (R7).
+
+
+@router.post("/accounts/{account}/bookings")
+async def book(account: str, body: BookingRequest, granted: Annotated[Granted, allow("books.book")]) -> KillResult:
+    """Book interest, a fee or a correction at a venue: it is profit or loss; in production a second person approves.
+
+    A break of that balance is cleared when the booking explains it.
+    """
+    stored = await queries.get_account(granted.scope, account)
+    _check_venue(stored, body.venue)
+    amount = parse_amount(body.amount)
+    if not amount:
+        raise InvalidValueError("The amount is 0.", remedy="Give what the venue added, or with a minus what it took.")
+    task = Task(
+        action="books.book",
+        account=granted.account,
+        payload={"venue": body.venue, "asset": body.asset, "amount": str(amount), "reference": body.reference},
+        summary=f"{body.amount} {body.asset} at {body.venue} is booked in {granted.account}",
+        reason=body.reason,
+    )
+    return await _carried_out(granted, task)
+
+
+@router.post("/accounts/{account}/breaks/assign")
+async def assign_break(
+    account: str, body: AssignRequest, granted: Annotated[Granted, allow("breaks.assign")]
+) -> KillResult:
+    """Say who takes a break on; it stays until the venue agrees, or a booking or a resume clears it."""
+    open_breaks = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("breaks", [])
+    if body.name not in {b["name"] for b in open_breaks}:
+        names = ", ".join(b["name"] for b in open_breaks) or "none"
+        raise UnknownNameError(f"{account} has no open break {body.name!r}.", remedy=f"Open are: {names}.")
+    event = BreakAssigned(ts_ns=0, name=body.name, owner=body.owner, actor=granted.caller.name)
+    return await _apply(granted, event, body.reason)
+
+
+@router.post("/accounts/{account}/safe-mode/engage")
+async def engage_safe_mode(
+    account: str, body: ReasonRequest, granted: Annotated[Granted, allow("safe_mode.engage")]
+) -> KillResult:
+    """Let an account do exits only."""
+    event = SafeModeEngaged(ts_ns=0, reason=body.reason, actor=granted.caller.name)
+    return await _apply(granted, event, body.reason)
+
+
+@router.post("/accounts/{account}/safe-mode/release")
+async def release_safe_mode(
+    account: str, body: ReasonRequest, granted: Annotated[Granted, allow("safe_mode.release")]
+) -> KillResult:
+    """Let an account enter again as far as nothing else stops it."""
+    event = SafeModeReleased(ts_ns=0, reason=body.reason, actor=granted.caller.name)
     return await _apply(granted, event, body.reason)

@@ -21,6 +21,7 @@ from aether.market.quality import utc_text
 
 Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the one of the data directory.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit trail.")]
+Reference = Annotated[str, typer.Option(help="The bank's or the venue's name for it.")]
 Account = Annotated[str, typer.Option("--account", help="The account.")]
 KeyFile = Annotated[
     Path | None,
@@ -184,18 +185,85 @@ def accounts_rollback(
 @accounts_app.command("capital")
 def accounts_capital(
     account: Annotated[str, typer.Argument()],
-    amount: Annotated[str, typer.Argument(help="Of the account's currency.")],
+    amount: Annotated[str, typer.Argument(help="Of the account's currency, or of --asset.")],
     venue: Annotated[str, typer.Option(help="Where it came in or went out.")],
     reason: Reason,
     withdrawal: Annotated[bool, typer.Option("--withdrawal", help="It went out.")] = False,
+    asset: Annotated[str, typer.Option(help="What came in or went out, when it is not the currency.")] = "",
+    value: Annotated[str, typer.Option(help="Its worth in the currency; at the mark when left out.")] = "",
+    reference: Reference = "",
     data_dir: DataDir = None,
     url: Url = "",
 ) -> None:
     """Book a deposit, or a withdrawal: no profit, no loss."""
     direction = "withdrawal" if withdrawal else "deposit"
-    body = {"venue": venue, "amount": amount, "direction": direction, "reason": reason}
+    body: dict[str, object] = {"venue": venue, "amount": amount, "direction": direction, "reason": reason}
+    body |= {k: v for k, v in (("asset", asset), ("value", value), ("reference", reference)) if v}
     Remote(settings_of(data_dir), url).call("POST", f"/accounts/{account}/capital", body)
-    out.print(f"Booked: {direction} of {amount} at {venue}.", highlight=False)
+    what = f"{amount} {asset}".rstrip()
+    out.print(f"Booked: {direction} of {what} at {venue}.", highlight=False)
+
+
+@accounts_app.command("book", context_settings={"ignore_unknown_options": True})
+def accounts_book(
+    account: Annotated[str, typer.Argument()],
+    amount: Annotated[str, typer.Argument(help="What the venue added; with a minus what it took.")],
+    asset: Annotated[str, typer.Option(help="Of which asset.")],
+    venue: Annotated[str, typer.Option(help="At which venue.")],
+    reason: Reason,
+    reference: Reference = "",
+    data_dir: DataDir = None,
+    url: Url = "",
+) -> None:
+    """Book what a venue did and the books do not know, such as interest: profit or loss. Clears a break it explains."""
+    body: dict[str, object] = {"venue": venue, "asset": asset, "amount": amount, "reason": reason}
+    told = Remote(settings_of(data_dir), url).call(
+        "POST", f"/accounts/{account}/bookings", body | {"reference": reference}
+    )
+    _told(told, f"Booked: {amount} {asset} at {venue}.")
+
+
+@accounts_app.command("breaks")
+def accounts_breaks(
+    account: Annotated[str, typer.Argument()], data_dir: DataDir = None, url: Url = "", as_json: AsJson = False
+) -> None:
+    """Show where the books and the venues of an account differ."""
+    found = Remote(settings_of(data_dir), url).call("GET", f"/accounts/{account}")["breaks"]
+    if as_json:
+        print_json(found)
+        return
+    rows = [(b["name"], b["amount"], b["owner"] or "nobody", b["evidence"]) for b in found]
+    columns = ("break*", "venue less books", "taken on by*", "evidence*")
+    table(f"Breaks of {account}", columns, rows, "None: books and venues agree.")
+
+
+@accounts_app.command("assign-break")
+def accounts_assign_break(
+    account: Annotated[str, typer.Argument()],
+    name: Annotated[str, typer.Argument(help="As `aether accounts breaks` shows it.")],
+    owner: Annotated[str, typer.Option(help="Who takes it on.")],
+    reason: Reason,
+    data_dir: DataDir = None,
+    url: Url = "",
+) -> None:
+    """Say who takes a break on."""
+    body = {"name": name, "owner": owner, "reason": reason}
+    Remote(settings_of(data_dir), url).call("POST", f"/accounts/{account}/breaks/assign", body)
+    out.print(f"{name} is taken on by {owner}.", highlight=False)
+
+
+@accounts_app.command("safe-mode")
+def accounts_safe_mode(
+    account: Annotated[str, typer.Argument()],
+    reason: Reason,
+    release: Annotated[bool, typer.Option("--release", help="Leave it.")] = False,
+    data_dir: DataDir = None,
+    url: Url = "",
+) -> None:
+    """Let an account do exits only, or with --release enter again."""
+    verb = "release" if release else "engage"
+    Remote(settings_of(data_dir), url).call("POST", f"/accounts/{account}/safe-mode/{verb}", {"reason": reason})
+    out.print(f"Safe mode of {account} {verb}d.", highlight=False)
 
 
 # People.

@@ -77,6 +77,12 @@ ACTIONS: Mapping[str, Action] = {
         Action("accounts.configure", Reach.ACCOUNT, _ADMIN, "change limits and settings downwards", proof=True),
         Action("accounts.loosen", Reach.ACCOUNT, _ADMIN, "raise a limit of an account", proof=True, second=True),
         Action("capital.move", Reach.ACCOUNT, _ADMIN, "book a deposit or withdrawal", proof=True),
+        Action(
+            "books.book", Reach.ACCOUNT, _ADMIN, "book what a venue did and the books lack", proof=True, second=True
+        ),
+        Action("breaks.assign", Reach.ACCOUNT, _DESK, "take a break of the books on"),
+        Action("safe_mode.engage", Reach.ACCOUNT, _DESK, "let an account do exits only", service=True),
+        Action("safe_mode.release", Reach.ACCOUNT, _DESK, "let an account enter again after safe mode"),
         Action("kill.engage", Reach.ACCOUNT, _DESK, "stop trading", service=True),
         Action("kill.release", Reach.ACCOUNT, _ADMIN, "let trading go on after a kill", proof=True, second=True),
         Action("trading.resume", Reach.ACCOUNT, _DESK, "let trading go on after a halt or a loss stop"),

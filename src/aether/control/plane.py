@@ -25,8 +25,8 @@ from aether.control.sessions import SessionRules, Sessions
 from aether.control.throttle import Throttle
 from aether.control.tokens import Tokens
 from aether.domain.accounts import AccountPlan
-from aether.domain.events import KillSwitchReleased, OperatorEvent
-from aether.domain.identifiers import AccountId
+from aether.domain.events import BalanceBooked, KillSwitchReleased, OperatorEvent
+from aether.domain.identifiers import AccountId, AssetCode, VenueId
 from aether.store import queries
 from aether.store.database import Database
 from aether.store.requests import insert_requests
@@ -152,6 +152,19 @@ def _executors(
         feed = task.payload["feed"] or None
         return await operators.submit(caller, task.action, task.account, event, task.reason, feed)
 
+    async def book(caller: Caller, task: Task) -> list[int]:
+        p = task.payload
+        event = BalanceBooked(
+            ts_ns=0,
+            venue=VenueId(p["venue"]),
+            asset=AssetCode(p["asset"]),
+            amount=int(p["amount"]),
+            reason=task.reason,
+            actor=caller.name,
+            reference=p["reference"],
+        )
+        return await operators.submit(caller, task.action, task.account, event, task.reason)
+
     async def open_live(caller: Caller, task: Task) -> None:
         plan = msgspec.convert(task.payload["plan"], AccountPlan)
         approval = task.payload.get("approval", f"{caller.name}, without a second person")
@@ -166,4 +179,5 @@ def _executors(
         "accounts.live": open_live,
         "users.roles": set_roles,
         "kill.release": release,
+        "books.book": book,
     }

@@ -142,7 +142,7 @@ def make_instrument(
     min_notional: str = "1",
     fee_tiers: tuple[FeeTier, ...] = DEFAULT_FEE_TIERS,
 ) -> Instrument:
-    """Return an instrument whose tick and lot are one unit of its precision and whose size is bounded only by 10^9."""
+    """Return an instrument whose tick and lot are one unit of its precision and whose size is bounded only by 10^15."""
     base, quote = split_symbol(symbol)
     return Instrument(
         id=instrument_id(venue, Symbol(symbol)),
@@ -155,7 +155,7 @@ def make_instrument(
         tick=1,
         lot=1,
         min_size=1,
-        max_size=10 ** (9 + size_decimals),
+        max_size=10 ** (15 + size_decimals),
         min_notional=parse_scaled(min_notional, AMOUNT_DECIMALS),
         fee_tiers=fee_tiers,
     )

@@ -10,8 +10,9 @@ facts first: `breaks`, `safety`, `protection`, `review`, `intents`, `parents`. T
 facts what came of it; nobody calls a room above its own.
 
 Nothing leaves `apply` but commands. What cannot be is refused at the door. An error that nobody foresaw leaves the
-state as it was before the event: the engine goes back to its last checkpoint and repeats the events since. The event
-then stands in the journal as `EngineFaulted`, and the account is stopped: it still books, cancels and can be killed.
+state as it was before the event: the engine goes back to its last checkpoint and repeats the events since, with what
+strategies gave then, so that nothing depends on a strategy giving the same again. The event then stands in the journal
+as `EngineFaulted`, and the account is stopped: it still books, cancels and can be killed.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ from aether.engine.breaks import Breaks
 from aether.engine.changes import Changes, Outbox
 from aether.engine.desk import Desk
 from aether.engine.door import refusal
-from aether.engine.intents import Intents, Runners, make_runners
+from aether.engine.intents import Intents, Ran, Runners, make_runners
 from aether.engine.market import Market
 from aether.engine.parents import Parents
 from aether.engine.protection import Protection
@@ -80,7 +81,7 @@ class Engine:
         self.applied: Event | None = None
         """The last event as it was applied, which is what the journal holds of it."""
         self._checkpoint = b""
-        self._since: list[Event] = []
+        self._since: list[tuple[Event, Ran | None]] = []
         self._taken = 0
         self._load(decode_state(snapshot) if snapshot else self.state)
         self._checkpoint = snapshot or self.snapshot()
@@ -127,7 +128,7 @@ class Engine:
                 self._load(AccountState())
                 raise
             commands = self._fault(event, error)
-        self._since.append(self.applied)
+        self._since.append((self.applied, self._intents.ran))
         return commands
 
     def take_changes(self) -> Changes:
@@ -155,9 +156,11 @@ class Engine:
 
     # One step.
 
-    def _step(self, event: Event) -> list[Command]:
+    def _step(self, event: Event, ran: Ran | None = None) -> list[Command]:
+        """Apply an event; `ran` is what a strategy gave when it was applied before."""
         self._out.commands = []
         self._out.facts = []
+        self._intents.ran = ran
         self._pass_time(event)
         if isinstance(event, EngineFaulted):
             self._safety.on_event(event)
@@ -263,17 +266,22 @@ class Engine:
 
     def _fault(self, event: Event, error: Exception) -> list[Command]:
         """Go back to the state before the event and stop the account."""
-        self._go_back()
-        found = error.__traceback__
-        while found is not None and found.tb_next is not None:
-            found = found.tb_next
-        where = f" in {found.tb_frame.f_code.co_qualname}" if found else ""
         faulted = EngineFaulted(
             ts_ns=event.ts_ns,
             taken_ns=event.taken_ns,
             event=encode_event(event).decode(),
-            error=f"{type(event).__name__}: {type(error).__name__}: {error}{where}",
+            error=f"{type(event).__name__}: {type(error).__name__}: {error}{_place(error)}",
         )
+        half_done = self.state
+        try:
+            self._go_back()
+        except Exception as again:  # noqa: BLE001  whatever it is, the account has to be stopped
+            self._load(half_done)
+            faulted = msgspec.structs.replace(
+                faulted,
+                error=f"{faulted.error}; the state before it could not be restored ({type(again).__name__}: {again}): "
+                "restart the platform, which rebuilds it from the journal",
+            )
         self.applied = faulted
         return self._step(faulted)
 
@@ -282,12 +290,20 @@ class Engine:
         since, taken = self._since, self._taken
         self._out.changes = Changes()
         self._load(decode_state(self._checkpoint))
-        for n, event in enumerate(since):
+        for n, (event, ran) in enumerate(since):
             if n == taken:
                 self._out.changes = Changes()
-            self._step(event)
+            self._step(event, ran)
         if taken >= len(since):
             self._out.changes = Changes()
+
+
+def _place(error: Exception) -> str:
+    """Return the function in which an error was raised, for people."""
+    found = error.__traceback__
+    while found is not None and found.tb_next is not None:
+        found = found.tb_next
+    return f" in {found.tb_frame.f_code.co_qualname}" if found else ""
 
 
 def _set_back(state: AccountState, now_ns: int) -> None:

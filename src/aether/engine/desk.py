@@ -364,8 +364,9 @@ class Desk:
         self._state.ledger.assert_balanced()
 
     def move_capital(self, event: CapitalMoved) -> None:
-        """Book money or coins that came in or went out; the base of the account's performance moves with their worth.
+        """Book money or coins that came in or went out; the base of the account's performance moves as its NAV does.
 
+        A stated value is what the coins cost and what the flow says; NAV, and so the base, goes by the mark.
         More than is free does not go out by a person's word: such a request is refused and changes nothing.
         """
         key = balance_key(event.venue, event.asset)
@@ -375,12 +376,13 @@ class Desk:
             text = f"{asked} cannot leave {event.venue}: {format_amount(free)} is free"
             self.alert(Severity.WARNING, "capital_refused", text)
             return
-        worth = self._worth(event.asset, event.amount) if event.value is None else event.value
+        counted = self._worth(event.asset, event.amount)
+        worth = counted if event.value is None else event.value
         self._post(key, event.amount, abs(worth), "capital")
         risk = self._state.risk
-        risk.capital += worth
-        risk.day_start_nav += worth
-        risk.peak_nav += worth
+        risk.capital += counted
+        risk.day_start_nav += counted
+        risk.peak_nav += counted
         self._note_flow("capital", event, worth, "")
         self._out.facts.append(Moved(key, event.amount))
 

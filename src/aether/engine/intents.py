@@ -6,7 +6,7 @@ with the bar and its state in an alert; what it holds stays protected, and its s
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -105,12 +105,28 @@ class Runner:
             return known
         return msgspec.convert(known, self._definition.state)
 
+    def copy_state(self, instrument: InstrumentId) -> Any:
+        """Return the strategy's state as it is now."""
+        return deepcopy(self._states.get(self._key(instrument)))
+
+    def put_state(self, instrument: InstrumentId, state: Any) -> None:
+        """Put back a state that `copy_state` gave."""
+        self._states[self._key(instrument)] = deepcopy(state)
+
     def state_text(self, instrument: InstrumentId) -> str:
         """Return the strategy's state for people."""
         return str(self._states.get(self._key(instrument)))
 
     def _key(self, instrument: InstrumentId) -> str:
         return f"{self.strategy}|{instrument}"
+
+
+class Ran(NamedTuple):
+    """What a strategy's step gave: intents, or the error that it raised; and its state afterwards."""
+
+    intents: list[Intent]
+    error: Exception | None
+    state: Any
 
 
 Runners = dict[tuple[InstrumentId, int], Runner]
@@ -157,6 +173,8 @@ class Intents:
         self._review = review
         self._protection = protection
         self._runners = runners
+        self.ran: Ran | None = None
+        """What the strategy gave at the last bar; set before a bar, it is taken for what the strategy gives."""
 
     def on_bar(self, event: Bar) -> None:
         """Let the strategy of the bar's instrument decide."""
@@ -165,13 +183,24 @@ class Intents:
         if instrument is None or runner is None:
             return
         bar = _values(event, instrument)
+        if self.ran is None:
+            self.ran = self._run(runner, bar)
+        else:
+            runner.put_state(event.instrument, self.ran.state)
+        if self.ran.error is not None:
+            self._switch_off(runner, bar, self.ran.error)
+            return
+        for intent in self.ran.intents:
+            self._follow(intent, self._state.instruments[intent.instrument], runner)
+
+    def _run(self, runner: Runner, bar: BarValues) -> Ran:
+        intents: list[Intent] = []
+        error: Exception | None = None
         try:
             intents = [self._checked(intent, runner) for intent in runner.step(bar)]
-        except Exception as error:  # noqa: BLE001  a strategy is the user's: whatever it raises is its own fault
-            self._switch_off(runner, bar, error)
-            return
-        for intent in intents:
-            self._follow(intent, self._state.instruments[intent.instrument], runner)
+        except Exception as raised:  # noqa: BLE001  a strategy is the user's: whatever it raises is its own fault
+            error = raised
+        return Ran(intents, error, runner.copy_state(bar.instrument))
 
     def _checked(self, intent: Intent, runner: Runner) -> Intent:
         """Return an intent that can be; raise what is wrong with any other."""

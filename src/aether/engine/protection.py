@@ -59,10 +59,16 @@ class Protection:
         if isinstance(fact, Filled):
             self._protect(fact)
         elif isinstance(fact, Closed):
-            plan = self._state.exits.get(fact.order.request.instrument, {}).get(fact.order.request.owner)
-            if plan is not None and plan.hit:
-                self._note_end(fact.order, plan)
-                self._try_exit(fact.order.request.instrument, fact.order.request.owner, plan)
+            self._go_on(fact.order)
+
+    def _go_on(self, ended: Order) -> None:
+        """Go on with the exits of an instrument: an order that may have been in their way has ended."""
+        instrument = ended.request.instrument
+        for owner, plan in list(self._state.exits.get(instrument, {}).items()):
+            if plan.hit:
+                if owner == ended.request.owner:
+                    self._note_end(ended, plan)
+                self._try_exit(instrument, owner, plan)
 
     # Plans.
 

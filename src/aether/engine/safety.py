@@ -52,16 +52,16 @@ class Safety:
         if sample == state.sample or state.config is None:
             return
         state.sample = sample
+        day = state.now_ns // NS_PER_DAY
+        if risk.day < 0:
+            risk.day = day
         point = equity_point(state)
         if point.capital == 0 and point.nav == 0:
             return
         self._out.changes.equity.append(point)
         risk.peak_nav = max(risk.peak_nav, point.nav)
-        day = state.now_ns // NS_PER_DAY
         if day > risk.day:
-            risk.day = day
-            risk.day_start_nav = point.nav
-            risk.fees_today = 0
+            risk.day, risk.day_start_nav, risk.fees_today = day, point.nav, 0
 
     # Stops.
 

@@ -40,7 +40,13 @@ MARKETS = [
 ]
 RULES = {
     "kraken": Rules(
-        (FeeTier(0, 2500, 4000), FeeTier(10_000, 2000, 3500), FeeTier(50_000, 1400, 2400), FeeTier(100_000, 1200, 2200))
+        (
+            FeeTier(0, 2500, 4000),
+            FeeTier(10_000, 2000, 3500),
+            FeeTier(50_000, 1400, 2400),
+            FeeTier(100_000, 1200, 2200),
+        ),
+        kept_decimals={"USD": 4},
     ),
     "binance": Rules(
         (FeeTier(0, 1000, 1000), FeeTier(1_000_000, 900, 1000)), fee_in_received=True, unfilled=Status.EXPIRED

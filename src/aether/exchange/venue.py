@@ -4,7 +4,7 @@ Amounts of assets are integers of 10^-8. Time comes in with each call. What happ
 faces are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -172,7 +172,11 @@ class Trade:
 
 @dataclass
 class Account:
-    """Who trades: total and held amounts by asset, traded notional by day."""
+    """Who trades: total and held amounts by asset, traded notional by day.
+
+    Attributes:
+        fee_coin: pays its fees, while it has enough of it, at `fee_coin_price` (10^-8 of the quote asset for one coin).
+    """
 
     name: str
     total: dict[str, int] = field(default_factory=dict)
@@ -183,6 +187,8 @@ class Account:
     by_client: dict[str, Order] = field(default_factory=dict)
     trades: list[tuple[Order, Trade]] = field(default_factory=list)
     dead_man_ns: int = 0
+    fee_coin: str = ""
+    fee_coin_price: int = 0
 
     def free(self, asset: str) -> int:
         """Return what may be spent."""
@@ -208,6 +214,8 @@ class Rules:
         client_ids: `open` refuses a client id that an open order has; `forever` gives the first order back.
         max_open: open orders of one account in one market.
         unfilled: how an order ends that could not be filled at once.
+        kept_decimals: to how many decimals balances of an asset are kept; what is finer is rounded in its books, though
+            not in its reports.
     """
 
     fee_tiers: tuple[FeeTier, ...]
@@ -216,6 +224,12 @@ class Rules:
     client_ids: str = "open"
     max_open: int = 10_000
     unfilled: Status = Status.CANCELED
+    kept_decimals: Mapping[str, int] = field(default_factory=dict)
+
+    def kept(self, asset: str, amount: int) -> int:
+        """Return an amount as the books of the exchange keep it."""
+        unit: int = 10 ** (8 - min(8, self.kept_decimals.get(asset, 8)))
+        return (amount + unit // 2) // unit * unit
 
 
 class Listener:
@@ -492,7 +506,7 @@ class Venue:
         for order in (maker, taker):
             self.listener.on_order(order, "trade")
             account = self.accounts[order.account]
-            for asset in (market.base, market.quote):
+            for asset in dict.fromkeys((market.base, market.quote, trade.of(order)[1])):
                 self.listener.on_balance(account, asset)
 
     def _book_fill(self, order: Order, size: int, notional: int, *, is_maker: bool) -> tuple[int, str]:
@@ -504,14 +518,20 @@ class Venue:
         in_base = self.rules.fee_in_received and order.is_buy
         fee = fee_of(quantity if in_base else notional, rate)
         asset = market.base if in_base else market.quote
+        if account.fee_coin:
+            in_coin = fee_of(notional, rate) * 10**8 // account.fee_coin_price
+            if account.free(account.fee_coin) >= in_coin:
+                fee, asset = in_coin, account.fee_coin
         before = order.held
         order.filled += size
         order.cost += notional
         order.fee += fee
         sign = 1 if order.is_buy else -1
         account.total[market.base] = account.total.get(market.base, 0) + sign * quantity
-        account.total[market.quote] = account.total.get(market.quote, 0) - sign * notional
-        account.total[asset] -= fee
+        kept = self.rules.kept
+        paid = kept(market.quote, notional)
+        account.total[market.quote] = account.total.get(market.quote, 0) - sign * paid
+        account.total[asset] -= kept(asset, fee)
         needed = self._still_needed(account, order)
         order.held = min(before, needed)
         account.held[order.held_asset] -= before - order.held

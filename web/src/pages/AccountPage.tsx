@@ -170,7 +170,7 @@ function Details({ account: a, me }: { account: Schemas["AccountSummary"]; me: M
       {a.reason && (
         <div className="banner warn" role="alert">
           {a.reason}
-          {["halted", "exits_only"].includes(a.status) && <Resume account={a.id} />}
+          {["stopped", "halted", "exits_only"].includes(a.status) && <Resume account={a.id} />}
         </div>
       )}
       <Held account={a} />

@@ -526,6 +526,8 @@ def _instrument(row: Any) -> list[tuple[str, Instrument]]:
         max_size=scaled(lot["maxQty"], size_decimals),
         min_notional=scaled(notional.get("minNotional", "0"), AMOUNT_DECIMALS),
         fee_tiers=FEE_TIERS,
+        base_decimals=int(row.get("baseAssetPrecision", AMOUNT_DECIMALS)),
+        quote_decimals=int(row.get("quoteAssetPrecision", AMOUNT_DECIMALS)),
     )
     return [(row["symbol"], instrument)]
 

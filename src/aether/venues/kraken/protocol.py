@@ -46,7 +46,7 @@ from aether.venues.actions import (
     SystemStatus,
     Ticker,
 )
-from aether.venues.kraken.names import asset_code, failure_of, kraken_symbol
+from aether.venues.kraken.names import KEPT_DECIMALS, asset_code, failure_of, kraken_symbol
 from aether.venues.kraken.stream import ORDER_TYPES, TYPES_BACK, KrakenStream, rfc3339, socket_request
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
 from aether.venues.protocol import (
@@ -496,12 +496,14 @@ def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
         ),
         lot=1,
         min_size=max(1, scaled(str(field(pair, "ordermin")), min(lots, AMOUNT_DECIMALS))),
-        max_size=10 ** (9 + min(lots, AMOUNT_DECIMALS)),
+        max_size=10 ** (15 + min(lots, AMOUNT_DECIMALS)),
         min_notional=scaled(str(pair.get("costmin", "0")), AMOUNT_DECIMALS),
         fee_tiers=tuple(
             FeeTier(volume=v * 10**AMOUNT_DECIMALS, maker_ppm=makers.get(v, taker), taker_ppm=taker)
             for v, taker in takers
         ),
+        base_decimals=KEPT_DECIMALS.get(base, AMOUNT_DECIMALS),
+        quote_decimals=KEPT_DECIMALS.get(quote_asset, AMOUNT_DECIMALS),
     )
     return [(native, instrument) for native in dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))]
 
