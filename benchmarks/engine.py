@@ -37,10 +37,12 @@ def run() -> list[tuple[str, str]]:
             for given in venue.feed(opening):
                 engine.apply(given)
         started = perf_counter()
-        for event in market:
+        for n, event in enumerate(market):
             for given in venue.feed(event):
                 for command in engine.apply(given):
                     venue.send(command)
+            if n % 512 == 0:
+                engine.take_changes()
         engine_s.append(perf_counter() - started)
         started = perf_counter()
         for payload in payloads:

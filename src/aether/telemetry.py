@@ -21,7 +21,8 @@ SHED = Counter(
 )
 TICK_TO_DECISION = Histogram(
     "aether_tick_to_decision_seconds",
-    "From an event entering an account's queue to the engine's answer.",
+    "From an event entering an account's queue to what the engine decided on it; events that decide nothing are left "
+    "out.",
     buckets=_FAST,
     registry=REGISTRY,
 )

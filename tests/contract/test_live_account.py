@@ -34,6 +34,7 @@ from aether.domain.identifiers import (
 from aether.domain.orders import Order, OrderRequest, OrderType, Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest, ParentState
 from aether.engine.core import Engine
+from aether.engine.stops import Stop
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder, Refused
 from aether.node.live import LiveVenue
@@ -244,7 +245,7 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
             runner.tell(KillSwitchEngaged(ts_ns=runner.now, reason="test", actor="test"))
             await until(lambda: not again.state.open_orders)
             assert not any(e.venue.account("company").open for e in local.exchanges.values())
-            assert not again.state.stops
+            assert set(again.state.stops) == {Stop.KILL}
 
 
 def found(engine: Engine, order_id: str) -> Order:

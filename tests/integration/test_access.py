@@ -76,6 +76,8 @@ BODIES: dict[str, Any] = {
     "instruments": ["paper:BTC/USD"],
     "venue": "paper",
     "amount": "1",
+    "asset": "USD",
+    "owner": "Ada Lovelace",
     "direction": "deposit",
     "symbol": "BTC/USD",
     "side": "buy",

@@ -30,7 +30,8 @@ PRICE = 5_000_000
 
 sizes = st.integers(1, 60_000_000)
 fees = st.tuples(st.sampled_from(["USD", "BTC", "BNB"]), st.integers(-5_000, 2_000_000))
-ends = st.sampled_from([OrderCanceled, OrderExpired, OrderRejected, CancelRejected, OrderAccepted])
+ENDS: list[type[Any]] = [OrderCanceled, OrderExpired, OrderRejected, CancelRejected, OrderAccepted]
+ends = st.sampled_from(ENDS)
 told = st.one_of(
     st.tuples(st.just("fill"), st.sampled_from(["known", "sale", "strange"]), sizes, fees),
     st.tuples(st.just("end"), st.sampled_from(["known", "sale", "strange"]), ends),

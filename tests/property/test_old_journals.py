@@ -32,7 +32,7 @@ def test_an_older_journal_replays_to_the_books_it_had(path: Path) -> None:
     engine, venue = Engine(catalogue()), PaperVenue(MODEL, then["seed"])
     fills = 0
     for n, row in enumerate(rows, 1):
-        restep(venue, engine, decode_event(row), None, f"row {n}")
+        restep(venue, engine, decode_event(row), None, n)
         fills += len(engine.take_changes().fills)
     assert fills > 10
     state = engine.state
@@ -53,4 +53,4 @@ def test_where_this_version_decides_otherwise_the_replay_stops_and_says_so() -> 
     engine, venue = Engine(catalogue()), PaperVenue(MODEL, msgspec.json.decode(first)["seed"])
     with pytest.raises(ReplayMismatchError, match="the replayed paper venue gives OrderAccepted"):
         for n, row in enumerate(rows, 1):
-            restep(venue, engine, decode_event(row), None, f"row {n}")
+            restep(venue, engine, decode_event(row), None, n)

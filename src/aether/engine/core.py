@@ -23,6 +23,7 @@ from aether.domain.accounts import AccountConfig
 from aether.domain.commands import Command, Severity
 from aether.domain.errors import InvalidValueError
 from aether.domain.events import (
+    MARKET_EVENTS,
     VENUE_REPORTS,
     AccountConfigured,
     AccountOpened,
@@ -35,9 +36,11 @@ from aether.domain.events import (
     FeedInterrupted,
     InstrumentListed,
     LimitsChanged,
+    MarketEvent,
     ModeChanged,
     Quote,
     StrategyEnabled,
+    Timer,
     Trade,
     encode_event,
 )
@@ -52,7 +55,7 @@ from aether.engine.market import Market
 from aether.engine.parents import Parents
 from aether.engine.protection import Protection
 from aether.engine.review import Review
-from aether.engine.safety import Safety
+from aether.engine.safety import SAMPLE_NS, Safety
 from aether.engine.state import NS_PER_S, AccountState, decode_state, encode_state
 from aether.engine.stops import Stop
 from aether.engine.strategy import Catalogue
@@ -81,7 +84,8 @@ class Engine:
         self.applied: Event | None = None
         """The last event as it was applied, which is what the journal holds of it."""
         self._checkpoint = b""
-        self._since: list[tuple[Event, Ran | None]] = []
+        self._since: list[Event] = []
+        self._ran: dict[int, Ran] = {}
         self._taken = 0
         self._load(decode_state(snapshot) if snapshot else self.state)
         self._checkpoint = snapshot or self.snapshot()
@@ -128,7 +132,10 @@ class Engine:
                 self._load(AccountState())
                 raise
             commands = self._fault(event, error)
-        self._since.append((self.applied, self._intents.ran))
+        if self._intents.ran is not None:
+            self._ran[len(self._since)] = self._intents.ran
+            self._intents.ran = None
+        self._since.append(self.applied)
         return commands
 
     def take_changes(self) -> Changes:
@@ -139,7 +146,7 @@ class Engine:
         taken, self._out.changes = self._out.changes, Changes()
         self._taken = len(self._since)
         if self._taken >= CHECKPOINT_EVERY:
-            self._checkpoint, self._since, self._taken = self.snapshot(), [], 0
+            self._checkpoint, self._since, self._ran, self._taken = self.snapshot(), [], {}, 0
         return taken
 
     def snapshot(self) -> bytes:
@@ -156,32 +163,37 @@ class Engine:
 
     # One step.
 
-    def _step(self, event: Event, ran: Ran | None = None) -> list[Command]:
-        """Apply an event; `ran` is what a strategy gave when it was applied before."""
-        self._out.commands = []
-        self._out.facts = []
-        self._intents.ran = ran
-        self._pass_time(event)
-        if isinstance(event, EngineFaulted):
-            self._safety.on_event(event)
-            return self._out.commands
-        self._safety.roll()
-        reason = refusal(self.state, event)
-        if reason:
-            self._tell_refusal(event, reason)
-        else:
-            self._write(event)
-            self._hear()
-            self._tell_rooms(event)
-        return self._out.commands
-
-    def _pass_time(self, event: Event) -> None:
-        """Bring the account's clock forward; back only where the node's own clock shows that it was ahead."""
-        state = self.state
+    def _step(self, event: Event) -> list[Command]:
+        out, state = self._out, self.state
+        out.commands = []
+        out.facts = []
         now = event.taken_ns or event.ts_ns
         if now >= state.now_ns:
             state.now_ns = now
-        elif event.taken_ns and now < state.now_ns - CLOCK_BACK_NS:
+        else:
+            self._set_clock(event)
+        if isinstance(event, EngineFaulted):
+            self._safety.on_event(event)
+            return out.commands
+        if state.now_ns // SAMPLE_NS != state.sample:
+            self._safety.roll()
+        reason = refusal(state, event)
+        if reason:
+            self._tell_refusal(event, reason)
+            return out.commands
+        self._write(event)
+        if out.facts:
+            self._hear()
+        if isinstance(event, MARKET_EVENTS):
+            self._tell_of_market(event)
+        else:
+            self._tell_rooms(event)
+        return out.commands
+
+    def _set_clock(self, event: Event) -> None:
+        """Set the account's clock back, where the node's own clock shows that it was ahead."""
+        state, now = self.state, event.taken_ns
+        if now and now < state.now_ns - CLOCK_BACK_NS:
             ahead_s = (state.now_ns - now) // NS_PER_S
             _set_back(state, now)
             self._desk.alert(Severity.CRITICAL, "clock", f"The account's clock was {ahead_s} s ahead and is set right")
@@ -233,13 +245,33 @@ class Engine:
         self._hear()
         if Stop.FAULT in self.state.stops:
             return
-        self._protection.on_event(event)
+        if isinstance(event, Timer):
+            self._protection.on_time()
         self._review.on_event(event)
-        if isinstance(event, Bar):
-            self._intents.on_bar(event)
         self._hear()
         self._parents.on_event(event)
         self._hear()
+
+    def _tell_of_market(self, event: MarketEvent) -> None:
+        """The same for market data, of which there is most: rooms with nothing to do are not asked."""
+        state, out = self.state, self._out
+        fresh_ns = valuation.fresh_from(state)
+        self._safety.on_market(event, fresh_ns)
+        if out.facts:
+            self._hear()
+        if state.stops and Stop.FAULT in state.stops:
+            return
+        if event.instrument in state.exits:
+            self._protection.on_market(event, fresh_ns)
+        if state.held:
+            self._review.on_event(event)
+        if isinstance(event, Bar):
+            self._intents.on_bar(event)
+        if out.facts:
+            self._hear()
+        if state.parents:
+            self._parents.on_event(event)
+            self._hear()
 
     def _hear(self) -> None:
         """Let the rooms hear of facts, and of the facts that those lead to, until there is nothing new."""
@@ -273,6 +305,7 @@ class Engine:
             error=f"{type(event).__name__}: {type(error).__name__}: {error}{_place(error)}",
         )
         half_done = self.state
+        self._intents.ran = None
         try:
             self._go_back()
         except Exception as again:  # noqa: BLE001  whatever it is, the account has to be stopped
@@ -290,10 +323,12 @@ class Engine:
         since, taken = self._since, self._taken
         self._out.changes = Changes()
         self._load(decode_state(self._checkpoint))
-        for n, (event, ran) in enumerate(since):
+        for n, event in enumerate(since):
             if n == taken:
                 self._out.changes = Changes()
-            self._step(event, ran)
+            self._intents.ran = self._ran.get(n)
+            self._step(event)
+        self._intents.ran = None
         if taken >= len(since):
             self._out.changes = Changes()
 

@@ -383,6 +383,7 @@ class Desk:
         risk.capital += counted
         risk.day_start_nav += counted
         risk.peak_nav += counted
+        risk.slack = 0
         self._note_flow("capital", event, worth, "")
         self._out.facts.append(Moved(key, event.amount))
 

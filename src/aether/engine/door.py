@@ -27,7 +27,8 @@ def refusal(state: AccountState, event: Event) -> str:
     """Return why an event cannot be applied, empty when it can."""
     match event:
         case Quote():
-            fits = _is_level(event.bid, event.bid_size) and _is_level(event.ask, event.ask_size)
+            prices = 0 <= event.bid <= LARGEST_PRICE and 0 <= event.ask <= LARGEST_PRICE
+            fits = prices and 0 <= event.bid_size <= LARGEST_AMOUNT and 0 <= event.ask_size <= LARGEST_AMOUNT
             return "" if fits else f"quote of {event.instrument} at {event.bid} to {event.ask}"
         case Trade():
             fits = 0 < event.price <= LARGEST_PRICE and 0 <= event.size <= LARGEST_AMOUNT
@@ -38,8 +39,10 @@ def refusal(state: AccountState, event: Event) -> str:
         case Bar():
             inside = 0 < event.low <= min(event.open, event.close) <= max(event.open, event.close) <= event.high
             fits = inside and event.high <= LARGEST_PRICE and event.interval_s > 0 and event.volume >= 0
-            prices = f"{event.open}, {event.high}, {event.low}, {event.close}"
-            return "" if fits else f"bar of {event.instrument}: open, high, low, close are {prices}"
+            if fits:
+                return ""
+            told = f"{event.open}, {event.high}, {event.low}, {event.close}"
+            return f"bar of {event.instrument}: open, high, low, close are {told}"
         case CapitalMoved() | BalanceBooked():
             return _amount(state, event)
         case ParentOrderRequested():

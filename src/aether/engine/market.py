@@ -26,25 +26,22 @@ class Market:
 
     def quote(self, event: Quote) -> None:
         """Take the top of the book; a side of price 0 is missing."""
-        bids = ((event.bid, event.bid_size),) if event.bid else ()
-        asks = ((event.ask, event.ask_size),) if event.ask else ()
-        self._set_book(event.instrument, bids, asks, event.ts_ns)
+        market = self._of(event.instrument)
+        bid, ask = event.bid, event.ask
+        market.bid, market.ask = bid, ask
+        market.bids = ((bid, event.bid_size),) if bid else ()
+        market.asks = ((ask, event.ask_size),) if ask else ()
+        self._date_book(market, event.ts_ns)
 
     def book(self, event: BookUpdate) -> None:
         """Take the depth of the book."""
-        self._set_book(event.instrument, event.bids, event.asks, event.ts_ns)
+        market = self._of(event.instrument)
+        market.bid = event.bids[0][0] if event.bids else 0
+        market.ask = event.asks[0][0] if event.asks else 0
+        market.bids, market.asks = event.bids, event.asks
+        self._date_book(market, event.ts_ns)
 
-    def _set_book(
-        self,
-        instrument: InstrumentId,
-        bids: tuple[tuple[int, int], ...],
-        asks: tuple[tuple[int, int], ...],
-        ts_ns: int,
-    ) -> None:
-        market = self._of(instrument)
-        market.bid = bids[0][0] if bids else 0
-        market.ask = asks[0][0] if asks else 0
-        market.bids, market.asks = bids, asks
+    def _date_book(self, market: MarketState, ts_ns: int) -> None:
         market.book_ns = min(ts_ns, self._state.now_ns)
         market.trouble = ""
 

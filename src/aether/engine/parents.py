@@ -52,6 +52,8 @@ class Parents:
 
     def on_event(self, event: Event) -> None:
         """Take and cancel parents as people ask, count what others trade, and do what is due."""
+        if not self._state.parents and not isinstance(event, (ParentOrderRequested, ParentOrderCanceled)):
+            return
         match event:
             case ParentOrderRequested():
                 reason = self.begin(event.request)
@@ -64,7 +66,7 @@ class Parents:
                     self._out.alert(self._state.now_ns, Severity.WARNING, "parent_unknown", told)
             case KillSwitchEngaged():
                 return
-            case Trade() if self._state.parents:
+            case Trade():
                 self._count_volume(event)
         if self._state.parents:
             self.work()

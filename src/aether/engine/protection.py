@@ -7,7 +7,7 @@ Breaks, halts and loss stops do not stop it; only the kill switch and a fault of
 """
 
 from aether.domain.commands import Severity
-from aether.domain.events import MARKET_EVENTS, Event, Timer
+from aether.domain.events import MarketEvent
 from aether.domain.identifiers import InstrumentId, Owner
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderState, OrderType, Side
@@ -20,7 +20,7 @@ from aether.engine.risk import is_in_the_way
 from aether.engine.safety import INSUFFICIENT, market_sale
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
-from aether.engine.valuation import average_entry, fresh_from, holding, is_sellable, market_of, sellable_price
+from aether.engine.valuation import average_entry, holding, is_sellable, market_of, sellable_price
 from aether.kernel.exits import ASKED, NO_EXIT, STOP_HIT, TRAIL_HIT, exit_hit, retry_wait_s, shrunk
 
 
@@ -41,33 +41,39 @@ class Protection:
             plan.hit = ASKED
         self._try_exit(instrument, owner, plan)
 
-    def on_event(self, event: Event) -> None:
-        """Look at the plans of a market that moved, and at all plans that were hit as time passes."""
-        exits = self._state.exits
-        if not exits:
-            return
-        if isinstance(event, Timer):
-            for instrument in list(exits):
-                for owner, plan in list(exits.get(instrument, {}).items()):
-                    if plan.hit:
-                        self._try_exit(instrument, owner, plan)
-        elif isinstance(event, MARKET_EVENTS) and event.instrument in exits:
-            self._watch(event.instrument)
+    def on_market(self, event: MarketEvent, fresh_ns: int) -> None:
+        """Look at the plans of a market that moved. `fresh_ns` is what `valuation.fresh_from` gives."""
+        state, instrument = self._state, event.instrument
+        price = sellable_price(state.market[instrument], fresh_ns)
+        hit = False
+        for plan in state.exits[instrument].values():
+            if not plan.hit and price > 0:
+                plan.hit = exit_hit(price, plan.best, plan.stop, plan.profit, plan.trail_distance)
+                plan.best = max(plan.best, price)
+            hit = hit or plan.hit != NO_EXIT
+        if hit:
+            self._go_on(instrument)
+
+    def on_time(self) -> None:
+        """Go on with all plans that were hit."""
+        for instrument in list(self._state.exits):
+            self._go_on(instrument)
 
     def on_fact(self, fact: Fact) -> None:
         """Keep plans in step with holdings; go on with an exit whose order has ended."""
         if isinstance(fact, Filled):
             self._protect(fact)
         elif isinstance(fact, Closed):
-            self._go_on(fact.order)
+            request = fact.order.request
+            plan = self._state.exits.get(request.instrument, {}).get(request.owner)
+            if plan is not None and plan.hit:
+                self._note_end(fact.order, plan)
+            self._go_on(request.instrument)
 
-    def _go_on(self, ended: Order) -> None:
-        """Go on with the exits of an instrument: an order that may have been in their way has ended."""
-        instrument = ended.request.instrument
+    def _go_on(self, instrument: InstrumentId) -> None:
+        """Go on with the exits of an instrument."""
         for owner, plan in list(self._state.exits.get(instrument, {}).items()):
             if plan.hit:
-                if owner == ended.request.owner:
-                    self._note_end(ended, plan)
                 self._try_exit(instrument, owner, plan)
 
     # Plans.
@@ -125,21 +131,6 @@ class Protection:
         if plan.hit in (STOP_HIT, TRAIL_HIT):
             until = self._state.now_ns + self._state.own.exits.cool_down_s * NS_PER_S
             self._state.risk.cool_until[instrument.id] = until
-
-    # Watching.
-
-    def _watch(self, instrument: InstrumentId) -> None:
-        state = self._state
-        market = market_of(state, instrument)
-        for owner, plan in list(state.exits[instrument].items()):
-            if not plan.hit:
-                price = sellable_price(state, market)
-                if price <= 0 or (market.is_crossed and market.book_ns >= fresh_from(state)):
-                    continue
-                plan.hit = exit_hit(price, plan.best, plan.stop, plan.profit, plan.trail_distance)
-                plan.best = max(plan.best, price)
-            if plan.hit:
-                self._try_exit(instrument, owner, plan)
 
     # Leaving.
 

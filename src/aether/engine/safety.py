@@ -6,7 +6,6 @@ so, watches the loss limits at every mark, and sells everything while the kill s
 
 from aether.domain.commands import Severity
 from aether.domain.events import (
-    MARKET_EVENTS,
     EngineFaulted,
     Event,
     KillSwitchEngaged,
@@ -21,16 +20,17 @@ from aether.domain.identifiers import OPERATOR, ClientOrderId, InstrumentId, Own
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.records import BreakKind
-from aether.domain.scaled import format_amount
+from aether.domain.scaled import POW10, bps_of, format_amount
 from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
 from aether.engine.stops import PERMITS, Cause, Stop, move
-from aether.engine.valuation import equity_point, holding, net_asset_value
+from aether.engine.valuation import equity_point, fresh_from, holding, mark_price, net_asset_value
 from aether.kernel.exits import NO_EXIT, retry_wait_s, shrunk
 
-EQUITY_SAMPLE_S = 60
+SAMPLE_NS = 60 * NS_PER_S
+"""How often the account's worth is noted down."""
 INSUFFICIENT = "insufficient"
 """In every venue's words for an order that it has not the coins or the money for."""
 
@@ -48,10 +48,9 @@ class Safety:
     def roll(self) -> None:
         """Do what is due as time passes, before an event is applied: a new day, an equity sample, the peak."""
         state, risk = self._state, self._state.risk
-        sample = state.now_ns // (EQUITY_SAMPLE_S * NS_PER_S)
-        if sample == state.sample or state.config is None:
+        if state.config is None:
             return
-        state.sample = sample
+        state.sample = state.now_ns // SAMPLE_NS
         day = state.now_ns // NS_PER_DAY
         if risk.day < 0:
             risk.day = day
@@ -62,11 +61,12 @@ class Safety:
         risk.peak_nav = max(risk.peak_nav, point.nav)
         if day > risk.day:
             risk.day, risk.day_start_nav, risk.fees_today = day, point.nav, 0
+        risk.slack = 0
 
     # Stops.
 
     def on_event(self, event: Event) -> None:
-        """Follow operators; watch the losses as marks move; go on flattening."""
+        """Follow operators; go on flattening as time passes."""
         match event:
             case KillSwitchEngaged():
                 cause = Cause.KILL_AND_FLATTEN if event.flatten else Cause.KILL_ENGAGED
@@ -86,13 +86,26 @@ class Safety:
             case EngineFaulted():
                 told = f"The engine could not apply an event and stopped the account: {event.error}"
                 self._stop(Cause.ENGINE_FAULTED, event.error, "", Severity.CRITICAL, "faulted", told)
-            case _ if isinstance(event, MARKET_EVENTS):
-                self._watch_losses(event)
-        if Stop.FLATTEN in self._state.stops and isinstance(event, (*MARKET_EVENTS, Timer, KillSwitchEngaged)):
+        if Stop.FLATTEN in self._state.stops and isinstance(event, (Timer, KillSwitchEngaged)):
+            self._flatten()
+
+    def on_market(self, event: MarketEvent, fresh_ns: int) -> None:
+        """Watch the losses as marks fall; go on flattening. `fresh_ns` is what `valuation.fresh_from` gives."""
+        state = self._state
+        position = state.ledger.positions.get(event.instrument)
+        if position is not None and position.quantity:
+            market = state.market[event.instrument]
+            price = mark_price(market, fresh_ns)
+            if price != market.watched:
+                self._note_mark(event.instrument, position.quantity, market.watched - price)
+                market.watched = price
+        if Stop.FLATTEN in state.stops:
             self._flatten()
 
     def on_fact(self, fact: Fact) -> None:
-        """Halt on what no venue can mean; go on flattening when an order has ended."""
+        """Halt on what no venue can mean; watch what a fill cost; go on flattening when an order has ended."""
+        if isinstance(fact, Filled):
+            self._watch_losses()
         if isinstance(fact, Questioned) and fact.kind in (BreakKind.IMPOSSIBLE, BreakKind.STRANGER):
             told = f"The account halted itself: {fact.evidence}"
             self._stop(Cause.IMPOSSIBLE_REPORT, fact.evidence, "", Severity.CRITICAL, "halted", told)
@@ -139,17 +152,36 @@ class Safety:
 
     # Losses.
 
-    def _watch_losses(self, event: MarketEvent) -> None:
-        """Stop entries when a mark takes the account over a loss limit, whether or not anybody asks for an order."""
-        state = self._state
-        position = state.ledger.positions.get(event.instrument)
-        if Stop.LOSS in state.stops or position is None or not position.quantity:
+    def _note_mark(self, instrument: InstrumentId, quantity: int, fall: int) -> None:
+        """Count how far a mark has taken the account towards its loss limits; look closely when that may be enough.
+
+        `risk.slack` is how much may be lost before a limit is reached: exact when NAV was last worked out, less all
+        falls since. Rises are not counted, so it errs on the safe side.
+        """
+        risk = self._state.risk
+        if fall > 0:
+            risk.slack -= quantity * fall // POW10[self._state.instruments[instrument].price_decimals] + 1
+        if risk.slack <= 0:
+            self._watch_losses()
+
+    def _watch_losses(self) -> None:
+        """Stop entries once the account is over a loss limit, whether or not anybody asks for an order."""
+        state, risk, limits = self._state, self._state.risk, self._state.own.limits
+        if Stop.LOSS in state.stops:
             return
-        breach = loss_breach(state, net_asset_value(state))
+        nav, fresh_ns = net_asset_value(state), fresh_from(state)
+        for instrument in state.ledger.positions:
+            if instrument in state.market:
+                state.market[instrument].watched = mark_price(state.market[instrument], fresh_ns)
+        breach = loss_breach(state, nav)
         if breach is not None:
             reason = f"{breach.check} {breach.value}, allowed {breach.limit}"
             told = f"Entries stopped: {reason}"
             self._stop(Cause.LOSS_LIMIT_PASSED, reason, "", Severity.CRITICAL, "loss_stop", told)
+            return
+        daily = risk.day_start_nav - bps_of(risk.day_start_nav, limits.max_daily_loss_bps)
+        deepest = risk.peak_nav - bps_of(risk.peak_nav, limits.max_drawdown_bps)
+        risk.slack = nav - max(daily, deepest)
 
     # Flattening.
 

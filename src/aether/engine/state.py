@@ -33,6 +33,7 @@ class MarketState(msgspec.Struct):
         bids, asks: the depth last told, best first, as (price, size).
         book_ns, trade_ns, bar_ns: from when each is known, 0 for never; never later than the account's own clock.
         trouble: why the book cannot be relied on now, empty when it can.
+        watched: the mark with which losses were looked at last.
     """
 
     bid: int = 0
@@ -43,6 +44,7 @@ class MarketState(msgspec.Struct):
     trade_ns: int = 0
     bar_ns: int = 0
     trouble: str = ""
+    watched: int = 0
     bids: tuple[tuple[int, int], ...] = ()
     asks: tuple[tuple[int, int], ...] = ()
     variance_per_s: float = PRIOR_VARIANCE_PER_S
@@ -75,6 +77,7 @@ class RiskState(msgspec.Struct):
         fees_today: their worth in the account's currency, whatever asset they were charged in.
         day_volume: notional traded by day number, for the fee tier.
         capital: worth of what was paid in less what was taken out.
+        slack: what marks may still take from NAV before a loss limit has to be looked at closely again.
     """
 
     day: int = -1
@@ -82,6 +85,7 @@ class RiskState(msgspec.Struct):
     peak_nav: int = 0
     fees_today: int = 0
     capital: int = 0
+    slack: int = 0
     order_times: list[int] = msgspec.field(default_factory=list)
     repeats: dict[str, list[int]] = msgspec.field(default_factory=dict)
     throttled: dict[str, int] = msgspec.field(default_factory=dict)

@@ -62,12 +62,12 @@ def step(venue: Counterparty, engine: Engine, event: Event) -> Iterator[Taken]:
             venue.send(command)
 
 
-def restep(venue: Counterparty, engine: Engine, event: Event, decided: bytes | None, where: str) -> None:
+def restep(venue: Counterparty, engine: Engine, event: Event, decided: bytes | None, seq: int) -> None:
     """Apply a journaled event again.
 
     Args:
         decided: the digest that the journal holds of it; None in rows of before there were digests.
-        where: what the row is called in an error.
+        seq: of the row, for the error.
 
     Raises:
         ReplayMismatchError: when this code decides otherwise than the code that wrote the row.
@@ -78,8 +78,9 @@ def restep(venue: Counterparty, engine: Engine, event: Event, decided: bytes | N
         found = digest(commands)
         if found != decided:
             asked = [str(c) for c in commands if not isinstance(c, RaiseAlert)] or ["nothing"]
+            held = decided.hex() or "of nothing"
             raise ReplayMismatchError(
-                f"At {where} the journal holds a decision with the digest {decided.hex() or 'of nothing'}; this "
+                f"At sequence {seq} ({type(event).__name__}) the journal holds a decision with the digest {held}; this "
                 f"version decides {found.hex() or 'nothing'}: {'; '.join(asked)}.",
                 remedy="Start the version that wrote the journal, stop it so that it leaves a snapshot, and start this "
                 "one again.",

@@ -60,10 +60,22 @@ def mark(state: AccountState, instrument: InstrumentId) -> Mark:
     return Mark(m.close, BAR, m.bar_ns) if source == BAR else NOTHING
 
 
-def sellable_price(state: AccountState, market: MarketState) -> int:
-    """Return the price at which a small amount could be sold now, 0 when nothing says."""
-    if market.bid and (market.book_ns >= fresh_from(state) or market.book_ns >= market.trade_ns):
-        return market.bid
+def mark_price(m: MarketState, fresh_ns: int) -> int:
+    """Return the price that a position is valued at, 0 when nothing is known; what `mark` says, and faster.
+
+    Args:
+        fresh_ns: what `fresh_from` gives.
+    """
+    if m.bid and m.ask and m.book_ns >= fresh_ns:
+        return (m.bid + m.ask) // 2
+    source = choose_mark(m.mid, m.book_ns, m.last, m.trade_ns, m.close, m.bar_ns, fresh_ns)
+    return (0, m.mid, m.last, m.close)[source]
+
+
+def sellable_price(market: MarketState, fresh_ns: int) -> int:
+    """Return the price at which a small amount could be sold now, 0 when nothing says: a crossed book does not."""
+    if market.bid and (market.book_ns >= fresh_ns or market.book_ns >= market.trade_ns):
+        return 0 if market.ask and market.bid >= market.ask and market.book_ns >= fresh_ns else market.bid
     return market.last
 
 
@@ -98,9 +110,16 @@ def signed_value(amount: int, price: int, price_decimals: int) -> int:
 
 
 def gross_exposure(state: AccountState) -> int:
-    """Return the worth of all positions at the mark."""
-    instruments = state.instruments
-    return sum(position_value(state, instruments[i]) for i, p in state.ledger.positions.items() if p.quantity)
+    """Return the worth of all positions at the mark: the sum of `position_value`, which is asked at falling marks."""
+    fresh_ns = fresh_from(state)
+    total = 0
+    for key, position in state.ledger.positions.items():
+        quantity = position.quantity
+        if quantity:
+            m = state.market.get(key)
+            price = mark_price(m, fresh_ns) if m else 0
+            total += signed_value(quantity, price, state.instruments[key].price_decimals) if price else position.cost
+    return total
 
 
 def cash(state: AccountState) -> int:

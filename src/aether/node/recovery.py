@@ -9,14 +9,16 @@ import sqlalchemy as sa
 
 from aether.domain.events import MARKET_EVENTS, as_given
 from aether.domain.identifiers import AccountId
-from aether.engine.core import CHECKPOINT_EVERY, Engine
+from aether.engine.core import Engine
 from aether.engine.step import restep
 from aether.engine.strategy import Catalogue
 from aether.node.ports import Venue
 from aether.store.database import Scope
-from aether.store.journal import ChainChecker, head_hash, read_rows
+from aether.store.journal import ChainChecker, head_hash, read_pages
 from aether.store.schema import snapshots
 from aether.telemetry import logger
+
+_MARKET_KINDS = frozenset(kind.__name__ for kind in MARKET_EVENTS)
 
 _log = logger("recovery")
 
@@ -44,14 +46,13 @@ async def recover(scope: Scope, account: AccountId, catalogue: Catalogue, make_v
     """
     engine, venue, chain, market_taken = await _from_snapshot(scope, account, catalogue, make_venue)
     replayed = 0
-    async for row in read_rows(scope, account, chain.seq):
-        event = chain.check(row)
-        restep(venue, engine, event, row.decided, f"sequence {row.seq} ({row.kind}) of account {account!r}")
-        if isinstance(as_given(event), MARKET_EVENTS):
-            market_taken += 1
-        replayed += 1
-        if replayed % CHECKPOINT_EVERY == 0:
-            engine.take_changes()
+    async for page in read_pages(scope, account, chain.seq):
+        for row in page:
+            event = chain.check(row)
+            restep(venue, engine, event, row.decided, row.seq)
+            market_taken += row.kind in _MARKET_KINDS or isinstance(as_given(event), MARKET_EVENTS)
+            replayed += 1
+        engine.take_changes()
     engine.take_changes()
     return Recovered(engine, venue, chain, market_taken, replayed)
 

@@ -236,7 +236,8 @@ class Shard:
             self._describe = True
         now = perf_counter()
         self._decided.append(now)
-        TICK_TO_DECISION.observe(now - entered)
+        if taken.decided:
+            TICK_TO_DECISION.observe(now - entered)
         EVENTS.labels(self.account, kind).inc()
 
     async def _commit(self, *, may_snapshot: bool) -> None:

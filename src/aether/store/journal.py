@@ -11,7 +11,7 @@ NULL there, and their hash ends with the payload.
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +24,7 @@ from aether.store.database import Scope
 from aether.store.schema import journal
 
 GENESIS = bytes(32)
-PAGE_ROWS = 5_000
+PAGE_ROWS = 2_000
 
 
 class JournalRow(NamedTuple):
@@ -47,21 +47,25 @@ def row_hash(
     return hashlib.sha256(previous + f"{account}|{seq}|{ts_ns}|{kind}|".encode() + payload + tail).digest()
 
 
-async def read_rows(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncIterator[JournalRow]:
+_PAGE = """
+SELECT account, seq, ts_ns, kind, payload, hash, decided FROM journal WHERE account = $1 AND seq > $2
+ORDER BY seq LIMIT $3
+"""
+
+
+async def read_pages(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncIterator[Iterable[JournalRow]]:
     """Yield the account's rows above `after_seq` in order, a page at a time."""
-    while True:
-        query = (
-            sa.select(journal)
-            .where(journal.c.account == account, journal.c.seq > after_seq)
-            .order_by(journal.c.seq)
-            .limit(PAGE_ROWS)
-        )
-        page = await scope.all(query)
-        for row in page:
-            yield JournalRow(AccountId(row.account), row.seq, row.ts_ns, row.kind, row.payload, row.hash, row.decided)
-        if len(page) < PAGE_ROWS:
-            return
-        after_seq = page[-1].seq
+    connection = await scope.connect()
+    try:
+        while True:
+            page = await connection.fetch(_PAGE, account, after_seq, PAGE_ROWS)
+            if page:
+                yield map(JournalRow._make, page)
+            if len(page) < PAGE_ROWS:
+                return
+            after_seq = page[-1]["seq"]
+    finally:
+        await connection.close()
 
 
 class ChainChecker:
@@ -103,8 +107,9 @@ async def verify(scope: Scope, account: AccountId) -> int:
         JournalCorruptError: naming the first bad sequence.
     """
     checker = ChainChecker(account)
-    async for row in read_rows(scope, account):
-        checker.check(row)
+    async for page in read_pages(scope, account):
+        for row in page:
+            checker.check(row)
     return checker.seq
 
 
