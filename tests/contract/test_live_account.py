@@ -13,7 +13,9 @@ import pytest
 from aether.domain.accounts import AccountConfig, AccountKind, Limits, Mode
 from aether.domain.commands import ApprovedOrder, SubmitOrder
 from aether.domain.events import (
+    BalanceReported,
     BookUpdate,
+    CapitalMoved,
     Event,
     KillSwitchEngaged,
     ParentOrderRequested,
@@ -72,7 +74,7 @@ class Runner:
         return {key: balance.total for key, balance in self.engine.state.ledger.balances.items()}
 
     def report(self, report: VenueReport) -> None:
-        self.tell(msgspec.structs.replace(report, ts_ns=self.now))
+        self.tell(msgspec.structs.replace(report, ts_ns=self.now, venue_ns=report.ts_ns))
 
     def books(self, local: LocalExchange) -> None:
         """Show the account each venue's book as it is."""
@@ -246,6 +248,42 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
             await until(lambda: not again.state.open_orders)
             assert not any(e.venue.account("company").open for e in local.exchanges.values())
             assert set(again.state.stops) == {Stop.KILL}
+
+
+async def test_fees_in_bnb_and_dollars_to_four_decimals_are_no_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Binance takes its fee in BNB, Kraken keeps dollars to four decimals: both over real sockets (finding 1 and 3)."""
+    monkeypatch.setattr("aether.node.live.QUIET_S", 0.2)
+    bnb = BalanceKey("binance:BNB")
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine = await opened(local, http)
+        binance = local.exchanges["binance"].venue
+        firm = Firm(local)
+        binance.deposit("company", "BNB", ONE)
+        binance.account("company").fee_coin, binance.account("company").fee_coin_price = "BNB", 600 * ONE
+        engine.apply(CapitalMoved(ts_ns=START, venue=VenueId("binance"), asset=AssetCode("BNB"), amount=ONE))
+        async with firm.running(engine, http) as runner:
+            for n in range(4):
+                runner.books(local)
+                runner.tell(ask(2 * n, "buy", 0.6137 + n / 7, Algorithm.ROUTE, runner.now))
+                await work(runner, local)
+                runner.tell(ask(2 * n + 1, "sell", 0.31337 + n / 11, Algorithm.ROUTE, runner.now))
+                await work(runner, local)
+            await until(lambda: runner.venue.reported_balances() is not None)
+            for key, total in (runner.venue.reported_balances() or {}).items():
+                runner.tell(BalanceReported(ts_ns=runner.now, key=key, total=total))
+            assert not engine.state.breaks
+            assert not engine.state.stops
+            booked = engine.state.ledger.balance(bnb)
+            assert booked.total == binance.account("company").total["BNB"] < ONE
+            assert booked.fees == ONE - booked.total > 0
+            kraken = engine.state.ledger.balance(BalanceKey("kraken:USD"))
+            assert kraken.total == local.exchanges["kraken"].venue.account("company").total["USD"]
+            assert kraken.total % 10_000 == 0
+            assert kraken.rounding != 0
+            assert all(f.venue_ns for f in engine.take_changes().fills)
+            fees = sum(p.fees for p in engine.state.ledger.positions.values())
+            assert engine.state.risk.fees_today == fees > 0
 
 
 def found(engine: Engine, order_id: str) -> Order:

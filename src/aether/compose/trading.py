@@ -26,7 +26,7 @@ from aether.config import Settings
 from aether.control.desk import PlanReader
 from aether.domain.accounts import AccountConfig, AccountPlan, Mode
 from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
-from aether.domain.identifiers import AccountId, BalanceKey, FeedId, InstrumentId, VenueId
+from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, InstrumentId, VenueId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount
 from aether.exchange.server import LocalExchange
@@ -104,7 +104,7 @@ class VenueMaker:
             for public in self.venues.clients:
                 venue = public.protocol.venue
                 own = {k.partition(":")[2]: v for k, v in booked.items() if k.partition(":")[0] == venue}
-                if own:
+                if venue in config.venues:
                     balances = {asset: format_amount(max(0, total)) for asset, total in own.items()}
                     key, secret = local.open_account(venue, config.id, balances)
                     sessions[venue] = self._session(public, Credentials(key=key, secret=secret), limited=False)
@@ -116,11 +116,11 @@ class VenueMaker:
         """Open sessions with the account's own keys, once it has them."""
         self._versions(config.id).clear()
 
-        async def connect(booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
+        async def connect(_booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
             sessions = {}
             for public in self.venues.clients:
                 venue = public.protocol.venue
-                if any(key.partition(":")[0] == venue for key in booked):
+                if venue in config.venues:
                     version, credentials = await wait_for_key(self.keys, config.id, venue, self.changed)
                     self._versions(config.id)[venue] = version
                     sessions[venue] = self._session(public, credentials, limited=True)
@@ -188,14 +188,15 @@ class Place:
         return AccountPlan(config=config, instruments=chosen, cash=0 if is_live else cash)
 
 
-async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict[VenueId, int]:
-    """Return what a live account's venues hold of its currency; it begins with that.
+async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict[tuple[VenueId, AssetCode], int]:
+    """Return what a live account's venues hold; it begins with that: its currency, and coins such as those that pay
+    fees.
 
     Raises:
         UnknownNameError, KeyServiceError: when a key is not there yet, or does not open.
         InvalidValueError: when a venue holds other assets that it is to trade: their price of purchase is unknown.
     """
-    found = {}
+    found: dict[tuple[VenueId, AssetCode], int] = {}
     bases = {i.base for i in plan.instruments}
     for venue in sorted({i.venue for i in plan.instruments}):
         public = next(c for c in venues.clients if c.protocol.venue == venue)
@@ -210,7 +211,7 @@ async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict
                     f"{plan.config.id} holds {format_amount(balance.total)} {balance.asset} at {venue} already.",
                     remedy="Begin with cash alone: sell it, or use a sub-account of the venue.",
                 )
-        found[venue] = next((b.total for b in held if b.asset == plan.config.currency), 0)
+        found |= {(venue, b.asset): b.total for b in held if b.total}
     return found
 
 
@@ -246,7 +247,7 @@ async def with_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> Acco
     if plan.config.mode is not Mode.LIVE:
         return plan
     capital = await live_capital(plan, venues, keys)
-    return msgspec.structs.replace(plan, capital=tuple(capital.items()))
+    return msgspec.structs.replace(plan, capital=tuple((*key, amount) for key, amount in capital.items()))
 
 
 @dataclass(frozen=True)

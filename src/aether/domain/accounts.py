@@ -147,13 +147,18 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Every instrument that the account may trade."""
         return {i for s in self.strategies for i in s.instruments} | set(self.tradable)
 
+    @property
+    def venues(self) -> set[VenueId]:
+        """Every venue that the account trades at."""
+        return {VenueId(i.partition(":")[0]) for i in self.approved}
+
 
 class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
     """An account that a node runs, and how to open it if it is new.
 
     Attributes:
         cash: first capital, a ledger amount of the account's currency, in equal parts at its venues.
-        capital: first capital by venue, in place of `cash`.
+        capital: first capital by venue and asset, in place of `cash`; ledger amounts.
         opened_ns: time of its opening events; None for now.
         stopped: it begins with its kill switch engaged.
         warms_up: its strategies enter nothing until they have seen the market's past: it trades beyond this process.
@@ -165,4 +170,4 @@ class AccountPlan(msgspec.Struct, frozen=True, kw_only=True):
     opened_ns: int | None = None
     stopped: bool = False
     warms_up: bool = False
-    capital: tuple[tuple[VenueId, int], ...] = ()
+    capital: tuple[tuple[VenueId, AssetCode, int], ...] = ()

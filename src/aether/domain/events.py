@@ -384,20 +384,20 @@ def opening_events(
     instruments: list[Instrument],
     cash: int,
     ts_ns: int,
-    capital: tuple[tuple[VenueId, int], ...] = (),
+    capital: tuple[tuple[VenueId, AssetCode, int], ...] = (),
 ) -> tuple[OperatorEvent, ...]:
     """Return the first events of an account's journal: opened, instruments listed, first capital paid in.
 
     Args:
         cash: ledger amount of the account's currency, in equal parts at the venues of the instruments.
-        capital: amounts by venue, in place of `cash`.
+        capital: amounts by venue and asset, in place of `cash`.
     """
     venues = sorted({i.venue for i in instruments})
     share, rest = divmod(cash, len(venues)) if venues else (0, 0)
     shares = [share + rest, *[share] * (len(venues) - 1)]
-    paid_in = capital or tuple(zip(venues, shares, strict=False))
+    paid_in = capital or tuple((v, config.currency, share) for v, share in zip(venues, shares, strict=False))
     return (
         AccountOpened(ts_ns=ts_ns, config=config),
         *(InstrumentListed(ts_ns=ts_ns, definition=i) for i in instruments),
-        *(CapitalMoved(ts_ns=ts_ns, venue=venue, asset=config.currency, amount=amount) for venue, amount in paid_in),
+        *(CapitalMoved(ts_ns=ts_ns, venue=v, asset=asset, amount=amount) for v, asset, amount in paid_in if amount),
     )
