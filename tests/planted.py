@@ -126,7 +126,7 @@ FAULTS = (
     Fault(
         "a strategy sells what it does not own",
         "engine/valuation.py",
-        "        held = min(held, state.ledger.lot(instrument.id, owner).quantity)\n",
+        "        held = min(held, state.ledger.holding(instrument.id, owner).quantity)\n",
         "        held = min(held, state.ledger.position(instrument.id).quantity)\n",
         "tests/unit/test_owners.py",
     ),

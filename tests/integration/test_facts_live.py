@@ -298,8 +298,8 @@ async def _tables_agree(desk: Live) -> None:
         for i, p in state.ledger.positions.items()
         if any((p.quantity, p.cost, p.realized, p.fees))
     }
-    assert {(r.instrument, r.owner): r.quantity for r in await desk.rows(schema.lots)} == {
-        (i, o): lot.quantity for i, p in state.ledger.positions.items() for o, lot in p.lots.items()
+    assert {(r.instrument, r.owner): r.quantity for r in await desk.rows(schema.holdings)} == {
+        (i, o): holding.quantity for i, p in state.ledger.positions.items() for o, holding in p.holdings.items()
     }
     assert {r.name for r in await desk.rows(schema.breaks) if not r.cleared_ns} == set(state.breaks)
     balances = {r.key: (r.free, r.locked) for r in await desk.rows(schema.balances)}

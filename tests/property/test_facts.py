@@ -22,7 +22,7 @@ from aether.domain.identifiers import AssetCode, ClientOrderId, TradeId, VenueId
 from aether.domain.orders import Liquidity, OrderRequest, Purpose, Side
 from aether.engine.stops import Stop
 from aether.engine.strategy import Enter, Exit
-from aether.engine.valuation import holding
+from aether.engine.valuation import sellable_size
 from tests.desk import BTC, SCRIPTED, SECOND, Desk, submitted
 
 BNB = balance_key(VenueId("paper"), AssetCode("BNB"))
@@ -135,7 +135,9 @@ def test_facts_are_booked_exactly_once_and_the_books_are_their_sum(story: list[t
     ledger = desk.engine.state.ledger
     assert {key: b.total for key, b in ledger.balances.items() if b.total} == {k: v for k, v in wanted.items() if v}
     position = ledger.position(BTC.id)
-    assert position.quantity == ledger.balance(BTC.base_key).total == sum(x.quantity for x in position.lots.values())
+    assert (
+        position.quantity == ledger.balance(BTC.base_key).total == sum(x.quantity for x in position.holdings.values())
+    )
     _can_be_left(desk)
 
 
@@ -158,7 +160,7 @@ def _can_be_left(desk: Desk) -> None:
     desk.quote("49999.99", "50000.01", after_s=120)
     desk.intents = [Exit(instrument=BTC.id)]
     desk.bar(50_000)
-    held = holding(desk.engine.state, BTC, SCRIPTED)
+    held = sellable_size(desk.engine.state, BTC, SCRIPTED)
     free = desk.engine.state.ledger.balance(BTC.base_key).free
     sold = [o for o in submitted(desk.commands[before:]) if o.side is Side.SELL]
     if held and free >= 0 and not sold:

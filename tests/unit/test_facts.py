@@ -109,8 +109,8 @@ def test_coins_that_come_in_count_at_their_worth_and_not_as_currency() -> None:
     risk = desk.engine.state.risk
     assert risk.day_start_nav - before == risk.peak_nav - before == 3_000 * ONE
     assert desk.engine.equity_point().nav == desk.engine.equity_point().capital == 103_000 * ONE
-    lot = desk.engine.state.ledger.position(BNB.id)
-    assert (lot.quantity, lot.cost) == (10 * ONE, 3_000 * ONE)
+    holding = desk.engine.state.ledger.position(BNB.id)
+    assert (holding.quantity, holding.cost) == (10 * ONE, 3_000 * ONE)
     unknown = Desk()
     commands = unknown.tell(CapitalMoved(ts_ns=unknown.now, venue=VenueId("paper"), asset=AssetCode("BNB"), amount=ONE))
     assert unknown.engine.state.risk.peak_nav == 100_000 * ONE
@@ -128,7 +128,7 @@ def test_a_fee_in_coins_is_a_cost_at_their_mark_and_counts_for_the_day() -> None
     assert (fill.fee, fill.fee_asset, fill.fee_amount) == (4 * ONE, "BNB", ONE // 100)
     assert desk.order(order.id).fees == desk.engine.state.risk.fees_today == 4 * ONE
     bnb = desk.engine.state.ledger.position(BNB.id)
-    assert (bnb.quantity, bnb.realized) == (ONE - ONE // 100, ONE), "the coins leave their own lots, at 400 for 300"
+    assert (bnb.quantity, bnb.realized) == (ONE - ONE // 100, ONE), "the coins leave their own holdings, at 400 for 300"
     assert desk.usd()[0] + desk.usd()[1] == pytest.approx(100_000 - order.size * 50_000 / ONE, abs=1)
 
 
@@ -266,8 +266,10 @@ def test_coins_that_an_operator_books_are_a_position_of_the_operators() -> None:
     desk = Desk()
     desk.quote("49999.99", "50000.01")
     desk.tell(_booked(desk, ONE // 10, "BTC"))
-    lots = desk.engine.state.ledger.position(BTC.id).lots
-    assert {o: (lot.quantity, lot.cost) for o, lot in lots.items()} == {"operator": (ONE // 10, 5_000 * ONE)}
+    holdings = desk.engine.state.ledger.position(BTC.id).holdings
+    assert {o: (holding.quantity, holding.cost) for o, holding in holdings.items()} == {
+        "operator": (ONE // 10, 5_000 * ONE)
+    }
     desk.tell(_booked(desk, -ONE // 10, "BTC"))
     assert desk.held() == 0
     desk.engine.state.ledger.assert_balanced()
@@ -287,8 +289,8 @@ def test_a_fill_of_a_strange_order_is_booked_once_and_halts() -> None:
     assert desk.usd()[0] == 100_000 - 500 - 1
     assert "does not know" in desk.halted
     assert {"break", "halted"} <= set(alerts(commands))
-    lots = desk.engine.state.ledger.position(BTC.id).lots
-    assert list(lots) == ["operator"]
+    holdings = desk.engine.state.ledger.position(BTC.id).holdings
+    assert list(holdings) == ["operator"]
 
 
 def test_a_second_impossible_report_is_told_too() -> None:
@@ -366,7 +368,7 @@ def test_rounding_of_coins_keeps_lots_and_balance_equal() -> None:
     balance = desk.engine.state.ledger.balance(BTC.base_key)
     told = balance.total // 1_000 * 1_000
     desk.tell(BalanceReported(ts_ns=desk.now, key=BTC.base_key, total=told))
-    assert balance.total == told == desk.engine.state.ledger.lot(BTC.id, SCRIPTED).quantity
+    assert balance.total == told == desk.engine.state.ledger.holding(BTC.id, SCRIPTED).quantity
     assert not desk.engine.state.stops
     desk.engine.state.ledger.assert_balanced()
 

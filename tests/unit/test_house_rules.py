@@ -3,12 +3,16 @@
 import ast
 import inspect
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import aether
 from aether import reference
+from aether.cli.main import app as command_line
 from aether.domain import errors
 
 SOURCE = Path(aether.__file__).parent
@@ -94,6 +98,43 @@ def test_the_ui_calls_only_routes_that_exist() -> None:
     )
     assert called
     assert all(f'"{route}"' in schema for route in called)
+
+
+LONG_ROOMS = {
+    "desk.py": "the only writer of orders and ledger",
+    "parents.py": "eight algorithms share one life",
+    "risk.py": "one short function a check, and the list of them",
+}
+"""Files of the engine over 400 lines, and why."""
+
+
+def test_no_room_of_the_engine_is_long_without_a_reason() -> None:
+    long = {p.name for p in (SOURCE / "engine").glob("*.py") if len(p.read_text().splitlines()) > 400}
+    assert long == set(LONG_ROOMS)
+
+
+def told_commands() -> list[tuple[str, str]]:
+    """Every `aether ...` in the how-tos and runbooks, with the page that tells it."""
+    found = []
+    for page in sorted([*(ROOT / "docs" / "runbooks").glob("*.md"), *(ROOT / "docs" / "how-to").glob("*.md")]):
+        text = page.read_text()
+        spans = re.findall(r"`(aether [^`]+)`", text) + re.findall(r"^(?: {4}|\$ )(aether .+)$", text, re.MULTILINE)
+        found += [(page.name, " ".join(span.split())) for span in spans]
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), told_commands())
+def test_what_the_docs_tell_to_run_exists(page: str, command: str) -> None:
+    """Runbooks promise commands: each names a command and options that are there."""
+    words = shlex.split(command.split(" #", maxsplit=1)[0].split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])[1:]
+    found: Any = typer.main.get_command(command_line)
+    while words and getattr(found, "commands", None):
+        assert words[0] in found.commands, f"{page}: there is no {command!r}"
+        found = found.commands[words.pop(0)]
+    options = {name for p in getattr(found, "params", []) for name in (*p.opts, *p.secondary_opts)}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in options | {"--help"}, f"{page}: {command!r} has no {word}"
 
 
 def test_lock_files_name_no_host() -> None:

@@ -68,7 +68,7 @@ def test_selling_everything_leaves_no_cost_behind(ledger: Ledger) -> None:
         sell(ledger, size, 5_123_457)
         ledger.assert_balanced()
     position = ledger.position(BTC.id)
-    assert (position.quantity, position.cost, position.lots) == (0, 0, {})
+    assert (position.quantity, position.cost, position.holdings) == (0, 0, {})
 
 
 def test_a_fee_in_base_is_a_sale_that_pays_it(ledger: Ledger) -> None:
@@ -141,10 +141,10 @@ def test_a_sale_takes_its_owners_coins_first_then_the_operators_then_others(ledg
     buy(ledger, COIN, 30_000 * 100, owner=OPERATOR)
     assert sell(ledger, COIN, 40_000 * 100, owner=ONE) == 30_000 * USD
     assert sell(ledger, COIN // 2, 40_000 * 100, owner=ONE) == 5_000 * USD, "the operators' coins, at their cost"
-    lots = ledger.position(BTC.id).lots
-    assert {o: lot.quantity for o, lot in lots.items()} == {OTHER: COIN, OPERATOR: COIN // 2}
+    holdings = ledger.position(BTC.id).holdings
+    assert {o: holding.quantity for o, holding in holdings.items()} == {OTHER: COIN, OPERATOR: COIN // 2}
     sell(ledger, 2 * COIN, 40_000 * 100, owner=ONE)
-    assert {o: lot.quantity for o, lot in ledger.position(BTC.id).lots.items()} == {ONE: -COIN // 2}
+    assert {o: holding.quantity for o, holding in ledger.position(BTC.id).holdings.items()} == {ONE: -COIN // 2}
     ledger.assert_balanced()
 
 
@@ -152,8 +152,8 @@ def test_a_lot_passes_to_another_owner_at_its_cost(ledger: Ledger) -> None:
     buy(ledger, COIN, 10_000 * 100, owner=ONE)
     buy(ledger, COIN, 20_000 * 100, owner=OPERATOR)
     ledger.hand_over(BTC.id, ONE, OPERATOR)
-    lot = ledger.lot(BTC.id, OPERATOR)
-    assert (lot.quantity, lot.cost) == (2 * COIN, 30_000 * USD)
+    holding = ledger.holding(BTC.id, OPERATOR)
+    assert (holding.quantity, holding.cost) == (2 * COIN, 30_000 * USD)
     ledger.assert_balanced()
 
 
@@ -177,7 +177,7 @@ def test_an_unbalanced_book_is_found(ledger: Ledger) -> None:
 def test_a_lot_that_does_not_add_up_is_found(ledger: Ledger) -> None:
     buy(ledger, COIN, FIFTY_THOUSAND)
     ledger.positions[InstrumentId(BTC.id)] = Position(quantity=COIN, cost=50_000 * USD)
-    with pytest.raises(LedgerError, match="lots"):
+    with pytest.raises(LedgerError, match="holdings"):
         ledger.assert_balanced()
 
 

@@ -27,8 +27,8 @@ def by_hand(desk: Desk, side: str = "buy", amount: float = 0.1, algorithm: str =
     return desk.tell(ParentOrderRequested(ts_ns=desk.now, request=request, actor="ada"))
 
 
-def lots(desk: Desk) -> dict[str, float]:
-    return {o: lot.quantity / ONE for o, lot in desk.engine.state.ledger.position(BTC.id).lots.items()}
+def holdings(desk: Desk) -> dict[str, float]:
+    return {o: holding.quantity / ONE for o, holding in desk.engine.state.ledger.position(BTC.id).holdings.items()}
 
 
 def fill_all(desk: Desk, orders: list[OrderRequest]) -> None:
@@ -40,7 +40,7 @@ def test_a_strategy_does_not_sell_what_an_operator_bought_by_hand() -> None:
     """Finding 9: 11 ETH and 20,000 XRP went this way."""
     desk = Desk()
     fill_all(desk, submitted(by_hand(desk, amount=0.3)))
-    assert lots(desk) == {"operator": 0.3}
+    assert holdings(desk) == {"operator": 0.3}
     assert submitted(desk.want(Exit(instrument=BTC.id))) == []
     assert submitted(desk.want(Rebalance(instrument=BTC.id, weight=0.0))) == []
     desk.restart()
@@ -49,7 +49,7 @@ def test_a_strategy_does_not_sell_what_an_operator_bought_by_hand() -> None:
     (sale,) = submitted(desk.want(Exit(instrument=BTC.id)))
     assert sale.size == order.size
     desk.fill(sale)
-    assert lots(desk) == {"operator": 0.3}
+    assert holdings(desk) == {"operator": 0.3}
 
 
 def test_a_strategy_is_flat_and_weighs_by_its_own() -> None:
@@ -79,7 +79,7 @@ def test_each_holding_has_its_own_stop_from_its_own_entry() -> None:
     (sale,) = submitted(desk.quote(f"{level:.2f}", f"{level + 0.01:.2f}"))
     assert (sale.owner, sale.size) == (SCRIPTED, order.size)
     desk.fill(sale)
-    assert lots(desk) == {"operator": 0.2}
+    assert holdings(desk) == {"operator": 0.2}
     assert OPERATOR in desk.engine.state.exits[BTC.id]
 
 
@@ -87,13 +87,13 @@ def test_what_a_parent_buys_is_its_own_while_it_works_and_the_operators_after() 
     desk = Desk()
     first = submitted(by_hand(desk, amount=0.2, algorithm="twap", duration_s=60, slices=2))
     fill_all(desk, first)
-    (owner,) = lots(desk)
+    (owner,) = holdings(desk)
     assert owner.startswith("parent:p")
     assert owner in desk.engine.state.exits[BTC.id], "it is protected meanwhile"
     fill_all(desk, submitted(desk.quote("49999.99", "50000.01", after_s=31)))
     desk.quote("49999.99", "50000.01")
     assert not desk.engine.state.parents
-    assert lots(desk) == {"operator": 0.2}
+    assert holdings(desk) == {"operator": 0.2}
     assert list(desk.engine.state.exits[BTC.id]) == [OPERATOR]
 
 
@@ -104,7 +104,7 @@ def test_a_late_fill_of_a_parent_that_is_over_goes_to_the_operators() -> None:
     desk.tell(KillSwitchEngaged(ts_ns=desk.now, reason="r", actor="a"))
     assert not desk.engine.state.parents
     desk.fill(order)
-    assert lots(desk) == {"operator": 0.2}
+    assert holdings(desk) == {"operator": 0.2}
 
 
 def test_a_sale_by_hand_takes_the_operators_coins_first_and_may_take_a_strategys() -> None:
@@ -113,9 +113,9 @@ def test_a_sale_by_hand_takes_the_operators_coins_first_and_may_take_a_strategys
     desk.fill(order)
     fill_all(desk, submitted(by_hand(desk, amount=0.1)))
     fill_all(desk, submitted(by_hand(desk, "sell", amount=0.1)))
-    assert lots(desk) == {SCRIPTED: order.size / ONE}
+    assert holdings(desk) == {SCRIPTED: order.size / ONE}
     fill_all(desk, submitted(by_hand(desk, "sell", amount=0.05)))
-    assert round(lots(desk)[SCRIPTED] * ONE) == order.size - ONE // 20
+    assert round(holdings(desk)[SCRIPTED] * ONE) == order.size - ONE // 20
 
 
 def test_lots_add_up_to_the_position_whatever_happens() -> None:
@@ -129,7 +129,7 @@ def test_lots_add_up_to_the_position_whatever_happens() -> None:
         desk.engine.state.ledger.assert_balanced()
         desk.restart()
     position = desk.engine.state.ledger.position(BTC.id)
-    assert sum(lot.quantity for lot in position.lots.values()) == position.quantity > 0
+    assert sum(holding.quantity for holding in position.holdings.values()) == position.quantity > 0
 
 
 def test_a_pegged_parent_does_not_buy_again_what_a_stop_is_selling() -> None:

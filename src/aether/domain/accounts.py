@@ -147,6 +147,10 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Every instrument that the account may trade."""
         return {i for s in self.strategies for i in s.instruments} | set(self.tradable)
 
+    def may_trade(self, instrument: InstrumentId) -> bool:
+        """Return whether the account may trade an instrument."""
+        return instrument in self.tradable or any(instrument in s.instruments for s in self.strategies)
+
     @property
     def venues(self) -> set[VenueId]:
         """Every venue that the account trades at."""

@@ -355,8 +355,12 @@ class Desk:
         if held_as is None:
             self._state.ledger.move_cash(key, amount, account)
         else:
-            lots = self._state.ledger.position(held_as.id).lots
-            owner = max(lots, key=lambda o: lots[o].quantity, default=OPERATOR) if account == "rounding" else OPERATOR
+            holdings = self._state.ledger.position(held_as.id).holdings
+            owner = (
+                max(holdings, key=lambda o: holdings[o].quantity, default=OPERATOR)
+                if account == "rounding"
+                else OPERATOR
+            )
             self._state.ledger.move_coins(held_as, owner, amount, value, account)
             self._out.changes.positions[held_as.id] = self._state.ledger.position(held_as.id)
             self._out.changes.balances.add(held_as.quote_key)

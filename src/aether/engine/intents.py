@@ -35,7 +35,7 @@ from aether.engine.strategy import (
     find_strategy,
     parse_params,
 )
-from aether.engine.valuation import holding, lot_value, mark, market_of, net_asset_value
+from aether.engine.valuation import holding_value, mark, market_of, net_asset_value, sellable_size
 from aether.kernel.sizing import annual_volatility, entry_weight
 
 
@@ -56,12 +56,12 @@ class View:
         """Return the share of NAV that the strategy holds in `instrument`."""
         state = self._state
         nav = net_asset_value(state)
-        held = lot_value(state, state.instruments[instrument], state.ledger.lot(instrument, self._owner))
+        held = holding_value(state, state.instruments[instrument], state.ledger.holding(instrument, self._owner))
         return max(0, held) / nav if nav > 0 else 0.0
 
     def is_flat(self, instrument: InstrumentId) -> bool:
         """Return whether the strategy holds nothing that could be sold."""
-        return holding(self._state, self._state.instruments[instrument], self._owner) == 0
+        return sellable_size(self._state, self._state.instruments[instrument], self._owner) == 0
 
     def has_open_order(self, instrument: InstrumentId) -> bool:
         """Return whether an order of the strategy is working on `instrument`."""
@@ -89,13 +89,13 @@ class Runner:
         """Return what the strategy wants after a bar; when it raises, its state is what it was."""
         key = self._key(bar.instrument)
         before = self._states.get(key)
-        kept = deepcopy(before)
+        kept = _freeze(before)
         state = self._own_state(before)
         self._states[key] = state
         try:
             return list(self._definition.on_bar(self._params, state, bar, self._view))
         except Exception:
-            self._states[key] = self._definition.state() if kept is None else kept
+            self._states[key] = self._definition.state() if before is None else self._thaw(kept)
             raise
 
     def _own_state(self, known: Any) -> Any:
@@ -106,12 +106,17 @@ class Runner:
         return msgspec.convert(known, self._definition.state)
 
     def copy_state(self, instrument: InstrumentId) -> Any:
-        """Return the strategy's state as it is now."""
-        return deepcopy(self._states.get(self._key(instrument)))
+        """Return the strategy's state as it is now, frozen."""
+        return _freeze(self._states[self._key(instrument)])
 
-    def put_state(self, instrument: InstrumentId, state: Any) -> None:
+    def put_state(self, instrument: InstrumentId, frozen: Any) -> None:
         """Put back a state that `copy_state` gave."""
-        self._states[self._key(instrument)] = deepcopy(state)
+        self._states[self._key(instrument)] = self._thaw(frozen)
+
+    def _thaw(self, frozen: Any) -> Any:
+        if isinstance(frozen, bytes):
+            return msgspec.msgpack.decode(frozen, type=self._definition.state)
+        return deepcopy(frozen)
 
     def state_text(self, instrument: InstrumentId) -> str:
         """Return the strategy's state for people."""
@@ -243,7 +248,7 @@ class Intents:
 
     def _enter(self, intent: Enter, instrument: Instrument, runner: Runner) -> None:
         state = self._state
-        if holding(state, instrument, runner.owner) or self._is_busy(instrument.id, runner):
+        if sellable_size(state, instrument, runner.owner) or self._is_busy(instrument.id, runner):
             return
         if runner.strategy in state.disabled:
             return
@@ -294,7 +299,7 @@ class Intents:
             return
         limits = state.own.limits
         wanted = min(int(nav * min(max(intent.weight, 0.0), 1.0)), bps_of(nav, limits.max_position_bps))
-        gap = wanted - lot_value(state, instrument, state.ledger.lot(instrument.id, runner.owner))
+        gap = wanted - holding_value(state, instrument, state.ledger.holding(instrument.id, runner.owner))
         if gap > 0:
             if runner.strategy in state.disabled:
                 return
@@ -302,7 +307,9 @@ class Intents:
             size, side = self._affordable(instrument, piece, price, has_limit=False), Side.BUY
         else:
             size = size_for_notional(-gap, price, instrument.price_decimals, instrument.size_decimals)
-            size = min(round_down(size, instrument.lot), holding(state, instrument, runner.owner), instrument.max_size)
+            size = min(
+                round_down(size, instrument.lot), sellable_size(state, instrument, runner.owner), instrument.max_size
+            )
             side = Side.SELL
         if size >= instrument.min_size and instrument.notional(price, size) >= instrument.min_notional:
             self._propose(instrument, side, size, Purpose.REBALANCE, runner)
@@ -332,6 +339,14 @@ class Intents:
             owner=runner.owner,
         )
         self._review.propose(request)
+
+
+def _freeze(state: Any) -> Any:
+    """Return a copy of a strategy's state that nothing changes: MessagePack where it can be that, which is fast."""
+    try:
+        return msgspec.msgpack.encode(state)
+    except (OverflowError, TypeError):
+        return deepcopy(state)
 
 
 def _values(event: Bar, instrument: Instrument) -> BarValues:

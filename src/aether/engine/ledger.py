@@ -11,10 +11,10 @@ Each asset at each venue has accounts whose sum is always zero; credits are nega
 * `adjusted`: what operators booked: interest (credit), corrections;
 * `rounding`: what venues rounded where our books are exact.
 
-A position is the sum of its owners' lots: each strategy's, each parent order's, the operators'. Each lot has its own
-average cost. A sale takes from its owner's lot first, from the operators' next, then from the others', and what nobody
-has makes the owner's lot negative: a venue's fact is booked whole, whatever it does to our books. `free` may be below
-zero for the same reason. Who judges that is `breaks`.
+A position is the sum of its owners' holdings: each strategy's, each parent order's, the operators'. Each has its own
+average cost. A sale takes from its owner's holding first, from the operators' next, then from the others', and what
+nobody has makes the owner's negative: a venue's fact is booked whole, whatever it does to our books. `free` may be
+below zero for the same reason. Who judges that is `breaks`.
 
 A fee in the base asset is booked as a sale of that base at the fill's price whose proceeds pay the fee, a rebate as a
 purchase. A fee in a third asset that the books hold as a position is a sale of it (US Reg. 1.1001-7(b)(1)(ii) sees it
@@ -56,7 +56,7 @@ class Balance(msgspec.Struct, omit_defaults=True):
         return self.free + self.locked
 
 
-class Lot(msgspec.Struct, omit_defaults=True):
+class Holding(msgspec.Struct, omit_defaults=True):
     """What one owner holds of a base asset at average cost; ledger amounts of base and quote."""
 
     quantity: int = 0
@@ -64,7 +64,7 @@ class Lot(msgspec.Struct, omit_defaults=True):
 
 
 class Position(msgspec.Struct, omit_defaults=True):
-    """Holdings of an instrument's base asset: the sum of its owners' lots.
+    """Holdings of an instrument's base asset: the sum of its owners' holdings.
 
     Attributes:
         quantity: ledger amount of the base asset.
@@ -77,7 +77,7 @@ class Position(msgspec.Struct, omit_defaults=True):
     cost: int = 0
     realized: int = 0
     fees: int = 0
-    lots: dict[Owner, Lot] = msgspec.field(default_factory=dict)
+    holdings: dict[Owner, Holding] = msgspec.field(default_factory=dict)
 
 
 class Charge(NamedTuple):
@@ -98,30 +98,30 @@ class Charge(NamedTuple):
 
 
 class _Draft:
-    """A position's lots while a posting is worked out; nothing is changed before `commit`."""
+    """A position's holdings while a posting is worked out; nothing is changed before `commit`."""
 
     def __init__(self, position: Position) -> None:
         self._position = position
-        self.lots = {owner: (lot.quantity, lot.cost) for owner, lot in position.lots.items()}
+        self.holdings = {owner: (holding.quantity, holding.cost) for owner, holding in position.holdings.items()}
         self.quantity = 0
         self.cost = 0
         self.realized = 0
 
     def change(self, owner: Owner, quantity: int, value: int) -> None:
-        """Let one owner's lot change by `quantity` (sold when negative) for `value`."""
-        held, cost = self.lots.get(owner, (0, 0))
+        """Let one owner's holding change by `quantity` (sold when negative) for `value`."""
+        held, cost = self.holdings.get(owner, (0, 0))
         held_after, cost_after, realized = traded(held, cost, quantity, value)
-        self.lots[owner] = (held_after, cost_after)
+        self.holdings[owner] = (held_after, cost_after)
         self.quantity += quantity
         self.cost += cost_after - cost
         self.realized += realized
 
     def sell(self, owner: Owner, quantity: int, proceeds: int) -> None:
-        """Take `quantity` from the owner's lot and, where that is not enough, from the others' as the module says."""
+        """Take `quantity` from the owner's holding and, where it is not enough, from the others' as the module says."""
         left, left_value = quantity, proceeds
-        others = [o for o in self.lots if o not in (owner, OPERATOR)]
+        others = [o for o in self.holdings if o not in (owner, OPERATOR)]
         for source in (owner, OPERATOR, *others) if owner != OPERATOR else (OPERATOR, *others):
-            part = min(max(0, self.lots.get(source, (0, 0))[0]), left)
+            part = min(max(0, self.holdings.get(source, (0, 0))[0]), left)
             if part:
                 value = left_value if part == left else mul_div(left_value, part, left)
                 self.change(source, -part, value)
@@ -135,7 +135,7 @@ class _Draft:
         position.quantity += self.quantity
         position.cost += self.cost
         position.realized += self.realized
-        position.lots = {o: Lot(q, c) for o, (q, c) in self.lots.items() if q or c}
+        position.holdings = {o: Holding(q, c) for o, (q, c) in self.holdings.items() if q or c}
 
 
 class Ledger(msgspec.Struct):
@@ -158,11 +158,11 @@ class Ledger(msgspec.Struct):
             found = self.positions[instrument] = Position()
         return found
 
-    def lot(self, instrument: InstrumentId, owner: Owner) -> Lot:
-        """Return what an owner holds of an instrument; a lot of nothing when it holds none."""
+    def holding(self, instrument: InstrumentId, owner: Owner) -> Holding:
+        """Return what an owner holds of an instrument; a holding of nothing when it holds none."""
         position = self.positions.get(instrument)
-        found = position.lots.get(owner) if position else None
-        return found if found is not None else Lot()
+        found = position.holdings.get(owner) if position else None
+        return found if found is not None else Holding()
 
     def reserve(self, key: BalanceKey, amount: int) -> None:
         """Lock `amount` for an order. Raises LedgerError when less is free: the gate has looked before."""
@@ -250,19 +250,19 @@ class Ledger(msgspec.Struct):
         setattr(quote, account, getattr(quote, account) - (value if amount > 0 else -value))
 
     def hand_over(self, instrument: InstrumentId, giver: Owner, taker: Owner) -> None:
-        """Let one owner have another's lot, at its cost."""
+        """Let one owner have another's holding, at its cost."""
         position = self.position(instrument)
-        given = position.lots.pop(giver, None)
+        given = position.holdings.pop(giver, None)
         if given is None:
             return
-        had = position.lots.setdefault(taker, Lot())
+        had = position.holdings.setdefault(taker, Holding())
         had.quantity += given.quantity
         had.cost += given.cost
         if not had.quantity and not had.cost:
-            del position.lots[taker]
+            del position.holdings[taker]
 
     def assert_balanced(self) -> None:
-        """Assert that every asset's accounts sum to zero and that lots, positions and balances agree."""
+        """Assert that every asset's accounts sum to zero and that holdings, positions and balances agree."""
         cost = 0
         for key, b in self.balances.items():
             cost += b.cost
@@ -271,14 +271,14 @@ class Ledger(msgspec.Struct):
                 raise LedgerError(f"the books of {key} do not balance: {b}")
         for instrument, p in self.positions.items():
             cost -= p.cost
-            if len(p.lots) == 1:
-                (lot,) = p.lots.values()
-                agrees = lot.quantity == p.quantity and lot.cost == p.cost
+            if len(p.holdings) == 1:
+                (holding,) = p.holdings.values()
+                agrees = holding.quantity == p.quantity and holding.cost == p.cost
             else:
-                quantities, costs = [x.quantity for x in p.lots.values()], [x.cost for x in p.lots.values()]
+                quantities, costs = [x.quantity for x in p.holdings.values()], [x.cost for x in p.holdings.values()]
                 agrees = sum(quantities) == p.quantity and sum(costs) == p.cost
             if not agrees:
-                raise LedgerError(f"the lots of {instrument} do not add up to its position: {p}")
+                raise LedgerError(f"the holdings of {instrument} do not add up to its position: {p}")
         if cost:
             raise LedgerError("the positions' costs and the ledger's cost accounts differ")
 

@@ -420,7 +420,7 @@ class Parents:
             return
         owner = parent_owner(parent_id)
         for instrument, position in self._state.ledger.positions.items():
-            if owner in position.lots:
+            if owner in position.holdings:
                 self._protection.hand_over(instrument, owner, OPERATOR)
 
     def _note(self, parent: Parent) -> None:

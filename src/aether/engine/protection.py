@@ -1,7 +1,7 @@
 """Protective exits and exits that were asked for, carried out: a plan that is hit is driven until nothing is held.
 
 Each owner's holding is protected by a plan of its own and left on its own. A plan that is hit first takes back what
-rests on the instrument, then sells its owner's lot, as often as it takes: after a refusal later and later, after a
+rests on the instrument, then sells its owner's holding, as often as it takes: after a refusal later and later, after a
 venue's "insufficient funds" a little less, after a fill at once. Dust that no venue takes ends the plan and is told.
 Breaks, halts and loss stops do not stop it; only the kill switch and a fault of the engine do.
 """
@@ -20,7 +20,7 @@ from aether.engine.risk import is_in_the_way
 from aether.engine.safety import INSUFFICIENT, market_sale
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
-from aether.engine.valuation import average_entry, holding, is_sellable, market_of, sellable_price
+from aether.engine.valuation import average_entry, is_sellable, market_of, sellable_price, sellable_size
 from aether.kernel.exits import ASKED, NO_EXIT, STOP_HIT, TRAIL_HIT, exit_hit, retry_wait_s, shrunk
 
 
@@ -79,7 +79,7 @@ class Protection:
     # Plans.
 
     def _protect(self, fact: Filled) -> None:
-        """Bring the plans of an instrument in line with its lots after a fill."""
+        """Bring the plans of an instrument in line with its holdings after a fill."""
         state = self._state
         instrument = state.instruments[fact.fill.instrument]
         owner = fact.fill.owner
@@ -88,7 +88,7 @@ class Protection:
             self._end(instrument, other)
         if fact.fill.side is not Side.BUY or not self._is_worth_a_plan(instrument, owner) or self._has_own(owner):
             return
-        average = average_entry(state.ledger.lot(instrument.id, owner), instrument)
+        average = average_entry(state.ledger.holding(instrument.id, owner), instrument)
         plans = state.exits.setdefault(instrument.id, {})
         if owner not in plans:
             plans[owner] = make_plan(state.own.exits, average, market_of(state, instrument.id).variance_per_s)
@@ -96,7 +96,7 @@ class Protection:
 
     def _is_worth_a_plan(self, instrument: Instrument, owner: Owner) -> bool:
         """Return whether an owner holds at least the smallest order: less can never be sold."""
-        quantity = self._state.ledger.lot(instrument.id, owner).quantity
+        quantity = self._state.ledger.holding(instrument.id, owner).quantity
         return quantity > 0 and size_of_amount(quantity, instrument.size_decimals) >= instrument.min_size
 
     def _has_own(self, owner: Owner) -> bool:
@@ -106,17 +106,17 @@ class Protection:
         return parent is not None and parent.request.algorithm is Algorithm.BRACKET
 
     def hand_over(self, instrument: InstrumentId, giver: Owner, taker: Owner) -> None:
-        """Let a lot pass to another owner, with the protection it has."""
+        """Let a holding pass to another owner, with the protection it has."""
         self._state.ledger.hand_over(instrument, giver, taker)
         plans = self._state.exits.get(instrument, {})
         given = plans.pop(giver, None)
-        lot = self._state.ledger.lot(instrument, taker)
+        holding = self._state.ledger.holding(instrument, taker)
         self._out.changes.positions[instrument] = self._state.ledger.position(instrument)
         found = self._state.instruments[instrument]
         if not self._is_worth_a_plan(found, taker):
             return
         plans = self._state.exits.setdefault(instrument, {})
-        average = average_entry(lot, found)
+        average = average_entry(holding, found)
         variance = market_of(self._state, instrument).variance_per_s
         plan = plans.get(taker) or given or make_plan(self._state.own.exits, average, variance)
         plans[taker] = plan
@@ -154,7 +154,7 @@ class Protection:
             self._sell(instrument, owner, plan)
 
     def _sell(self, instrument: Instrument, owner: Owner, plan: ExitPlan) -> None:
-        size = min(holding(self._state, instrument, owner), instrument.max_size)
+        size = min(sellable_size(self._state, instrument, owner), instrument.max_size)
         if not size:
             self._end_as_dust(instrument, owner)
             return
@@ -171,7 +171,7 @@ class Protection:
         working = self._state.open_orders.values()
         if any(o.request.owner == owner and o.request.instrument == instrument.id for o in working):
             return
-        left = self._state.ledger.lot(instrument.id, owner).quantity
+        left = self._state.ledger.holding(instrument.id, owner).quantity
         self._end(instrument, owner)
         if left > 0:
             told = f"{format_amount(left)} {instrument.base} of {owner} stays at {instrument.venue}: less than it takes"

@@ -6,6 +6,7 @@ would not be the greater risk, and to the flattening orders of the kill switch w
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -29,17 +30,19 @@ from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
 from aether.engine.stops import PERMITS, Stop, reason_of
 from aether.engine.valuation import (
     Mark,
+    cash_and_others,
     fee_tier,
     fresh_from,
     gross_exposure,
     mark,
     market_of,
-    net_asset_value,
     position_value,
 )
 from aether.kernel.exits import NO_EXIT
 from aether.kernel.marks import NO_MARK
 
+CLOSED_LOOKED_AT = 8
+"""Of the orders that ended last, those that a new one may be the duplicate of."""
 SELF_TRADE_WAIT_S = 2
 """An own order whose cancel was asked for so long ago does not hold up an exit any more."""
 
@@ -49,6 +52,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
     Attributes:
         mark: what the position is valued at, with its source and time.
+        nav, exposure: the account's worth at the marks, and that of its positions.
         price: what it is judged at: its limit, else its trigger, else the mark; price units.
         reserve: what has to be locked for it, incl. the fee at the taker rate; quote for buys, base for sells.
         free: what is free of that asset.
@@ -64,6 +68,7 @@ class Candidate(msgspec.Struct, frozen=True):
     notional: int
     fee: int
     nav: int
+    exposure: int
     reserve_key: BalanceKey
     reserve: int
     free: int
@@ -88,6 +93,7 @@ def make_candidate(state: AccountState, request: OrderRequest) -> Candidate:
     else:
         key = instrument.base_key
         reserve = amount_of_size(request.size, instrument.size_decimals)
+    exposure = gross_exposure(state)
     return Candidate(
         request=request,
         instrument=instrument,
@@ -98,7 +104,8 @@ def make_candidate(state: AccountState, request: OrderRequest) -> Candidate:
         price=price,
         notional=notional,
         fee=fee_of(notional, taker_ppm),
-        nav=net_asset_value(state),
+        nav=exposure + cash_and_others(state),
+        exposure=exposure,
         reserve_key=key,
         reserve=reserve,
         free=state.ledger.balance(key).free,
@@ -187,9 +194,9 @@ def check_strategy(c: Candidate) -> Breach | None:
 
 def check_instrument(c: Candidate) -> Breach | None:
     """Only instruments that the account was given, quoted in its currency."""
-    approved = c.config.approved
-    if c.instrument.id in approved and c.instrument.quote == c.config.currency:
+    if c.config.may_trade(c.instrument.id) and c.instrument.quote == c.config.currency:
         return None
+    approved = c.config.approved
     return _breach("instrument", c.instrument.id, f"one of {', '.join(sorted(approved))} quoted in {c.config.currency}")
 
 
@@ -279,7 +286,7 @@ def check_max_position(c: Candidate) -> Breach | None:
 
 def check_gross_exposure(c: Candidate) -> Breach | None:
     """All positions together stay bounded, open buys and this order included."""
-    total = gross_exposure(c.state) + sum(_open_buy_notional(c, base=False)) + c.notional
+    total = c.exposure + sum(_open_buy_notional(c, base=False)) + c.notional
     return _bps_breach("gross_exposure", total, c.nav, c.limits.max_gross_exposure_bps)
 
 
@@ -406,7 +413,7 @@ def check_duplicate(c: Candidate) -> Breach | None:
     """The same order was not sent just before; a parent's next child may be like its last."""
     window = c.limits.duplicate_window_ms
     new = c.request
-    for order in (*c.state.open_orders.values(), *list(c.state.closed_orders.values())[-8:]):
+    for order in (*c.state.open_orders.values(), *islice(reversed(c.state.closed_orders.values()), CLOSED_LOOKED_AT)):
         old = order.request
         if new.parent and old.parent == new.parent and not order.state.is_open:
             continue

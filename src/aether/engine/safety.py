@@ -26,7 +26,7 @@ from aether.engine.desk import Desk
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
 from aether.engine.stops import PERMITS, Cause, Stop, move
-from aether.engine.valuation import equity_point, fresh_from, holding, mark_price, net_asset_value
+from aether.engine.valuation import equity_point, fresh_from, mark_price, net_asset_value, sellable_size
 from aether.kernel.exits import NO_EXIT, retry_wait_s, shrunk
 
 SAMPLE_NS = 60 * NS_PER_S
@@ -193,7 +193,7 @@ class Safety:
             return
         left = False
         for instrument in list(state.instruments.values()):
-            size = holding(state, instrument)
+            size = sellable_size(state, instrument)
             working = any(is_in_the_way(state, o, instrument.id) for o in state.open_orders.values())
             left = left or bool(size) or working
             retry = state.flattening.setdefault(instrument.id, Retry()) if size else None

@@ -12,7 +12,7 @@ from aether.domain.instruments import FeeTier, Instrument, fee_tier_at
 from aether.domain.orders import Liquidity
 from aether.domain.records import EquityPoint
 from aether.domain.scaled import AMOUNT_DECIMALS, average_price, fee_of, price_e8, round_down, size_of_amount, value_of
-from aether.engine.ledger import Charge, Lot
+from aether.engine.ledger import Charge, Holding
 from aether.engine.state import NS_PER_DAY, NS_PER_MS, AccountState, MarketState
 from aether.kernel.marks import BAR, BOOK, NO_MARK, TRADE, choose_mark
 from aether.kernel.positions import rounding_tolerance
@@ -90,18 +90,18 @@ def mid_e8(state: AccountState, instruments: list[Instrument]) -> int:
     return (max(bids) + min(asks)) // 2 if bids else 0
 
 
-def lot_value(state: AccountState, instrument: Instrument, lot: Lot) -> int:
-    """Return the worth of a lot at the mark, at cost where there is no mark yet."""
-    if not lot.quantity:
+def holding_value(state: AccountState, instrument: Instrument, holding: Holding) -> int:
+    """Return the worth of a holding at the mark, at cost where there is no mark yet."""
+    if not holding.quantity:
         return 0
     price = mark(state, instrument.id).price
-    return signed_value(lot.quantity, price, instrument.price_decimals) if price else lot.cost
+    return signed_value(holding.quantity, price, instrument.price_decimals) if price else holding.cost
 
 
 def position_value(state: AccountState, instrument: Instrument) -> int:
     """Return the worth of one position at the mark, at cost where there is no mark yet."""
     position = state.ledger.positions.get(instrument.id)
-    return lot_value(state, instrument, Lot(position.quantity, position.cost)) if position else 0
+    return holding_value(state, instrument, Holding(position.quantity, position.cost)) if position else 0
 
 
 def signed_value(amount: int, price: int, price_decimals: int) -> int:
@@ -129,13 +129,15 @@ def cash(state: AccountState) -> int:
 
 
 def net_asset_value(state: AccountState) -> int:
-    """Return cash, positions and other assets at the mark, a ledger amount of the account's currency.
+    """Return cash, positions and other assets at the mark, a ledger amount of the account's currency."""
+    return gross_exposure(state) + cash_and_others(state)
 
-    Other assets are what is neither currency nor a position: deposits that nothing trades, coins kept for fees.
-    """
+
+def cash_and_others(state: AccountState) -> int:
+    """Return what of NAV is no position: cash, and the worth of assets that nothing trades, such as coins for fees."""
     currency = state.own.currency
     suffix = f":{currency}"
-    total = gross_exposure(state)
+    total = 0
     for key, b in state.ledger.balances.items():
         if key.endswith(suffix):
             total += b.free + b.locked
@@ -226,8 +228,8 @@ def tolerance(state: AccountState, key: BalanceKey) -> int:
     return rounding_tolerance(balance.postings if balance else 0, decimals)
 
 
-def holding(state: AccountState, instrument: Instrument, owner: Owner | None = None) -> int:
-    """Return what could be sold of an owner's lot, or of the whole position: whole lots of at least the smallest order.
+def sellable_size(state: AccountState, instrument: Instrument, owner: Owner | None = None) -> int:
+    """Return what could be sold of an owner's holding, or of the whole position: of at least the smallest order.
 
     What is below the venue's least size or worth is dust: it counts as nothing. Never more than the books hold at all,
     nor than the venue itself last said.
@@ -237,7 +239,7 @@ def holding(state: AccountState, instrument: Instrument, owner: Owner | None = N
         return 0
     held = balance.total
     if owner is not None:
-        held = min(held, state.ledger.lot(instrument.id, owner).quantity)
+        held = min(held, state.ledger.holding(instrument.id, owner).quantity)
     told = state.breaks.get(f"balance|{instrument.base_key}")
     if told is not None and told.amount < 0:
         held = min(held, balance.total + told.amount)
@@ -253,6 +255,6 @@ def is_sellable(state: AccountState, instrument: Instrument, size: int) -> bool:
     return price == 0 or instrument.notional(price, size) >= instrument.min_notional
 
 
-def average_entry(lot: Lot, instrument: Instrument) -> int:
-    """Return the average price of a lot above zero, 0 for any other."""
-    return average_price(lot.cost, lot.quantity, instrument.price_decimals) if lot.quantity > 0 else 0
+def average_entry(holding: Holding, instrument: Instrument) -> int:
+    """Return the average price of a holding above zero, 0 for any other."""
+    return average_price(holding.cost, holding.quantity, instrument.price_decimals) if holding.quantity > 0 else 0

@@ -38,8 +38,8 @@ _UPSERT_BALANCE = """
 INSERT INTO balances (account, key, free, locked) VALUES ($1, $2, $3, $4)
 ON CONFLICT (account, key) DO UPDATE SET free = excluded.free, locked = excluded.locked
 """
-_DELETE_LOTS = "DELETE FROM lots WHERE account = $1 AND instrument = $2"
-_INSERT_LOT = "INSERT INTO lots (account, instrument, owner, quantity, cost) VALUES ($1, $2, $3, $4, $5)"
+_DELETE_LOTS = "DELETE FROM holdings WHERE account = $1 AND instrument = $2"
+_INSERT_LOT = "INSERT INTO holdings (account, instrument, owner, quantity, cost) VALUES ($1, $2, $3, $4, $5)"
 _UPSERT_BREAK = """
 INSERT INTO breaks (account, name, kind, subject, amount, evidence, since_ns, seen_ns, times, owner, cleared_ns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)
@@ -118,7 +118,7 @@ class Batch:
     balances: list[Row] = field(default_factory=list)
     alerts: list[Row] = field(default_factory=list)
     flows: list[Row] = field(default_factory=list)
-    lots: list[Row] = field(default_factory=list)
+    holdings: list[Row] = field(default_factory=list)
     breaks: list[Row] = field(default_factory=list)
     cleared: list[Row] = field(default_factory=list)
     parents: list[Row] = field(default_factory=list)
@@ -152,7 +152,9 @@ class Batch:
             self.equity.append((account, e.ts_ns, e.nav, e.cash, e.exposure, e.realized, e.fees, e.capital))
         for instrument, held in changes.positions.items():
             self.positions.append((account, instrument, held.quantity, held.cost, held.realized, held.fees))
-            self.lots += [(account, instrument, owner, lot.quantity, lot.cost) for owner, lot in held.lots.items()]
+            self.holdings += [
+                (account, instrument, owner, holding.quantity, holding.cost) for owner, holding in held.holdings.items()
+            ]
         for key in sorted(changes.balances):
             held_there = state.ledger.balance(key)
             self.balances.append((account, key, held_there.free, held_there.locked))
@@ -203,7 +205,7 @@ async def commit(connection: asyncpg.Connection, batches: list[Batch]) -> None:
             await _many(connection, _UPSERT_ORDER, [r for b in batches for r in b.orders])
             await _many(connection, _UPSERT_POSITION, [r for b in batches for r in b.positions])
             await _many(connection, _DELETE_LOTS, [(r[0], r[1]) for b in batches for r in b.positions])
-            await _many(connection, _INSERT_LOT, [r for b in batches for r in b.lots])
+            await _many(connection, _INSERT_LOT, [r for b in batches for r in b.holdings])
             await _many(connection, _CLEAR_BREAK, [r for b in batches for r in b.cleared])
             await _many(connection, _UPSERT_BREAK, [r for b in batches for r in b.breaks])
             await _many(connection, _UPSERT_PARENT, [r for b in batches for r in b.parents])

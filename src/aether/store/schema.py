@@ -151,8 +151,8 @@ positions = sa.Table(
     _units("fees"),
 )
 
-lots = sa.Table(
-    "lots",
+holdings = sa.Table(
+    "holdings",
     metadata,
     _text("account", key=True),
     _text("instrument", key=True),

@@ -14,6 +14,7 @@ from aether.domain.errors import ReplayMismatchError
 from aether.domain.events import (
     MARKET_EVENTS,
     VENUE_REPORTS,
+    BalanceBooked,
     BalanceReported,
     CapitalMoved,
     Event,
@@ -72,7 +73,7 @@ class PaperVenue:
             self._simulator.on_market(event)
         elif isinstance(event, InstrumentListed):
             self._simulator.list_instrument(event.definition)
-        elif isinstance(event, CapitalMoved):
+        elif isinstance(event, (CapitalMoved, BalanceBooked)):
             self._simulator.move_capital(balance_key(event.venue, event.asset), event.amount)
 
     def replay(self, event: Event) -> None:

@@ -43,8 +43,8 @@ NEW_TABLES = {
         PRIMARY KEY (account, seq, part)
     )
     """,
-    "lots": """
-    CREATE TABLE lots (
+    "holdings": """
+    CREATE TABLE holdings (
         account TEXT NOT NULL,
         instrument TEXT NOT NULL,
         owner TEXT NOT NULL,
@@ -122,4 +122,4 @@ def upgrade() -> None:
             "USING (account = ANY ((SELECT aether_in_scope())::TEXT[]))"
         )
         op.execute(f"CREATE POLICY of_the_platform ON {table} TO aether_node, aether_control USING (true)")
-    op.execute("GRANT DELETE ON lots TO aether_node")
+    op.execute("GRANT DELETE ON holdings TO aether_node")
