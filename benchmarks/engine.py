@@ -19,6 +19,7 @@ from aether.domain.events import Bar, Event, OrderCanceled, Quote, decode_event,
 from aether.domain.identifiers import StrategyName
 from aether.engine.core import Engine
 from aether.engine.risk import Gate, make_candidate
+from aether.engine.step import step
 from aether.engine.strategy import AccountView, BarValues, Enter, Intent, StrategyDefinition
 from aether.market.bars import with_bars
 from aether.market.synthetic import SyntheticMarket
@@ -64,13 +65,12 @@ def market_events() -> tuple[float, float]:
     for _ in range(ROUNDS):
         engine, venue = Engine(catalogue()), make_paper_venue(plan.config, None)
         for opening in opening_events(plan.config, list(plan.instruments), DEFAULT_CASH, START_NS - 1):
-            for given in venue.feed(opening):
-                engine.apply(given)
+            for _ in step(venue, engine, opening):
+                pass
         started = perf_counter()
         for n, event in enumerate(market):
-            for given in venue.feed(event):
-                for command in engine.apply(given):
-                    venue.send(command)
+            for _ in step(venue, engine, event):
+                pass
             if n % 512 == 0:
                 engine.take_changes()
         engine_s.append(perf_counter() - started)

@@ -180,7 +180,8 @@ class Desk:
     def order(self, order_id: str) -> Order:
         """Return an order's record."""
         state = self.engine.state
-        found = state.open_orders.get(ClientOrderId(order_id)) or state.closed_orders.get(ClientOrderId(order_id))
+        name = ClientOrderId(order_id)
+        found = state.open_orders.get(name) or state.closed_orders.get(name) or state.denied_orders.get(name)
         assert found is not None, f"no order {order_id}"
         return found
 

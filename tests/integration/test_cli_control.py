@@ -79,6 +79,23 @@ def test_accounts(run: Run, ada: Person) -> None:
     assert "deposit of 50 at paper" in booked
     run("accounts", "capital", "director-3", "20", "--venue", "paper", "--withdrawal", "--reason", "to the bank")
     until(lambda: ada.call("GET", "/accounts/director-3").json()["capital"] == "1030.00000000", "not booked")
+    assert "books and venues agree" in run("accounts", "breaks", "director-3")
+    interest = ("0.00012345", "--asset", "USD", "--venue", "paper", "--reason", "interest", "--reference", "L-7")
+    assert "Booked: 0.00012345 USD at paper" in run("accounts", "book", "director-3", *interest)
+    taken = ("-0.5", "--asset", "USD", "--venue", "paper", "--reason", "conversion fee")
+    assert "Booked: -0.5 USD" in run("accounts", "book", "director-3", *taken)
+    until(lambda: ada.call("GET", "/accounts/director-3").json()["cash"] == "1029.50012345", "not booked")
+    coins = ("1.5", "--asset", "BNB", "--venue", "paper", "--value", "900", "--reason", "coins for fees")
+    assert "deposit of 1.5 BNB at paper" in run("accounts", "capital", "director-3", *coins)
+    nobody = {"name": "x|y", "owner": "Ada", "reason": "there is none"}
+    refused = ada.call("POST", "/accounts/director-3/breaks/assign", nobody)
+    assert (refused.status_code, refused.json()["remedy"]) == (404, "Open are: none.")
+    run("accounts", "safe-mode", "director-3", "--reason", "a storm")
+    until(lambda: ada.call("GET", "/accounts/director-3").json()["status"] == "exits_only", "not in safe mode")
+    (stop,) = ada.call("GET", "/accounts/director-3").json()["stops"]
+    assert (stop["stop"], stop["reason"]) == ("safe", "a storm")
+    run("accounts", "safe-mode", "director-3", "--release", "--reason", "it is over")
+    until(lambda: ada.call("GET", "/accounts/director-3").json()["status"] == "trading", "still in safe mode")
     started = run("trade", "start", "director-3", "buy", "0.001", "BTC/USD")
     parent = started.split()[2]
     assert "director-3" in run("trade", "cancel", "director-3", parent, "--reason", "not needed")

@@ -99,6 +99,9 @@ class HandVenue:
     def replay(self, event: Event) -> None:
         pass
 
+    def moved(self, event: Event) -> None:
+        pass
+
     def snapshot(self) -> bytes:
         return b""
 

@@ -3,10 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aether.domain.accounts import StrategyAssignment
 from aether.domain.events import (
     Event,
     KillSwitchEngaged,
     KillSwitchReleased,
+    OrderFilled,
     Timer,
     Trade,
     TradingResumed,
@@ -14,8 +16,10 @@ from aether.domain.events import (
     encode_event,
     opening_events,
 )
+from aether.domain.identifiers import StrategyName
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.engine.core import Engine
+from aether.engine.step import restep, step
 from aether.market.bars import with_bars
 from aether.market.synthetic import SyntheticMarket, synthetic_instruments
 from aether.matching.simulator import FillModel
@@ -25,15 +29,24 @@ from tests.desk import SECOND, START, account
 
 HARSH = FillModel(latency_ms=300, jitter_ms=900, reject_ppm=100_000, level_share_ppm=50_000)
 INSTRUMENTS = synthetic_instruments()[:2]
+QUICK: dict[str, dict[str, float | int | str | bool]] = {
+    "ema_cross": {"fast": 3, "slow": 8, "min_gap_bps": 0.0},
+    "vol_target_basket": {"every_bars": 3, "band": 0.002},
+    "mean_reversion": {"span": 8, "entry_z": 0.8},
+}
+"""Parameters with which a strategy trades within half an hour."""
 
 
-def session(seed: int, strategy: str, steps: int) -> tuple[list[Event], Engine, PaperVenue]:
+def session(seed: int, strategy: str, steps: int) -> tuple[list[tuple[Event, bytes]], Engine, PaperVenue]:
     """Trade a synthetic market with an operator's interference; return the journal, the engine and the venue."""
-    config = account(strategy, seed=seed)
+    assigned = StrategyAssignment(
+        strategy=StrategyName(strategy), instruments=tuple(i.id for i in INSTRUMENTS), params=QUICK[strategy], bar_s=60
+    )
+    config = account(strategies=(assigned,), seed=seed)
     market = SyntheticMarket(seed)
     engine, venue = Engine(catalogue()), PaperVenue(HARSH, seed)
-    journal: list[Event] = []
-    ticks = (e for n in range(steps) for e in market.step(START + (n + 1) * 5 * SECOND, 5.0))
+    journal: list[tuple[Event, bytes]] = []
+    ticks = (e for n in range(steps) for e in market.step(START + (n + 1) * 2 * SECOND, 2.0))
     known = {i.id for i in INSTRUMENTS}
     source = with_bars((e for e in ticks if e.instrument in known), [60])
     openings = opening_events(config, INSTRUMENTS, 100_000 * AMOUNT_SCALE, START)
@@ -52,27 +65,21 @@ def session(seed: int, strategy: str, steps: int) -> tuple[list[Event], Engine, 
         return found
 
     for event in inputs():
-        for given_event in venue.feed(event):
-            commands = engine.apply(given_event)
-            journal.append(given_event)
-            for command in commands:
-                venue.send(command)
+        journal += [(taken.event, taken.decided) for taken in step(venue, engine, event)]
     return journal, engine, venue
 
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(1, 10_000), st.sampled_from(sorted(catalogue())), st.floats(0, 1))
 def test_replay_gives_the_same_bytes(seed: int, strategy: str, cut: float) -> None:
-    journal, engine, venue = session(seed, strategy, 400)
+    journal, engine, venue = session(seed, strategy, 900)
     again, venue_again = Engine(catalogue()), PaperVenue(HARSH, seed)
     at = int(len(journal) * cut)
-    for n, event in enumerate(decode_event(encode_event(e)) for e in journal):
+    for n, (event, decided) in enumerate(journal):
         if n == at:
             again = Engine(catalogue(), again.snapshot())
             venue_again = PaperVenue(HARSH, seed, venue_again.snapshot())
-        venue_again.replay(event)
-        for command in again.apply(event):
-            venue_again.send(command)
+        restep(venue_again, again, decode_event(encode_event(event)), decided, n)
     assert again.state_hash() == engine.state_hash()
     assert venue_again.snapshot() == venue.snapshot()
 
@@ -82,4 +89,5 @@ def test_sessions_do_trade() -> None:
     for strategy in catalogue():
         journal, engine, _ = session(3, strategy, 1_500)
         assert engine.state.next_order > 1, strategy
-        assert sum(1 for e in journal if isinstance(e, Trade)) > 1_000
+        assert sum(1 for e, _ in journal if isinstance(e, Trade)) > 1_000
+        assert sum(1 for e, _ in journal if isinstance(e, OrderFilled)) > 5, strategy

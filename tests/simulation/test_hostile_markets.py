@@ -6,6 +6,7 @@ from aether.domain.accounts import Limits
 from aether.domain.events import Event, KillSwitchEngaged, KillSwitchReleased, OrderFilled, Timer, opening_events
 from aether.domain.scaled import AMOUNT_SCALE, ratio_bps
 from aether.engine.core import Engine
+from aether.engine.step import step
 from aether.engine.stops import Stop
 from aether.engine.valuation import gross_exposure, net_asset_value
 from aether.market.bars import with_bars
@@ -60,11 +61,9 @@ def test_money_stays_whole(model: str, seed: int) -> None:
 
     def take(event: Event) -> None:
         nonlocal fills
-        for given in venue.feed(event):
-            for command in engine.apply(given):
-                venue.send(command)
-            fills += isinstance(given, OrderFilled)
-            check()
+        for taken in step(venue, engine, event):
+            fills += isinstance(taken.event, OrderFilled)
+        check()
 
     def check() -> None:
         state = engine.state
@@ -102,9 +101,8 @@ def test_the_kill_switch_ends_every_order_and_position_within_the_venues_time() 
     now = START
 
     def take(event: Event) -> None:
-        for given in venue.feed(event):
-            for command in engine.apply(given):
-                venue.send(command)
+        for _ in step(venue, engine, event):
+            pass
 
     for opening in opening_events(account(), instruments, 100_000 * AMOUNT_SCALE, START):
         take(opening)

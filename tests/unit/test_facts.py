@@ -262,14 +262,15 @@ def _booked(desk: Desk, amount: int, asset: str = "USD") -> BalanceBooked:
     )
 
 
-def test_coins_that_an_operator_books_are_a_position_of_the_operators() -> None:
+def test_coins_that_an_operator_books_are_deposits_that_nothing_sells() -> None:
     desk = Desk()
     desk.quote("49999.99", "50000.01")
     desk.tell(_booked(desk, ONE // 10, "BTC"))
     holdings = desk.engine.state.ledger.position(BTC.id).holdings
     assert {o: (holding.quantity, holding.cost) for o, holding in holdings.items()} == {
-        "operator": (ONE // 10, 5_000 * ONE)
+        "deposits": (ONE // 10, 5_000 * ONE)
     }
+    assert submitted(desk.quote("20000", "20000.01")) == []
     desk.tell(_booked(desk, -ONE // 10, "BTC"))
     assert desk.held() == 0
     desk.engine.state.ledger.assert_balanced()

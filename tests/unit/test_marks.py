@@ -68,7 +68,7 @@ def test_a_feeds_trouble_takes_the_book_back_and_blocks_entries_until_the_next_o
     desk.tell(FeedInterrupted(ts_ns=desk.now, instrument=BTC.id, reason="checksum"))
     market = desk.engine.state.market[BTC.id]
     assert (market.bid, market.ask, market.bids, market.asks) == (0, 0, (), ())
-    assert mark(desk.engine.state, BTC.id).source == TRADE
+    assert mark(desk.engine.state, BTC.id).price == 5_000_000, "its last mid stays to value by"
     desk.intents = [Enter(instrument=BTC.id)]
     assert submitted(desk.bar(50_000)) == []
     assert "feed interrupted: checksum" in denied(desk)

@@ -327,6 +327,7 @@ def test_spot_never_goes_short() -> None:
 
 def test_losses_block_entries_keep_exits_and_need_an_operator() -> None:
     desk = with_position(fresh())
+    desk.quote("49999.99", "50000.01")
     assert "loss_stop" in alerts(desk.quote("43000", "43000.01")), "at the mark, not when an order is asked for"
     desk.intents = [Rebalance(instrument=BTC.id, weight=0.35)]
     assert submitted(desk.bar(43_000)) == []

@@ -36,7 +36,10 @@ Owner = NewType("Owner", str)
 """Who of an account a holding or an order belongs to: a strategy, a parent order, or its operators."""
 
 OPERATOR = Owner("operator")
-"""Coins that no strategy and no parent order at work owns: bought by hand, moved in, or adopted."""
+"""Coins that no strategy and no parent order at work owns: bought by hand, or by an order that nobody knows."""
+
+DEPOSITS = Owner("deposits")
+"""Coins that were moved in or booked in: nobody bought them here, so nothing protects or sells them by itself."""
 
 FeedId = NewType("FeedId", str)
 """A source of market data; a recording's id holds its content hash."""

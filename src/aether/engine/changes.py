@@ -48,9 +48,11 @@ class Moved(NamedTuple):
 
 
 class Halting(NamedTuple):
-    """The account entered a stop under which nothing stays open: parents and waiting entries end."""
+    """The account entered a stop under which nothing stays open: parents end, unless they only protect and exits go
+    on."""
 
     reason: str
+    keeps_exits: bool
 
 
 Fact = Filled | Closed | Questioned | Agreed | Moved | Halting

@@ -42,6 +42,7 @@ from aether.domain.events import (
     StrategyEnabled,
     Timer,
     Trade,
+    TradingResumed,
     encode_event,
 )
 from aether.domain.records import EquityPoint
@@ -56,7 +57,7 @@ from aether.engine.parents import Parents
 from aether.engine.protection import Protection
 from aether.engine.review import Review
 from aether.engine.safety import SAMPLE_NS, Safety
-from aether.engine.state import NS_PER_S, AccountState, decode_state, encode_state
+from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, decode_state, encode_state
 from aether.engine.stops import Stop
 from aether.engine.strategy import Catalogue
 
@@ -83,6 +84,8 @@ class Engine:
         self.state = AccountState()
         self.applied: Event | None = None
         """The last event as it was applied, which is what the journal holds of it."""
+        self.refused = ""
+        """Why the last event was refused at the door, empty when it was not."""
         self._checkpoint = b""
         self._since: list[Event] = []
         self._ran: dict[int, Ran] = {}
@@ -177,9 +180,9 @@ class Engine:
             return out.commands
         if state.now_ns // SAMPLE_NS != state.sample:
             self._safety.roll()
-        reason = refusal(state, event)
-        if reason:
-            self._tell_refusal(event, reason)
+        self.refused = refusal(state, event)
+        if self.refused:
+            self._tell_refusal(event, self.refused)
             return out.commands
         self._write(event)
         if out.facts:
@@ -247,6 +250,8 @@ class Engine:
             return
         if isinstance(event, Timer):
             self._protection.on_time()
+        elif isinstance(event, TradingResumed):
+            self._protection.catch_up()
         self._review.on_event(event)
         self._hear()
         self._parents.on_event(event)
@@ -357,6 +362,12 @@ def _set_back(state: AccountState, now_ns: int) -> None:
     for order in state.open_orders.values():
         order.created_ns, order.updated_ns = min(order.created_ns, now_ns), min(order.updated_ns, now_ns)
     risk = state.risk
+    today = now_ns // NS_PER_DAY
+    risk.day = min(risk.day, today)
+    volumes = dict.fromkeys(sorted({min(d, today) for d in risk.day_volume}), 0)
+    for day, volume in risk.day_volume.items():
+        volumes[min(day, today)] += volume
+    risk.day_volume = volumes
     longest = now_ns + state.own.exits.cool_down_s * NS_PER_S
     risk.cool_until = {i: min(until, longest) for i, until in risk.cool_until.items()}
     risk.order_times = [min(t, now_ns) for t in risk.order_times]

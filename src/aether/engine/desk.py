@@ -22,6 +22,7 @@ from aether.domain.events import (
     VenueReport,
 )
 from aether.domain.identifiers import (
+    DEPOSITS,
     OPERATOR,
     AssetCode,
     BalanceKey,
@@ -40,8 +41,15 @@ from aether.engine.changes import Agreed, Closed, Filled, Moved, Outbox, Questio
 from aether.engine.ledger import Charge
 from aether.engine.orders import Trigger, cancel_refused_trigger, fill_trigger, judge, overfill
 from aether.engine.risk import Candidate, Gate, make_candidate, repeat_key
-from aether.engine.state import CLOSED_ORDERS_KEPT, NS_PER_DAY, NS_PER_S, TRADES_REMEMBERED, AccountState
-from aether.engine.valuation import FEE_WINDOW_DAYS, charge_of, instrument_of, tolerance, worth_of
+from aether.engine.state import (
+    CLOSED_ORDERS_KEPT,
+    DENIED_ORDERS_KEPT,
+    NS_PER_DAY,
+    NS_PER_S,
+    TRADES_REMEMBERED,
+    AccountState,
+)
+from aether.engine.valuation import FEE_WINDOW_DAYS, charge_of, instrument_of, net_asset_value, tolerance, worth_of
 
 
 class Desk:
@@ -70,7 +78,9 @@ class Desk:
         self._out.changes.verdicts.append(verdict)
         if approved is None:
             self._enter(order, judge(order, Trigger.DENY)[0], verdict.reason)
-            self._file(order)
+            state.denied_orders[request.id] = order
+            if len(state.denied_orders) > DENIED_ORDERS_KEPT:
+                del state.denied_orders[next(iter(state.denied_orders))]
             return order
         state.ledger.reserve(candidate.reserve_key, candidate.reserve)
         order.reserved = candidate.reserve
@@ -162,12 +172,13 @@ class Desk:
                 self._move(report.order_id, cancel_refused_trigger(order) if order else Trigger.CANCEL_REFUSED)
 
     def _known(self, order_id: ClientOrderId) -> Order | None:
-        return self._state.open_orders.get(order_id) or self._state.closed_orders.get(order_id)
+        state = self._state
+        return state.open_orders.get(order_id) or state.closed_orders.get(order_id) or state.denied_orders.get(order_id)
 
     def _move(self, order_id: ClientOrderId, trigger: Trigger, reason: str = "") -> Order | None:
         order = self._known(order_id)
         if order is None:
-            if not self._is_old(order_id):
+            if trigger is not Trigger.CANCEL_REFUSED and not self._is_old(order_id):
                 text = f"the venue reports {trigger.name.lower()} of order {order_id}, which this account does not know"
                 self._question(BreakKind.STRANGER, order_id, text)
             return None
@@ -355,12 +366,10 @@ class Desk:
         if held_as is None:
             self._state.ledger.move_cash(key, amount, account)
         else:
-            holdings = self._state.ledger.position(held_as.id).holdings
-            owner = (
-                max(holdings, key=lambda o: holdings[o].quantity, default=OPERATOR)
-                if account == "rounding"
-                else OPERATOR
-            )
+            owner = DEPOSITS
+            if account == "rounding":
+                holdings = self._state.ledger.position(held_as.id).holdings
+                owner = max(holdings, key=lambda o: holdings[o].quantity, default=DEPOSITS)
             self._state.ledger.move_coins(held_as, owner, amount, value, account)
             self._out.changes.positions[held_as.id] = self._state.ledger.position(held_as.id)
             self._out.changes.balances.add(held_as.quote_key)
@@ -368,26 +377,24 @@ class Desk:
         self._state.ledger.assert_balanced()
 
     def move_capital(self, event: CapitalMoved) -> None:
-        """Book money or coins that came in or went out; the base of the account's performance moves as its NAV does.
+        """Book money or coins that came in or went out: no profit, no loss.
 
-        A stated value is what the coins cost and what the flow says; NAV, and so the base, goes by the mark.
-        More than is free does not go out by a person's word: such a request is refused and changes nothing.
+        A stated value is what the coins cost and what the flow says. What performance is measured against, the day's
+        start and the peak, moves in proportion to NAV: a loss of 2 % stays one of 2 %.
         """
+        state, risk = self._state, self._state.risk
         key = balance_key(event.venue, event.asset)
-        free = self._state.ledger.balance(key).free
-        if event.amount < 0 and free + event.amount < 0:
-            asked = f"{format_amount(-event.amount)} {event.asset}"
-            text = f"{asked} cannot leave {event.venue}: {format_amount(free)} is free"
-            self.alert(Severity.WARNING, "capital_refused", text)
-            return
-        counted = self._worth(event.asset, event.amount)
-        worth = counted if event.value is None else event.value
+        worth = self._worth(event.asset, event.amount) if event.value is None else event.value
+        before = net_asset_value(state)
         self._post(key, event.amount, abs(worth), "capital")
-        risk = self._state.risk
-        risk.capital += counted
-        risk.day_start_nav += counted
-        risk.peak_nav += counted
-        risk.slack = 0
+        after = net_asset_value(state)
+        risk.capital += after - before
+        if before > 0 and after > 0:
+            risk.day_start_nav = mul_div(risk.day_start_nav, after, before)
+            risk.peak_nav = mul_div(risk.peak_nav, after, before)
+        else:
+            risk.day_start_nav += after - before
+            risk.peak_nav += after - before
         self._note_flow("capital", event, worth, "")
         self._out.facts.append(Moved(key, event.amount))
 

@@ -11,11 +11,15 @@ from aether.domain.events import (
     BookUpdate,
     CapitalMoved,
     Event,
+    InstrumentListed,
     ParentOrderRequested,
     Quote,
     Trade,
 )
+from aether.domain.identifiers import balance_key
+from aether.domain.scaled import format_amount
 from aether.engine.state import AccountState
+from aether.engine.valuation import instrument_of, mark
 
 LARGEST_PRICE = 10**30
 """In price units."""
@@ -50,6 +54,8 @@ def refusal(state: AccountState, event: Event) -> str:
             numbers = (request.amount, request.limit_price, request.display, request.profit_price, request.stop_price)
             fits = all(n <= LARGEST_AMOUNT for n in numbers)
             return "" if fits else f"parent order {request.id} has a number above {LARGEST_AMOUNT}"
+        case InstrumentListed():
+            return _listing(state, event)
         case AccountOpened() if state.config is not None:
             return "the account is open already"
     return ""
@@ -68,4 +74,29 @@ def _amount(state: AccountState, event: CapitalMoved | BalanceBooked) -> str:
     venues = {i.venue for i in state.instruments.values()}
     if venues and event.venue not in venues:
         return f"{event.venue}, where the account trades nothing; it trades at {', '.join(sorted(venues))}"
+    return _capital(state, event) if isinstance(event, CapitalMoved) else ""
+
+
+def _capital(state: AccountState, event: CapitalMoved) -> str:
+    """Return why capital cannot move so: more than is free goes out, or nobody says what coins are worth."""
+    key = balance_key(event.venue, event.asset)
+    balance = state.ledger.balances.get(key)
+    free = balance.free if balance else 0
+    if event.amount < 0 and free + event.amount < 0:
+        return f"{format_amount(-event.amount)} {event.asset} cannot leave {event.venue}: {format_amount(free)} is free"
+    held_as = instrument_of(state, key)
+    if event.value is None and held_as is not None and not mark(state, held_as.id).price:
+        return f"{format_amount(event.amount)} {event.asset} without a value, and nothing has a price for it yet"
     return ""
+
+
+def _listing(state: AccountState, event: InstrumentListed) -> str:
+    """Return why an instrument cannot be listed again so: other decimals would change what is written down."""
+    new = event.definition
+    known = state.instruments.get(new.id)
+    if known is None or (known.price_decimals, known.size_decimals) == (new.price_decimals, new.size_decimals):
+        return ""
+    return (
+        f"{new.id} with {new.price_decimals} and {new.size_decimals} decimals: the account keeps its prices and sizes "
+        f"in {known.price_decimals} and {known.size_decimals}"
+    )

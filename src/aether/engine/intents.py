@@ -4,7 +4,7 @@ A strategy sees and sells its own holding only. One whose step raises, or that a
 with the bar and its state in an alert; what it holds stays protected, and its state is what it was before the step.
 """
 
-import math
+import re
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -37,6 +37,10 @@ from aether.engine.strategy import (
 )
 from aether.engine.valuation import holding_value, mark, market_of, net_asset_value, sellable_size
 from aether.kernel.sizing import annual_volatility, entry_weight
+
+LARGEST_NUMBER = 1e12
+"""A strategy's prices, in the quote asset, and weights are below this; NaN is not."""
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class View:
@@ -93,7 +97,9 @@ class Runner:
         state = self._own_state(before)
         self._states[key] = state
         try:
-            return list(self._definition.on_bar(self._params, state, bar, self._view))
+            intents = list(self._definition.on_bar(self._params, state, bar, self._view))
+            _freeze(state)
+            return intents
         except Exception:
             self._states[key] = self._definition.state() if before is None else self._thaw(kept)
             raise
@@ -213,20 +219,20 @@ class Intents:
             raise TypeError(f"{intent!r} is no intent")
         if intent.instrument not in self._state.instruments or intent.instrument not in runner.basket:
             raise ValueError(f"{intent.instrument} is not in the strategy's basket")
-        numbers: tuple[float | None, ...] = ()
+        numbers: list[Any] = []
         if isinstance(intent, Enter):
-            numbers = (intent.strength, intent.limit_price)
+            numbers = [intent.strength, *([] if intent.limit_price is None else [intent.limit_price])]
         elif isinstance(intent, Rebalance):
-            numbers = (intent.weight,)
-        if not all(n is None or math.isfinite(n) for n in numbers):
-            raise ValueError(f"{intent!r} has a number that is not finite")
+            numbers = [intent.weight]
+        if not all(isinstance(n, (int, float)) and abs(n) <= LARGEST_NUMBER for n in numbers):
+            raise ValueError(f"{intent!r} has a number that cannot be")
         return intent
 
     def _switch_off(self, runner: Runner, bar: BarValues, error: Exception) -> None:
-        what = f"{type(error).__name__}: {error}"
+        what = ADDRESS.sub("", f"{type(error).__name__}: {error}")
         self._state.disabled[runner.strategy] = f"it raised {what}"
         told = f"{runner.strategy} is switched off, its holdings stay protected. It raised {what} at {bar}"
-        state = runner.state_text(bar.instrument)
+        state = ADDRESS.sub("", runner.state_text(bar.instrument))
         self._out.alert(self._state.now_ns, Severity.CRITICAL, "strategy_failed", f"{told} with state {state}")
 
     def _follow(self, intent: Intent, instrument: Instrument, runner: Runner) -> None:
@@ -234,10 +240,12 @@ class Intents:
             case Enter():
                 self._enter(intent, instrument, runner)
             case Exit():
+                self._review.withdraw(instrument.id, runner.owner)
                 self._protection.want_exit(instrument.id, runner.owner)
             case Rebalance():
                 self._rebalance(intent, instrument, runner)
             case Withdraw():
+                self._review.withdraw(instrument.id, runner.owner)
                 self._desk.cancel_open(instrument.id, Side.BUY, runner.owner)
 
     def _is_busy(self, instrument: InstrumentId, runner: Runner) -> bool:
@@ -342,10 +350,15 @@ class Intents:
 
 
 def _freeze(state: Any) -> Any:
-    """Return a copy of a strategy's state that nothing changes: MessagePack where it can be that, which is fast."""
+    """Return a copy of a strategy's state that nothing changes: MessagePack, unless its numbers are too large for it.
+
+    Raises:
+        TypeError: when it holds what no snapshot can.
+    """
     try:
         return msgspec.msgpack.encode(state)
-    except (OverflowError, TypeError):
+    except OverflowError:
+        msgspec.json.encode(state)
         return deepcopy(state)
 
 

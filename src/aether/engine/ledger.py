@@ -12,7 +12,8 @@ Each asset at each venue has accounts whose sum is always zero; credits are nega
 * `rounding`: what venues rounded where our books are exact.
 
 A position is the sum of its owners' holdings: each strategy's, each parent order's, the operators'. Each has its own
-average cost. A sale takes from its owner's holding first, from the operators' next, then from the others', and what
+average cost. A sale takes from its owner's holding first, from the operators' and the deposits next, then from the
+others', and what
 nobody has makes the owner's negative: a venue's fact is booked whole, whatever it does to our books. `free` may be
 below zero for the same reason. Who judges that is `breaks`.
 
@@ -26,7 +27,7 @@ from typing import NamedTuple
 import msgspec
 
 from aether.domain.errors import LedgerError
-from aether.domain.identifiers import OPERATOR, BalanceKey, InstrumentId, Owner
+from aether.domain.identifiers import DEPOSITS, OPERATOR, BalanceKey, InstrumentId, Owner
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount, mul_div
 from aether.kernel.positions import traded
@@ -119,8 +120,7 @@ class _Draft:
     def sell(self, owner: Owner, quantity: int, proceeds: int) -> None:
         """Take `quantity` from the owner's holding and, where it is not enough, from the others' as the module says."""
         left, left_value = quantity, proceeds
-        others = [o for o in self.holdings if o not in (owner, OPERATOR)]
-        for source in (owner, OPERATOR, *others) if owner != OPERATOR else (OPERATOR, *others):
+        for source in dict.fromkeys((owner, OPERATOR, DEPOSITS, *self.holdings)):
             part = min(max(0, self.holdings.get(source, (0, 0))[0]), left)
             if part:
                 value = left_value if part == left else mul_div(left_value, part, left)

@@ -44,6 +44,7 @@ class Market:
     def _date_book(self, market: MarketState, ts_ns: int) -> None:
         market.book_ns = min(ts_ns, self._state.now_ns)
         market.trouble = ""
+        market.kept_mid = 0
 
     def trade(self, event: Trade) -> None:
         """Take the last price."""
@@ -52,8 +53,9 @@ class Market:
         market.trade_ns = min(event.ts_ns, self._state.now_ns)
 
     def interrupted(self, event: FeedInterrupted) -> None:
-        """Forget a book that cannot be relied on; what was traded last stays known."""
+        """Forget a book that cannot be relied on. Its mid stays to value by: an older trade would be no better."""
         market = self._of(event.instrument)
+        market.kept_mid = market.mid
         market.bid = market.ask = 0
         market.bids = market.asks = ()
         market.trouble = event.reason or "interrupted"

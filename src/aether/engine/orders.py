@@ -14,7 +14,9 @@ Reading the table by column:
 * `ACCEPT` is a late acknowledgement anywhere after the first fill or the end; it changes nothing there.
 * `FILL_PART` and `FILL_WHOLE` count also after a cancel or expiry: the venue matched before it took the order off.
 * `CANCEL` and `EXPIRE` after the end are duplicates.
-* `REJECT` is final and only possible while nothing has traded; some venues acknowledge receipt before they reject.
+* `REJECT` is final and only possible while nothing has traded; some venues acknowledge receipt before they reject. One
+  of an order that has traded ends it as a cancel does: the venue works it no more.
+* `CANCEL`, `EXPIRE` and `CANCEL_REFUSED` after a rejection answer a cancel that crossed it.
 * `CANCEL_REFUSED` returns a pending cancel to where it was; `CANCEL_REFUSED_PART` when part of it had traded.
 """
 
@@ -97,7 +99,9 @@ TRANSITIONS: dict[tuple[OrderState, Trigger], OrderState] = {
     (_S.EXPIRED, _T.EXPIRE): _S.EXPIRED,
     (_S.REJECTED, _T.ACCEPT): _S.REJECTED,
     (_S.REJECTED, _T.REJECT): _S.REJECTED,
+    (_S.REJECTED, _T.CANCEL): _S.REJECTED,
     (_S.REJECTED, _T.CANCEL_REFUSED): _S.REJECTED,
+    (_S.REJECTED, _T.EXPIRE): _S.REJECTED,
 }
 
 
@@ -110,7 +114,10 @@ def judge(order: Order, trigger: Trigger) -> tuple[OrderState, str]:
             f"order {order.request.id} is {order.state} with {order.filled} of {order.request.size} filled and got "
             f"{trigger.name.lower()}"
         )
-        state = OrderState.FILLED if trigger is Trigger.FILL_WHOLE else order.state
+        ends = {Trigger.FILL_WHOLE: OrderState.FILLED}
+        if order.state.is_open:
+            ends[Trigger.REJECT] = OrderState.CANCELED
+        state = ends.get(trigger, order.state)
     return state, oddity
 
 

@@ -7,7 +7,7 @@ parent buys is its own while it works, protected like any holding, and passes to
 
 from aether.domain.commands import Severity
 from aether.domain.events import Event, KillSwitchEngaged, ParentOrderCanceled, ParentOrderRequested, Trade
-from aether.domain.identifiers import OPERATOR, ClientOrderId, Owner, parent_owner
+from aether.domain.identifiers import DEPOSITS, OPERATOR, ClientOrderId, Owner, parent_owner
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState, missing_fields
@@ -27,7 +27,7 @@ from aether.engine.desk import Desk
 from aether.engine.protection import Protection
 from aether.engine.routing import Depth, Slice, payable, route
 from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
-from aether.engine.valuation import fee_tier, has_fresh_book, mid_e8
+from aether.engine.valuation import fee_tier, has_fresh_book, is_sellable, mid_e8
 from aether.kernel.schedules import oco_hit, pov_target, twap_target, vwap_target
 
 CLOSED_PARENTS_KEPT = 64
@@ -39,6 +39,7 @@ REPEG_EVERY_NS = NS_PER_S
 REFUSAL_WAIT_NS = NS_PER_S
 STALE_BOOK_WAIT_NS = 500 * NS_PER_MS
 MAX_REFUSALS = 5
+PROFIT_REACHED, STOP_REACHED = "profit price reached", "stop price reached"
 
 
 class Parents:
@@ -74,14 +75,16 @@ class Parents:
     def on_fact(self, fact: Fact) -> None:
         """Count executions and ends of children; end with everything else when the account halts."""
         match fact:
-            case Filled() if fact.order is not None and fact.order.request.parent:
-                self._on_fill(fact.order.request.id, fact.quantity, fact.fill.notional, fact.fill.fee)
-                self._settle(ParentId(fact.order.request.parent))
-            case Closed() if fact.order.request.parent:
-                self._on_closed(fact.order)
-                self._settle(ParentId(fact.order.request.parent))
+            case Filled() if fact.order is not None:
+                if fact.order.request.parent:
+                    self._on_fill(fact.order, fact.quantity, fact.fill.notional, fact.fill.fee)
+                self._settle(fact.order.request.owner)
+            case Closed():
+                if fact.order.request.parent:
+                    self._on_closed(fact.order)
+                self._settle(fact.order.request.owner)
             case Halting():
-                self._cancel_all(fact.reason)
+                self._halt(fact)
 
     # Life of a parent.
 
@@ -112,30 +115,45 @@ class Parents:
         self._end(parent, ParentState.CANCELED, reason)
         return True
 
-    def _cancel_all(self, reason: str) -> None:
-        """End every parent; their children are canceled by whoever asks for this."""
-        for parent in list(self._state.parents.values()):
-            self._end(parent, ParentState.CANCELED, reason)
+    def _halt(self, fact: Halting) -> None:
+        """End every parent; their children are canceled by whoever asks for this.
 
-    def _on_fill(self, order_id: ClientOrderId, quantity: int, notional: int, fee: int) -> None:
-        """Count an execution of a child."""
-        parent = self._parent_of(order_id)
+        While exits go on, what only protects stays: an OCO, and a bracket for what it has bought.
+        """
+        for parent in list(self._state.parents.values()):
+            protects = parent.request.algorithm is Algorithm.OCO or parent.bought > 0
+            if fact.keeps_exits and protects:
+                parent.sent = max(parent.sent, parent.request.amount)
+            else:
+                self._end(parent, ParentState.CANCELED, fact.reason)
+
+    def _on_fill(self, order: Order, quantity: int, notional: int, fee: int) -> None:
+        """Count an execution of a child, also one that is told after the child's end."""
+        parent = self._of(order)
         if parent is None:
             return
         parent.fees += fee
+        parent.refusals = 0
+        if order.request.id not in parent.working:
+            parent.sent += quantity
         self._note(parent)
-        if parent.is_selling and parent.request.algorithm is Algorithm.BRACKET:
-            parent.bought -= quantity
+        is_bracket = parent.request.algorithm is Algorithm.BRACKET
+        if is_bracket and order.request.side is Side.SELL:
+            parent.bought = max(0, parent.bought - quantity)
             return
         parent.filled += quantity
         parent.notional += notional
-        if parent.request.algorithm is Algorithm.BRACKET:
+        if is_bracket:
             parent.bought += quantity
+
+    def _of(self, order: Order) -> Parent | None:
+        parent_id = ParentId(order.request.parent)
+        return self._state.parents.get(parent_id) or self._state.closed_parents.get(parent_id)
 
     def _on_closed(self, order: Order) -> None:
         """Take back what a child that has ended did not trade."""
         order_id = order.request.id
-        parent = self._parent_of(order_id)
+        parent = self._of(order)
         if parent is None:
             return
         counted = parent.working.pop(order_id, 0)
@@ -255,12 +273,12 @@ class Parents:
                 id=ClientOrderId(""),
                 instrument=part.instrument,
                 side=self._side(parent),
-                type=OrderType.LIMIT,
+                type=OrderType.LIMIT if part.limit_price else OrderType.MARKET,
                 size=part.size,
                 limit_price=part.limit_price,
                 time_in_force=tif,
                 post_only=post_only,
-                purpose=Purpose.ALGORITHM,
+                purpose=self._purpose(parent),
                 parent=parent.request.id,
                 owner=self._owner(parent),
             ),
@@ -275,7 +293,6 @@ class Parents:
         del parent.children[:-MAX_CHILDREN_KEPT]
         parent.working[order.request.id] = quantity
         parent.sent += quantity
-        parent.refusals = 0
         return True
 
     def _peg(self, parent: Parent) -> None:
@@ -365,20 +382,39 @@ class Parents:
             if not hit or not holds or parent.working:
                 return
             parent.is_selling = True
-            parent.reason = "profit price reached" if hit > 0 else "stop price reached"
+            parent.reason = PROFIT_REACHED if hit > 0 else STOP_REACHED
         if not parent.working:
-            left = parent.bought if request.algorithm is Algorithm.BRACKET else request.amount - parent.filled
-            if not self._take(parent, left):
-                self._end_if_dust(parent, left)
+            self._leave(parent)
 
-    def _end_if_dust(self, parent: Parent, left: int) -> None:
-        """End a seller whose rest no venue takes, or whose coins are gone: someone else has sold them."""
-        instruments = self._instruments(parent.request)
-        least = min(amount_of_size(i.min_size, i.size_decimals) for i in instruments)
-        held = sum(self._state.ledger.balance(i.base_key).total for i in instruments)
-        if left < least or held < least:
+    def _leave(self, parent: Parent) -> None:
+        """Sell at the market what the parent protects, where it lies: the stop of a bracket or OCO is an exit.
+
+        It sells its own coins (an OCO the operators' and deposits), never a strategy's, and ends when there are none.
+        """
+        is_bracket = parent.request.algorithm is Algorithm.BRACKET
+        left = parent.bought if is_bracket else parent.request.amount - parent.filled
+        held_any = False
+        for instrument in self._instruments(parent.request):
+            held = min(self._own_quantity(parent, instrument), left)
+            size = min(size_of_amount(held, instrument.size_decimals), instrument.max_size)
+            size = round_down(size, instrument.lot)
+            if not is_sellable(self._state, instrument, size):
+                continue
+            held_any = True
+            self._desk.cancel_open(instrument.id, Side.BUY)
+            if self._state.ledger.balance(instrument.base_key).free < amount_of_size(size, instrument.size_decimals):
+                self._desk.cancel_open(instrument.id, Side.SELL)
+            elif self._child(parent, Slice(instrument.id, size, 0, 0), TimeInForce.IOC):
+                left -= amount_of_size(size, instrument.size_decimals)
+        if not held_any:
             parent.bought = 0
             self._end(parent, ParentState.DONE, parent.reason)
+
+    def _own_quantity(self, parent: Parent, instrument: Instrument) -> int:
+        """Return what a parent may sell of an instrument as its own, a ledger amount."""
+        owner = self._owner(parent)
+        owners = (owner, DEPOSITS) if owner == OPERATOR else (owner,)
+        return sum(max(0, self._state.ledger.holding(instrument.id, o).quantity) for o in owners)
 
     # Shared.
 
@@ -389,18 +425,17 @@ class Parents:
         approved = state.config.approved
         return [i for i in state.instruments.values() if i.symbol == request.symbol and i.id in approved]
 
-    def _parent_of(self, order_id: ClientOrderId) -> Parent | None:
-        for parent in (*self._state.parents.values(), *self._state.closed_parents.values()):
-            if order_id in parent.working:
-                return parent
-        return None
-
     def _refused(self, parent: Parent, reason: str) -> None:
         parent.refusals += 1
         parent.retry_ns = self._state.now_ns + (REFUSAL_WAIT_NS << min(parent.refusals, 6))
-        if parent.refusals >= MAX_REFUSALS and parent.state is ParentState.WORKING:
+        if parent.refusals >= MAX_REFUSALS and parent.state is ParentState.WORKING and not self._protects(parent):
             self._cancel_children(parent)
             self._end(parent, ParentState.FAILED, reason)
+
+    @staticmethod
+    def _protects(parent: Parent) -> bool:
+        """Return whether a parent has something to protect: such a one never gives up."""
+        return parent.request.algorithm is Algorithm.OCO or parent.bought > 0
 
     def _cancel_children(self, parent: Parent) -> None:
         for order_id in list(parent.working):
@@ -408,19 +443,25 @@ class Parents:
             if order is not None:
                 self._desk.cancel(order)
 
+    @staticmethod
+    def _purpose(parent: Parent) -> Purpose:
+        """Return what a child is for: the sale of a bracket or OCO is a protective exit, and judged as one."""
+        if not parent.is_selling:
+            return Purpose.ALGORITHM
+        return Purpose.STOP if parent.reason == STOP_REACHED else Purpose.TAKE_PROFIT
+
     def _owner(self, parent: Parent) -> Owner:
         """Return whose coins a parent's children trade: what it buys is its own, what it sells the operators'."""
         is_own = parent.request.side is Side.BUY
         return parent_owner(parent.request.id) if is_own else OPERATOR
 
-    def _settle(self, parent_id: ParentId) -> None:
-        """Let the operators have what a parent bought once it and its children are over, late executions too."""
-        closed = self._state.closed_parents.get(parent_id)
-        if parent_id in self._state.parents or (closed is not None and closed.working):
+    def _settle(self, owner: Owner) -> None:
+        """Let the operators have what a parent bought once it is over, with late executions; not while it is sold."""
+        kind, _, name = owner.partition(":")
+        if kind != "parent" or ParentId(name) in self._state.parents:
             return
-        owner = parent_owner(parent_id)
         for instrument, position in self._state.ledger.positions.items():
-            if owner in position.holdings:
+            if owner in position.holdings and not self._protection.is_leaving(instrument, owner):
                 self._protection.hand_over(instrument, owner, OPERATOR)
 
     def _note(self, parent: Parent) -> None:
@@ -436,7 +477,7 @@ class Parents:
         closed[parent.request.id] = parent
         if len(closed) > CLOSED_PARENTS_KEPT:
             del closed[next(iter(closed))]
-        self._settle(parent.request.id)
+        self._settle(parent_owner(parent.request.id))
 
 
 def _from_e8(price: int, instrument: Instrument, step: int) -> int:

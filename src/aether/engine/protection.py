@@ -8,11 +8,11 @@ Breaks, halts and loss stops do not stop it; only the kill switch and a fault of
 
 from aether.domain.commands import Severity
 from aether.domain.events import MarketEvent
-from aether.domain.identifiers import InstrumentId, Owner
+from aether.domain.identifiers import DEPOSITS, InstrumentId, Owner
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderState, OrderType, Side
 from aether.domain.parents import Algorithm, ParentId
-from aether.domain.scaled import format_amount, size_of_amount
+from aether.domain.scaled import format_amount, round_down, size_of_amount
 from aether.engine.changes import Closed, Fact, Filled, Outbox
 from aether.engine.desk import Desk
 from aether.engine.exits import PURPOSE_OF_HIT, ExitPlan, make_plan, rebase
@@ -20,7 +20,15 @@ from aether.engine.risk import is_in_the_way
 from aether.engine.safety import INSUFFICIENT, market_sale
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
-from aether.engine.valuation import average_entry, is_sellable, market_of, sellable_price, sellable_size
+from aether.engine.valuation import (
+    average_entry,
+    fresh_from,
+    is_sellable,
+    mark,
+    market_of,
+    sellable_price,
+    sellable_size,
+)
 from aether.kernel.exits import ASKED, NO_EXIT, STOP_HIT, TRAIL_HIT, exit_hit, retry_wait_s, shrunk
 
 
@@ -36,10 +44,11 @@ class Protection:
         """Leave an owner's holding and take back what still buys for it; stands until nothing is held."""
         self._desk.cancel_open(instrument, Side.BUY, owner)
         plans = self._state.exits.setdefault(instrument, {})
-        plan = plans.setdefault(owner, ExitPlan())
-        if plan.hit == NO_EXIT:
-            plan.hit = ASKED
-        self._try_exit(instrument, owner, plan)
+        if owner not in plans:
+            plans[owner] = self._make(instrument, owner)
+        if plans[owner].hit == NO_EXIT:
+            plans[owner].hit = ASKED
+        self._try_exit(instrument, owner, plans[owner])
 
     def on_market(self, event: MarketEvent, fresh_ns: int) -> None:
         """Look at the plans of a market that moved. `fresh_ns` is what `valuation.fresh_from` gives."""
@@ -86,13 +95,39 @@ class Protection:
         plans = state.exits.get(instrument.id, {})
         for other in [o for o in plans if not self._is_worth_a_plan(instrument, o)]:
             self._end(instrument, other)
-        if fact.fill.side is not Side.BUY or not self._is_worth_a_plan(instrument, owner) or self._has_own(owner):
+        if fact.fill.side is Side.BUY:
+            self._plan_for(instrument, owner)
+
+    def _plan_for(self, instrument: Instrument, owner: Owner) -> None:
+        """Give an owner's holding a plan around its average entry, where it is worth one and has none of its own."""
+        if owner == DEPOSITS or not self._is_worth_a_plan(instrument, owner) or self._has_own(owner):
             return
-        average = average_entry(state.ledger.holding(instrument.id, owner), instrument)
-        plans = state.exits.setdefault(instrument.id, {})
-        if owner not in plans:
-            plans[owner] = make_plan(state.own.exits, average, market_of(state, instrument.id).variance_per_s)
-        rebase(plans[owner], average)
+        plans = self._state.exits.setdefault(instrument.id, {})
+        known = plans.get(owner)
+        if known is None or not (known.stop_distance or known.profit_distance or known.trail_distance):
+            plans[owner] = self._make(instrument.id, owner)
+            plans[owner].hit = known.hit if known else NO_EXIT
+        rebase(plans[owner], self._average(instrument, owner))
+
+    def _average(self, instrument: Instrument, owner: Owner) -> int:
+        return average_entry(self._state.ledger.holding(instrument.id, owner), instrument)
+
+    def _make(self, instrument: InstrumentId, owner: Owner) -> ExitPlan:
+        """Return a plan for what an owner holds, or is about to; without levels while it holds nothing."""
+        average = self._average(self._state.instruments[instrument], owner)
+        if not average:
+            return ExitPlan()
+        return make_plan(self._state.own.exits, average, market_of(self._state, instrument).variance_per_s)
+
+    def catch_up(self) -> None:
+        """Bring plans in line with what is held, after a time in which nothing was protected."""
+        for key, position in self._state.ledger.positions.items():
+            instrument = self._state.instruments[key]
+            for owner in [o for o in self._state.exits.get(key, {}) if not self._is_worth_a_plan(instrument, o)]:
+                self._end(instrument, owner)
+            for owner in list(position.holdings):
+                if owner not in self._state.exits.get(key, {}):
+                    self._plan_for(instrument, owner)
 
     def _is_worth_a_plan(self, instrument: Instrument, owner: Owner) -> bool:
         """Return whether an owner holds at least the smallest order: less can never be sold."""
@@ -108,19 +143,21 @@ class Protection:
     def hand_over(self, instrument: InstrumentId, giver: Owner, taker: Owner) -> None:
         """Let a holding pass to another owner, with the protection it has."""
         self._state.ledger.hand_over(instrument, giver, taker)
+        self._out.changes.positions[instrument] = self._state.ledger.position(instrument)
         plans = self._state.exits.get(instrument, {})
         given = plans.pop(giver, None)
-        holding = self._state.ledger.holding(instrument, taker)
-        self._out.changes.positions[instrument] = self._state.ledger.position(instrument)
-        found = self._state.instruments[instrument]
-        if not self._is_worth_a_plan(found, taker):
-            return
-        plans = self._state.exits.setdefault(instrument, {})
-        average = average_entry(holding, found)
-        variance = market_of(self._state, instrument).variance_per_s
-        plan = plans.get(taker) or given or make_plan(self._state.own.exits, average, variance)
-        plans[taker] = plan
-        rebase(plan, average)
+        if given is not None and taker not in plans:
+            plans[taker] = given
+        if not plans:
+            self._state.exits.pop(instrument, None)
+        self._plan_for(self._state.instruments[instrument], taker)
+
+    def is_leaving(self, instrument: InstrumentId, owner: Owner) -> bool:
+        """Return whether an owner's holding is being sold: it changes hands only when that is over."""
+        plan = self._state.exits.get(instrument, {}).get(owner)
+        orders = self._state.open_orders.values()
+        working = any(o.request.owner == owner and o.request.instrument == instrument for o in orders)
+        return working or (plan is not None and plan.hit != NO_EXIT)
 
     def _end(self, instrument: Instrument, owner: Owner) -> None:
         """End the plan of a holding that is gone; after a stop the instrument cools down."""
@@ -135,15 +172,23 @@ class Protection:
     # Leaving.
 
     def _try_exit(self, instrument_id: InstrumentId, owner: Owner, plan: ExitPlan) -> None:
-        """Sell an owner's holding; first take back what rests on the instrument and would meet the sale."""
+        """Sell an owner's holding; first take back what rests on the instrument and would meet the sale, or holds its
+        coins.
+
+        Nothing is asked for on old market data: the gate would deny it, and the next fresh quote brings it at once.
+        """
         state = self._state
         if state.now_ns < plan.retry_ns or not may_exit(state.stops):
             return
+        if mark(state, instrument_id).ts_ns < fresh_from(state):
+            return
         instrument = state.instruments[instrument_id]
+        free = size_of_amount(state.ledger.balance(instrument.base_key).free, instrument.size_decimals)
+        are_locked = free < sellable_size(state, instrument, owner)
         waits = False
         for order in list(state.open_orders.values()):
             request = order.request
-            blocks = request.side is Side.BUY or request.owner == owner
+            blocks = request.side is Side.BUY or request.owner == owner or are_locked
             if request.instrument != instrument_id or not blocks:
                 continue
             if request.type is not OrderType.MARKET:
@@ -151,13 +196,17 @@ class Protection:
             if request.side is Side.SELL or request.type is not OrderType.MARKET:
                 waits = waits or is_in_the_way(state, order, instrument_id)
         if not waits:
-            self._sell(instrument, owner, plan)
+            self._sell(instrument, owner, plan, free)
 
-    def _sell(self, instrument: Instrument, owner: Owner, plan: ExitPlan) -> None:
+    def _sell(self, instrument: Instrument, owner: Owner, plan: ExitPlan, free: int) -> None:
         size = min(sellable_size(self._state, instrument, owner), instrument.max_size)
         if not size:
             self._end_as_dust(instrument, owner)
             return
+        if free < size:
+            size = round_down(max(0, free), instrument.lot)
+            if not is_sellable(self._state, instrument, size):
+                return
         smaller = shrunk(size, instrument.lot, plan.shortfalls)
         if not is_sellable(self._state, instrument, smaller):
             smaller = size

@@ -40,6 +40,13 @@ class Review:
         held = self._state.held.values()
         return any(h.request.instrument == instrument and h.request.owner == owner for h in held)
 
+    def withdraw(self, instrument: InstrumentId, owner: Owner) -> None:
+        """Drop what waits for an owner: it does not want it any more."""
+        for number, held in list(self._state.held.items()):
+            if held.request.instrument == instrument and held.request.owner == owner:
+                del self._state.held[number]
+                self._tell(Severity.INFO, f"Entry {number} was dropped: its strategy took it back")
+
     def on_event(self, event: Event) -> None:
         """Follow a person's decision; drop what nobody decided in time, and all while entries are stopped."""
         if isinstance(event, IntentDecided):

@@ -218,7 +218,7 @@ def check_market_data_age(c: Candidate) -> Breach | None:
 
 def check_crossed_book(c: Candidate) -> Breach | None:
     """Bid is below ask."""
-    if not c.market.is_crossed:
+    if not c.market.is_crossed or c.market.book_ns < fresh_from(c.state):
         return None
     text = c.instrument.price_text
     return _breach("crossed_book", f"bid {text(c.market.bid)}, ask {text(c.market.ask)}", "bid below ask")

@@ -6,10 +6,12 @@ so, watches the loss limits at every mark, and sells everything while the kill s
 
 from aether.domain.commands import Severity
 from aether.domain.events import (
+    AccountConfigured,
     EngineFaulted,
     Event,
     KillSwitchEngaged,
     KillSwitchReleased,
+    LimitsChanged,
     MarketEvent,
     SafeModeEngaged,
     SafeModeReleased,
@@ -21,7 +23,7 @@ from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.records import BreakKind
 from aether.domain.scaled import POW10, bps_of, format_amount
-from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox, Questioned
+from aether.engine.changes import Closed, Fact, Filled, Halting, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
@@ -61,7 +63,7 @@ class Safety:
         risk.peak_nav = max(risk.peak_nav, point.nav)
         if day > risk.day:
             risk.day, risk.day_start_nav, risk.fees_today = day, point.nav, 0
-        risk.slack = 0
+        self._watch_losses()
 
     # Stops.
 
@@ -83,6 +85,9 @@ class Safety:
                 self._alert(Severity.INFO, "safe_mode", f"Safe mode released by {event.actor}: {event.reason}")
             case TradingResumed():
                 self._resume(event)
+                self._watch_losses()
+            case LimitsChanged() | AccountConfigured():
+                self._watch_losses()
             case EngineFaulted():
                 told = f"The engine could not apply an event and stopped the account: {event.error}"
                 self._stop(Cause.ENGINE_FAULTED, event.error, "", Severity.CRITICAL, "faulted", told)
@@ -104,7 +109,7 @@ class Safety:
 
     def on_fact(self, fact: Fact) -> None:
         """Halt on what no venue can mean; watch what a fill cost; go on flattening when an order has ended."""
-        if isinstance(fact, Filled):
+        if isinstance(fact, (Filled, Moved)):
             self._watch_losses()
         if isinstance(fact, Questioned) and fact.kind in (BreakKind.IMPOSSIBLE, BreakKind.STRANGER):
             told = f"The account halted itself: {fact.evidence}"
@@ -112,8 +117,6 @@ class Safety:
         elif isinstance(fact, (Closed, Filled)) and Stop.FLATTEN in self._state.stops:
             if isinstance(fact, Closed):
                 self._note_end(fact.order)
-            else:
-                self._state.stops[Stop.FLATTEN].is_done = False
             self._flatten()
 
     def _stop(self, cause: Cause, reason: str, actor: str, severity: Severity, code: str, told: str) -> None:
@@ -123,7 +126,8 @@ class Safety:
         if is_asked or any(not PERMITS[stop].keeps_orders for stop in entered):
             self._desk.cancel_all()
             if cause is not Cause.ENGINE_FAULTED:
-                self._out.facts.append(Halting("all orders were canceled"))
+                keeps_exits = all(PERMITS[stop].exits for stop in self._state.stops)
+                self._out.facts.append(Halting("all orders were canceled", keeps_exits))
         if is_asked or entered or cause is Cause.ENGINE_FAULTED:
             self._alert(severity, code, told)
 
@@ -140,7 +144,7 @@ class Safety:
     def _resume(self, event: TradingResumed) -> None:
         risk = self._state.risk
         if Stop.FAULT in self._state.stops:
-            self._out.facts.append(Halting("the engine was at fault"))
+            self._out.facts.append(Halting("the engine was at fault", keeps_exits=False))
         move(self._state.stops, Cause.RESUMED, self._state.now_ns, event.reason)
         risk.throttled.clear()
         risk.repeats.clear()
@@ -155,11 +159,13 @@ class Safety:
     def _note_mark(self, instrument: InstrumentId, quantity: int, fall: int) -> None:
         """Count how far a mark has taken the account towards its loss limits; look closely when that may be enough.
 
+        What is owed (a quantity below zero) loses as the mark rises.
+
         `risk.slack` is how much may be lost before a limit is reached: exact when NAV was last worked out, less all
         falls since. Rises are not counted, so it errs on the safe side.
         """
         risk = self._state.risk
-        if fall > 0:
+        if quantity * fall > 0:
             risk.slack -= quantity * fall // POW10[self._state.instruments[instrument].price_decimals] + 1
         if risk.slack <= 0:
             self._watch_losses()
@@ -189,20 +195,22 @@ class Safety:
         """Sell what is held, a piece at a time, until nothing that a venue would take is left."""
         state = self._state
         stopped = state.stops[Stop.FLATTEN]
-        if stopped.is_done:
-            return
         left = False
         for instrument in list(state.instruments.values()):
+            if not state.own.may_trade(instrument.id):
+                continue
             size = sellable_size(state, instrument)
             working = any(is_in_the_way(state, o, instrument.id) for o in state.open_orders.values())
             left = left or bool(size) or working
             retry = state.flattening.setdefault(instrument.id, Retry()) if size else None
             if retry is not None and not working and state.now_ns >= retry.retry_ns:
                 self._sell(instrument, min(size, instrument.max_size), retry)
-        if not left:
+        if left:
+            stopped.is_done = False
+        elif not stopped.is_done:
             stopped.is_done = True
             rest = [format_amount(p.quantity) + f" {i}" for i, p in state.ledger.positions.items() if p.quantity]
-            dust = f"; dust that no venue takes: {', '.join(rest)}" if rest else ""
+            dust = f"; what no venue takes, or the account may not trade, stays: {', '.join(rest)}" if rest else ""
             self._alert(Severity.WARNING, "flat", f"Everything is sold{dust}")
 
     def _sell(self, instrument: Instrument, size: int, retry: Retry) -> None:

@@ -17,6 +17,8 @@ from aether.kernel.sizing import PRIOR_VARIANCE_PER_S
 
 CLOSED_ORDERS_KEPT = 512
 """Closed orders kept in memory to absorb late reports; older ones live on in the journal and the database."""
+DENIED_ORDERS_KEPT = 64
+"""Orders that the gate denied, kept to be looked at; no venue knows them."""
 TRADES_REMEMBERED = 4_096
 """Executions of orders that are not kept any more, remembered so that none is booked twice."""
 NS_PER_MS = 1_000_000
@@ -30,6 +32,7 @@ class MarketState(msgspec.Struct):
     Book, trade and bar have times of their own: a book that fell silent is not made young by trades.
 
     Attributes:
+        kept_mid: the mid of a book that was taken back, to value by until there is news.
         bids, asks: the depth last told, best first, as (price, size).
         book_ns, trade_ns, bar_ns: from when each is known, 0 for never; never later than the account's own clock.
         trouble: why the book cannot be relied on now, empty when it can.
@@ -45,14 +48,15 @@ class MarketState(msgspec.Struct):
     bar_ns: int = 0
     trouble: str = ""
     watched: int = 0
+    kept_mid: int = 0
     bids: tuple[tuple[int, int], ...] = ()
     asks: tuple[tuple[int, int], ...] = ()
     variance_per_s: float = PRIOR_VARIANCE_PER_S
 
     @property
     def mid(self) -> int:
-        """The middle of the book, 0 where one side is missing."""
-        return (self.bid + self.ask) // 2 if self.bid and self.ask else 0
+        """The middle of the book, 0 where one side is missing; of the last one while the book is taken back."""
+        return (self.bid + self.ask) // 2 if self.bid and self.ask else self.kept_mid
 
     @property
     def half_spread(self) -> int:
@@ -135,6 +139,7 @@ class AccountState(msgspec.Struct):
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     open_orders: dict[ClientOrderId, Order] = msgspec.field(default_factory=dict)
     closed_orders: dict[ClientOrderId, Order] = msgspec.field(default_factory=dict)
+    denied_orders: dict[ClientOrderId, Order] = msgspec.field(default_factory=dict)
     trades: dict[str, None] = msgspec.field(default_factory=dict)
     exits: dict[InstrumentId, dict[Owner, ExitPlan]] = msgspec.field(default_factory=dict)
     stops: dict[Stop, Stopped] = msgspec.field(default_factory=dict)

@@ -16,7 +16,7 @@ import msgspec
 
 from aether.domain.commands import Command, RaiseAlert
 from aether.domain.errors import ReplayMismatchError
-from aether.domain.events import Event
+from aether.domain.events import BalanceBooked, CapitalMoved, Event
 from aether.engine.core import Engine
 
 DIGEST_BYTES = 16
@@ -35,6 +35,10 @@ class Counterparty(Protocol):
 
     def replay(self, event: Event) -> None:
         """See a journaled event again while an account is recovered."""
+        ...
+
+    def moved(self, event: CapitalMoved | BalanceBooked) -> None:
+        """See what people booked, once the account has taken it."""
         ...
 
 
@@ -58,6 +62,7 @@ def step(venue: Counterparty, engine: Engine, event: Event) -> Iterator[Taken]:
         commands = engine.apply(given)
         assert engine.applied is not None
         yield Taken(engine.applied, commands, digest(commands) if commands else b"")
+        _tell_flow(venue, engine, given)
         for command in commands:
             venue.send(command)
 
@@ -85,5 +90,11 @@ def restep(venue: Counterparty, engine: Engine, event: Event, decided: bytes | N
                 remedy="Start the version that wrote the journal, stop it so that it leaves a snapshot, and start this "
                 "one again.",
             )
+    _tell_flow(venue, engine, event)
     for command in commands:
         venue.send(command)
+
+
+def _tell_flow(venue: Counterparty, engine: Engine, event: Event) -> None:
+    if isinstance(event, (CapitalMoved, BalanceBooked)) and engine.applied is event and not engine.refused:
+        venue.moved(event)

@@ -121,7 +121,7 @@ def move(stops: Stops, cause: Cause, now_ns: int, reason: str, actor: str = "") 
         if enters is False:
             stops.pop(stop, None)
         elif enters and stop in stops:
-            stops[stop].reason = reason
+            stops[stop].reason, stops[stop].is_done = reason, False
         elif enters:
             stops[stop] = Stopped(now_ns, reason, actor)
             entered.append(stop)

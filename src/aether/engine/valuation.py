@@ -43,7 +43,7 @@ def fresh_from(state: AccountState) -> int:
 
 def has_fresh_book(state: AccountState, market: MarketState) -> bool:
     """Return whether a book can be traded on: told lately, both sides, not crossed."""
-    return market.book_ns >= fresh_from(state) and bool(market.mid) and not market.is_crossed
+    return market.book_ns >= fresh_from(state) and bool(market.bid and market.ask) and not market.is_crossed
 
 
 def mark(state: AccountState, instrument: InstrumentId) -> Mark:
@@ -73,10 +73,10 @@ def mark_price(m: MarketState, fresh_ns: int) -> int:
 
 
 def sellable_price(market: MarketState, fresh_ns: int) -> int:
-    """Return the price at which a small amount could be sold now, 0 when nothing says: a crossed book does not."""
-    if market.bid and (market.book_ns >= fresh_ns or market.book_ns >= market.trade_ns):
-        return 0 if market.ask and market.bid >= market.ask and market.book_ns >= fresh_ns else market.bid
-    return market.last
+    """Return the price at which a small amount could be sold now, 0 when nothing fresh says; no crossed book does."""
+    if market.bid and market.book_ns >= fresh_ns:
+        return 0 if market.ask and market.bid >= market.ask else market.bid
+    return market.last if market.trade_ns >= fresh_ns else 0
 
 
 def mid_e8(state: AccountState, instruments: list[Instrument]) -> int:
@@ -231,8 +231,9 @@ def tolerance(state: AccountState, key: BalanceKey) -> int:
 def sellable_size(state: AccountState, instrument: Instrument, owner: Owner | None = None) -> int:
     """Return what could be sold of an owner's holding, or of the whole position: of at least the smallest order.
 
-    What is below the venue's least size or worth is dust: it counts as nothing. Never more than the books hold at all,
-    nor than the venue itself last said.
+    What is below the venue's least size or worth is dust: it counts as nothing. Never more than the books hold at all;
+    no more than the venue last said either, as long as that can be sold: a wrong figure must not keep anything from
+    being left.
     """
     balance = state.ledger.balances.get(instrument.base_key)
     if balance is None:
@@ -240,10 +241,12 @@ def sellable_size(state: AccountState, instrument: Instrument, owner: Owner | No
     held = balance.total
     if owner is not None:
         held = min(held, state.ledger.holding(instrument.id, owner).quantity)
+    size = round_down(size_of_amount(held, instrument.size_decimals), instrument.lot)
     told = state.breaks.get(f"balance|{instrument.base_key}")
     if told is not None and told.amount < 0:
-        held = min(held, balance.total + told.amount)
-    size = round_down(size_of_amount(held, instrument.size_decimals), instrument.lot)
+        there = min(held, balance.total + told.amount)
+        smaller = round_down(size_of_amount(max(0, there), instrument.size_decimals), instrument.lot)
+        size = smaller if is_sellable(state, instrument, smaller) else size
     return size if is_sellable(state, instrument, size) else 0
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
-from aether.domain.events import BalanceReported, Event, OrderRejected
+from aether.domain.events import BalanceBooked, BalanceReported, CapitalMoved, Event, OrderRejected
 from aether.domain.identifiers import BalanceKey, InstrumentId, VenueId
 from aether.node.ports import LiveAccount
 from aether.venues.session import ExecutionSession
@@ -68,6 +68,9 @@ class LiveVenue:
 
     def replay(self, event: Event) -> None:
         """Do nothing: the venue keeps its own memory."""
+
+    def moved(self, event: CapitalMoved | BalanceBooked) -> None:
+        """Do nothing: people book what the venue did."""
 
     def snapshot(self) -> bytes:
         """Return nothing: no state of the venue lives in this process."""

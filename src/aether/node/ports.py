@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from aether.domain.commands import Command
-from aether.domain.events import Event, VenueReport
+from aether.domain.events import BalanceBooked, CapitalMoved, Event, VenueReport
 from aether.domain.identifiers import BalanceKey
 from aether.domain.orders import Order
 
@@ -22,6 +22,10 @@ class Venue(Protocol):
 
     def replay(self, event: Event) -> None:
         """See a journaled event again while an account is recovered."""
+        ...
+
+    def moved(self, event: CapitalMoved | BalanceBooked) -> None:
+        """See what people booked, once the account has taken it."""
         ...
 
     def snapshot(self) -> bytes:

@@ -73,8 +73,10 @@ class PaperVenue:
             self._simulator.on_market(event)
         elif isinstance(event, InstrumentListed):
             self._simulator.list_instrument(event.definition)
-        elif isinstance(event, (CapitalMoved, BalanceBooked)):
-            self._simulator.move_capital(balance_key(event.venue, event.asset), event.amount)
+
+    def moved(self, event: CapitalMoved | BalanceBooked) -> None:
+        """Let the simulated venue hold what people booked and the account took."""
+        self._simulator.move_capital(balance_key(event.venue, event.asset), event.amount)
 
     def replay(self, event: Event) -> None:
         """See a journaled event again; a report must be the one that the simulation gives now.
