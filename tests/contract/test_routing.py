@@ -15,6 +15,7 @@ from aether.domain.instruments import Instrument
 from aether.domain.orders import OrderType, Side
 from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState
 from aether.engine.core import Engine
+from aether.engine.step import step
 from aether.exchange.server import LocalExchange, build, serve
 from aether.exchange.venue import NewOrder
 from aether.matching.simulator import FillModel
@@ -95,9 +96,8 @@ def trade(instruments: list[Instrument], books: list[BookUpdate], side: str, siz
     now = 1_700_000_000 * SECOND
 
     def tell(event: Event) -> None:
-        for given in paper.feed(event):
-            for command in engine.apply(given):
-                paper.send(command)
+        for _ in step(paper, engine, event):
+            pass
 
     for event in opening_events(config, instruments, 6_000_000 * ONE, now):
         tell(event)
@@ -109,11 +109,11 @@ def trade(instruments: list[Instrument], books: list[BookUpdate], side: str, siz
         algorithm=Algorithm.ROUTE,
         duration_s=30,
     )
-    for step in range(4):
+    for second in range(4):
         now += SECOND
         for book in books:
             tell(BookUpdate(ts_ns=now, instrument=book.instrument, bids=book.bids, asks=book.asks))
-        if step == 0:
+        if second == 0:
             tell(ParentOrderRequested(ts_ns=now, request=request, actor="test"))
         tell(Timer(ts_ns=now + SECOND // 2))
     found = engine.state.closed_parents.get(ParentId("p")) or engine.state.parents[ParentId("p")]

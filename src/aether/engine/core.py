@@ -35,6 +35,7 @@ from aether.domain.events import (
     Event,
     FeedInterrupted,
     InstrumentListed,
+    IntentDecided,
     LimitsChanged,
     MarketEvent,
     ModeChanged,
@@ -48,12 +49,12 @@ from aether.domain.events import (
 from aether.domain.records import EquityPoint
 from aether.engine import valuation
 from aether.engine.breaks import Breaks
-from aether.engine.changes import Changes, Outbox
+from aether.engine.changes import Changes, Closed, Fact, Filled, Halting, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.door import refusal
 from aether.engine.intents import Intents, Ran, Runners, make_runners
 from aether.engine.market import Market
-from aether.engine.parents import Parents
+from aether.engine.parents import PARENT_EVENTS, Parents, is_parents
 from aether.engine.protection import Protection
 from aether.engine.review import Review
 from aether.engine.safety import SAMPLE_NS, Safety
@@ -242,20 +243,27 @@ class Engine:
                 self._desk.book(event)
 
     def _tell_rooms(self, event: Event) -> None:
-        """Let the rooms act on an event, in their order; while the engine is at fault only those that stop things."""
-        self._breaks.on_event(event)
-        self._safety.on_event(event)
-        self._hear()
-        if Stop.FAULT in self.state.stops:
+        """Let the rooms act on an event, in their order; while the engine is at fault only those that stop things.
+
+        A venue's report has come as facts already; what is left is what was waiting for time to pass.
+        """
+        if not isinstance(event, VENUE_REPORTS):
+            self._breaks.on_event(event)
+            self._safety.on_event(event)
+            self._hear()
+        state = self.state
+        if state.stops and Stop.FAULT in state.stops:
             return
         if isinstance(event, Timer):
             self._protection.on_time()
         elif isinstance(event, TradingResumed):
             self._protection.catch_up()
-        self._review.on_event(event)
+        if state.held or isinstance(event, IntentDecided):
+            self._review.on_event(event)
         self._hear()
-        self._parents.on_event(event)
-        self._hear()
+        if state.parents or isinstance(event, PARENT_EVENTS):
+            self._parents.on_event(event)
+            self._hear()
 
     def _tell_of_market(self, event: MarketEvent) -> None:
         """The same for market data, of which there is most: rooms with nothing to do are not asked."""
@@ -286,11 +294,22 @@ class Engine:
             rounds += 1
             assert rounds < MAX_ROUNDS, "facts lead to facts without end"
             for fact in facts:
-                self._breaks.on_fact(fact)
-                self._safety.on_fact(fact)
-                if Stop.FAULT not in self.state.stops:
-                    self._protection.on_fact(fact)
-                self._parents.on_fact(fact)
+                self._tell_fact(fact)
+
+    def _tell_fact(self, fact: Fact) -> None:
+        """Tell the rooms that a fact concerns, in their order."""
+        state = self.state
+        if state.breaks or isinstance(fact, Questioned):
+            self._breaks.on_fact(fact)
+        if isinstance(fact, (Filled, Moved, Questioned)) or Stop.FLATTEN in state.stops:
+            self._safety.on_fact(fact)
+        protects = isinstance(fact, Filled) or (
+            isinstance(fact, Closed) and fact.order.request.instrument in state.exits
+        )
+        if protects and Stop.FAULT not in state.stops:
+            self._protection.on_fact(fact)
+        if isinstance(fact, Halting) or (isinstance(fact, (Filled, Closed)) and is_parents(fact)):
+            self._parents.on_fact(fact)
 
     def _tell_refusal(self, event: Event, reason: str) -> None:
         """Say that an event was refused: each kind once a minute."""

@@ -42,6 +42,16 @@ MAX_REFUSALS = 5
 PROFIT_REACHED, STOP_REACHED = "profit price reached", "stop price reached"
 
 
+PARENT_EVENTS = (ParentOrderRequested, ParentOrderCanceled)
+"""What concerns parent orders also while none is at work."""
+
+
+def is_parents(fact: Filled | Closed) -> bool:
+    """Return whether an execution or an end is of a parent's child, or of a sale of what a parent bought."""
+    order = fact.order
+    return order is not None and (bool(order.request.parent) or order.request.owner.startswith("parent:"))
+
+
 class Parents:
     """Works the parent orders of one account."""
 
@@ -53,8 +63,6 @@ class Parents:
 
     def on_event(self, event: Event) -> None:
         """Take and cancel parents as people ask, count what others trade, and do what is due."""
-        if not self._state.parents and not isinstance(event, (ParentOrderRequested, ParentOrderCanceled)):
-            return
         match event:
             case ParentOrderRequested():
                 reason = self.begin(event.request)
