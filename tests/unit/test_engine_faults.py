@@ -36,10 +36,10 @@ from aether.engine.intents import Intents
 from aether.engine.state import encode_state
 from aether.engine.step import digest, restep, step
 from aether.engine.stops import Stop
-from aether.engine.strategy import Enter, Exit, Rebalance
+from aether.engine.strategy import Enter, Exit, Rebalance, StrategyDefinition
 from aether.matching.simulator import FillModel
 from aether.venues.paper import PaperVenue
-from tests.desk import BTC, ETH, SECOND, Desk, account, alerts, canceled, submitted
+from tests.desk import BTC, ETH, SECOND, Desk, NoParams, account, alerts, canceled, submitted
 
 ONE = AMOUNT_SCALE
 
@@ -119,9 +119,6 @@ def test_the_state_of_a_strategy_that_raised_is_what_it_was_before() -> None:
     class State(msgspec.Struct):
         count: int = 0
         seen: list[int] = []
-
-    from aether.engine.strategy import StrategyDefinition
-    from tests.desk import NoParams
 
     def on_bar(_params: Any, state: State, _bar: Any, _view: Any) -> list[Any]:
         state.count += 1
@@ -308,7 +305,7 @@ def test_an_error_long_after_a_checkpoint_loses_nothing(monkeypatch: pytest.Monk
         desk.changes()
     before = msgspec.structs.replace(desk.engine.state)
     text = encode_state(before)
-    monkeypatch.setattr("aether.engine.review.Review.on_event", fail_always)
+    monkeypatch.setattr("aether.engine.protection.Protection.on_time", fail_always)
     desk.tell(Timer(ts_ns=desk.now))
     after = desk.engine.state
     assert after.stops.pop(Stop.FAULT).reason.startswith("Timer: BrokenError")
@@ -361,6 +358,46 @@ def test_a_replay_stops_where_the_engine_stopped_also_by_mended_code(monkeypatch
         restep(venue_again, again, decode_event(encode_event(event)), decided, n)
     assert again.state_hash() == engine.state_hash()
     assert Stop.FAULT in again.state.stops
+
+
+def test_a_fill_that_could_not_be_applied_is_kept_over_restarts_and_booked_on_resuming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    (order,) = submitted(desk.want(Enter(instrument=BTC.id)))
+    with monkeypatch.context() as patch:
+        patch.setattr("aether.engine.protection.Protection.on_fact", fail_always)
+        desk.fill(order)
+        assert desk.faulted
+        assert desk.held() == 0
+        desk.restart()
+        patch.setattr("aether.engine.desk.Desk.book", fail_always)
+        desk.tell(TradingResumed(ts_ns=desk.now, reason="not mended yet", actor="ada"))
+        assert desk.faulted, "it fails again, and nothing is lost"
+    desk.restart()
+    commands = desk.tell(TradingResumed(ts_ns=desk.now, reason="mended", actor="ada"))
+    assert not desk.faulted
+    assert "booked_late" in alerts(commands)
+    assert desk.held() == order.size / ONE
+    assert order.id not in desk.engine.state.open_orders
+    assert desk.plan().stop, "and it is protected"
+    assert desk.engine.state.unbooked == []
+
+
+def test_a_strategy_whose_state_no_snapshot_can_hold_is_switched_off() -> None:
+    class State(msgspec.Struct):
+        mean: Any = 0.0
+
+    def on_bar(_params: Any, state: State, _bar: Any, _view: Any) -> list[Any]:
+        state.mean = object()
+        return []
+
+    desk = Desk()
+    definition = StrategyDefinition(name="scripted", summary="", params=NoParams, state=State, on_bar=on_bar)
+    desk.engine = Engine({**desk.catalogue, StrategyName("scripted"): definition}, desk.engine.snapshot())
+    desk.quote("49999.99", "50000.01")
+    assert "strategy_failed" in alerts(desk.bar(50_000))
+    assert desk.engine.snapshot()
 
 
 # Decisions are proven (finding 8).

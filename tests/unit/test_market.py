@@ -112,3 +112,15 @@ def test_the_synthetic_market_goes_on_from_given_prices() -> None:
     market = SyntheticMarket(1, {BTC.id: 123_456_7})
     quote = next(e for e in market.step(START, 0.5) if isinstance(e, Quote))
     assert abs((quote.bid + quote.ask) / 2 - 1_234_567) < 2_000
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_bars() -> None:
+    bars = BarAggregator((30,))
+    late = 1_700_007_200 * 10**9
+    bars.add(Trade(ts_ns=late, instrument=BTC.id, price=7, size=1))
+    early = late - 7_200 * 10**9
+    assert bars.advance(early) == []
+    bars.add(Trade(ts_ns=early, instrument=BTC.id, price=5, size=1))
+    (bar,) = bars.advance(early + 60 * 10**9)
+    assert (bar.open, bar.close, bar.volume) == (5, 5, 1)
+    assert bar.ts_ns <= early + 30 * 10**9

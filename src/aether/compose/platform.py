@@ -67,6 +67,7 @@ LAG_LIMIT_EVENTS = 3_000
 APPLY_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 300.0
 GUARD_EVERY_S = 5.0
+TAKE_UP_AGAIN_S = 5.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
@@ -343,9 +344,9 @@ async def _engage_at_start(control: ControlPlane, node: Node) -> None:
 
 
 async def _take_up(node: Node, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Take up new accounts once the node trades."""
+    """Take up new accounts once the node trades, also after the database was away."""
     await node.started.wait()
-    await work()
+    await _mind("accounts_not_taken_up", TAKE_UP_AGAIN_S, work)
 
 
 async def _mind(event: str, every_s: float, work: Callable[[], Coroutine[Any, Any, object]]) -> None:

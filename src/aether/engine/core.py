@@ -177,6 +177,7 @@ class Engine:
         else:
             self._set_clock(event)
         if isinstance(event, EngineFaulted):
+            self._desk.keep(event)
             self._safety.on_event(event)
             return out.commands
         if state.now_ns // SAMPLE_NS != state.sample:
@@ -241,6 +242,8 @@ class Engine:
                 self.state.disabled[event.strategy] = event.actor
             case _ if isinstance(event, VENUE_REPORTS):
                 self._desk.book(event)
+            case TradingResumed():
+                self._desk.book_late()
 
     def _tell_rooms(self, event: Event) -> None:
         """Let the rooms act on an event, in their order; while the engine is at fault only those that stop things.

@@ -10,16 +10,19 @@ import msgspec
 
 from aether.domain.commands import CancelAll, CancelOrder, Severity, SubmitOrder
 from aether.domain.events import (
+    VENUE_REPORTS,
     BalanceBooked,
     BalanceReported,
     CancelRejected,
     CapitalMoved,
+    EngineFaulted,
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
     OrderFilled,
     OrderRejected,
     VenueReport,
+    as_given,
 )
 from aether.domain.identifiers import (
     DEPOSITS,
@@ -50,6 +53,8 @@ from aether.engine.state import (
     AccountState,
 )
 from aether.engine.valuation import FEE_WINDOW_DAYS, charge_of, instrument_of, net_asset_value, tolerance, worth_of
+
+_report_decoder: msgspec.json.Decoder[VenueReport] = msgspec.json.Decoder(VenueReport)
 
 
 class Desk:
@@ -170,6 +175,23 @@ class Desk:
             case CancelRejected():
                 order = self._known(report.order_id)
                 self._move(report.order_id, cancel_refused_trigger(order) if order else Trigger.CANCEL_REFUSED)
+
+    def keep(self, event: EngineFaulted) -> None:
+        """Keep a report of an order that could not be applied, until a person resumes. A balance comes again anyway."""
+        given = as_given(event)
+        if isinstance(given, VENUE_REPORTS) and not isinstance(given, BalanceReported):
+            self._state.unbooked.append(event.event)
+
+    def book_late(self) -> None:
+        """Book what was kept; when that fails still, the account stays stopped and nothing is lost."""
+        state = self._state
+        if not state.unbooked:
+            return
+        for payload in state.unbooked:
+            self.book(_report_decoder.decode(payload))
+        told = f"Booked {len(state.unbooked)} reports of the venue that the engine could not apply before"
+        state.unbooked = []
+        self.alert(Severity.WARNING, "booked_late", told)
 
     def _known(self, order_id: ClientOrderId) -> Order | None:
         state = self._state

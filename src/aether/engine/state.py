@@ -128,6 +128,8 @@ class AccountState(msgspec.Struct):
         flattening: what flattening met, by instrument.
         trades: executions booked on orders that are not kept any more, as `order|trade`.
         told: when a refusal of each kind was last told, so that a flood of one is told once a minute.
+        unbooked: venue reports that the engine could not apply, in their journal form; they are booked when a person
+            resumes.
     """
 
     config: AccountConfig | None = None
@@ -152,6 +154,7 @@ class AccountState(msgspec.Struct):
     held: dict[int, Held] = msgspec.field(default_factory=dict)
     next_held: int = 1
     told: dict[str, int] = msgspec.field(default_factory=dict)
+    unbooked: list[str] = msgspec.field(default_factory=list)
     strategy_states: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property

@@ -10,6 +10,8 @@ from aether.domain.events import Bar, MarketEvent, Trade
 from aether.domain.identifiers import InstrumentId
 
 NS_PER_S = 1_000_000_000
+SET_BACK_NS = 60 * NS_PER_S
+"""A bar that begins further ahead than this was begun by a clock that has been set right since."""
 
 
 class _Open:
@@ -56,9 +58,16 @@ class BarAggregator:
                 bar.add(trade)
 
     def advance(self, now_ns: int) -> list[Bar]:
-        """Return the bars that have ended by `now_ns`, in the order of their ends."""
+        """Return the bars that have ended by `now_ns`, in the order of their ends.
+
+        After the clock was set back, bars that begin in what is the future now are dropped and begun anew: nothing
+        would end them until then.
+        """
         if not self._open:
             return []
+        latest = now_ns + SET_BACK_NS
+        for key in [k for k, bar in self._open.items() if bar.end_ns - k[1] * NS_PER_S > latest]:
+            del self._open[key]
         ended = [(key, bar) for key, bar in self._open.items() if bar.end_ns <= now_ns]
         for key, _ in ended:
             del self._open[key]
