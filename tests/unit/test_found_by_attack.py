@@ -1,11 +1,13 @@
 """What hostile reviewers broke, each kind as a test: exits that were lost, coins of others that were sold, losses that
 nobody watched (T6, R3, O8)."""
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
+from aether.compose import platform
 from aether.domain.accounts import Exits, Limits, Review, StrategyAssignment
 from aether.domain.commands import Command
 from aether.domain.events import (
@@ -628,3 +630,33 @@ def test_a_holding_that_was_filled_while_killed_has_levels_after_the_release() -
     desk.tell(KillSwitchReleased(ts_ns=desk.now, reason="r", actor="a"))
     assert desk.plan().stop > 0
     assert submitted(at(desk, 20_000))
+
+
+# What the platform minds beside the trading.
+
+
+async def test_a_database_that_is_away_while_new_accounts_are_looked_for_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    done = asyncio.Event()
+
+    class Running:
+        started = asyncio.Event()
+
+    async def work() -> None:
+        asked.append("again")
+        if len(asked) == 1:
+            raise TimeoutError
+        if len(asked) == 2:
+            raise ConnectionRefusedError
+        done.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(platform, "TAKE_UP_AGAIN_S", 0.0)
+    Running.started.set()
+    taking_up = asyncio.create_task(platform._take_up(Running(), work))  # type: ignore[arg-type]
+    await asyncio.wait({asyncio.create_task(done.wait()), taking_up}, return_when=asyncio.FIRST_COMPLETED)
+    assert not taking_up.done()
+    assert len(asked) == 3
+    taking_up.cancel()
