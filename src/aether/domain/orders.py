@@ -155,6 +155,11 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""
     owner: Owner = OPERATOR
 
+    @property
+    def concerns_parent(self) -> bool:
+        """Whether it is a parent's child, or a sale of what a parent bought."""
+        return bool(self.parent) or self.owner.startswith("parent:")
+
 
 class Order(msgspec.Struct, kw_only=True):
     """An order's record: the request and everything that has happened to it since.

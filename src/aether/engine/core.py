@@ -54,7 +54,7 @@ from aether.engine.desk import Desk
 from aether.engine.door import refusal
 from aether.engine.intents import Intents, Ran, Runners, make_runners
 from aether.engine.market import Market
-from aether.engine.parents import PARENT_EVENTS, Parents, is_parents
+from aether.engine.parents import PARENT_EVENTS, Parents
 from aether.engine.protection import Protection
 from aether.engine.review import Review
 from aether.engine.safety import SAMPLE_NS, Safety
@@ -271,14 +271,13 @@ class Engine:
     def _tell_of_market(self, event: MarketEvent) -> None:
         """The same for market data, of which there is most: rooms with nothing to do are not asked."""
         state, out = self.state, self._out
-        fresh_ns = valuation.fresh_from(state)
-        self._safety.on_market(event, fresh_ns)
+        self._safety.on_market(event)
         if out.facts:
             self._hear()
         if state.stops and Stop.FAULT in state.stops:
             return
         if event.instrument in state.exits:
-            self._protection.on_market(event, fresh_ns)
+            self._protection.on_market(event)
         if state.held:
             self._review.on_event(event)
         if isinstance(event, Bar):
@@ -311,7 +310,9 @@ class Engine:
         )
         if protects and Stop.FAULT not in state.stops:
             self._protection.on_fact(fact)
-        if isinstance(fact, Halting) or (isinstance(fact, (Filled, Closed)) and is_parents(fact)):
+        if isinstance(fact, Halting) or (
+            isinstance(fact, (Filled, Closed)) and fact.order is not None and fact.order.request.concerns_parent
+        ):
             self._parents.on_fact(fact)
 
     def _tell_refusal(self, event: Event, reason: str) -> None:

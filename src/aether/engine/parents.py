@@ -46,12 +46,6 @@ PARENT_EVENTS = (ParentOrderRequested, ParentOrderCanceled)
 """What concerns parent orders also while none is at work."""
 
 
-def is_parents(fact: Filled | Closed) -> bool:
-    """Return whether an execution or an end is of a parent's child, or of a sale of what a parent bought."""
-    order = fact.order
-    return order is not None and (bool(order.request.parent) or order.request.owner.startswith("parent:"))
-
-
 class Parents:
     """Works the parent orders of one account."""
 

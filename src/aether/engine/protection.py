@@ -50,10 +50,10 @@ class Protection:
             plans[owner].hit = ASKED
         self._try_exit(instrument, owner, plans[owner])
 
-    def on_market(self, event: MarketEvent, fresh_ns: int) -> None:
-        """Look at the plans of a market that moved. `fresh_ns` is what `valuation.fresh_from` gives."""
+    def on_market(self, event: MarketEvent) -> None:
+        """Look at the plans of a market that moved."""
         state, instrument = self._state, event.instrument
-        price = sellable_price(state.market[instrument], fresh_ns)
+        price = sellable_price(state.market[instrument], fresh_from(state))
         hit = False
         for plan in state.exits[instrument].values():
             if not plan.hit and price > 0:

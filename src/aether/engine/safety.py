@@ -94,13 +94,13 @@ class Safety:
         if Stop.FLATTEN in self._state.stops and isinstance(event, (Timer, KillSwitchEngaged)):
             self._flatten()
 
-    def on_market(self, event: MarketEvent, fresh_ns: int) -> None:
-        """Watch the losses as marks fall; go on flattening. `fresh_ns` is what `valuation.fresh_from` gives."""
+    def on_market(self, event: MarketEvent) -> None:
+        """Watch the losses as marks fall; go on flattening."""
         state = self._state
         position = state.ledger.positions.get(event.instrument)
         if position is not None and position.quantity:
             market = state.market[event.instrument]
-            price = mark_price(market, fresh_ns)
+            price = mark_price(market, fresh_from(state))
             if price != market.watched:
                 self._note_mark(event.instrument, position.quantity, market.watched - price)
                 market.watched = price

@@ -131,7 +131,7 @@ function Capital({ account }: { account: string }) {
   const [reason, setReason] = useState("");
   const move = useMutation({
     mutationFn: () =>
-      api.moveCapital(account, { venue: venue || venues[0]!, amount, direction: direction as "deposit", reason }),
+      api.moveCapital(account, { venue: venue || venues[0]!, amount, direction: direction as "deposit", reason, reference: "" }),
   });
   return (
     <Panel title="Capital">
