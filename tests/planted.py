@@ -133,8 +133,8 @@ FAULTS = (
     Fault(
         "losses are looked at only when an order is asked for",
         "engine/safety.py",
-        "                self._watch_losses(event)\n",
-        "                pass\n",
+        "                self._note_mark(event.instrument, position.quantity, market.watched - price)\n",
+        "",
         "tests/unit/test_marks.py",
     ),
     Fault(
