@@ -522,7 +522,7 @@ async def test_an_error_of_the_engine_stops_one_account_and_is_replayed_as_such(
             def fail(*_: Any) -> None:
                 raise ZeroDivisionError("by nothing")
 
-            patch.setattr("aether.engine.review.Review.on_event", fail)
+            patch.setattr("aether.engine.protection.Protection.on_time", fail)
             desk.shard.inbox.offer(Timer(ts_ns=time_ns()))
             await desk.settled()
         assert "ZeroDivisionError" in desk.engine.state.stops[Stop.FAULT].reason
