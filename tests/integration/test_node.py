@@ -14,9 +14,11 @@ from aether.compose.accounts import DEFAULT_CASH, assign, recording_account, rep
 from aether.compose.trading import make_paper_venue
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import FencedError, JournalCorruptError
-from aether.domain.events import KillSwitchEngaged, KillSwitchReleased, Trade
+from aether.domain.events import Bar, KillSwitchEngaged, KillSwitchReleased, Trade
 from aether.domain.identifiers import AccountId
+from aether.domain.scaled import format_amount
 from aether.engine.stops import Stop, reason_of
+from aether.market.bars import with_bars
 from aether.market.dataset import Dataset
 from aether.market.files import ReadOptions, read_dataset
 from aether.market.replay import feed_id, replay_trades
@@ -28,6 +30,7 @@ from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.journal import verify
 from aether.store.requests import submit, wait_applied
+from aether.store.schema import journal
 from aether.strategies import catalogue
 
 STRATEGIES = {"company": "ema_cross", "director-1": "mean_reversion", "director-2": "vol_target_basket"}
@@ -112,6 +115,10 @@ async def test_a_replay_gives_the_orders_and_fills_of_the_back_test(database: Da
     node = make_node(database, dataset)
     await run_until(node, node.drain)
     await check_against_backtest(database, dataset)
+    instrument = dataset.instrument().id
+    minutes = [e for e in with_bars(replay_trades(dataset, instrument), {60}) if isinstance(e, Bar)]
+    kept = await queries.list_bars(database.desk, feed_id(dataset), instrument, interval_s=60, limit=100_000)
+    assert len(kept) == len(minutes), "the last ones too"
     for shard in node.shards.values():
         assert set(shard.engine.state.stops) <= {Stop.LOSS}
         rows = await queries.list_orders(database.desk, shard.account, only_open=False, limit=100_000)
@@ -234,17 +241,39 @@ async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: D
     assert FencedError.exit_code == 11
 
 
-async def test_a_corrupted_journal_is_not_traded_on(database: Database, dataset: Dataset) -> None:
-    first = make_node(database, dataset)
-    await run_until(first, taken(first, 500))
-    account = next(iter(first.shards))
+async def break_journals(database: Database, where: str) -> None:
     async with database.engine.begin() as connection:
         await connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
         await connection.execute(sa.text("DELETE FROM snapshots"))
-        await connection.execute(
-            sa.text("UPDATE journal SET payload = set_byte(payload, 9, 1) WHERE seq = 77 AND account = :a"),
-            {"a": account},
-        )
+        await connection.execute(sa.text(f"UPDATE journal SET payload = set_byte(payload, 9, 1) WHERE {where}"))
+
+
+async def test_an_account_with_a_corrupted_journal_is_left_out_and_the_others_trade(
+    database: Database, dataset: Dataset
+) -> None:
+    """O8, A1: one account's trouble is its own; it is named, with what it was worth."""
+    first = make_node(database, dataset)
+    await run_until(first, taken(first, 500))
+    broken, *others = list(first.shards)
+    await break_journals(database, f"seq = 77 AND account = '{broken}'")
+    rows = (await database.desk.all(sa.select(sa.func.count()).where(journal.c.account == broken)))[0][0]
+    second = make_node(database, dataset)
+    await run_until(second, second.drain)
+    assert list(second.failures()) == [broken]
+    assert "sequence 77" in second.failures()[broken]
+    shown = second._bus.latest("account.")[f"account.{broken}"]
+    (last,) = await queries.list_equity(database.desk, broken, since_ns=0, points=1)
+    assert (shown["status"], shown["nav"]) == ("failed", format_amount(last.nav))
+    assert "sequence 77" in shown["reason"]
+    assert (await database.desk.all(sa.select(sa.func.count()).where(journal.c.account == broken)))[0][0] == rows
+    for account in others:
+        assert await trail(database, account) == expected(dataset, STRATEGIES[account.split(".")[0]])
+
+
+async def test_a_node_with_corrupted_journals_alone_does_not_start(database: Database, dataset: Dataset) -> None:
+    first = make_node(database, dataset)
+    await run_until(first, taken(first, 500))
+    await break_journals(database, "seq = 77")
     second = make_node(database, dataset)
     with pytest.raises(JournalCorruptError, match="sequence 77"):
         await second.run(asyncio.Event())

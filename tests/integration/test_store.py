@@ -1,5 +1,6 @@
 """The journal and its projections in a real PostgreSQL (O1, O4, A5)."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,10 @@ from alembic.migration import MigrationContext
 
 import aether.store.control_schema  # noqa: F401  its tables are part of the schema
 from aether.domain.errors import FencedError, JournalCorruptError, SchemaVersionError
-from aether.domain.events import Timer, encode_event
-from aether.domain.identifiers import AccountId
+from aether.domain.events import Bar, Timer, encode_event
+from aether.domain.identifiers import AccountId, InstrumentId
 from aether.store import datasets, queries
-from aether.store.commit import Batch, commit, was_committed
+from aether.store.commit import Batch, commit, was_committed, write_bars
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.journal import GENESIS, JournalRow, row_hash, verify
@@ -190,3 +191,20 @@ async def test_the_database_away_is_told(url: str) -> None:
     assert "secret" not in str(caught.value)
     await database.close()
     assert asyncpg.__version__
+
+
+async def test_a_write_of_many_bars_can_be_cut_off(database: Database) -> None:
+    """A stop of the platform waited for ever, now and then, for the bars that it was writing."""
+    bars = [
+        Bar(ts_ns=n, instrument=InstrumentId("paper:BTC/USD"), interval_s=60, open=1, high=1, low=1, close=1, volume=1)
+        for n in range(20_000)
+    ]
+    for turns in (1, 2, 3, 5, 8, 13):
+        connection = await database.node.connect()
+        await write_bars(connection, "warm", bars[:1])
+        writing = asyncio.create_task(write_bars(connection, f"feed {turns}", bars))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writing.cancel()
+        assert await asyncio.wait([writing], timeout=20) == ({writing}, set())
+        await connection.close(timeout=20)

@@ -1,5 +1,6 @@
 """Nothing leaves `apply` but commands: errors stop an account, never the platform, and leave no half-done step (O1)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -36,10 +37,10 @@ from aether.engine.intents import Intents
 from aether.engine.state import encode_state
 from aether.engine.step import digest, restep, step
 from aether.engine.stops import Stop
-from aether.engine.strategy import Enter, Exit, Rebalance, StrategyDefinition
+from aether.engine.strategy import Enter, Exit, Intent, Rebalance, StrategyDefinition
 from aether.matching.simulator import FillModel
 from aether.venues.paper import PaperVenue
-from tests.desk import BTC, ETH, SECOND, Desk, NoParams, account, alerts, canceled, submitted
+from tests.desk import BTC, ETH, SECOND, Desk, NoParams, account, alerts, canceled, scripted, submitted
 
 ONE = AMOUNT_SCALE
 
@@ -139,16 +140,45 @@ def test_the_state_of_a_strategy_that_raised_is_what_it_was_before() -> None:
     assert (state.count, state.seen) == (1, [1])
 
 
+def test_a_mended_strategy_replays_through_the_bar_at_which_it_raised() -> None:
+    """After a kill there is no snapshot to begin from: what the strategy raised is in the journal (O8)."""
+    desk = Desk(script=Touchy())
+    opened = desk.engine.snapshot()
+    journal: list[tuple[bytes, bytes]] = []
+    venue = PaperVenue(FillModel(), 1)
+
+    def told(event: Event) -> None:
+        journal.extend((encode_event(t.event), t.decided) for t in step(venue, desk.engine, event))
+
+    def bar() -> None:
+        desk.now += SECOND
+        told(Quote(ts_ns=desk.now, instrument=BTC.id, bid=4_999_999, ask=5_000_001, bid_size=10**9, ask_size=10**9))
+        told(one_bar(desk))
+
+    for _ in range(4):
+        bar()
+    told(StrategyEnabled(ts_ns=desk.now, strategy=StrategyName("scripted"), enabled=True, actor="ada"))
+    bar()
+    assert sum(b"KeyError: 'no such thing'" in payload for payload, _ in journal) == 1
+    gives: Iterator[list[Intent]] = iter([[Enter(instrument=BTC.id)], [], [], []])
+    mended = Engine(scripted(lambda _bar, _view: next(gives)), opened)
+    venue = PaperVenue(FillModel(), 1)
+    for seq, (payload, decided) in enumerate(journal):
+        restep(venue, mended, decode_event(payload), decided, seq)
+    assert mended.state_hash() == desk.engine.state_hash()
+    assert next(gives, None) is None, "it was asked at each bar but the one at which it had raised"
+
+
 # What cannot be is refused at the door.
 
 
-def quote(**fields: int) -> Quote:
-    values = {"bid": 4_999_999, "ask": 5_000_001, "bid_size": ONE, "ask_size": ONE, **fields}
+def quote(**fields: Any) -> Quote:
+    values: dict[str, Any] = {"bid": 4_999_999, "ask": 5_000_001, "bid_size": ONE, "ask_size": ONE, **fields}
     return Quote(ts_ns=0, instrument=BTC.id, **values)
 
 
-def bar(**fields: int) -> Bar:
-    values = {"open": 5, "high": 7, "low": 4, "close": 6, "volume": 1, "interval_s": 60, **fields}
+def bar(**fields: Any) -> Bar:
+    values: dict[str, Any] = {"open": 5, "high": 7, "low": 4, "close": 6, "volume": 1, "interval_s": 60, **fields}
     return Bar(ts_ns=0, instrument=BTC.id, **values)
 
 

@@ -100,7 +100,7 @@ class NodeHealth:
         return Readiness("database", True, "reachable")
 
     def _accounts_check(self) -> Readiness:
-        failed = {s.account: s.failure for s in self._node.shards.values() if s.failure}
+        failed = self._node.failures()
         if failed:
             return Readiness("accounts", False, "; ".join(f"{a}: {reason}" for a, reason in failed.items()))
         if not self._node.is_ready:
@@ -414,7 +414,7 @@ async def _until_done(
             task.cancel()
         if watcher:
             watcher.cancel()
-    unclean = {s.account: s.failure for s in node.shards.values() if s.failure}
+    unclean = node.failures()
     if unclean:
         told = "; ".join(f"{account}: {reason}" for account, reason in unclean.items())
         raise UncleanEndError(

@@ -228,7 +228,7 @@ async def take_up_accounts(
     while True:
         for plan in await plans.opened(built.feed):
             account = plan.config.id
-            if account in node.shards:
+            if account in node.shards or account in node.left_out:
                 continue
             try:
                 funded = await with_capital(plan, venues, keys)

@@ -71,7 +71,11 @@ class BookUpdate(_Event, frozen=True, kw_only=True):
 
 
 class Bar(_Event, frozen=True, kw_only=True):
-    """Open, high, low, close and volume of the `interval_s` seconds that end at `ts_ns`; volume in size units."""
+    """Open, high, low, close and volume of the `interval_s` seconds that end at `ts_ns`; volume in size units.
+
+    In an account's journal `failed` is what its strategy raised at the bar: a replay takes it from there, so that a
+    mended strategy, or one that fails by chance, goes through the same history.
+    """
 
     instrument: InstrumentId
     interval_s: int
@@ -80,6 +84,7 @@ class Bar(_Event, frozen=True, kw_only=True):
     low: int
     close: int
     volume: int
+    failed: str = ""
 
 
 class FeedInterrupted(_Event, frozen=True, kw_only=True):

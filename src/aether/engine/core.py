@@ -280,8 +280,8 @@ class Engine:
             self._protection.on_market(event)
         if state.held:
             self._review.on_event(event)
-        if isinstance(event, Bar):
-            self._intents.on_bar(event)
+        if isinstance(event, Bar) and (failed := self._intents.on_bar(event)):
+            self.applied = msgspec.structs.replace(event, failed=failed)
         if out.facts:
             self._hear()
         if state.parents:

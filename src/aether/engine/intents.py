@@ -87,22 +87,40 @@ class Runner:
         self._definition = find_strategy(catalogue, assignment.strategy)
         self._params = parse_params(self._definition, assignment.params)
         self._states = state.strategy_states
+        self._instruments = state.instruments
         self._view = View(state, assignment)
 
-    def step(self, bar: BarValues) -> list[Intent]:
+    def step(self, bar: BarValues) -> "Ran":
         """Return what the strategy wants after a bar; when it raises, its state is what it was."""
         key = self._key(bar.instrument)
         before = self._states.get(key)
-        kept = _freeze(before)
+        kept = None if before is None else _freeze(before)
         state = self._own_state(before)
         self._states[key] = state
         try:
-            intents = list(self._definition.on_bar(self._params, state, bar, self._view))
-            _freeze(state)
-            return intents
+            wanted = self._definition.on_bar(self._params, state, bar, self._view)
+            return Ran([self._checked(intent) for intent in wanted], _freeze(state))
         except Exception:
-            self._states[key] = self._definition.state() if before is None else self._thaw(kept)
+            if kept is None:
+                del self._states[key]
+            else:
+                self._states[key] = self._thaw(kept)
             raise
+
+    def _checked(self, intent: Intent) -> Intent:
+        """Return an intent that can be; raise what is wrong with any other."""
+        if not isinstance(intent, (Enter, Exit, Rebalance, Withdraw)):
+            raise TypeError(f"{intent!r} is no intent")
+        if intent.instrument not in self._instruments or intent.instrument not in self.basket:
+            raise ValueError(f"{intent.instrument} is not in the strategy's basket")
+        numbers: list[Any] = []
+        if isinstance(intent, Enter):
+            numbers = [intent.strength, *([] if intent.limit_price is None else [intent.limit_price])]
+        elif isinstance(intent, Rebalance):
+            numbers = [intent.weight]
+        if not all(isinstance(n, (int, float)) and abs(n) <= LARGEST_NUMBER for n in numbers):
+            raise ValueError(f"{intent!r} has a number that cannot be")
+        return intent
 
     def _own_state(self, known: Any) -> Any:
         if known is None:
@@ -111,12 +129,8 @@ class Runner:
             return known
         return msgspec.convert(known, self._definition.state)
 
-    def copy_state(self, instrument: InstrumentId) -> Any:
-        """Return the strategy's state as it is now, frozen."""
-        return _freeze(self._states[self._key(instrument)])
-
     def put_state(self, instrument: InstrumentId, frozen: Any) -> None:
-        """Put back a state that `copy_state` gave."""
+        """Put back a state that a step gave."""
         self._states[self._key(instrument)] = self._thaw(frozen)
 
     def _thaw(self, frozen: Any) -> Any:
@@ -126,17 +140,16 @@ class Runner:
 
     def state_text(self, instrument: InstrumentId) -> str:
         """Return the strategy's state for people."""
-        return str(self._states.get(self._key(instrument)))
+        return str(self._own_state(self._states.get(self._key(instrument))))
 
     def _key(self, instrument: InstrumentId) -> str:
         return f"{self.strategy}|{instrument}"
 
 
 class Ran(NamedTuple):
-    """What a strategy's step gave: intents, or the error that it raised; and its state afterwards."""
+    """What a strategy's step gave, and its state afterwards, frozen."""
 
     intents: list[Intent]
-    error: Exception | None
     state: Any
 
 
@@ -187,49 +200,34 @@ class Intents:
         self.ran: Ran | None = None
         """What the strategy gave at the last bar; set before a bar, it is taken for what the strategy gives."""
 
-    def on_bar(self, event: Bar) -> None:
-        """Let the strategy of the bar's instrument decide."""
+    def on_bar(self, event: Bar) -> str:
+        """Let the strategy of the bar's instrument decide; return what it raised, empty when it did not."""
         instrument = self._state.instruments.get(event.instrument)
         runner = self._runners.get((event.instrument, event.interval_s))
         if instrument is None or runner is None:
-            return
+            return ""
         bar = _values(event, instrument)
-        if self.ran is None:
-            self.ran = self._run(runner, bar)
-        else:
+        failed = event.failed
+        if not failed and self.ran is None:
+            failed = self._run(runner, bar)
+        elif self.ran is not None:
             runner.put_state(event.instrument, self.ran.state)
-        if self.ran.error is not None:
-            self._switch_off(runner, bar, self.ran.error)
-            return
+        if failed or self.ran is None:
+            self._switch_off(runner, bar, failed)
+            return failed
         for intent in self.ran.intents:
             self._follow(intent, self._state.instruments[intent.instrument], runner)
+        return ""
 
-    def _run(self, runner: Runner, bar: BarValues) -> Ran:
-        intents: list[Intent] = []
-        error: Exception | None = None
+    def _run(self, runner: Runner, bar: BarValues) -> str:
+        """Run the strategy's step into `ran`, or return what it raised."""
         try:
-            intents = [self._checked(intent, runner) for intent in runner.step(bar)]
+            self.ran = runner.step(bar)
         except Exception as raised:  # noqa: BLE001  a strategy is the user's: whatever it raises is its own fault
-            error = raised
-        return Ran(intents, error, runner.copy_state(bar.instrument))
+            return ADDRESS.sub("", f"{type(raised).__name__}: {raised}")
+        return ""
 
-    def _checked(self, intent: Intent, runner: Runner) -> Intent:
-        """Return an intent that can be; raise what is wrong with any other."""
-        if not isinstance(intent, (Enter, Exit, Rebalance, Withdraw)):
-            raise TypeError(f"{intent!r} is no intent")
-        if intent.instrument not in self._state.instruments or intent.instrument not in runner.basket:
-            raise ValueError(f"{intent.instrument} is not in the strategy's basket")
-        numbers: list[Any] = []
-        if isinstance(intent, Enter):
-            numbers = [intent.strength, *([] if intent.limit_price is None else [intent.limit_price])]
-        elif isinstance(intent, Rebalance):
-            numbers = [intent.weight]
-        if not all(isinstance(n, (int, float)) and abs(n) <= LARGEST_NUMBER for n in numbers):
-            raise ValueError(f"{intent!r} has a number that cannot be")
-        return intent
-
-    def _switch_off(self, runner: Runner, bar: BarValues, error: Exception) -> None:
-        what = ADDRESS.sub("", f"{type(error).__name__}: {error}")
+    def _switch_off(self, runner: Runner, bar: BarValues, what: str) -> None:
         self._state.disabled[runner.strategy] = f"it raised {what}"
         told = f"{runner.strategy} is switched off, its holdings stay protected. It raised {what} at {bar}"
         state = ADDRESS.sub("", runner.state_text(bar.instrument))

@@ -51,16 +51,20 @@ class Committer:
 
     async def run(self) -> None:
         """Write until canceled."""
-        try:
-            while True:
-                await self._ready.wait()
-                self._ready.clear()
-                group, self._waiting = self._waiting, []
-                if group:
-                    await self._write([b for b, _ in group], [f for _, f in group])
-        finally:
-            if self._connection is not None:
-                self._connection.terminate()
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            group, self._waiting = self._waiting, []
+            if group:
+                await self._write([b for b, _ in group], [f for _, f in group])
+
+    def end(self) -> None:
+        """Give up what is not durable by now; to be called before the task is canceled.
+
+        Cutting the connection comes first: canceling a write alone may wait for ever for the database's answer.
+        """
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def _write(self, batches: list[Batch], waiting: list[asyncio.Future[None]]) -> None:
         started = perf_counter()

@@ -2,6 +2,7 @@
 way."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -46,13 +47,14 @@ async def recover(scope: Scope, account: AccountId, catalogue: Catalogue, make_v
     """
     engine, venue, chain, market_taken = await _from_snapshot(scope, account, catalogue, make_venue)
     replayed = 0
-    async for page in read_pages(scope, account, chain.seq):
-        for row in page:
-            event = chain.check(row)
-            restep(venue, engine, event, row.decided, row.seq)
-            market_taken += row.kind in _MARKET_KINDS or isinstance(as_given(event), MARKET_EVENTS)
-            replayed += 1
-        engine.take_changes()
+    async with aclosing(read_pages(scope, account, chain.seq)) as pages:
+        async for page in pages:
+            for row in page:
+                event = chain.check(row)
+                restep(venue, engine, event, row.decided, row.seq)
+                market_taken += row.kind in _MARKET_KINDS or isinstance(as_given(event), MARKET_EVENTS)
+                replayed += 1
+            engine.take_changes()
     engine.take_changes()
     return Recovered(engine, venue, chain, market_taken, replayed)
 

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import time_ns
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from aether.bus.local import LocalBus
 from aether.clock import SteadyClock
 from aether.domain.accounts import AccountConfig, AccountPlan
-from aether.domain.errors import DatabaseUnavailableError
+from aether.domain.errors import AetherError, DatabaseUnavailableError
 from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
+from aether.domain.scaled import format_amount
 from aether.engine.strategy import Catalogue
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
@@ -17,6 +21,7 @@ from aether.node.ports import Venue
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.shard import Shard
+from aether.store import queries
 from aether.store.commit import write_bars
 from aether.store.database import CONNECTION_ERRORS, Scope
 from aether.telemetry import SHED, logger
@@ -24,6 +29,7 @@ from aether.telemetry import SHED, logger
 BARS_EVERY_S = 5.0
 CLOSE_TIMEOUT_S = 20.0
 BARS_KEPT_LIMIT = 100_000
+EQUITY = ("nav", "cash", "exposure", "realized", "fees", "capital")
 BEGINS_STOPPED = "production begins stopped"
 
 _log = logger("node")
@@ -64,6 +70,8 @@ class Node:
         self._bars: list[Bar] = []
         self.committer = Committer(scope, revive)
         self.shards: dict[AccountId, Shard] = {}
+        self.left_out: dict[AccountId, str] = {}
+        """Accounts that could not be brought back, and why; the others trade."""
         self.is_ready = False
         self.feed_ended = asyncio.Event()
         self.started = asyncio.Event()
@@ -74,43 +82,54 @@ class Node:
     async def run(self, stop: asyncio.Event) -> None:
         """Recover or open every account, trade until `stop` is set, then leave snapshots and end.
 
+        An account that cannot be recovered is left out and told of; the others trade.
+
         Raises:
-            JournalCorruptError, ReplayMismatchError: when an account cannot be recovered; nothing trades then.
+            JournalCorruptError, ReplayMismatchError, ...: why the first account is left out, when all of them are.
         """
-        for plan in self._plans:
-            await self._recover_account(plan)
+        await self._recover_all()
         async with asyncio.TaskGroup() as outer:
             committing = outer.create_task(self.committer.run())
-            for plan in self._plans:
+            try:
+                await self._trade(stop)
+            finally:
+                self.committer.end()
+                committing.cancel()
+
+    async def _trade(self, stop: asyncio.Event) -> None:
+        for plan in self._plans:
+            if plan.config.id in self.shards:
                 await self._open_if_new(plan)
-            reader = RequestReader(self._scope, self.shards)
-            await reader.fetch()
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                self._trading = {name: group.create_task(shard.run()) for name, shard in self.shards.items()}
-                self._venues = [group.create_task(shard.run_venue()) for shard in self.shards.values()]
-                others = [
-                    group.create_task(self._run_feed()),
-                    group.create_task(reader.run()),
-                    group.create_task(self._keep_bars()),
-                ]
-                self.is_ready = True
-                self.started.set()
-                await stop.wait()
-                self.is_ready = False
-                for task in (*others, *self._venues):
-                    task.cancel()
-                for shard in self.shards.values():
-                    shard.inbox.close()
-                if self._trading:
-                    await asyncio.wait(self._trading.values(), timeout=CLOSE_TIMEOUT_S)
-                for task in self._trading.values():
-                    task.cancel()
-            committing.cancel()
+        reader = RequestReader(self._scope, self.shards)
+        await reader.fetch()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._trading = {name: group.create_task(shard.run()) for name, shard in self.shards.items()}
+            self._venues = [group.create_task(shard.run_venue()) for shard in self.shards.values()]
+            others = [group.create_task(self._run_feed()), group.create_task(reader.run())]
+            ended = asyncio.Event()
+            group.create_task(self._keep_bars(ended))
+            self.is_ready = True
+            self.started.set()
+            await stop.wait()
+            self.is_ready = False
+            for task in (*others, *self._venues):
+                task.cancel()
+            for shard in self.shards.values():
+                shard.inbox.close()
+            if self._trading:
+                await asyncio.wait(self._trading.values(), timeout=CLOSE_TIMEOUT_S)
+            for task in self._trading.values():
+                task.cancel()
+            ended.set()
 
     def planned(self) -> list[AccountId]:
         """Return the accounts that the node begins with."""
         return [plan.config.id for plan in self._plans]
+
+    def failures(self) -> dict[AccountId, str]:
+        """Return the accounts that do not work, and why: left out at the start, or failed since."""
+        return self.left_out | {s.account: s.failure for s in self.shards.values() if s.failure}
 
     async def add(self, plan: AccountPlan) -> None:
         """Take up another account while the others trade.
@@ -135,6 +154,30 @@ class Node:
         await self.feed_ended.wait()
         for shard in self.shards.values():
             await shard.inbox.drained.wait()
+
+    async def _recover_all(self) -> None:
+        errors: list[Exception] = []
+        for plan in self._plans:
+            try:
+                await self._recover_account(plan)
+            except (*CONNECTION_ERRORS, DatabaseUnavailableError, SQLAlchemyError):
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, it is this account's alone
+                errors.append(error)
+                await self._leave_out(plan.config.id, error)
+        if errors and not self.shards:
+            raise errors[0]
+
+    async def _leave_out(self, account: AccountId, error: Exception) -> None:
+        """Say why an account does not trade, with what it was worth when it last did."""
+        reason = str(error) if isinstance(error, AetherError) else f"{type(error).__name__}: {error}"
+        self.left_out[account] = reason
+        _log.error("account_left_out", account_id=account, reason=reason, exc_info=not isinstance(error, AetherError))
+        told = {"type": "account", "account": account, "status": "failed", "reason": reason}
+        for row in await queries.list_equity(self._scope, account, since_ns=0, points=1):
+            worth = {name: format_amount(getattr(row, name)) for name in EQUITY}
+            told |= {**worth, "day_start_nav": worth["nav"], "ts_ns": row.ts_ns}
+        self._bus.publish(f"account.{account}", told)
 
     async def _recover_account(self, plan: AccountPlan) -> None:
         config = plan.config
@@ -179,10 +222,11 @@ class Node:
             self._bars.append(bar)
         self._bus.publish(f"bar.{bar.instrument}", {"type": "bar", "instrument": bar.instrument, "ts_ns": bar.ts_ns})
 
-    async def _keep_bars(self) -> None:
-        """Write the market's one-minute bars now and then; charts can wait, trading does not depend on them."""
-        while True:
-            await asyncio.sleep(BARS_EVERY_S)
+    async def _keep_bars(self, ended: asyncio.Event) -> None:
+        """Write the market's one-minute bars now and then, and the last ones at the end, for charts."""
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), BARS_EVERY_S)
             for shard in self.shards.values():
                 SHED.labels(shard.account).inc(shard.inbox.take_shed())
             if not self._bars:
@@ -194,7 +238,7 @@ class Node:
                     await write_bars(connection, self._feed_id, self._bars[:count])
                 finally:
                     await connection.close()
-            except (*CONNECTION_ERRORS, DatabaseUnavailableError) as error:
+            except (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError) as error:
                 _log.warning("bars_not_written", reason=str(error))
             else:
                 del self._bars[:count]

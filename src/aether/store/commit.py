@@ -66,11 +66,6 @@ _UPSERT_ACCOUNT = """
 INSERT INTO accounts (account, feed, config, opened_ns) VALUES ($1, $2, $3, $4)
 ON CONFLICT (account) DO UPDATE SET config = excluded.config
 """
-_INSERT_BAR = """
-INSERT INTO bars (feed, instrument, interval_s, ts_ns, open, high, low, close, volume)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
-"""
-
 # Whole columns at once: COPY, which would be as fast, does not go with row-level security.
 _INSERT = {
     table: f"INSERT INTO {table} SELECT * FROM unnest({', '.join(f'${n}::{t}[]' for n, t in enumerate(types, 1))})"  # noqa: S608
@@ -82,6 +77,7 @@ _INSERT = {
         + ("bigint", "text", "numeric"),
         "verdicts": ("text", "text", "bigint", "text", "boolean", "jsonb"),
         "alerts": ("text", "bigint", "bigint", "bigint", "text", "text", "text"),
+        "bars": ("text", "text", "bigint", "bigint") + ("numeric",) * 5,
         "flows": ("text", "bigint", "bigint", "bigint", "text", "text", "text", "numeric", "numeric") + ("text",) * 3,
     }.items()
 }
@@ -264,7 +260,5 @@ async def was_committed(connection: asyncpg.Connection, batch: Batch) -> bool:
 
 async def write_bars(connection: asyncpg.Connection, feed: str, bars: list[Bar]) -> None:
     """Keep the market's bars for charts; a bar that is there already stays."""
-    await connection.executemany(
-        _INSERT_BAR,
-        [(feed, b.instrument, b.interval_s, b.ts_ns, b.open, b.high, b.low, b.close, b.volume) for b in bars],
-    )
+    rows = [(feed, b.instrument, b.interval_s, b.ts_ns, b.open, b.high, b.low, b.close, b.volume) for b in bars]
+    await connection.execute(f"{_INSERT['bars']} ON CONFLICT DO NOTHING", *zip(*rows, strict=True))

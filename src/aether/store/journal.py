@@ -11,7 +11,8 @@ NULL there, and their hash ends with the payload.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -47,14 +48,19 @@ def row_hash(
     return hashlib.sha256(previous + f"{account}|{seq}|{ts_ns}|{kind}|".encode() + payload + tail).digest()
 
 
+Page = Iterable[JournalRow]
+
 _PAGE = """
 SELECT account, seq, ts_ns, kind, payload, hash, decided FROM journal WHERE account = $1 AND seq > $2
 ORDER BY seq LIMIT $3
 """
 
 
-async def read_pages(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncIterator[Iterable[JournalRow]]:
-    """Yield the account's rows above `after_seq` in order, a page at a time."""
+async def read_pages(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncGenerator[Page, None]:
+    """Yield the account's rows above `after_seq` in order, a page at a time.
+
+    It holds a connection: whoever may leave it early closes it (`contextlib.aclosing`).
+    """
     connection = await scope.connect()
     try:
         while True:
@@ -107,9 +113,10 @@ async def verify(scope: Scope, account: AccountId) -> int:
         JournalCorruptError: naming the first bad sequence.
     """
     checker = ChainChecker(account)
-    async for page in read_pages(scope, account):
-        for row in page:
-            checker.check(row)
+    async with aclosing(read_pages(scope, account)) as pages:
+        async for page in pages:
+            for row in page:
+                checker.check(row)
     return checker.seq
 
 
