@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from aether.store.embedded import EmbeddedServer
 from tests.integration.platform import Platform, aether
 
 
@@ -101,3 +102,6 @@ def test_the_page_says_when_the_platform_is_gone(tmp_path: Path, browser: Browse
     expect(page.get_by_text("Net asset value, USD")).to_be_visible(timeout=20_000)
     platform.kill()
     expect(page.get_by_text("Offline")).to_be_visible(timeout=20_000)
+    left_behind = EmbeddedServer(tmp_path / "postgresql")
+    left_behind.start()
+    left_behind.stop()
