@@ -178,6 +178,7 @@ def test_no_list_shows_what_is_not_the_callers(cast: dict[str, Person]) -> None:
     assert len(everything.call("GET", "/accounts").json()) == 3
     assert [a["id"] for a in cast["service of company"].call("GET", "/accounts").json()] == ["company"]
     watcher = cast["auditor of company"]
+    assert watcher.call("POST", "/accounts/company/safe-mode/engage", {"reason": "may I"}).status_code == 403
     entries = watcher.call("GET", "/audit").json()
     assert entries, "refusals in company are there"
     assert {e["account"] for e in entries} == {"company"}

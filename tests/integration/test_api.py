@@ -151,7 +151,7 @@ def test_an_operator_lets_trading_go_on(platform: Platform, client: httpx.Client
     answer = client.post(f"{API}/accounts/director-1/resume", json={"reason": "looked at it"})
     assert answer.json()["applied"] is True
     done = aether("resume", "--account", "director-1", "--reason", "looked again", data_dir=platform.data_dir)
-    assert "Trading resumed: director-1" in done.stdout, done.stderr
+    assert "Resumed: director-1" in done.stdout, done.stderr
     told = client.get(f"{API}/accounts/director-1/alerts").json()
     assert [a["code"] for a in told][:2] == ["resumed", "resumed"]
     assert "looked again" in told[0]["message"]

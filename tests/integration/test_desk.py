@@ -122,6 +122,49 @@ def test_capital_moves_the_base_and_not_the_profit(ada: Person) -> None:
     until(lambda: account(ada, "flows")["nav"] == "52000.00000000", "not booked")
 
 
+def test_what_was_booked_under_a_reference_is_not_booked_again(ada: Person) -> None:
+    opened(ada, "references")
+    wire = {"venue": "paper", "amount": "25", "direction": "deposit", "reference": "W-9", "reason": "from the bank"}
+    assert ada.do("POST", "/accounts/references/capital", wire).json()["applied"] is True
+    again = ada.do("POST", "/accounts/references/capital", wire)
+    assert (again.status_code, again.json()["title"]) == (409, "Conflict")
+    assert "W-9" in again.json()["detail"]
+    assert ada.do("POST", "/accounts/references/capital", {**wire, "amount": "26"}).status_code == 200, "its fee, say"
+    interest = {"venue": "paper", "asset": "USD", "amount": "0.00012345", "reference": "L-7", "reason": "interest"}
+    assert ada.do("POST", "/accounts/references/bookings", interest).json()["applied"] is True
+    assert ada.do("POST", "/accounts/references/bookings", interest).status_code == 409
+    until(lambda: account(ada, "references")["nav"] == "50051.00012345", "not booked")
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "remedy"),
+    [
+        ({"amount": "1e3"}, "body.amount is '1e3': an amount is plain digits", "1000.50"),
+        ({"amount": "1,000"}, "body.amount is '1,000': an amount is plain digits", "1000.50"),
+        ({"amount": "9" * 200}, "an amount is plain digits", "1000.50"),
+        ({"venue": "Kraken"}, "body.venue is 'Kraken': a venue is small letters", "kraken"),
+        ({"asset": "usd"}, "body.asset is 'usd': an asset is capital letters", "BNB"),
+        ({"reason": "a\x1b[2Jb"}, "body.reason is 'a\\x1b[2Jb': text is one line", "one line"),
+        ({"reason": "    "}, "body.reason is '    ': text is one line, not blank", "one line"),
+        ({"asset": "NOPE"}, "company has nothing to do with 'NOPE' yet", "--new-asset"),
+        ({"value": "5"}, "5 cannot be the value of 1 USD", "leave it out"),
+        ({"direction": "withdrawal", "amount": "99999999"}, "cannot be booked as a withdrawal", "than is free: "),
+        ({"reference": "W\n5"}, "body.reference is 'W\\n5': text is one line", "one line"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_rule_and_the_remedy(
+    ada: Person, change: dict[str, str], rule: str, remedy: str
+) -> None:
+    body = {"venue": "paper", "amount": "1", "direction": "deposit", "reason": "from the bank"}
+    answer = ada.do("POST", "/accounts/company/capital", {**body, **change})
+    told = answer.json()
+    assert told["title"] == ("UnknownName" if "asset" in change and change["asset"].isupper() else "InvalidValue")
+    assert answer.status_code in (404, 422)
+    assert rule in told["detail"]
+    assert len(told["detail"]) < 300
+    assert remedy in told["remedy"]
+
+
 def test_large_entries_wait_for_a_person(ada: Person) -> None:
     opened(ada, "reviewed", strategy="vol_target_basket", bar_s=1)
     newest = ada.call("GET", "/accounts/reviewed/settings").json()[0]["version"]

@@ -262,6 +262,55 @@ def _booked(desk: Desk, amount: int, asset: str = "USD") -> BalanceBooked:
     )
 
 
+def test_flows_add_up_to_the_capital_whatever_the_coins_are_said_to_have_cost() -> None:
+    desk = Desk()
+    desk.quote("49999.99", "50000.01")
+    desk.changes()
+    flows = []
+    for asset, amount, value in (("USD", 7 * ONE, None), ("BTC", ONE, 900_000 * ONE), ("BTC", -ONE // 2, None)):
+        before = desk.engine.state.risk.capital
+        desk.tell(
+            CapitalMoved(
+                ts_ns=desk.now,
+                venue=VenueId("paper"),
+                asset=AssetCode(asset),
+                amount=amount,
+                value=value,
+                reference="W-5",
+                reason="moved in",
+                actor="ada",
+            )
+        )
+        flows += desk.changes().flows
+        assert flows[-1].value == desk.engine.state.risk.capital - before
+    assert [f.value for f in flows] == [7 * ONE, 50_000 * ONE, -25_000 * ONE]
+    assert {(f.reason, f.reference) for f in flows} == {("moved in", "W-5")}
+    assert desk.engine.state.ledger.position(BTC.id).cost == 450_000 * ONE
+    worth = CapitalMoved(ts_ns=desk.now, venue=VenueId("paper"), asset=AssetCode("USD"), amount=ONE, value=5 * ONE)
+    held = desk.usd()
+    desk.tell(worth)
+    assert desk.usd() == held, "money is worth itself"
+
+
+@pytest.mark.parametrize("asset", ["USD", "BNB", "BTC"])
+def test_a_booking_that_takes_more_than_the_books_hold_is_a_break_at_once(asset: str) -> None:
+    """It said "books and venues agree" until the next execution."""
+    desk = Desk()
+    desk.quote("49999.99", "50000.01")
+    desk.tell(_booked(desk, -200_000 * ONE, asset))
+    assert desk.breaks() == [f"overdraft|paper:{asset}"]
+    (found,) = desk.engine.state.breaks.values()
+    lacks = found.amount
+    assert 0 < lacks <= 200_000 * ONE, "what has to be booked"
+    desk.tell(_booked(desk, ONE, asset))
+    assert found.amount == lacks - ONE
+    assert Stop.BREAK in desk.engine.state.stops
+    desk.restart()
+    desk.tell(_booked(desk, lacks - ONE, asset))
+    assert desk.breaks() == []
+    assert Stop.BREAK not in desk.engine.state.stops
+
+
 def test_coins_that_an_operator_books_are_deposits_that_nothing_sells() -> None:
     desk = Desk()
     desk.quote("49999.99", "50000.01")

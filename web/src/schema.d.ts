@@ -1614,7 +1614,7 @@ export interface components {
             cash: string;
             /**
              * Id
-             * @example director-3
+             * @example d-3
              */
             id: string;
             /**
@@ -1911,11 +1911,14 @@ export interface components {
         /**
          * BookingRequest
          * @description What a venue did and the books do not know, such as interest: profit or loss, below 0 for what is gone.
+         *
+         *     Attributes:
+         *         new_asset: the asset is one that the account has nothing to do with yet.
          */
         BookingRequest: {
             /**
              * Amount
-             * @example 0.00012345
+             * @example -0.00012345
              */
             amount: string;
             /**
@@ -1924,6 +1927,11 @@ export interface components {
              */
             asset: string;
             /**
+             * New Asset
+             * @default false
+             */
+            new_asset: boolean;
+            /**
              * Reason
              * @example agreed at the desk
              */
@@ -1931,6 +1939,7 @@ export interface components {
             /**
              * Reference
              * @default
+             * @example W-5
              */
             reference: string;
             /**
@@ -1957,8 +1966,9 @@ export interface components {
          *
          *     Attributes:
          *         asset: the account's currency when it is left out.
-         *         value: its worth in the account's currency; at the mark when it is left out.
-         *         reference: the bank's or the venue's name for the transfer.
+         *         value: what coins cost in the account's currency; their worth at the mark when it is left out.
+         *         reference: the bank's or the venue's name for the transfer; no amount is booked twice under the same.
+         *         new_asset: the asset is one that the account has nothing to do with yet.
          */
         CapitalRequest: {
             /**
@@ -1974,6 +1984,11 @@ export interface components {
              */
             direction: "deposit" | "withdrawal";
             /**
+             * New Asset
+             * @default false
+             */
+            new_asset: boolean;
+            /**
              * Reason
              * @example agreed at the desk
              */
@@ -1981,6 +1996,7 @@ export interface components {
             /**
              * Reference
              * @default
+             * @example W-5
              */
             reference: string;
             /** Value */
@@ -2613,7 +2629,10 @@ export interface components {
             credential?: {
                 [key: string]: unknown;
             } | null;
-            /** Payload Hash */
+            /**
+             * Payload Hash
+             * @example 0000000000000000000000000000000000000000000000000000000000000000
+             */
             payload_hash: string;
         };
         /**

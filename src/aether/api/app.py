@@ -31,7 +31,7 @@ from aether.api import (
 from aether.api.guard import PREFIX, Authentication
 from aether.api.idempotency import Idempotency
 from aether.api.local import LocalAccess
-from aether.api.models import Problem
+from aether.api.models import RULES, Problem
 from aether.api.ports import Context
 from aether.api.problems import MEDIA_TYPE, problem, problem_of
 from aether.domain.errors import AetherError
@@ -40,6 +40,7 @@ from aether.telemetry import logger
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024
+SHOWN_INPUT = 80
 
 _log = logger("api")
 
@@ -164,7 +165,12 @@ async def _on_http_error(_request: Request, error: Exception) -> Response:
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     first = cast(RequestValidationError, error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return problem(422, "Invalid", f"{where}: {first['msg']}.", "Correct the request.")
+    rule, remedy = RULES.get(first.get("ctx", {}).get("pattern", ""), ("", ""))
+    if rule:
+        given = repr(first["input"])
+        shown = given if len(given) <= SHOWN_INPUT else f"{given[:SHOWN_INPUT]}..."
+        return problem(422, "InvalidValue", f"{where} is {shown}: {rule}.", remedy)
+    return problem(422, "InvalidValue", f"{where}: {first['msg']}.", "Correct the request.")
 
 
 async def _on_database_error(_request: Request, error: Exception) -> Response:

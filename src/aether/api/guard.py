@@ -275,7 +275,7 @@ class Guard:
             if not caller.may(self.action, account):
                 raise RefusedError(
                     f"{caller.name} may not {self.action.meaning} in {account}.",
-                    remedy=f"Ask an admin; it takes {_either(self.action)}.",
+                    remedy=_way(caller, self.action),
                 )
             return scope
         if caller.may(self.action):
@@ -284,7 +284,7 @@ class Guard:
         if not some:
             raise RefusedError(
                 f"{caller.name} may not {self.action.meaning}.",
-                remedy=f"Ask an admin; it takes {_either(self.action)}.",
+                remedy=_way(caller, self.action),
             )
         return context.database.desk
 
@@ -309,9 +309,12 @@ class ProvenGuard(Guard):
         return await self.grant(request, x_mfa_token)
 
 
-def _either(action: Action) -> str:
+def _way(caller: Caller, action: Action) -> str:
+    """Return how someone who may not do something gets it done."""
+    if caller.kind is CallerKind.LOCAL:
+        return "Set up sign-in first (the page's banner does): it takes a person with a second factor."
     where = " for all accounts" if action.reach is Reach.FIRM else ""
-    return f"the role {' or '.join(action.roles)}{where}"
+    return f"Ask an admin; it takes the role {' or '.join(action.roles)}{where}."
 
 
 async def account_scope(context: Context, account: str) -> Scope | None:

@@ -12,17 +12,59 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-Reason = Annotated[str, Field(min_length=3, max_length=500, examples=["agreed at the desk"])]
+RULES: dict[str, tuple[str, str]] = {}
+"""What each pattern asks for in words, and what to do instead; errors say both."""
+
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_WORDS = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+RULES[_LINE] = ("text is one line, without control characters", "Write it in one line.")
+RULES[_WORDS] = ("text is one line, not blank, without control characters", "Write it in words, in one line.")
+
+
+def _like(pattern: str, rule: str, example: str) -> Any:
+    """Return a field of text that follows a pattern."""
+    RULES[pattern] = (rule, f"Give one such as {example}.")
+    return Field(pattern=pattern, examples=[example])
+
+
+def _line(example: str, *, min_length: int = 0, max_length: int) -> Any:
+    """Return a field of text for people, which ends up in logs and on terminals."""
+    return Field(
+        pattern=_WORDS if min_length else _LINE, examples=[example], min_length=min_length, max_length=max_length
+    )
+
+
+Reason = Annotated[str, _line("agreed at the desk", min_length=3, max_length=500)]
+Reference = Annotated[str, _line("W-5", max_length=100)]
 Token = Annotated[str, Field(min_length=1, max_length=200)]
-Email = Annotated[str, Field(min_length=3, max_length=254, examples=["ada@example.com"])]
-PersonName = Annotated[str, Field(min_length=1, max_length=80, examples=["Ada Lovelace"])]
+Email = Annotated[str, _line("ada@example.com", min_length=3, max_length=254)]
+PersonName = Annotated[str, _line("Ada Lovelace", min_length=1, max_length=80)]
 Password = Annotated[str, Field(min_length=1, max_length=128)]
-VenueName = Annotated[str, Field(pattern="^[a-z0-9-]{2,40}$", examples=["kraken"])]
-AccountName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9.-]{1,39}|\*)$", examples=["company"])]
+VenueName = Annotated[str, _like("^[a-z0-9-]{2,40}$", "a venue is small letters, digits and dashes", "kraken")]
+AccountId = Annotated[
+    str,
+    _like("^[a-z][a-z0-9.-]{1,39}$", "an account begins with a small letter; letters, digits, . and -", "d-3"),
+]
+AccountName = Annotated[str, _like(r"^([a-z][a-z0-9.-]{1,39}|\*)$", "it is an account's id, or * for all", "company")]
 Limit = Annotated[int, Query(ge=1, le=500)]
-Amount = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,8})?$", examples=["1000.50"])]
-SignedAmount = Annotated[str, Field(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,8})?$", examples=["0.00012345"])]
-AssetName = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,20}$", examples=["BNB"])]
+Amount = Annotated[
+    str,
+    _like(
+        r"^[0-9]{1,15}(\.[0-9]{1,8})?$",
+        "an amount is plain digits, at most 15 of them before a point and 8 after it",
+        "1000.50",
+    ),
+]
+SignedAmount = Annotated[
+    str,
+    _like(
+        r"^-?[0-9]{1,15}(\.[0-9]{1,8})?$",
+        "an amount is plain digits, at most 15 of them before a point and 8 after it, with a minus for what is gone",
+        "-0.00012345",
+    ),
+]
+AssetName = Annotated[str, _like("^[A-Z0-9]{1,20}$", "an asset is capital letters and digits", "BNB")]
+Digest = Annotated[str, _like("^[0-9a-f]{64}$", "a SHA-256 is 64 hexadecimal digits", "0" * 64)]
 
 
 class Problem(Model):
@@ -156,7 +198,7 @@ class ProofRequest(Model):
     """
 
     action: str = Field(max_length=60, examples=["kill.release"])
-    payload_hash: str = Field(pattern="^[0-9a-f]{64}$")
+    payload_hash: Digest
     challenge: Token
     code: str = Field("", max_length=10)
     credential: dict[str, Any] | None = None
@@ -280,7 +322,9 @@ class ServiceToken(Model):
 class TokenCreate(Model):
     """A service's name, what it may do, where and for how long."""
 
-    name: str = Field(pattern="^[A-Za-z0-9 ._-]{1,40}$", examples=["dashboard"])
+    name: str = _like(
+        "^[A-Za-z0-9 ._-]{1,40}$", "a name is letters, digits, blanks, . _ and -, at most 40", "dashboard"
+    )
     actions: list[str] = Field(min_length=1, max_length=20, examples=[["accounts.read"]])
     accounts: list[AccountName] = Field(min_length=1, max_length=100)
     days: int = Field(ge=1, le=365)
@@ -464,7 +508,7 @@ class AccountCreate(Model):
         strategy: empty for none: people trade it by hand.
     """
 
-    id: str = Field(pattern="^[a-z][a-z0-9.-]{1,39}$", examples=["director-3"])
+    id: AccountId
     name: PersonName
     kind: Literal["company", "director"]
     mode: Literal["paper", "live"] = "paper"
@@ -481,8 +525,9 @@ class CapitalRequest(Model):
 
     Attributes:
         asset: the account's currency when it is left out.
-        value: its worth in the account's currency; at the mark when it is left out.
-        reference: the bank's or the venue's name for the transfer.
+        value: what coins cost in the account's currency; their worth at the mark when it is left out.
+        reference: the bank's or the venue's name for the transfer; no amount is booked twice under the same.
+        new_asset: the asset is one that the account has nothing to do with yet.
     """
 
     venue: VenueName
@@ -490,17 +535,23 @@ class CapitalRequest(Model):
     direction: Literal["deposit", "withdrawal"]
     asset: AssetName | None = None
     value: Amount | None = None
-    reference: str = Field("", max_length=100)
+    reference: Reference = ""
+    new_asset: bool = False
     reason: Reason
 
 
 class BookingRequest(Model):
-    """What a venue did and the books do not know, such as interest: profit or loss, below 0 for what is gone."""
+    """What a venue did and the books do not know, such as interest: profit or loss, below 0 for what is gone.
+
+    Attributes:
+        new_asset: the asset is one that the account has nothing to do with yet.
+    """
 
     venue: VenueName
     asset: AssetName
     amount: SignedAmount
-    reference: str = Field("", max_length=100)
+    reference: Reference = ""
+    new_asset: bool = False
     reason: Reason
 
 
@@ -515,7 +566,7 @@ class AssignRequest(Model):
 class TradeRequest(Model):
     """An amount to trade by hand; amounts and prices are decimal text."""
 
-    symbol: str = Field(pattern="^[A-Z0-9]{1,20}/[A-Z0-9]{1,20}$", examples=["BTC/USD"])
+    symbol: str = _like("^[A-Z0-9]{1,20}/[A-Z0-9]{1,20}$", "a pair is two assets in capital letters", "BTC/USD")
     side: Literal["buy", "sell"]
     amount: Amount
     algorithm: Literal["route", "twap", "vwap", "pov", "pegged", "iceberg", "oco", "bracket"] = "route"

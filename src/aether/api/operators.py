@@ -40,7 +40,7 @@ from aether.domain.events import (
 from aether.domain.identifiers import AccountId, AssetCode, InstrumentId, VenueId, balance_key
 from aether.domain.orders import Side
 from aether.domain.parents import ParentId, ParentRequest, missing_fields
-from aether.domain.scaled import parse_amount
+from aether.domain.scaled import format_amount, parse_amount
 from aether.store import queries
 from aether.store.requests import wait_applied
 
@@ -263,19 +263,25 @@ async def move_capital(
     """Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss."""
     stored = await queries.get_account(granted.scope, account)
     asset = AssetCode(body.asset or stored.config.currency)
-    _check_venue(stored, body.venue)
+    await _check_place(granted, stored, body.venue, asset, is_new=body.new_asset)
     amount = parse_amount(body.amount)
     key = balance_key(VenueId(body.venue), asset)
-    free = {r.key: int(r.free) for r in await queries.list_balances(granted.scope, AccountId(account))}
-    if not amount or (body.direction == "withdrawal" and amount > free.get(key, 0)):
+    free = {r.key: int(r.free) for r in await queries.list_balances(granted.scope, AccountId(account))}.get(key, 0)
+    if not amount or (body.direction == "withdrawal" and amount > free):
         raise InvalidValueError(
             f"{body.amount} {asset} cannot be booked as a {body.direction}.",
-            remedy="Give more than 0, and not more than is free.",
+            remedy=f"Give more than 0, and not more than is free: {format_amount(free)}."
+            if amount
+            else "Give more than 0.",
         )
     sign = 1 if body.direction == "deposit" else -1
     value = None if body.value is None else sign * parse_amount(body.value)
-    if value == 0:
-        raise InvalidValueError("The value is 0.", remedy="Give its worth, or leave it out.")
+    if value == 0 or (value is not None and asset == stored.config.currency):
+        raise InvalidValueError(
+            f"{body.value} cannot be the value of {body.amount} {asset}.",
+            remedy="Give what coins cost, more than 0, or leave it out; the currency has its own value.",
+        )
+    await _refuse_twice(granted, account, body.venue, asset, sign * amount, body.reference)
     event = CapitalMoved(
         ts_ns=0,
         venue=VenueId(body.venue),
@@ -283,17 +289,44 @@ async def move_capital(
         amount=sign * amount,
         value=value,
         reference=body.reference,
+        reason=body.reason,
         actor=granted.caller.name,
     )
     return await _apply(granted, event, body.reason)
 
 
-def _check_venue(stored: queries.StoredAccount, venue: str) -> None:
-    """Raise UnknownNameError when an account trades nothing at a venue."""
+async def _check_place(
+    granted: Granted, stored: queries.StoredAccount, venue: str, asset: str, *, is_new: bool
+) -> None:
+    """Raise UnknownNameError when an account trades nothing at a venue, or has nothing to do with an asset."""
     venues = sorted({i.venue for i in stored.instruments.values()})
     if venue not in venues:
         raise UnknownNameError(
             f"{stored.config.id} trades nothing at {venue}.", remedy=f"It trades at {', '.join(venues)}."
+        )
+    account = stored.config.id
+    known = {a for i in stored.instruments.values() for a in (i.base, i.quote)}
+    known |= {r.key.partition(":")[2] for r in await queries.list_balances(granted.scope, account)}
+    live = granted.context.bus.latest("account.").get(f"account.{account}", {})
+    known |= {b["subject"].partition(":")[2] for b in live.get("breaks", [])}
+    if asset not in known and not is_new:
+        raise UnknownNameError(
+            f"{account} has nothing to do with {asset!r} yet.",
+            remedy=f"It knows {', '.join(sorted(known))}; if it is a new asset, say so (new_asset, --new-asset).",
+        )
+
+
+async def _refuse_twice(granted: Granted, account: str, venue: str, asset: str, amount: int, reference: str) -> None:
+    """Raise ConflictError when the same amount is booked under the same reference already."""
+    if not reference:
+        return
+    found = await queries.find_flow(
+        granted.scope, AccountId(account), venue=venue, asset=asset, amount=amount, reference=reference
+    )
+    if found is not None:
+        raise ConflictError(
+            f"{format_amount(amount)} {asset} at {venue} is booked under {reference!r} already, by {found.actor}.",
+            remedy="Nothing is to be done; if it is another one, give it another reference.",
         )
 
 
@@ -307,15 +340,17 @@ async def book(account: str, body: BookingRequest, granted: Annotated[Granted, a
     A break of that balance is cleared when the booking explains it.
     """
     stored = await queries.get_account(granted.scope, account)
-    _check_venue(stored, body.venue)
+    await _check_place(granted, stored, body.venue, body.asset, is_new=body.new_asset)
     amount = parse_amount(body.amount)
     if not amount:
         raise InvalidValueError("The amount is 0.", remedy="Give what the venue added, or with a minus what it took.")
+    await _refuse_twice(granted, account, body.venue, body.asset, amount, body.reference)
     task = Task(
         action="books.book",
         account=granted.account,
         payload={"venue": body.venue, "asset": body.asset, "amount": str(amount), "reference": body.reference},
-        summary=f"{body.amount} {body.asset} at {body.venue} is booked in {granted.account}",
+        summary=f"{body.amount} {body.asset} at {body.venue} is booked in {granted.account}"
+        + (f" under {body.reference}" if body.reference else ""),
         reason=body.reason,
     )
     return await _carried_out(granted, task)

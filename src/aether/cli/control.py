@@ -21,6 +21,7 @@ from aether.market.quality import utc_text
 
 Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the one of the data directory.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit trail.")]
+NewAsset = Annotated[bool, typer.Option("--new-asset", help="The account has had nothing to do with it yet.")]
 Reference = Annotated[str, typer.Option(help="The bank's or the venue's name for it.")]
 Account = Annotated[str, typer.Option("--account", help="The account.")]
 KeyFile = Annotated[
@@ -182,7 +183,7 @@ def accounts_rollback(
     _told(remote.call("POST", f"/accounts/{account}/settings/rollback", body), f"Back to version {version}.")
 
 
-@accounts_app.command("capital")
+@accounts_app.command("capital", context_settings={"ignore_unknown_options": True})
 def accounts_capital(
     account: Annotated[str, typer.Argument()],
     amount: Annotated[str, typer.Argument(help="Of the account's currency, or of --asset.")],
@@ -190,15 +191,19 @@ def accounts_capital(
     reason: Reason,
     withdrawal: Annotated[bool, typer.Option("--withdrawal", help="It went out.")] = False,
     asset: Annotated[str, typer.Option(help="What came in or went out, when it is not the currency.")] = "",
-    value: Annotated[str, typer.Option(help="Its worth in the currency; at the mark when left out.")] = "",
+    value: Annotated[str, typer.Option(help="What the coins cost; their worth at the mark when left out.")] = "",
     reference: Reference = "",
+    new_asset: NewAsset = False,
     data_dir: DataDir = None,
     url: Url = "",
 ) -> None:
     """Book a deposit, or a withdrawal: no profit, no loss."""
     direction = "withdrawal" if withdrawal else "deposit"
     body: dict[str, object] = {"venue": venue, "amount": amount, "direction": direction, "reason": reason}
-    body |= {k: v for k, v in (("asset", asset), ("value", value), ("reference", reference)) if v}
+    if amount.startswith("-"):
+        raise InvalidValueError(f"The amount is {amount}.", remedy="Give it without a minus; say --withdrawal.")
+    more = (("asset", asset), ("value", value), ("reference", reference), ("new_asset", new_asset))
+    body |= {k: v for k, v in more if v}
     Remote(settings_of(data_dir), url).call("POST", f"/accounts/{account}/capital", body)
     what = f"{amount} {asset}".rstrip()
     out.print(f"Booked: {direction} of {what} at {venue}.", highlight=False)
@@ -212,13 +217,14 @@ def accounts_book(
     venue: Annotated[str, typer.Option(help="At which venue.")],
     reason: Reason,
     reference: Reference = "",
+    new_asset: NewAsset = False,
     data_dir: DataDir = None,
     url: Url = "",
 ) -> None:
     """Book what a venue did and the books do not know, such as interest: profit or loss. Clears a break it explains."""
     body: dict[str, object] = {"venue": venue, "asset": asset, "amount": amount, "reason": reason}
     told = Remote(settings_of(data_dir), url).call(
-        "POST", f"/accounts/{account}/bookings", body | {"reference": reference}
+        "POST", f"/accounts/{account}/bookings", body | {"reference": reference, "new_asset": new_asset}
     )
     _told(told, f"Booked: {amount} {asset} at {venue}.")
 
@@ -233,7 +239,7 @@ def accounts_breaks(
         print_json(found)
         return
     rows = [(b["name"], b["amount"], b["owner"] or "nobody", b["evidence"]) for b in found]
-    columns = ("break*", "venue less books", "taken on by*", "evidence*")
+    columns = ("break*", "to be booked", "taken on by*", "evidence*")
     table(f"Breaks of {account}", columns, rows, "None: books and venues agree.")
 
 

@@ -822,7 +822,10 @@ def _engage(settings: Settings, account: str, event: KillSwitchEngaged) -> None:
 def resume(reason: Reason, account: Account, data_dir: DataDir = None, url: Url = "") -> None:
     """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
     body: dict[str, object] = {"reason": _reason(reason)}
-    _ask(settings_of(data_dir), url, f"/accounts/{account}/resume", body, "Trading resumed", account)
+    settings = settings_of(data_dir)
+    _ask(settings, url, f"/accounts/{account}/resume", body, "Resumed", account)
+    for stop in Remote(settings, url).call("GET", f"/accounts/{account}")["stops"]:
+        out.print(f"Still stopped by {stop['stop']}: {stop['reason']}", highlight=False, markup=False)
 
 
 @kill_app.command("status")

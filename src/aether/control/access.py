@@ -129,6 +129,9 @@ LOCAL_ACTIONS = (
     "kill.release",
     "trading.resume",
     "trading.override",
+    "safe_mode.engage",
+    "safe_mode.release",
+    "breaks.assign",
 )
 """What the machine's owner may do before the first admin is set up: what moves paper money only."""
 

@@ -177,8 +177,8 @@ class CapitalMoved(_Event, frozen=True, kw_only=True):
     """Money or coins came in (positive) or went out (negative): a ledger amount. It is no profit or loss.
 
     Attributes:
-        value: its worth in the account's currency, a ledger amount; None for the amount itself (currency), or for its
-            worth at the mark when it is booked.
+        value: what the coins cost in the account's currency, a ledger amount; None for the amount itself (currency), or
+            for its worth at the mark when it is booked.
         reference: the venue's or bank's name for the transfer.
     """
 
@@ -187,6 +187,7 @@ class CapitalMoved(_Event, frozen=True, kw_only=True):
     amount: int
     value: int | None = None
     reference: str = ""
+    reason: str = ""
     actor: str = ""
 
 

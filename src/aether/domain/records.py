@@ -86,7 +86,7 @@ class Break(msgspec.Struct, kw_only=True):
 
     Attributes:
         name: what it is called: its kind and its subject, a balance or an order.
-        amount: the venue's figure less ours, a ledger amount; 0 where it is no amount.
+        amount: what a booking would have to add to our books, a ledger amount; 0 where it is no amount.
         evidence: what was found, for people.
         since_ns, seen_ns: when it was first and last found; `times`: how often.
         owner: who has taken it on.

@@ -113,8 +113,12 @@ class Breaks:
         for found in list(self._state.breaks.values()):
             if found.kind is BreakKind.OVERDRAFT:
                 key = BalanceKey(found.subject)
-                if self._state.ledger.balance(key).free >= -tolerance(self._state, key):
+                lacks = -self._state.ledger.balance(key).free
+                if lacks <= tolerance(self._state, key):
                     self._clear(found.name, "the books are above zero again")
+                elif lacks != found.amount:
+                    found.amount = lacks
+                    self._note(found)
 
     def _remind(self) -> None:
         now = self._state.now_ns

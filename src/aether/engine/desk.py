@@ -365,7 +365,7 @@ class Desk:
         free = self._state.ledger.balance(key).free
         if free < -tolerance(self._state, key):
             text = f"{format_amount(-free)} of {key} more was spent than the books held"
-            self._question(BreakKind.OVERDRAFT, key, text, free)
+            self._question(BreakKind.OVERDRAFT, key, text, -free)
 
     def _compare(self, event: BalanceReported) -> None:
         """Hold a venue's balance against the books; what can be rounding is booked as that."""
@@ -397,11 +397,13 @@ class Desk:
             self._out.changes.balances.add(held_as.quote_key)
         self._out.changes.balances.add(key)
         self._state.ledger.assert_balanced()
+        self._judge_free(key)
 
     def move_capital(self, event: CapitalMoved) -> None:
         """Book money or coins that came in or went out: no profit, no loss.
 
-        A stated value is what the coins cost and what the flow says. What performance is measured against, the day's
+        A stated value is what the coins cost; the flow says by how much NAV moved, so that flows add up to capital, or
+        the stated value where nothing has a price for the asset. What performance is measured against, the day's
         start and the peak, moves in proportion to NAV: a loss of 2 % stays one of 2 %.
         """
         state, risk = self._state, self._state.risk
@@ -417,7 +419,7 @@ class Desk:
         else:
             risk.day_start_nav += after - before
             risk.peak_nav += after - before
-        self._note_flow("capital", event, worth, "")
+        self._note_flow("capital", event, after - before or worth)
         self._out.facts.append(Moved(key, event.amount))
 
     def book_balance(self, event: BalanceBooked) -> None:
@@ -425,7 +427,7 @@ class Desk:
         key = balance_key(event.venue, event.asset)
         worth = self._worth(event.asset, event.amount)
         self._post(key, event.amount, abs(worth), "adjusted")
-        self._note_flow("booking", event, worth, event.reason)
+        self._note_flow("booking", event, worth)
         told = f"{event.actor} booked {format_amount(event.amount)} of {key}: {event.reason}"
         self.alert(Severity.WARNING, "booked", told)
         self._out.facts.append(Moved(key, event.amount))
@@ -437,7 +439,7 @@ class Desk:
             self.alert(Severity.WARNING, "unvalued", text)
         return worth or 0
 
-    def _note_flow(self, kind: str, event: CapitalMoved | BalanceBooked, worth: int, reason: str) -> None:
+    def _note_flow(self, kind: str, event: CapitalMoved | BalanceBooked, worth: int) -> None:
         self._out.changes.flows.append(
             Flow(
                 ts_ns=self._state.now_ns,
@@ -447,7 +449,7 @@ class Desk:
                 amount=event.amount,
                 value=worth,
                 reference=event.reference,
-                reason=reason,
+                reason=event.reason,
                 actor=event.actor,
             )
         )

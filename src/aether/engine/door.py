@@ -84,6 +84,8 @@ def _capital(state: AccountState, event: CapitalMoved) -> str:
     free = balance.free if balance else 0
     if event.amount < 0 and free + event.amount < 0:
         return f"{format_amount(-event.amount)} {event.asset} cannot leave {event.venue}: {format_amount(free)} is free"
+    if event.value is not None and event.asset == state.own.currency:
+        return f"a value of {format_amount(event.value)} for {event.asset}, which is the account's currency"
     held_as = instrument_of(state, key)
     if event.value is None and held_as is not None and not mark(state, held_as.id).price:
         return f"{format_amount(event.amount)} {event.asset} without a value, and nothing has a price for it yet"

@@ -21,6 +21,7 @@ from aether.store.schema import (
     bars,
     equity,
     fills,
+    flows,
     instruments,
     journal,
     orders,
@@ -110,6 +111,21 @@ async def list_equity(scope: Scope, account: AccountId, *, since_ns: int, points
     step = sa.func.greatest(sa.func.ceil(numbered.c.total / sa.cast(points, sa.Float)), 1)
     query = sa.select(numbered).where(sa.cast(numbered.c.n - 1, sa.Integer) % sa.cast(step, sa.Integer) == 0)
     return await scope.all(query.order_by(numbered.c.ts_ns))
+
+
+async def find_flow(
+    scope: Scope, account: AccountId, *, venue: str, asset: str, amount: int, reference: str
+) -> Row | None:
+    """Return what was booked of the same amount under a reference, if anything was."""
+    query = sa.select(flows).where(
+        flows.c.account == account,
+        flows.c.venue == venue,
+        flows.c.asset == asset,
+        flows.c.amount == amount,
+        flows.c.reference == reference,
+    )
+    found = await scope.all(query.limit(1))
+    return found[0] if found else None
 
 
 async def list_verdicts(scope: Scope, account: AccountId, *, limit: int, only_denied: bool) -> Sequence[Row]:

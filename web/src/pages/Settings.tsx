@@ -128,10 +128,11 @@ function Capital({ account }: { account: string }) {
   const [venue, setVenue] = useState("");
   const [amount, setAmount] = useState("");
   const [direction, setDirection] = useState("deposit");
+  const [reference, setReference] = useState("");
   const [reason, setReason] = useState("");
   const move = useMutation({
     mutationFn: () =>
-      api.moveCapital(account, { venue: venue || venues[0]!, amount, direction: direction as "deposit", reason, reference: "" }),
+      api.moveCapital(account, { venue: venue || venues[0]!, amount, direction: direction as "deposit", reason, reference }),
   });
   return (
     <Panel title="Capital">
@@ -148,6 +149,7 @@ function Capital({ account }: { account: string }) {
           <Choice label="Venue" value={venue || venues[0] || ""} onChange={setVenue} options={venues.map((v) => [v, v] as const)} />
           <Field label="Amount" value={amount} onChange={setAmount} inputMode="decimal" />
         </div>
+        <Field label="Reference of the bank or venue" value={reference} onChange={setReference} />
         <Field label="Reason" value={reason} onChange={setReason} />
       </Form>
     </Panel>
