@@ -86,7 +86,23 @@ def test_accounts(run: Run, ada: Person) -> None:
     assert "Booked: -0.5 USD" in run("accounts", "book", "director-3", *taken)
     until(lambda: ada.call("GET", "/accounts/director-3").json()["cash"] == "1029.50012345", "not booked")
     coins = ("1.5", "--asset", "BNB", "--venue", "paper", "--value", "900", "--reason", "coins for fees")
-    assert "deposit of 1.5 BNB at paper" in run("accounts", "capital", "director-3", *coins)
+    with pytest.raises(AssertionError, match="nothing to do with 'BNB' yet"):
+        run("accounts", "capital", "director-3", *coins)
+    assert "deposit of 1.5 BNB at paper" in run("accounts", "capital", "director-3", *coins, "--new-asset")
+    with pytest.raises(AssertionError, match="The amount is -5"):
+        run("accounts", "capital", "director-3", "-5", "--venue", "paper", "--reason", "out it went")
+    overdrawn = ("-2000", "--asset", "USD", "--venue", "paper", "--reason", "a fee too much")
+    run("accounts", "book", "director-3", *overdrawn)
+    until(lambda: "970.49987655" in run("accounts", "breaks", "director-3"), "no break of what is lacking")
+    assert "Ada" in run(
+        "accounts", "assign-break", "director-3", "overdraft|paper:USD", "--owner", "Ada", "--reason", "hers"
+    )
+    said = run("resume", "--account", "director-3", "--reason", "go on")
+    assert "Still stopped by break: overdraft of paper:USD" in said
+    run("accounts", "book", "director-3", "2000", *overdrawn[1:])
+    until(lambda: ada.call("GET", "/accounts/director-3").json()["breaks"] == [], "not cleared")
+    run("resume", "--account", "director-3", "--reason", "it was a mistake")
+    until(lambda: ada.call("GET", "/accounts/director-3").json()["status"] == "trading", "not resumed")
     nobody = {"name": "x|y", "owner": "Ada", "reason": "there is none"}
     refused = ada.call("POST", "/accounts/director-3/breaks/assign", nobody)
     assert (refused.status_code, refused.json()["remedy"]) == (404, "Open are: none.")
@@ -101,7 +117,7 @@ def test_accounts(run: Run, ada: Person) -> None:
     assert "director-3" in run("trade", "cancel", "director-3", parent, "--reason", "not needed")
     run("kill", "engage", "--account", "director-3", "--reason", "a drill of it")
     assert "released: director-3" in run("kill", "release", "--account", "director-3", "--reason", "drill over")
-    assert "resumed: director-3" in run("resume", "--account", "director-3", "--reason", "looked at it")
+    assert "Resumed: director-3" in run("resume", "--account", "director-3", "--reason", "looked at it")
     assert "is archived" in run("accounts", "archive", "director-3", "--reason", "done with it")
 
 
