@@ -242,6 +242,7 @@ def test_an_operator_books_what_the_venue_did_and_says_why() -> None:
     assert (flow.reason, flow.actor) == ("interest of November", "ada")
     point = desk.engine.equity_point()
     assert point.nav - point.capital == interest, "it is profit, not capital"
+    assert point.realized == interest, "and no open position's"
 
 
 def test_a_booking_that_explains_a_part_leaves_the_rest_open() -> None:

@@ -142,7 +142,7 @@ class EquityPoint(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         nav: cash plus positions at the mark.
         exposure: positions at the mark.
-        realized: profit and loss of closed trades so far, before fees.
+        realized: profit and loss of closed trades, bookings and rounding so far, before fees.
         fees: fees paid so far.
         capital: money paid in less money taken out.
     """

@@ -174,7 +174,7 @@ def equity_point(state: AccountState) -> EquityPoint:
         nav=nav,
         cash=held,
         exposure=nav - held,
-        realized=-sum(b.realized for b in own),
+        realized=-sum(b.realized + b.adjusted + b.rounding for b in own),
         fees=sum(p.fees for p in state.ledger.positions.values()),
         capital=state.risk.capital,
     )
