@@ -298,6 +298,7 @@ async def run_platform(
                     await asyncio.sleep(0.01)
                 on_started(Started(url, await _link(context, access)))
             await _checkpoint(settings, control)
+        _check_end(built.node)
 
 
 async def _link(context: Context, access: LocalAccess) -> str:
@@ -414,6 +415,10 @@ async def _until_done(
             task.cancel()
         if watcher:
             watcher.cancel()
+
+
+def _check_end(node: Node) -> None:
+    """Raise UncleanEndError when an account did not end cleanly."""
     unclean = node.failures()
     if unclean:
         told = "; ".join(f"{account}: {reason}" for account, reason in unclean.items())

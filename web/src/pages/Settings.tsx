@@ -132,7 +132,14 @@ function Capital({ account }: { account: string }) {
   const [reason, setReason] = useState("");
   const move = useMutation({
     mutationFn: () =>
-      api.moveCapital(account, { venue: venue || venues[0]!, amount, direction: direction as "deposit", reason, reference }),
+      api.moveCapital(account, {
+        venue: venue || venues[0]!,
+        amount,
+        direction: direction as "deposit",
+        reason,
+        reference,
+        new_asset: false,
+      }),
   });
   return (
     <Panel title="Capital">
