@@ -1,7 +1,9 @@
 """Group commit: batches of all shards that wait together become one durable transaction.
 
-While the database is away, shards wait for their commit and so do not trade; nothing is dropped. A commit that ended in
-doubt (the connection broke after it was sent) is looked up by the hash of its last row before it is tried again.
+While the database is away, full or only to be read, shards wait for their commit and so do not trade; nothing is
+dropped. A commit that ended in doubt (the connection broke after it was sent) is looked up by the hash of its last row
+before it is tried again, and once more when a row of it turns out to be there. What the database refuses of one account
+fails that account alone.
 """
 
 import asyncio
@@ -17,6 +19,18 @@ from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, logger
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
+
+AWAY = (
+    *CONNECTION_ERRORS,
+    DatabaseUnavailableError,
+    TimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""Errors that say something of the server and nothing of what it was given: it may take the same later."""
 
 _log = logger("committer")
 
@@ -43,6 +57,7 @@ class Committer:
 
         Raises:
             FencedError: when another writer owns the account.
+            asyncpg.PostgresError, ...: what the database has against this batch.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((batch, done))
@@ -70,7 +85,7 @@ class Committer:
         started = perf_counter()
         try:
             await self._until_durable(batches)
-        except FencedError:
+        except Exception:  # noqa: BLE001  one batch of these is refused: which one shows when each is tried alone
             for batch, future in zip(batches, waiting, strict=True):
                 await self._write_alone(batch, future)
         else:
@@ -82,27 +97,23 @@ class Committer:
 
     async def _write_alone(self, batch: Batch, future: asyncio.Future[None]) -> None:
         try:
-            await self._until_durable([batch])
-        except FencedError as error:
+            await self._until_durable([batch], in_doubt=True)
+        except Exception as error:  # noqa: BLE001  it is the account's alone, which fails with it
             if not future.done():
                 future.set_exception(error)
         else:
             if not future.done():
                 future.set_result(None)
 
-    async def _until_durable(self, batches: list[Batch]) -> None:
+    async def _until_durable(self, batches: list[Batch], *, in_doubt: bool = False) -> None:
         """Try until the batches are in the database, however long it is away."""
         wait_s = RETRY_FIRST_S
-        in_doubt = False
         while True:
             try:
-                connection = await self._connected()
-                if in_doubt:
-                    batches = [b for b in batches if not await was_committed(connection, b)]
-                if batches:
-                    await commit(connection, batches)
-            except FencedError:
-                raise
+                batches = await self._try(batches, in_doubt=in_doubt)
+                self._recovered()
+                if not batches:
+                    return
             except Exception as error:
                 if not self._is_outage(error):
                     raise
@@ -110,13 +121,29 @@ class Committer:
                 await self._lose(error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
-            else:
-                self._recovered()
-                return
+
+    async def _try(self, batches: list[Batch], *, in_doubt: bool) -> list[Batch]:
+        """Write what is not there yet; return what is still to be written.
+
+        Args:
+            in_doubt: an earlier try may have been committed, or may be while this one is at work.
+        """
+        connection = await self._connected()
+        left = [b for b in batches if not (in_doubt and await was_committed(connection, b))]
+        if not left:
+            return []
+        try:
+            await commit(connection, left)
+        except FencedError:
+            still = [b for b in left if not (in_doubt and await was_committed(connection, b))]
+            if len(still) == len(left):
+                raise
+            return still
+        return []
 
     def _is_outage(self, error: Exception) -> bool:
         """Return whether `error` means that the database is away, as against refusing what it was given."""
-        if isinstance(error, (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError)):
+        if isinstance(error, AWAY):
             return True
         return self._connection is None or self._connection.is_closed()
 

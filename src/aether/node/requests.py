@@ -33,10 +33,13 @@ class RequestReader:
     def __init__(self, scope: Scope, shards: Mapping[AccountId, Shard]) -> None:
         self._scope = scope
         self._shards = shards
-        self._last: dict[str, int] = {}
+        self._given: set[int] = set()
 
     async def fetch(self) -> None:
-        """Hand every pending request that was not handed over yet to its account."""
+        """Hand every pending request that was not handed over yet to its account.
+
+        An id says nothing about which came last: it is given when a row is written, and seen when that is committed.
+        """
         query = (
             sa.select(operator_requests.c.id, operator_requests.c.account, operator_requests.c.event)
             .where(
@@ -47,10 +50,11 @@ class RequestReader:
         )
         async with self._scope.begin() as connection:
             rows = (await connection.execute(query)).all()
+        self._given &= {row.id for row in rows}
         for row in rows:
-            if row.id <= self._last.get(row.account, 0):
+            if row.id in self._given:
                 continue
-            self._last[row.account] = row.id
+            self._given.add(row.id)
             try:
                 event = msgspec.convert(row.event, OperatorEvent)
             except msgspec.ValidationError as error:
