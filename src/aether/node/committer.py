@@ -49,6 +49,8 @@ class Committer:
         self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
         self._ready = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
+        self._in_doubt = False
+        """Whether an earlier try at the same batches may have been committed, or may be while another is at work."""
         self.outage: str = ""
         """Why nothing can be written now; empty while it can."""
 
@@ -83,6 +85,7 @@ class Committer:
 
     async def _write(self, batches: list[Batch], waiting: list[asyncio.Future[None]]) -> None:
         started = perf_counter()
+        self._in_doubt = False
         try:
             await self._until_durable(batches)
         except Exception:  # noqa: BLE001  one batch of these is refused: which one shows when each is tried alone
@@ -97,7 +100,7 @@ class Committer:
 
     async def _write_alone(self, batch: Batch, future: asyncio.Future[None]) -> None:
         try:
-            await self._until_durable([batch], in_doubt=True)
+            await self._until_durable([batch])
         except Exception as error:  # noqa: BLE001  it is the account's alone, which fails with it
             if not future.done():
                 future.set_exception(error)
@@ -105,37 +108,33 @@ class Committer:
             if not future.done():
                 future.set_result(None)
 
-    async def _until_durable(self, batches: list[Batch], *, in_doubt: bool = False) -> None:
+    async def _until_durable(self, batches: list[Batch]) -> None:
         """Try until the batches are in the database, however long it is away."""
         wait_s = RETRY_FIRST_S
         while True:
             try:
-                batches = await self._try(batches, in_doubt=in_doubt)
+                batches = await self._try(batches)
                 self._recovered()
                 if not batches:
                     return
             except Exception as error:
                 if not self._is_outage(error):
                     raise
-                in_doubt = True
+                self._in_doubt = True
                 await self._lose(error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
 
-    async def _try(self, batches: list[Batch], *, in_doubt: bool) -> list[Batch]:
-        """Write what is not there yet; return what is still to be written.
-
-        Args:
-            in_doubt: an earlier try may have been committed, or may be while this one is at work.
-        """
+    async def _try(self, batches: list[Batch]) -> list[Batch]:
+        """Write what is not there yet; return what is still to be written."""
         connection = await self._connected()
-        left = [b for b in batches if not (in_doubt and await was_committed(connection, b))]
+        left = [b for b in batches if not (self._in_doubt and await was_committed(connection, b))]
         if not left:
             return []
         try:
             await commit(connection, left)
         except FencedError:
-            still = [b for b in left if not (in_doubt and await was_committed(connection, b))]
+            still = [b for b in left if not (self._in_doubt and await was_committed(connection, b))]
             if len(still) == len(left):
                 raise
             return still
