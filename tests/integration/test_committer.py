@@ -129,3 +129,29 @@ async def test_another_writer_still_fences_after_an_outage(
     monkeypatch.setattr(module, "commit", cut)
     with pytest.raises(FencedError):
         await committer.commit(batch(ONE))
+
+
+FULL = """
+CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER disk_full BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION disk_full()
+"""
+
+
+async def fill(database: Database, table: str) -> None:
+    """Let a table's disk be full."""
+    async with database.engine.begin() as connection:
+        for statement in FULL.format(table=table).strip().split(";\n"):
+            await connection.execute(sa.text(statement))
+
+
+async def test_a_full_disk_pauses_and_loses_nothing(database: Database, committer: Committer) -> None:
+    await fill(database, "journal")
+    waiting = asyncio.create_task(committer.commit(batch(ONE)))
+    while not committer.outage:
+        await asyncio.sleep(0.01)
+    assert "DiskFullError" in committer.outage
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.text("DROP TRIGGER disk_full ON journal"))
+    await waiting
+    assert (committer.outage, await verify(database.node, ONE)) == ("", 1)

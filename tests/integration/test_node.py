@@ -32,6 +32,7 @@ from aether.store.journal import verify
 from aether.store.requests import submit, wait_applied
 from aether.store.schema import journal
 from aether.strategies import catalogue
+from tests.integration.test_committer import fill
 
 STRATEGIES = {"company": "ema_cross", "director-1": "mean_reversion", "director-2": "vol_target_basket"}
 
@@ -239,6 +240,14 @@ async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: D
     for shard in one.shards.values():
         assert await verify(database.desk, shard.account) >= 2_000
     assert FencedError.exit_code == 11
+
+
+async def test_bars_that_find_the_disk_full_end_no_account(database: Database, dataset: Dataset) -> None:
+    """Charts can wait: what the node writes beside the journal ended it for all accounts."""
+    await fill(database, "bars")
+    node = make_node(database, dataset)
+    await run_until(node, node.drain)
+    await check_against_backtest(database, dataset)
 
 
 async def break_journals(database: Database, where: str) -> None:

@@ -20,18 +20,6 @@ from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, logger
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
 
-AWAY = (
-    *CONNECTION_ERRORS,
-    DatabaseUnavailableError,
-    TimeoutError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresSystemError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
-"""Errors that say something of the server and nothing of what it was given: it may take the same later."""
-
 _log = logger("committer")
 
 
@@ -142,7 +130,7 @@ class Committer:
 
     def _is_outage(self, error: Exception) -> bool:
         """Return whether `error` means that the database is away, as against refusing what it was given."""
-        if isinstance(error, AWAY):
+        if isinstance(error, (*CONNECTION_ERRORS, DatabaseUnavailableError)):
             return True
         return self._connection is None or self._connection.is_closed()
 

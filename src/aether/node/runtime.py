@@ -238,7 +238,7 @@ class Node:
                     await write_bars(connection, self._feed_id, self._bars[:count])
                 finally:
                     await connection.close()
-            except (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError) as error:
+            except (*CONNECTION_ERRORS, DatabaseUnavailableError) as error:
                 _log.warning("bars_not_written", reason=str(error))
             else:
                 del self._bars[:count]

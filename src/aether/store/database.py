@@ -25,12 +25,14 @@ CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What asyncpg raises when the database is away, as against refusing what it was asked."""
+"""What asyncpg raises when the database is away, full, read-only or interrupted: it says nothing of what was asked, and
+the same may be taken later. The system's own TimeoutError is an OSError."""
 
 
 Row = sa.Row[Any]
