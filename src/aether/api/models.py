@@ -15,8 +15,9 @@ class Model(BaseModel):
 RULES: dict[str, tuple[str, str]] = {}
 """What each pattern asks for in words, and what to do instead; errors say both."""
 
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
-_WORDS = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_LINE = rf"^[^{_CONTROL}]*$"
+_WORDS = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 RULES[_LINE] = ("text is one line, without control characters", "Write it in one line.")
 RULES[_WORDS] = ("text is one line, not blank, without control characters", "Write it in words, in one line.")
 

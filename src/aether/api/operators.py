@@ -263,10 +263,8 @@ async def move_capital(
     """Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss."""
     stored = await queries.get_account(granted.scope, account)
     asset = AssetCode(body.asset or stored.config.currency)
-    await _check_place(granted, stored, body.venue, asset, is_new=body.new_asset)
+    free = await _free_at(granted, stored, body.venue, asset, is_new=body.new_asset)
     amount = parse_amount(body.amount)
-    key = balance_key(VenueId(body.venue), asset)
-    free = {r.key: int(r.free) for r in await queries.list_balances(granted.scope, AccountId(account))}.get(key, 0)
     if not amount or (body.direction == "withdrawal" and amount > free):
         raise InvalidValueError(
             f"{body.amount} {asset} cannot be booked as a {body.direction}.",
@@ -295,10 +293,13 @@ async def move_capital(
     return await _apply(granted, event, body.reason)
 
 
-async def _check_place(
-    granted: Granted, stored: queries.StoredAccount, venue: str, asset: str, *, is_new: bool
-) -> None:
-    """Raise UnknownNameError when an account trades nothing at a venue, or has nothing to do with an asset."""
+async def _free_at(granted: Granted, stored: queries.StoredAccount, venue: str, asset: str, *, is_new: bool) -> int:
+    """Return how much of an asset is free at a venue.
+
+    Raises:
+        UnknownNameError: when the account trades nothing there, or has nothing to do with the asset and it is not said
+            to be new.
+    """
     venues = sorted({i.venue for i in stored.instruments.values()})
     if venue not in venues:
         raise UnknownNameError(
@@ -306,7 +307,8 @@ async def _check_place(
         )
     account = stored.config.id
     known = {a for i in stored.instruments.values() for a in (i.base, i.quote)}
-    known |= {r.key.partition(":")[2] for r in await queries.list_balances(granted.scope, account)}
+    free = {r.key: int(r.free) for r in await queries.list_balances(granted.scope, account)}
+    known |= {key.partition(":")[2] for key in free}
     live = granted.context.bus.latest("account.").get(f"account.{account}", {})
     known |= {b["subject"].partition(":")[2] for b in live.get("breaks", [])}
     if asset not in known and not is_new:
@@ -314,6 +316,7 @@ async def _check_place(
             f"{account} has nothing to do with {asset!r} yet.",
             remedy=f"It knows {', '.join(sorted(known))}; if it is a new asset, say so (new_asset, --new-asset).",
         )
+    return free.get(balance_key(VenueId(venue), AssetCode(asset)), 0)
 
 
 async def _refuse_twice(granted: Granted, account: str, venue: str, asset: str, amount: int, reference: str) -> None:
@@ -340,7 +343,7 @@ async def book(account: str, body: BookingRequest, granted: Annotated[Granted, a
     A break of that balance is cleared when the booking explains it.
     """
     stored = await queries.get_account(granted.scope, account)
-    await _check_place(granted, stored, body.venue, body.asset, is_new=body.new_asset)
+    await _free_at(granted, stored, body.venue, body.asset, is_new=body.new_asset)
     amount = parse_amount(body.amount)
     if not amount:
         raise InvalidValueError("The amount is 0.", remedy="Give what the venue added, or with a minus what it took.")

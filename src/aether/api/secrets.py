@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from aether.api.audit import entry_shown
 from aether.api.guard import Granted, allow
 from aether.api.models import (
+    AccountId,
     AuditEntry,
     Done,
     KekRotated,
@@ -26,7 +27,7 @@ from aether.venues.protocol import Credentials
 
 router = APIRouter(tags=["secrets"])
 
-Account = Annotated[str, Query(pattern=r"^[a-z][a-z0-9.-]{1,39}$", description="whose key it is")]
+Account = Annotated[AccountId, Query(description="whose key it is")]
 
 
 def _shown(found: secrets.SecretStatus) -> SecretStatus:

@@ -77,6 +77,13 @@ class View:
         return annual_volatility(market_of(self._state, instrument).variance_per_s)
 
 
+class Ran(NamedTuple):
+    """What a strategy's step gave, and its state afterwards, frozen."""
+
+    intents: list[Intent]
+    state: Any
+
+
 class Runner:
     """A strategy assignment ready to run: its definition, parameters and view."""
 
@@ -90,7 +97,7 @@ class Runner:
         self._instruments = state.instruments
         self._view = View(state, assignment)
 
-    def step(self, bar: BarValues) -> "Ran":
+    def step(self, bar: BarValues) -> Ran:
         """Return what the strategy wants after a bar; when it raises, its state is what it was."""
         key = self._key(bar.instrument)
         before = self._states.get(key)
@@ -144,13 +151,6 @@ class Runner:
 
     def _key(self, instrument: InstrumentId) -> str:
         return f"{self.strategy}|{instrument}"
-
-
-class Ran(NamedTuple):
-    """What a strategy's step gave, and its state afterwards, frozen."""
-
-    intents: list[Intent]
-    state: Any
 
 
 Runners = dict[tuple[InstrumentId, int], Runner]
@@ -207,31 +207,26 @@ class Intents:
         if instrument is None or runner is None:
             return ""
         bar = _values(event, instrument)
-        failed = event.failed
-        if not failed and self.ran is None:
-            failed = self._run(runner, bar)
-        elif self.ran is not None:
+        if self.ran is not None:
             runner.put_state(event.instrument, self.ran.state)
-        if failed or self.ran is None:
-            self._switch_off(runner, bar, failed)
-            return failed
+        elif event.failed:
+            return self._switch_off(runner, bar, event.failed)
+        else:
+            try:
+                self.ran = runner.step(bar)
+            except Exception as raised:  # noqa: BLE001  a strategy is the user's: whatever it raises is its own fault
+                return self._switch_off(runner, bar, ADDRESS.sub("", f"{type(raised).__name__}: {raised}"))
         for intent in self.ran.intents:
             self._follow(intent, self._state.instruments[intent.instrument], runner)
         return ""
 
-    def _run(self, runner: Runner, bar: BarValues) -> str:
-        """Run the strategy's step into `ran`, or return what it raised."""
-        try:
-            self.ran = runner.step(bar)
-        except Exception as raised:  # noqa: BLE001  a strategy is the user's: whatever it raises is its own fault
-            return ADDRESS.sub("", f"{type(raised).__name__}: {raised}")
-        return ""
-
-    def _switch_off(self, runner: Runner, bar: BarValues, what: str) -> None:
+    def _switch_off(self, runner: Runner, bar: BarValues, what: str) -> str:
+        """Switch a strategy off for what it raised; return that."""
         self._state.disabled[runner.strategy] = f"it raised {what}"
         told = f"{runner.strategy} is switched off, its holdings stay protected. It raised {what} at {bar}"
         state = ADDRESS.sub("", runner.state_text(bar.instrument))
         self._out.alert(self._state.now_ns, Severity.CRITICAL, "strategy_failed", f"{told} with state {state}")
+        return what
 
     def _follow(self, intent: Intent, instrument: Instrument, runner: Runner) -> None:
         match intent:
