@@ -53,6 +53,18 @@ SECRET_VERSION = Gauge(
 SECRETS_DUE = Gauge("aether_secrets_due", "Keys that should have been replaced by now.", registry=REGISTRY)
 INSECURE = Gauge("aether_insecure_settings", "1 while a check of production fails.", ["check"], registry=REGISTRY)
 SIGN_INS = Counter("aether_sign_ins", "Sign-ins by outcome.", ["outcome"], registry=REGISTRY)
+VENUE_OVERDUE = Gauge(
+    "aether_venue_overdue_seconds",
+    "For how long the venue has not done what is wanted of an order: 0 while all is as it should be.",
+    ["account_id", "venue"],
+    registry=REGISTRY,
+)
+FOREIGN_ORDERS = Gauge(
+    "aether_foreign_orders",
+    "Open orders at the venue that the account did not place.",
+    ["account_id", "venue"],
+    registry=REGISTRY,
+)
 KILL_SWITCH_RESPONSE = Histogram(
     "kill_switch_response_seconds",
     "From the node taking a kill switch request to the last open order's end.",

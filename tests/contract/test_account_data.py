@@ -111,10 +111,10 @@ async def test_a_dead_man_switch_is_refused_where_there_is_none(local: LocalExch
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_an_order_sent_into_maintenance_is_looked_for_and_then_given_up(local: LocalExchange, venue: str) -> None:
-    async with trader_at(local, venue, deadline_ms=600, settle_margin_s=0.1, use_socket=False) as trader:
+    async with trader_at(local, venue, deadline_s=0.6, settle_margin_s=0.1, use_socket=False) as trader:
         trader.exchange.venue.state = "maintenance"
         order = await trader.send("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
-        await until(lambda: trader.session.unknown_outcomes == 1)
+        await until(lambda: trader.session.tracker.unknown_outcomes == 1)
         trader.exchange.venue.state = "online"
         rejected = await trader.report(OrderRejected, order)
         assert rejected.reason == "it never reached the venue"

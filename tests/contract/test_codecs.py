@@ -214,7 +214,7 @@ def test_krakens_errors_fall_into_the_small_set(text: str, failure: Failure) -> 
 @pytest.mark.parametrize(
     ("protocol", "status", "body", "failure"),
     [
-        (BinanceProtocol(), 400, b'{"code":-1021,"msg":"Timestamp"}', Failure.REJECTED),
+        (BinanceProtocol(), 400, b'{"code":-1021,"msg":"Timestamp"}', Failure.CLOCK),
         (BinanceProtocol(), 429, b'{"code":-1003,"msg":"Too many"}', Failure.RATE_LIMIT),
         (BinanceProtocol(), 418, b"", Failure.RATE_LIMIT),
         (BinanceProtocol(), 504, b"<html>", Failure.UNKNOWN_OUTCOME),

@@ -8,7 +8,18 @@ import pytest
 from aether.domain.orders import OrderType, Side
 from aether.venues.actions import Balances, Cancel, Depth, Fills, Request, Submit
 from aether.venues.keystate import KeyState
-from aether.venues.limits import BinanceLimits, CoinbaseLimits, KrakenLimits, Level, Limit, charge, level_at, wait_s
+from aether.venues.limits import (
+    CANCELS_SHARE,
+    SHARE,
+    BinanceLimits,
+    CoinbaseLimits,
+    KrakenLimits,
+    Level,
+    Limit,
+    charge,
+    level_at,
+    wait_s,
+)
 
 DECAYING = Limit(name="decaying", capacity=10, decay_per_s=2.0)
 WINDOW = Limit(name="window", capacity=10, window_s=60)
@@ -26,19 +37,19 @@ def test_a_window_starts_anew() -> None:
     level = charge(WINDOW, Level(), 7, 59.0)
     assert level_at(WINDOW, level, 59.9) == 7
     assert level_at(WINDOW, level, 60.0) == 0
-    assert wait_s(WINDOW, level, 5, 59.0, is_cancel=False) == pytest.approx(1.0)
+    assert wait_s(WINDOW, level, 5, 59.0, SHARE) == pytest.approx(1.0)
 
 
 def test_the_reserve_is_for_cancels() -> None:
     level = charge(DECAYING, Level(), 8, 0.0)
-    assert wait_s(DECAYING, level, 1, 0.0, is_cancel=False) == pytest.approx(0.5)
-    assert wait_s(DECAYING, level, 1, 0.0, is_cancel=True) == 0
+    assert wait_s(DECAYING, level, 1, 0.0, SHARE) == pytest.approx(0.5)
+    assert wait_s(DECAYING, level, 1, 0.0, CANCELS_SHARE) == 0
 
 
 def test_what_is_dearer_than_the_limit_goes_when_the_limit_is_empty() -> None:
-    assert wait_s(DECAYING, Level(), 25, 0.0, is_cancel=False) == 0
+    assert wait_s(DECAYING, Level(), 25, 0.0, SHARE) == 0
     full = charge(DECAYING, Level(), 1, 0.0)
-    assert wait_s(DECAYING, full, 25, 0.0, is_cancel=False) == pytest.approx(0.5)
+    assert wait_s(DECAYING, full, 25, 0.0, SHARE) == pytest.approx(0.5)
 
 
 def test_krakens_costs() -> None:
@@ -66,17 +77,17 @@ def test_coinbase_counts_by_the_second() -> None:
     state = KeyState(None, "key", lambda: 1_000.25)
     request = [Request(method="GET", path="/")]
     sent = 0
-    while state.acquire(limits.costs(Balances(), request, 0), is_cancel=False) == 0:
+    while state.acquire(limits.costs(Balances(), request, 0), SHARE) == 0:
         sent += 1
     assert sent == 24
-    assert state.acquire(limits.costs(CANCEL, request, 0), is_cancel=True) == 0
+    assert state.acquire(limits.costs(CANCEL, request, 0), CANCELS_SHARE) == 0
 
 
 def test_what_the_venue_counts_is_taken_in() -> None:
     limits = BinanceLimits()
     state = KeyState(None, "key", lambda: 1_000.0)
     state.told(limits.told({"x-mbx-used-weight-1m": "5999"}))
-    assert state.acquire(limits.costs(Balances(), [Request(method="GET", path="/", weight=20)], 0), is_cancel=False) > 0
+    assert state.acquire(limits.costs(Balances(), [Request(method="GET", path="/", weight=20)], 0), SHARE) > 0
 
 
 def test_a_venue_that_says_wait_is_obeyed() -> None:
@@ -84,9 +95,9 @@ def test_a_venue_that_says_wait_is_obeyed() -> None:
     state = KeyState(None, "key", lambda: now[0])
     costs = [(WINDOW, "", 1.0)]
     state.block(costs, 30.0)
-    assert state.acquire(costs, is_cancel=True) == pytest.approx(30.0)
+    assert state.acquire(costs, CANCELS_SHARE) == pytest.approx(30.0)
     now[0] = 131.0
-    assert state.acquire(costs, is_cancel=True) == 0
+    assert state.acquire(costs, CANCELS_SHARE) == 0
 
 
 def _take(folder: str, count: int, queue: "multiprocessing.Queue[list[int]]") -> None:
@@ -114,10 +125,10 @@ def test_limits_are_shared_by_processes_with_one_key(tmp_path: Path) -> None:
     first, second = (KeyState(tmp_path, "key", lambda: 50.0) for _ in range(2))
     other = KeyState(tmp_path, "another", lambda: 50.0)
     costs = [(DECAYING, "", 4.0)]
-    assert first.acquire(costs, is_cancel=False) == 0
-    assert second.acquire(costs, is_cancel=False) == 0
-    assert first.acquire(costs, is_cancel=False) > 0
-    assert other.acquire(costs, is_cancel=False) == 0
+    assert first.acquire(costs, SHARE) == 0
+    assert second.acquire(costs, SHARE) == 0
+    assert first.acquire(costs, SHARE) > 0
+    assert other.acquire(costs, SHARE) == 0
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 

@@ -217,7 +217,7 @@ async def test_cancel_all_takes_everything_off(trader: Trader) -> None:
     orders = [await trader.send("buy", OrderType.LIMIT, "0.1", limit_price=50_000 + n) for n in range(5)]
     for order in orders:
         await trader.report(OrderAccepted, order)
-    trader.session.cancel_all()
+    trader.session.stop()
     for order in orders:
         await trader.report(OrderCanceled, order)
     assert not trader.exchange.venue.account("company").open
@@ -250,7 +250,7 @@ async def test_restart_with_open_orders(local: LocalExchange, venue: str) -> Non
         known = {f.trade_id for f in await first.filled(order, "0.2")}
     first.quote("buy", 60_000, 0.3)
     async with trader_at(
-        local, venue, credentials=credentials, before=lambda s: s.restore(known_order(order, 20_000_000, known))
+        local, venue, credentials=credentials, before=lambda s: s.tracker.restore(known_order(order, 20_000_000, known))
     ) as second:
         fills = await second.filled(order, "0.3")
         assert sum(f.size for f in fills) == 30_000_000
@@ -269,16 +269,15 @@ def known_order(
 
 async def test_an_order_that_the_venue_has_forgotten_is_canceled(trader: Trader) -> None:
     request = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
-    trader.session.restore(known_order(request, 0, set(), OrderState.ACCEPTED))
+    trader.session.tracker.restore(known_order(request, 0, set(), OrderState.ACCEPTED))
     await trader.session.compare()
     assert "does not know" in (await trader.report(OrderCanceled, request)).reason
 
 
 async def test_an_order_that_never_left_is_rejected_after_a_restart(trader: Trader) -> None:
     request = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
-    trader.session._deadline_ms = 0
-    trader.session._settle_margin_s = 0.0
-    trader.session.restore(known_order(request, 0, set(), OrderState.SUBMITTED))
+    trader.session.tracker.deadline_s = trader.session.tracker.settle_margin_s = 0.0
+    trader.session.tracker.restore(known_order(request, 0, set(), OrderState.SUBMITTED))
     await trader.session.compare()
     await trader.report(OrderRejected, request)
 

@@ -25,7 +25,7 @@ async def test_nothing_is_doubled_and_nothing_lost(venue: str) -> None:
     async with (
         local_exchange(enforce_limits=False) as local,
         trader_at(
-            local, venue, timeout_s=0.4, limits=NoLimits(), answer_timeout_s=0.4, deadline_ms=1_000, settle_margin_s=0.2
+            local, venue, timeout_s=0.4, limits=NoLimits(), answer_timeout_s=0.4, deadline_s=1.0, settle_margin_s=0.2
         ) as trader,
     ):
         trader.quote("sell", 60_000, 10)
@@ -39,7 +39,7 @@ async def test_nothing_is_doubled_and_nothing_lost(venue: str) -> None:
         await trader.until(lambda: all(settled(trader, o) for o in orders))
         await trader.until(trader.balances_agree)
         check(trader, orders)
-        assert trader.session.unknown_outcomes > ORDERS * 0.15
+        assert trader.session.tracker.unknown_outcomes > ORDERS * 0.15
 
 
 async def send_all(trader: Trader) -> list[OrderRequest]:

@@ -108,6 +108,21 @@ class HandVenue:
     def reported_balances(self) -> dict[BalanceKey, int] | None:
         return self.balances
 
+    def tells_of(self, _key: BalanceKey) -> bool:
+        return True
+
+    def stop(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+    def fence(self) -> None:
+        pass
+
+    def unconfirmed(self) -> list[str]:
+        return []
+
     async def run(self, account: LiveAccount) -> None:
         self.account = account
         await asyncio.Event().wait()

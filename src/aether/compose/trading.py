@@ -6,7 +6,7 @@ exchange; a live one sessions with its own keys. A paper account never holds an 
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
 
@@ -94,39 +94,39 @@ class VenueMaker:
     def _session(self, public: VenueClient, credentials: Credentials, *, limited: bool) -> ExecutionSession:
         state_folder = self.settings.data_dir / KEY_STATE_FOLDER if limited else None
         limits = None if limited else NoLimits()
-        return ExecutionSession(self.venues.with_key(public, credentials, state_folder=state_folder, limits=limits))
+        client = self.venues.with_key(public, credentials, state_folder=state_folder, limits=limits)
+        return ExecutionSession(client, holds=True)
 
     def _connect_local(self, config: AccountConfig, local: LocalExchange) -> Connect:
         """Open an account on the local exchange with what the books hold, and nothing else."""
 
-        async def connect(booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
-            sessions = {}
-            for public in self.venues.clients:
-                venue = public.protocol.venue
-                own = {k.partition(":")[2]: v for k, v in booked.items() if k.partition(":")[0] == venue}
-                if venue in config.venues:
-                    balances = {asset: format_amount(max(0, total)) for asset, total in own.items()}
-                    key, secret = local.open_account(venue, config.id, balances)
-                    sessions[venue] = self._session(public, Credentials(key=key, secret=secret), limited=False)
-            return sessions
+        async def connect(public: VenueClient, own: Mapping[str, int]) -> ExecutionSession:
+            balances = {asset: format_amount(max(0, total)) for asset, total in own.items()}
+            key, secret = local.open_account(public.protocol.venue, config.id, balances)
+            return self._session(public, Credentials(key=key, secret=secret), limited=False)
 
-        return connect
+        def connect_all(booked: Mapping[BalanceKey, int]) -> dict[VenueId, Awaitable[ExecutionSession]]:
+            return {
+                public.protocol.venue: connect(public, own_of(booked, public.protocol.venue))
+                for public in self._clients_of(config)
+            }
+
+        return connect_all
+
+    def _clients_of(self, config: AccountConfig) -> list[VenueClient]:
+        return [public for public in self.venues.clients if public.protocol.venue in config.venues]
 
     def _connect_live(self, config: AccountConfig) -> Connect:
         """Open sessions with the account's own keys, once it has them."""
         self._versions(config.id).clear()
 
-        async def connect(_booked: Mapping[BalanceKey, int]) -> dict[VenueId, ExecutionSession]:
-            sessions = {}
-            for public in self.venues.clients:
-                venue = public.protocol.venue
-                if venue in config.venues:
-                    version, credentials = await wait_for_key(self.keys, config.id, venue, self.changed)
-                    self._versions(config.id)[venue] = version
-                    sessions[venue] = self._session(public, credentials, limited=True)
-            return sessions
+        async def connect(public: VenueClient) -> ExecutionSession:
+            venue = public.protocol.venue
+            version, credentials = await wait_for_key(self.keys, config.id, venue, self.changed)
+            self._versions(config.id)[venue] = version
+            return self._session(public, credentials, limited=True)
 
-        return connect
+        return lambda _booked: {public.protocol.venue: connect(public) for public in self._clients_of(config)}
 
     def _follow(self, config: AccountConfig) -> Follow:
         async def follow(sessions: Mapping[VenueId, ExecutionSession]) -> None:
@@ -136,6 +136,11 @@ class VenueMaker:
 
     def _versions(self, account: AccountId) -> dict[VenueId, int]:
         return self.versions.setdefault(account, {})
+
+
+def own_of(booked: Mapping[BalanceKey, int], venue: VenueId) -> dict[str, int]:
+    """Return what the books hold at one venue, by asset."""
+    return {k.partition(":")[2]: total for k, total in booked.items() if k.partition(":")[0] == venue}
 
 
 class Place:

@@ -130,6 +130,8 @@ class Failure(StrEnum):
     """The venue knows no such order."""
     AUTH = "auth"
     """Key, signature, nonce or permission."""
+    CLOCK = "clock"
+    """The venue refused the time stamp or the deadline; nothing happened."""
     RATE_LIMIT = "rate_limit"
     """Too many requests; nothing happened."""
     UNKNOWN_OUTCOME = "unknown_outcome"

@@ -12,6 +12,7 @@ neither make old data look fresh nor move the account's clock.
 import msgspec
 
 from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Review, Sizing
+from aether.domain.commands import Severity
 from aether.domain.identifiers import (
     AssetCode,
     BalanceKey,
@@ -156,6 +157,20 @@ class BalanceReported(_Report, frozen=True, kw_only=True):
 
     key: BalanceKey
     total: int
+
+
+class VenueNoted(_Report, frozen=True, kw_only=True):
+    """What the venue's side of the house found and people should know: a foreign order, a wish not fulfilled.
+
+    Attributes:
+        code: what it is, for machines.
+        next_order: where the venue knows order ids that the books have not given out, the first that is free.
+    """
+
+    severity: Severity
+    code: str
+    text: str
+    next_order: int = 0
 
 
 # Operator decisions.
@@ -332,7 +347,14 @@ class EngineFaulted(_Event, frozen=True, kw_only=True):
 
 MarketEvent = Quote | Trade | BookUpdate | Bar | FeedInterrupted
 VenueReport = (
-    OrderAccepted | OrderRejected | OrderFilled | OrderCanceled | OrderExpired | CancelRejected | BalanceReported
+    OrderAccepted
+    | OrderRejected
+    | OrderFilled
+    | OrderCanceled
+    | OrderExpired
+    | CancelRejected
+    | BalanceReported
+    | VenueNoted
 )
 OperatorEvent = (
     AccountOpened
@@ -364,6 +386,7 @@ VENUE_REPORTS = (
     OrderExpired,
     CancelRejected,
     BalanceReported,
+    VenueNoted,
 )
 
 _encoder = msgspec.json.Encoder()

@@ -21,6 +21,7 @@ from aether.domain.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
+    VenueNoted,
     VenueReport,
     as_given,
 )
@@ -133,8 +134,11 @@ class Desk:
         """Ask for an open order to be canceled, unless that was asked already."""
         if order.state is not OrderState.PENDING_CANCEL:
             self._enter(order, judge(order, Trigger.REQUEST_CANCEL)[0], "")
-            command = CancelOrder(self._state.now_ns, order.request.id, order.request.instrument)
-            self._out.commands.append(command)
+            self._ask_cancel(order)
+
+    def _ask_cancel(self, order: Order) -> None:
+        """Have the venue cancel an order; once more when it takes the order after the cancel has passed it."""
+        self._out.commands.append(CancelOrder(self._state.now_ns, order.request.id, order.request.instrument))
 
     def cancel_open(self, instrument: InstrumentId, side: Side, owner: Owner | None = None) -> None:
         """Ask for the open orders of one side to be canceled, of one owner or all."""
@@ -166,15 +170,26 @@ class Desk:
                 order = self._move(report.order_id, Trigger.ACCEPT)
                 if order is not None:
                     order.venue_order_id = report.venue_order_id
+                    if order.state is OrderState.PENDING_CANCEL:
+                        self._ask_cancel(order)
             case OrderRejected():
                 self._move(report.order_id, Trigger.REJECT, report.reason)
             case OrderCanceled():
                 self._move(report.order_id, Trigger.CANCEL, report.reason)
             case OrderExpired():
                 self._move(report.order_id, Trigger.EXPIRE, report.reason)
+            case VenueNoted():
+                self._note(report)
             case CancelRejected():
                 order = self._known(report.order_id)
                 self._move(report.order_id, cancel_refused_trigger(order) if order else Trigger.CANCEL_REFUSED)
+
+    def _note(self, note: VenueNoted) -> None:
+        """Tell people what the venue's side found; order numbers go on above those that the venue knows."""
+        self.alert(note.severity, note.code, note.text)
+        if note.next_order > self._state.next_order:
+            self._state.next_order = note.next_order
+            self._question(BreakKind.STRANGER, f"order {note.next_order - 1}", note.text)
 
     def keep(self, event: EngineFaulted) -> None:
         """Keep a report of an order that could not be applied, until a person resumes. A balance comes again anyway."""

@@ -49,6 +49,11 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._operators) + len(self._reports) + len(self._market)
 
+    @property
+    def has_reports(self) -> bool:
+        """Whether a venue's report waits."""
+        return bool(self._reports)
+
     def offer(self, event: MarketEvent | Timer) -> None:
         """Take an event if there is room, replace a stale quote if there is not, shed it otherwise."""
         if len(self._market) < INBOX_LIMIT:

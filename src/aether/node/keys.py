@@ -9,6 +9,7 @@ from typing import Protocol
 
 from aether.domain.errors import AetherError
 from aether.domain.identifiers import VenueId
+from aether.store.database import CONNECTION_ERRORS
 from aether.telemetry import SECRET_VERSION, logger
 from aether.venues.protocol import Credentials
 from aether.venues.session import ExecutionSession
@@ -44,10 +45,10 @@ async def wait_for_key(ring: KeyRing, account: str, venue: str, changed: Changed
     while True:
         try:
             return await ring.load(account, venue)
-        except AetherError as error:
+        except (AetherError, *CONNECTION_ERRORS) as error:
             if str(error) != told:
                 told = str(error)
-                _log.warning("waiting_for_key", account_id=account, venue=venue, reason=error.message)
+                _log.warning("waiting_for_key", account_id=account, venue=venue, reason=told)
         await changed()
 
 
@@ -61,29 +62,32 @@ async def follow_keys(
     """Take up rotated keys until canceled.
 
     Args:
+        sessions: as they open.
         versions: that the sessions trade with now.
     """
-    for venue, version in versions.items():
-        await _note(ring, account, venue, version)
+    noted: set[VenueId] = set()
     while True:
-        await changed()
-        for venue, session in sessions.items():
+        for venue, session in list(sessions.items()):
             try:
+                if venue not in noted:
+                    await _note(ring, account, venue, versions[venue])
+                    noted.add(venue)
                 if await ring.version(account, venue) in (0, versions[venue]):
                     continue
                 version, credentials = await ring.load(account, venue)
                 await session.renew(credentials)
-            except AetherError as error:
-                _log.warning("key_not_taken_up", account_id=account, venue=venue, reason=error.message)
+            except (AetherError, *CONNECTION_ERRORS) as error:
+                _log.warning("key_not_taken_up", account_id=account, venue=venue, reason=str(error))
                 continue
             versions[venue] = version
             await _note(ring, account, venue, version)
             _log.info("key_taken_up", account_id=account, venue=venue, version=version)
+        await changed()
 
 
 async def _note(ring: KeyRing, account: str, venue: str, version: int) -> None:
     SECRET_VERSION.labels(account, venue).set(version)
     try:
         await ring.note_use(account, venue, version)
-    except AetherError as error:
-        _log.warning("key_use_not_noted", account_id=account, venue=venue, reason=error.message)
+    except (AetherError, *CONNECTION_ERRORS) as error:
+        _log.warning("key_use_not_noted", account_id=account, venue=venue, reason=str(error))

@@ -1,8 +1,12 @@
 """An account's venues beyond this process: commands go out through sessions, reports come back through the inbox.
 
-While an account is recovered from its journal nothing is sent: what the engine asked for then was asked for before.
-`run` takes up the orders that are open, has each session compare them with its venue, and lets commands out from then
-on; an order that was journaled and never sent is found missing there and reported as rejected.
+While an account is recovered from its journal nothing is sent. `run` opens each venue on its own, as soon as it has a
+key: a venue that is never up keeps nothing from the others. A session begins with what the books hold (`Remembered`):
+open orders are taken up and asked for, those that were to be canceled are canceled, and where the account is stopped
+the venue's list is emptied. Nothing new leaves before the venue has been compared and the account has taken what that
+showed; an entry that was decided before never leaves.
+
+`stop` is the brake's way in: it asks neither the engine nor the database.
 """
 
 import asyncio
@@ -21,11 +25,11 @@ ORDER_WAITS_S = 5.0
 QUIET_S = 3.0
 """Balances are held against the books only when nothing was reported for so long: reports and balances travel apart."""
 
-Connect = Callable[[Mapping[BalanceKey, int]], Awaitable[dict[VenueId, ExecutionSession]]]
-"""Opens the account's sessions; is told what the books hold."""
+Connect = Callable[[Mapping[BalanceKey, int]], Mapping[VenueId, Awaitable[ExecutionSession]]]
+"""Opens the account's sessions, each in its own time; is told what the books hold."""
 
 Follow = Callable[[Mapping[VenueId, ExecutionSession]], Coroutine[Any, Any, None]]
-"""Looks after open sessions until canceled."""
+"""Looks after open sessions until canceled; finds new ones in the mapping."""
 
 
 class LiveVenue:
@@ -40,31 +44,53 @@ class LiveVenue:
         self._connect = connect
         self._follow = follow
         self._sessions: dict[VenueId, ExecutionSession] = {}
-        self._waiting: list[tuple[float, Command]] = []
-        self._is_running = False
+        self._opening: set[VenueId] = set()
+        self._waiting: dict[VenueId, list[SubmitOrder]] = {}
+        self._account: LiveAccount | None = None
         self._reported = monotonic()
+        self._is_braked = False
+        self._is_fenced = False
+
+    # The engine's commands.
 
     def feed(self, event: Event) -> Iterator[Event]:
         """Yield the event: reports come by themselves."""
         yield event
 
     def send(self, command: Command) -> None:
-        """Send a command to its venue: nothing while the account is being recovered, later while sessions open."""
-        if not self._sessions:
-            if self._is_running:
-                self._waiting.append((monotonic(), command))
+        """Take a command: nothing while the account is being recovered; orders wait a while for their venue."""
+        account = self._account
+        if account is None or self._is_fenced:
             return
         if isinstance(command, SubmitOrder):
-            request = command.order.request
-            if session := _of(self._sessions, request.instrument):
-                self._reported = monotonic()
-                session.submit(request)
+            self._submit(command, account)
         elif isinstance(command, CancelOrder):
-            if session := _of(self._sessions, command.instrument):
+            if session := self._sessions.get(_venue_of(command.instrument)):
                 session.cancel(command.order_id)
         elif isinstance(command, CancelAll):
-            for session in self._sessions.values():
-                session.cancel_all()
+            self._stop_sessions()
+
+    def _submit(self, command: SubmitOrder, account: LiveAccount) -> None:
+        request = command.order.request
+        self._reported = monotonic()
+        if self._is_braked:
+            account.report(OrderRejected(ts_ns=0, order_id=request.id, reason="the brake is on"))
+            return
+        venue = _venue_of(request.instrument)
+        session = self._sessions.get(venue)
+        if session is not None:
+            session.submit(request, _age_s(command, account))
+            return
+        self._waiting.setdefault(venue, []).append(command)
+        asyncio.get_running_loop().call_later(ORDER_WAITS_S, self._give_up, command, account)
+
+    def _give_up(self, command: SubmitOrder, account: LiveAccount) -> None:
+        """Report an order whose venue was not there in time; it is never sent."""
+        waiting = self._waiting.get(_venue_of(command.order.request.instrument), [])
+        if command in waiting:
+            waiting.remove(command)
+            reason = "the venue was not open in time"
+            account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason))
 
     def replay(self, event: Event) -> None:
         """Do nothing: the venue keeps its own memory."""
@@ -76,41 +102,89 @@ class LiveVenue:
         """Return nothing: no state of the venue lives in this process."""
         return b""
 
+    # The brake.
+
+    def stop(self) -> None:
+        """Let no order out until the engine itself has stopped, and cancel everything at every venue."""
+        self._is_braked = True
+        self._stop_sessions()
+
+    def release(self) -> None:
+        """Let orders out again that the engine gives."""
+        self._is_braked = False
+
+    def fence(self) -> None:
+        """Touch nothing any more: another process owns the account."""
+        self._is_fenced = True
+        self._waiting.clear()
+
+    def unconfirmed(self) -> list[str]:
+        """Return the venues whose list of open orders is not yet seen to be empty after a stop, in words."""
+        asked = [f"{venue}: {s.left()}" for venue, s in self._sessions.items() if not s.is_still]
+        return asked + [f"{venue}: no way to it yet" for venue in sorted(self._opening)]
+
+    def _stop_sessions(self) -> None:
+        for waiting in self._waiting.values():
+            for command in waiting:
+                self._reject(command, "it was stopped before it was sent")
+            waiting.clear()
+        for session in self._sessions.values():
+            session.stop()
+
+    def _reject(self, command: SubmitOrder, reason: str) -> None:
+        if self._account is not None:
+            self._account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason))
+
+    # Balances.
+
     def reported_balances(self) -> dict[BalanceKey, int] | None:
         """Return the venues' balances, None while reports may still be on their way."""
         settled = monotonic() - self._reported > QUIET_S
-        if not self._sessions or not settled or not all(s.ready.is_set() for s in self._sessions.values()):
+        if not settled or not any(s.ready.is_set() for s in self._sessions.values()):
             return None
-        return {key: total for session in self._sessions.values() for key, total in session.balances.items()}
+        open_now = [s for s in self._sessions.values() if s.ready.is_set()]
+        return {key: total for session in open_now for key, total in session.balances.items()}
+
+    def tells_of(self, key: BalanceKey) -> bool:
+        """Return whether `reported_balances` speaks for the venue of a balance."""
+        session = self._sessions.get(_venue_of(key))
+        return session is not None and session.ready.is_set()
+
+    # Life.
 
     async def run(self, account: LiveAccount) -> None:
         """Keep the sessions open and bring their reports to the account, until canceled."""
-        self._is_running = True
-        open_orders = account.open_orders()
-        sessions = await self._connect(account.booked_balances())
-        for order in open_orders:
-            if session := _of(sessions, order.request.instrument):
-                session.restore(order)
+        self._account = account
+        openings = self._connect(account.booked_balances())
+        self._opening = set(openings)
         async with asyncio.TaskGroup() as group:
-            for session in sessions.values():
-                group.create_task(session.run())
-                group.create_task(self._pump(session, account))
-            for session in sessions.values():
-                await session.ready.wait()
-            self._sessions = sessions
+            for venue, opening in openings.items():
+                group.create_task(self._run_one(venue, opening, account))
             if self._follow is not None:
-                group.create_task(self._follow(sessions))
-            waiting, self._waiting = self._waiting, []
-            for since, command in waiting:
-                self._send_late(since, command, account)
+                group.create_task(self._follow(self._sessions))
 
-    def _send_late(self, since: float, command: Command, account: LiveAccount) -> None:
-        """Send what waited for the sessions; an order that waited too long is not sent at all."""
-        if isinstance(command, SubmitOrder) and monotonic() - since > ORDER_WAITS_S:
-            order_id = command.order.request.id
-            account.report(OrderRejected(ts_ns=0, order_id=order_id, reason="the venue was not open in time"))
-        else:
-            self.send(command)
+    async def _run_one(self, venue: VenueId, opening: Awaitable[ExecutionSession], account: LiveAccount) -> None:
+        session = await opening
+        waiting = self._waiting.pop(venue, [])
+        session.begin(account.remembered(venue, {c.order.request.id for c in waiting}))
+        session.on_still = account.still
+        if self._is_braked:
+            session.stop()
+        self._sessions[venue] = session
+        self._opening.discard(venue)
+        for command in waiting:
+            session.submit(command.order.request, _age_s(command, account))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(session.run())
+            group.create_task(self._pump(session, account))
+            group.create_task(self._let_out(session, account))
+
+    async def _let_out(self, session: ExecutionSession, account: LiveAccount) -> None:
+        """Once the venue has been compared and the account has taken what that showed, let orders out."""
+        await session.ready.wait()
+        for key, total in session.balances.items():
+            account.report(BalanceReported(ts_ns=0, key=key, total=total))
+        session.allow(entries=await account.taken())
 
     async def _pump(self, session: ExecutionSession, account: LiveAccount) -> None:
         while True:
@@ -120,6 +194,9 @@ class LiveVenue:
                 account.report(report)
 
 
-def _of(sessions: Mapping[VenueId, ExecutionSession], instrument: InstrumentId) -> ExecutionSession | None:
-    """Return the session at an instrument's venue."""
-    return sessions.get(VenueId(instrument.partition(":")[0]))
+def _age_s(command: SubmitOrder, account: LiveAccount) -> float:
+    return max(0.0, (account.now_ns() - command.ts_ns) / 1e9)
+
+
+def _venue_of(name: InstrumentId | BalanceKey) -> VenueId:
+    return VenueId(name.partition(":")[0])

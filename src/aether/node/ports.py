@@ -1,12 +1,12 @@
 """What the node needs from a venue, and a venue beyond this process from the account."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from aether.domain.commands import Command
 from aether.domain.events import BalanceBooked, CapitalMoved, Event, VenueReport
-from aether.domain.identifiers import BalanceKey
-from aether.domain.orders import Order
+from aether.domain.identifiers import BalanceKey, ClientOrderId, VenueId
+from aether.venues.reconciliation import Remembered
 
 
 class Venue(Protocol):
@@ -36,6 +36,26 @@ class Venue(Protocol):
         """Return balances as far as they have been reported, to hold against the books; None for not now."""
         ...
 
+    def tells_of(self, key: BalanceKey, /) -> bool:
+        """Return whether `reported_balances` speaks for the venue of a balance: what it leaves out there is zero."""
+        ...
+
+    def stop(self) -> None:
+        """Let no order out before `release`, and cancel everything; neither engine nor database is asked."""
+        ...
+
+    def release(self) -> None:
+        """Let the engine's orders out again."""
+        ...
+
+    def fence(self) -> None:
+        """Touch nothing any more: another process owns the account."""
+        ...
+
+    def unconfirmed(self) -> list[str]:
+        """Return what a stop still waits for, in words; nothing when every venue's list was seen to be empty."""
+        ...
+
     async def run(self, account: "LiveAccount") -> None:
         """Do what the venue has to do by itself while the account trades; return when that is nothing."""
         ...
@@ -44,14 +64,26 @@ class Venue(Protocol):
 class LiveAccount(Protocol):
     """An account as its venues see it."""
 
-    def open_orders(self) -> list[Order]:
-        """Return the orders that may still trade."""
+    def remembered(self, venue: VenueId, unsent: Collection[ClientOrderId]) -> Remembered:
+        """Return what the books hold of a venue, without the orders that are known not to have left."""
         ...
 
     def booked_balances(self) -> dict[BalanceKey, int]:
         """Return what the books hold."""
         ...
 
+    def now_ns(self) -> int:
+        """Return what time it is where the account trades."""
+        ...
+
     def report(self, report: VenueReport) -> None:
         """Take a venue's report."""
+        ...
+
+    async def taken(self) -> bool:
+        """Return once every report so far has been taken: whether the account may open positions."""
+        ...
+
+    def still(self) -> None:
+        """Hear that a venue's list of open orders was seen to be empty after a stop."""
         ...

@@ -8,6 +8,8 @@ Where time is the wall clock's, every event is stamped with the moment at which 
 lives by that, so the wait in a queue makes data old and an event's own stamp moves no clock.
 """
 
+import asyncio
+from collections.abc import Collection
 from time import perf_counter
 from typing import Any
 
@@ -31,17 +33,14 @@ from aether.domain.events import (
     as_given,
     encode_event,
 )
-from aether.domain.identifiers import AccountId, BalanceKey
-from aether.domain.orders import Order
-from aether.domain.parents import Parent
-from aether.domain.scaled import average_price, format_amount
+from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, VenueId
 from aether.engine.core import Engine
 from aether.engine.step import Taken, step
-from aether.engine.stops import Stop
-from aether.engine.valuation import mark
+from aether.engine.stops import PERMITS, Stop, may_enter
 from aether.node.committer import Committer
 from aether.node.inbox import Inbox, Input
 from aether.node.ports import Venue
+from aether.node.summary import summary
 from aether.store.commit import Batch, Snapshot
 from aether.store.journal import ChainChecker, JournalRow, row_hash
 from aether.telemetry import (
@@ -57,15 +56,16 @@ from aether.telemetry import (
     TICK_TO_DECISION,
     logger,
 )
+from aether.venues.reconciliation import Remembered
 
 TAKE_LIMIT = 512
 BATCH_LIMIT = 2_000
 SNAPSHOT_EVERY_ROWS = 20_000
 PUBLISH_EVERY_S = 0.5
-ENDED_PARENTS_SHOWN = 10
 COMPARE_EVERY_NS = 5_000_000_000
+OVERLAP_NS = 60_000_000_000
+"""Venues are asked for executions from so long before the books end: clocks differ, commits lag."""
 
-_STATUS_OF = {Stop.KILL: "killed", Stop.FLATTEN: "killed", Stop.FAULT: "stopped", Stop.HALT: "halted"}
 _DESCRIBES_ACCOUNT = (AccountOpened, AccountConfigured, InstrumentListed, LimitsChanged, ModeChanged)
 
 _log = logger("shard")
@@ -111,7 +111,10 @@ class Shard:
         self._rows_since_snapshot = 0
         self._compared_ns = 0
         self._published = 0.0
-        self._killed_at: float | None = None
+        self._awaiting: list[asyncio.Future[None]] = []
+        self._heard_ns = engine.state.now_ns - OVERLAP_NS
+        self._stopped_at: float | None = None
+        """Since when everything should be gone at the venues, until it is seen to be."""
 
     @property
     def config(self) -> AccountConfig:
@@ -132,6 +135,7 @@ class Shard:
         """Begin a new account with its opening events."""
         for event in events:
             await self._take(Input(event, 0, perf_counter(), is_live=False))
+        self._heard_ns = self.engine.state.now_ns
         await self._commit(may_snapshot=False)
 
     async def begin(self) -> None:
@@ -147,6 +151,7 @@ class Shard:
         """
         try:
             while inputs := await self.inbox.take(TAKE_LIMIT):
+                awaiting, self._awaiting = self._awaiting, []
                 for item in inputs:
                     await self._take(item)
                     if len(self._rows) >= BATCH_LIMIT:
@@ -154,12 +159,22 @@ class Shard:
                 await self._compare_in_time()
                 if self._rows:
                     await self._commit(may_snapshot=True)
+                self._tell_taken(awaiting)
                 self._publish()
             await self.leave_snapshot()
         except FencedError as error:
-            self._fail(f"fenced: {error}")
+            self._fail(f"fenced: {error}", is_fenced=True)
         except Exception as error:  # noqa: BLE001  the task's outermost edge
             self._fail(f"{type(error).__name__}: {error}")
+
+    def _tell_taken(self, awaiting: list[asyncio.Future[None]]) -> None:
+        """Let those go on who wait for the reports before to be taken."""
+        if self.inbox.has_reports:
+            self._awaiting[:0] = awaiting
+            return
+        for done in awaiting:
+            if not done.done():
+                done.set_result(None)
 
     async def run_venue(self) -> None:
         """Let the account's venues work until canceled; their failure is this account's alone."""
@@ -168,9 +183,19 @@ class Shard:
         except Exception as error:  # noqa: BLE001  the task's outermost edge
             self._fail(f"{type(error).__name__}: {error}")
 
-    def open_orders(self) -> list[Order]:
-        """Return the orders that may still trade."""
-        return list(self.engine.state.open_orders.values())
+    def remembered(self, venue: VenueId, unsent: Collection[ClientOrderId]) -> Remembered:
+        """Return what the books hold of a venue, without the orders that are known not to have left."""
+        state = self.engine.state
+        orders = (*state.closed_orders.values(), *state.open_orders.values())
+        own = [o for o in orders if o.request.instrument.startswith(f"{venue}:") and o.request.id not in unsent]
+        return Remembered(
+            account=self.account,
+            next_order=state.next_order,
+            since_ns=self._heard_ns,
+            instruments=tuple(i.id for i in state.instruments.values() if i.venue == venue),
+            orders=tuple(own),
+            is_stopped=any(not PERMITS[stop].keeps_orders for stop in state.stops) or self._stopped_at is not None,
+        )
 
     def booked_balances(self) -> dict[BalanceKey, int]:
         """Return what the books hold."""
@@ -178,7 +203,28 @@ class Shard:
 
     def report(self, report: VenueReport) -> None:
         """Take a venue's report; its own time goes beside ours."""
-        self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self._now_ns(), venue_ns=report.ts_ns))
+        self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self.now_ns(), venue_ns=report.ts_ns))
+
+    async def taken(self) -> bool:
+        """Return once every report so far has been taken: whether the account may open positions."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaiting.append(done)
+        await done
+        return may_enter(self.engine.state.stops)
+
+    def stop(self) -> None:
+        """Stop the account's orders at their venues at once, whatever becomes of its own logic."""
+        if self._stopped_at is None:
+            self._stopped_at = perf_counter()
+        self._venue.stop()
+
+    def still(self) -> None:
+        """Hear that a venue's list of open orders was seen to be empty: the stop may be confirmed by that."""
+        if self._stopped_at is not None and not self._venue.unconfirmed():
+            KILL_SWITCH_RESPONSE.labels("confirmed").observe(perf_counter() - self._stopped_at)
+            _log.warning("stop_confirmed", account_id=self.account, seconds=perf_counter() - self._stopped_at)
+            self._stopped_at = None
+            self._publish(force=True)
 
     async def leave_snapshot(self) -> None:
         """Make a snapshot durable, so that the next start has nothing to replay."""
@@ -190,20 +236,25 @@ class Shard:
         self._rows_since_snapshot = 0
         return Snapshot(self._seq, self.engine.snapshot(), self._venue.snapshot(), self.market_taken)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, is_fenced: bool = False) -> None:
+        """Stand still; what works at the venues is taken back, since nobody minds it any more."""
         self.failure = reason
         self.inbox.close()
         self.inbox.drained.set()
+        if is_fenced:
+            self._venue.fence()
+        else:
+            self.stop()
         _log.error("account_stopped", account_id=self.account, reason=reason, exc_info=True)
         self._publish(force=True)
 
-    def _now_ns(self) -> int:
+    def now_ns(self) -> int:
         """Return what time it is where the account trades."""
         return self._clock.now_ns() if self._clock else self.engine.state.now_ns
 
     def _stamped(self, item: Input) -> Event:
         """Return an event with the time at which it is taken up, and with a time at all where it has none."""
-        event, now = item.event, self._now_ns()
+        event, now = item.event, self.now_ns()
         if item.request_id:
             event = msgspec.structs.replace(event, ts_ns=now)
         is_dated = self._clock is not None and item.is_live
@@ -212,7 +263,7 @@ class Shard:
     async def _take(self, item: Input) -> None:
         event = self._stamped(item)
         if isinstance(event, KillSwitchEngaged):
-            self._killed_at = item.entered
+            self.stop()
         for taken in step(self._venue, self.engine, event):
             given = as_given(taken.event)
             self._append(taken, item.entered)
@@ -220,6 +271,8 @@ class Shard:
                 self._applied.append((item.request_id, self._seq))
             if taken.commands:
                 await self._commit(may_snapshot=False)
+            if isinstance(given, KillSwitchEngaged):
+                self._venue.release()
 
     def _append(self, taken: Taken, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""
@@ -262,36 +315,36 @@ class Shard:
         JOURNAL_LAG.labels(self.account).set(0)
         for order in changes.orders.values():
             ORDERS.labels(self.account, order.state).inc()
-        self._note_kill(now)
+        self._note_stops()
         if changes.orders or changes.fills or changes.alerts:
             self._bus.publish(f"changed.{self.account}", {"type": "changed", "account": self.account, "seq": self._seq})
             self._publish(force=True)
 
     async def compare(self) -> None:
         """Hold the books against the venue's balances: what differs, and what no longer does, is news to the engine."""
-        self._compared_ns = self._now_ns()
+        self._compared_ns = self.now_ns()
         reported = self._venue.reported_balances()
         if reported is None:
             return
         state = self.engine.state
         for key in dict.fromkeys((*state.ledger.balances, *reported)):
+            if not self._venue.tells_of(key):
+                continue
             total = reported.get(key, 0)
             known = state.ledger.balances.get(key)
             is_open = f"balance|{key}" in state.breaks
             if is_open or total != (known.total if known else 0):
-                report = BalanceReported(ts_ns=self._now_ns(), key=key, total=total)
+                report = BalanceReported(ts_ns=self.now_ns(), key=key, total=total)
                 await self._take(Input(report, 0, perf_counter()))
 
     async def _compare_in_time(self) -> None:
-        if self._now_ns() - self._compared_ns >= COMPARE_EVERY_NS:
+        if self.now_ns() - self._compared_ns >= COMPARE_EVERY_NS and not self.inbox.has_reports:
             await self.compare()
 
-    def _note_kill(self, now: float) -> None:
+    def _note_stops(self) -> None:
         KILL_SWITCH_STATE.labels(self.account).set(1 if Stop.KILL in self.engine.state.stops else 0)
         BREAKS.labels(self.account).set(len(self.engine.state.breaks))
-        if self._killed_at is not None and not self.engine.state.open_orders:
-            KILL_SWITCH_RESPONSE.labels("confirmed").observe(now - self._killed_at)
-            self._killed_at = None
+        self.still()
 
     def _publish(self, *, force: bool = False) -> None:
         now = perf_counter()
@@ -305,106 +358,6 @@ class Shard:
             self._bus.publish(f"account.{self.account}", message)
 
     def summary(self) -> dict[str, Any]:
-        """Return the account as the screen shows it: worth, state, positions at the mark. Money is exact text."""
-        engine, state = self.engine, self.engine.state
-        point = engine.equity_point()
-        risk = state.risk
-        status, reason = self._status()
-        return {
-            "type": "account",
-            "account": self.account,
-            "seq": self._seq,
-            "ts_ns": state.now_ns,
-            "status": status,
-            "reason": reason,
-            "stops": [
-                {"stop": stop, "reason": s.reason, "since_ns": s.since_ns, "actor": s.actor}
-                for stop, s in state.stops.items()
-            ],
-            "breaks": [
-                {
-                    "name": b.name,
-                    "kind": b.kind,
-                    "subject": b.subject,
-                    "amount": format_amount(b.amount),
-                    "evidence": b.evidence,
-                    "since_ns": b.since_ns,
-                    "owner": b.owner,
-                }
-                for b in state.breaks.values()
-            ],
-            "disabled": dict(state.disabled),
-            "nav": format_amount(point.nav),
-            "cash": format_amount(point.cash),
-            "exposure": format_amount(point.exposure),
-            "realized": format_amount(point.realized),
-            "fees": format_amount(point.fees),
-            "capital": format_amount(point.capital),
-            "day_start_nav": format_amount(risk.day_start_nav),
-            "peak_nav": format_amount(risk.peak_nav),
-            "open_orders": len(state.open_orders),
-            "parents": [self._progress(parent) for parent in self._shown_parents()],
-            "held": [
-                {
-                    "number": number,
-                    "instrument": h.request.instrument,
-                    "symbol": state.instruments[h.request.instrument].symbol,
-                    "side": h.request.side,
-                    "size": state.instruments[h.request.instrument].size_text(h.request.size),
-                    "notional": format_amount(h.notional),
-                    "strategy": h.request.strategy,
-                    "since_ns": h.since_ns,
-                    "until_ns": h.until_ns,
-                }
-                for number, h in state.held.items()
-            ],
-            "marks": {
-                i.id: i.price_text(mark(state, i.id).price) for i in state.instruments.values() if i.id in state.market
-            },
-        }
-
-    def _status(self) -> tuple[str, str]:
-        """Return in one word how the account stands, and why: the strongest of what stops it."""
-        state = self.engine.state
-        stops = [(stop, state.stops[stop].reason) for stop in Stop if stop in state.stops]
-        throttled = "; ".join(f"{key} was stopped after {n} orders" for key, n in state.risk.throttled.items())
-        if stops and stops[0][0] in _STATUS_OF:
-            return _STATUS_OF[stops[0][0]], self.failure or stops[0][1]
-        if self.failure:
-            return "failed", self.failure
-        if self._committer.outage:
-            return "paused", self._committer.outage
-        if stops or throttled:
-            return "exits_only", stops[0][1] if stops else throttled
-        return "trading", ""
-
-    def _shown_parents(self) -> list[Parent]:
-        """Return the parent orders at work, then those that ended last, newest first."""
-        state = self.engine.state
-        ended = list(state.closed_parents.values())[-ENDED_PARENTS_SHOWN:]
-        return [*reversed(state.parents.values()), *reversed(ended)]
-
-    def _progress(self, parent: Parent) -> dict[str, Any]:
-        """Return how far a parent order is; amounts and the average price are exact text."""
-        request = parent.request
-        price = ""
-        if parent.filled:
-            instruments = (i for i in self.engine.state.instruments.values() if i.symbol == request.symbol)
-            finest = max(instruments, key=lambda i: i.price_decimals)
-            price = finest.price_text(average_price(parent.notional, parent.filled, finest.price_decimals))
-        return {
-            "id": request.id,
-            "symbol": request.symbol,
-            "side": request.side,
-            "algorithm": request.algorithm,
-            "amount": format_amount(request.amount),
-            "filled": format_amount(parent.filled),
-            "average_price": price,
-            "notional": format_amount(parent.notional),
-            "fees": format_amount(parent.fees),
-            "children": len(parent.children),
-            "state": parent.state,
-            "reason": parent.reason,
-            "started_ns": parent.started_ns,
-            "ended_ns": parent.ended_ns,
-        }
+        """Return the account as the screen shows it, see `summary.py`."""
+        told = summary(self.engine, self._seq, self.failure, self._committer.outage)
+        return told | {"unconfirmed": self._venue.unconfirmed()} if self._stopped_at is not None else told

@@ -7,11 +7,11 @@ never sent twice. A trading request whose answer is lost is an unknown outcome, 
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from time import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
@@ -28,13 +28,14 @@ from aether.venues.actions import (
     GetOrder,
     KeyPermissions,
     Markets,
+    OpenOrders,
     Permissions,
     Request,
     ServerTime,
     StreamToken,
 )
 from aether.venues.keystate import KeyState
-from aether.venues.limits import LIMITS, Costs, VenueLimits, is_cancel
+from aether.venues.limits import LIMITS, Costs, VenueLimits, share_of
 from aether.venues.messages import BookSnapshot, OrderUpdate
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
@@ -42,6 +43,10 @@ from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
 _log = logger("venue")
 
 REQUEST_TIMEOUT_S = 10.0
+MEASURED_AGAIN_S = 5.0
+"""A venue's clock that was measured so recently is not measured again because a time stamp was refused."""
+MOVED_S = 0.5
+T = TypeVar("T")
 MAX_PAGES = 200
 
 
@@ -85,7 +90,7 @@ class VenueClient:
         self.http = http
         self.on_depth: Callable[[bytes], None] = lambda _body: None
         """Sees the payload of every book fetched, for recorders."""
-        self._clock = clock
+        self.clock = clock
         self._random = random_source or random.Random()  # noqa: S311  jitter
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._state_folder = state_folder
@@ -93,32 +98,36 @@ class VenueClient:
         self.key_state = KeyState(state_folder, key, clock)
         self._limits: VenueLimits = limits or LIMITS[protocol.venue]()
         self._in_order = asyncio.Lock()
+        self._measuring = asyncio.Lock()
+        self._measured_s = 0.0
 
     def use_key(self, credentials: Credentials) -> None:
         """Sign with another key from now on; it has nonces and rate limits of its own."""
         self.credentials = credentials
-        self.key_state = KeyState(self._state_folder, credentials.key, self._clock)
+        self.key_state = KeyState(self._state_folder, credentials.key, self.clock)
 
     def now_ms(self) -> int:
         """Return the venue's time as far as it has been measured."""
-        return int((self._clock() + self.clock_offset_s) * 1000)
+        return int((self.clock() + self.clock_offset_s) * 1000)
 
-    async def call(self, action: Action, *, order_age_s: float = 1e9) -> Any:
+    async def call(self, action: Action, *, order_age_s: float = 1e9, permit: Callable[[], float] | None = None) -> Any:
         """Carry out an action and return its result, see `protocol.py`.
 
         Args:
             order_age_s: of the order that is canceled or amended: some venues charge young ones more.
+            permit: asked when limits and queues have let the action through, right before it is sent; returns for how
+                many seconds the venue may take it, or raises what `call` then raises: nothing was sent.
 
         Raises:
             VenueError: classed by what may be done next.
             UnsupportedError: when the venue does not offer it.
         """
         if isinstance(action, TRADING):
-            return await self._once(action, order_age_s)
+            return await self.in_time(lambda: self._once(action, order_age_s, permit))
         wait_s = READS.first_wait_s
         for attempt in range(READS.attempts):
             try:
-                return await self._once(action, order_age_s)
+                return await self.in_time(lambda: self._once(action, order_age_s, permit))
             except VenueError as error:
                 if error.failure not in _SAFE_TO_REPEAT or attempt == READS.attempts - 1:
                     if error.failure is Failure.UNKNOWN_OUTCOME:
@@ -128,27 +137,49 @@ class VenueClient:
                 wait_s *= 2
         raise AssertionError("the loop returns or raises")
 
-    async def _once(self, action: Action, order_age_s: float) -> Any:
+    async def in_time(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something signed with the venue's time; once more when it was refused and the venue's clock has moved."""
+        signed_with = self.clock_offset_s
+        try:
+            return await work()
+        except VenueError as error:
+            if error.failure not in (Failure.CLOCK, Failure.AUTH) or not await self._has_moved(signed_with):
+                raise
+        return await work()
+
+    async def _has_moved(self, signed_with: float) -> bool:
+        """Measure the venue's clock, unless that was just done; return whether it differs from what was signed with."""
+        async with self._measuring:
+            if abs(self.clock() - self._measured_s) > MEASURED_AGAIN_S:
+                with suppress(VenueError):
+                    await self.measure_clock()
+        return abs(self.clock_offset_s - signed_with) > MOVED_S
+
+    async def _once(self, action: Action, order_age_s: float, permit: Callable[[], float] | None = None) -> Any:
         requests = self.protocol.requests(action)
         costs = await self.admit(action, requests, order_age_s)
         found: list[Any] = []
         for request in requests:
-            response, result = await self._ask(action, request, costs)
+            response, result = await self._ask(action, request, costs, permit)
             if isinstance(action, GetOrder):
                 found += result
                 if found:
                     break
+            elif isinstance(action, OpenOrders):
+                found += result
             elif isinstance(action, Fills):
                 return await self._all_pages(action, response, result)
             else:
                 found.append(result)
         if isinstance(action, GetOrder):
             return self._only_order(found)
-        return found[0]
+        return found if isinstance(action, OpenOrders) else found[0]
 
-    async def _ask(self, action: Action, request: Request, costs: Costs) -> tuple[Response, Any]:
+    async def _ask(
+        self, action: Action, request: Request, costs: Costs, permit: Callable[[], float] | None = None
+    ) -> tuple[Response, Any]:
         """Send one request of an action; return the response and what it means, or raise the VenueError that it is."""
-        response = await self._exchange(action, request)
+        response = await self._exchange(action, request, permit)
         self.key_state.told(self._limits.told(response.headers))
         if isinstance(action, Depth) and response.status == 200:
             self.on_depth(response.body)
@@ -167,7 +198,7 @@ class VenueClient:
     async def admit(self, action: Action, requests: list[Request], order_age_s: float = 1e9) -> Costs:
         """Wait until the rate limits let an action go, charge them, and return what was charged."""
         costs = self._limits.costs(action, requests, order_age_s)
-        while (wait_s := self.key_state.acquire(costs, is_cancel=is_cancel(action))) > 0:  # noqa: ASYNC110  shared file
+        while (wait_s := self.key_state.acquire(costs, share_of(action))) > 0:  # noqa: ASYNC110  shared file
             await asyncio.sleep(wait_s)
         return costs
 
@@ -189,7 +220,7 @@ class VenueClient:
             raise refuse(self.protocol.venue, Failure.NOT_FOUND, "no such order")
         return max(found, key=lambda update: update.created_ns)
 
-    async def _exchange(self, action: Action, request: Request) -> Response:
+    async def _exchange(self, action: Action, request: Request, permit: Callable[[], float] | None) -> Response:
         if not isinstance(action, PRIVATE):
             return await self._send(action, request)
         credentials = self.credentials
@@ -198,6 +229,9 @@ class VenueClient:
                 f"{type(action).__name__} needs a key of {self.protocol.venue}.", remedy="Give one with --key-file."
             )
         async with self._in_order if self.protocol.ordered_nonce else nullcontext():
+            if permit is not None:
+                left_ms = max(1, int(permit() * 1000))
+                request.deadline_ms = min(request.deadline_ms, left_ms)
             nonce = self.key_state.next_nonce()
             signed = self.protocol.sign(request, credentials, nonce=nonce, now_ms=self.now_ms())
             return await self._send(action, signed)
@@ -238,9 +272,9 @@ class VenueClient:
 
         A difference that the venue's own clock cannot show is taken for none.
         """
-        before = self._clock()
+        self._measured_s = before = self.clock()
         server_ns = await self.call(ServerTime())
-        after = self._clock()
+        after = self.clock()
         offset_s = server_ns / 1e9 - (before + after) / 2
         self.clock_offset_s = offset_s if abs(offset_s) > self.protocol.clock_step_s else 0.0
         return self.clock_offset_s

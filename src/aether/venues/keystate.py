@@ -47,15 +47,13 @@ class KeyState:
             state.nonce = max(state.nonce + 1, int(self._clock() * 1_000_000))
             return state.nonce
 
-    def acquire(self, costs: Costs, *, is_cancel: bool) -> float:
-        """Charge the limits and return 0, or charge nothing and return how many seconds to wait."""
+    def acquire(self, costs: Costs, share: float) -> float:
+        """Charge the limits, of which a `share` may be used, and return 0; or charge nothing and return the wait,
+        seconds."""
         now = self._clock()
         with self._open() as state:
             found = [(limit, _name(limit, part), cost) for limit, part, cost in costs]
-            waits = [
-                wait_s(limit, state.levels.get(name, Level()), cost, now, is_cancel=is_cancel)
-                for limit, name, cost in found
-            ]
+            waits = [wait_s(limit, state.levels.get(name, Level()), cost, now, share) for limit, name, cost in found]
             longest = max(waits, default=0.0)
             if longest <= 0:
                 for limit, name, cost in found:

@@ -2,7 +2,7 @@
 
 Each venue counts in its own way; the two kinds are a counter that decays (Kraken) and a count within a window
 (Binance, Coinbase). The state of a limit is a level and a time, so it can lie in a file that several processes share.
-Cancels may use the whole limit, everything else leaves a reserve for them, so a cancel never waits behind an entry.
+Cancels may use the whole limit, exits nearly all of it, everything else less, so neither waits behind an entry.
 
 Sources: Kraken API Center "Spot REST rate limits" and "Spot trading rate limits"; binance-spot-api-docs rest-api.md
 "LIMITS" and the `rateLimits` of `exchangeInfo`; Coinbase "Advanced Trade REST API rate limits".
@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
+from aether.domain.orders import Side
 from aether.venues.actions import (
     CANCELS,
     PRIVATE,
@@ -27,8 +28,8 @@ from aether.venues.actions import (
     SubmitBatch,
 )
 
-RESERVE = 0.2
-"""Share of a limit that only cancels may use."""
+CANCELS_SHARE, EXITS_SHARE, SHARE = 1.0, 0.9, 0.8
+"""How much of a limit may be used by cancels, by exits, and by everything else: entries never stand in their way."""
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +62,11 @@ def level_at(limit: Limit, level: Level, now_s: float) -> float:
     return level.level if same_window else 0.0
 
 
-def wait_s(limit: Limit, level: Level, cost: float, now_s: float, *, is_cancel: bool) -> float:
-    """Return how long a request of `cost` has to wait, 0 when it may go now."""
+def wait_s(limit: Limit, level: Level, cost: float, now_s: float, share: float) -> float:
+    """Return how long a request of `cost` that may use a `share` of the limit has to wait, 0 when it may go now."""
     if now_s < level.blocked_until_s:
         return level.blocked_until_s - now_s
-    room = limit.capacity if is_cancel else limit.capacity * (1 - RESERVE)
+    room = limit.capacity * share
     over = level_at(limit, level, now_s) + cost - max(room, cost)
     if over <= 1e-9:
         return 0.0
@@ -186,9 +187,11 @@ LIMITS: dict[str, type[KrakenLimits] | type[BinanceLimits] | type[CoinbaseLimits
 """The limits of each venue with an adapter."""
 
 
-def is_cancel(action: Action) -> bool:
-    """Whether an action may use the reserve."""
-    return isinstance(action, CANCELS)
+def share_of(action: Action) -> float:
+    """Return how much of a limit an action may use."""
+    if isinstance(action, CANCELS):
+        return CANCELS_SHARE
+    return EXITS_SHARE if isinstance(action, Submit) and action.side is Side.SELL else SHARE
 
 
 def _by_age(table: tuple[tuple[int, int], ...], age_s: float) -> float:

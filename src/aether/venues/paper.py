@@ -68,6 +68,24 @@ class PaperVenue:
             balances[instrument.quote_key] += sign * instrument.notional(fill.price, fill.size) + fill.fee
         return balances
 
+    def tells_of(self, _key: BalanceKey) -> bool:
+        """Return that all balances are told."""
+        return True
+
+    def stop(self) -> None:
+        """Do nothing: the simulation does only what the journal says, and nothing real is at stake."""
+
+    def release(self) -> None:
+        """Do nothing, as `stop`."""
+
+    def fence(self) -> None:
+        """Do nothing: the simulation lives in this process alone."""
+
+    def unconfirmed(self) -> list[str]:
+        """Return how many orders the simulation still works."""
+        count = len(self._simulator.state.orders)
+        return [f"paper: {count} orders"] if count else []
+
     def _observe(self, event: Event) -> None:
         if isinstance(event, MARKET_EVENTS):
             self._simulator.on_market(event)

@@ -142,6 +142,7 @@ REMEDIES = {
     Failure.REJECTED: "Correct the order; sending it again will not help.",
     Failure.NOT_FOUND: "Check the id; the order may have ended.",
     Failure.AUTH: "Check the key, its permissions and this machine's clock.",
+    Failure.CLOCK: "Set this machine's clock; the venue's is measured anew.",
     Failure.RATE_LIMIT: "Wait, then send fewer requests.",
     Failure.UNKNOWN_OUTCOME: "Ask for the order's state before anything else.",
     Failure.VENUE_DOWN: "Wait until the venue is back.",

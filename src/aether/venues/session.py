@@ -1,43 +1,31 @@
-"""An account's trading at one venue: orders out, reports in, and no doubt left standing.
+"""An account's trading at one venue: the sockets, limits and tasks around a `Tracker`, which says what to ask.
 
-An order is sent once. When its answer is lost, its outcome is unknown, and the session asks the venue for it by our
-order id until the venue tells: found, it is reported as it stands; not found after the deadline that the order itself
-carried (plus a margin), it never arrived and is reported as rejected. Cancels may be repeated: a second one does no
-harm.
-
-After each (re)connection the session compares what it knows with what the venue says: open orders, executions,
-balances. Executions are reported once, by the venue's trade id, whichever way they come.
+The session asks what is due, one task for each request, and gives the answers back. It compares with the venue after
+each (re)connection before anything new is sent, then at a steady pace, and when a balance moved without an execution:
+open orders, executions, balances. Cancels and questions go on while the private socket is away.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from time import time, time_ns
 from typing import Any
 
 import msgspec
 
+from aether.domain.commands import Severity
 from aether.domain.errors import AetherError, Failure, VenueError
-from aether.domain.events import (
-    BalanceReported,
-    CancelRejected,
-    OrderAccepted,
-    OrderCanceled,
-    OrderExpired,
-    OrderFilled,
-    OrderRejected,
-    VenueReport,
-)
-from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, TradeId, VenueOrderId, balance_key
+from aether.domain.events import BalanceReported, VenueNoted, VenueReport
+from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, VenueOrderId, balance_key
 from aether.domain.instruments import Instrument
-from aether.domain.orders import Order, OrderRequest, OrderState, TimeInForce
-from aether.telemetry import logger
+from aether.domain.orders import OrderRequest
+from aether.telemetry import FOREIGN_ORDERS, VENUE_OVERDUE, logger
 from aether.venues.actions import (
     Action,
     Amend,
     Balances,
     Cancel,
     CancelAllOrders,
+    ClosedOrders,
     DeadManSwitch,
     Fills,
     GetOrder,
@@ -48,48 +36,25 @@ from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
 from aether.venues.messages import Balance, Execution, Message, OrderUpdate
 from aether.venues.protocol import CancelScope, Credentials, refuse
+from aether.venues.reconciliation import Held, Ids, Remembered, foreign_fill
 from aether.venues.stream import Channel, Stream
+from aether.venues.tracked import Ask, ListOpen, LookUp, NotSentError, ReadFills, Send, Sweep, Tracked, Withdraw
+from aether.venues.tracker import DEADLINE_S, SETTLE_MARGIN_S, Tracker
 
 _log = logger("session")
 
-DEADLINE_MS = 5_000
-"""How long after it was made a venue may still accept an order, where the venue takes a deadline."""
-SETTLE_MARGIN_S = 2.0
-"""How long after its deadline an order that the venue does not know is taken for never arrived."""
 ANSWER_TIMEOUT_S = 5.0
-QUERY_FIRST_WAIT_S = 0.1
-QUERY_LONGEST_WAIT_S = 5.0
-CANCEL_ATTEMPTS = 8
+COMPARE_EVERY_S = 60.0
+CLOCK_EVERY_S = 300.0
 BALANCES_AFTER_S = 0.1
-CLOSED_KEPT = 4_096
-EARLY_KEPT = 1_024
-"""Orders of which the stream may speak before the answer to their request tells that they are ours."""
+OVERLAP_S = 60.0
+"""Executions are read again from so long before the last comparison: clocks differ."""
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 5.0
+TOLD_AFTER_S = 10.0
+"""A wish that a venue has not fulfilled for so long is told, and again each time it has lasted twice as long."""
 DEAD_MAN_REFRESHES = 3
 """Times that the dead-man switch is refreshed within its own time-out."""
-
-
-class Tracked(msgspec.Struct):
-    """An order as the session knows it."""
-
-    request: OrderRequest
-    wire_id: ClientOrderId
-    venue_order_id: VenueOrderId = VenueOrderId("")
-    filled: int = 0
-    accepted: bool = False
-    closed: bool = False
-    sent_s: float = 0.0
-    trades: set[TradeId] = msgspec.field(default_factory=set)
-
-
-class _Backoff:
-    """Waits between attempts, each twice as long as the one before."""
-
-    def __init__(self) -> None:
-        self._wait_s = QUERY_FIRST_WAIT_S
-
-    async def wait(self) -> None:
-        await asyncio.sleep(self._wait_s)
-        self._wait_s = min(QUERY_LONGEST_WAIT_S, self._wait_s * 2)
 
 
 class ExecutionSession:
@@ -99,6 +64,7 @@ class ExecutionSession:
         client: with credentials; markets are loaded.
         use_socket: send orders over the socket where the venue takes them there.
         dead_man_s: have the venue cancel everything when we are silent so long (Kraken); 0 for never.
+        holds: send nothing new before `allow` is called, also once the venue has been compared.
     """
 
     def __init__(
@@ -107,35 +73,44 @@ class ExecutionSession:
         *,
         use_socket: bool = True,
         dead_man_s: int = 0,
-        deadline_ms: int = DEADLINE_MS,
+        deadline_s: float = DEADLINE_S,
         settle_margin_s: float = SETTLE_MARGIN_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        compare_every_s: float = COMPARE_EVERY_S,
+        holds: bool = False,
     ) -> None:
         assert client.credentials is not None, "trading needs a key"
         self.reports: asyncio.Queue[VenueReport] = asyncio.Queue()
-        self.balances: dict[BalanceKey, int] = {}
-        """As the venue told last."""
-        self.orders: dict[ClientOrderId, Tracked] = {}
-        self.foreign: set[VenueOrderId] = set()
-        """Orders at the venue that are not ours."""
         self.ready = asyncio.Event()
         """Set while the private socket is open and everything has been compared."""
-        self.unknown_outcomes = 0
+        self.on_still: Callable[[], None] = lambda: None
+        """Called when a stop has been confirmed: the venue's list is empty."""
         self._client = client
         self._protocol = client.protocol
         self._use_socket = use_socket
         self._dead_man_s = dead_man_s
-        self._deadline_ms = deadline_ms
-        self._settle_margin_s = settle_margin_s
         self._answer_timeout_s = answer_timeout_s
-        self._by_wire: dict[ClientOrderId, Tracked] = {}
-        self._by_venue: dict[VenueOrderId, Tracked] = {}
-        self._early: dict[VenueOrderId, list[Execution | OrderUpdate]] = {}
+        self._compare_every_s = compare_every_s
+        self._holds = holds
+        self._clock = client.clock
+        self.tracker = Tracker(
+            client.protocol.wire_id,
+            self.reports.put_nowait,
+            cancels_by_client_id=client.protocol.cancel_scope is not CancelScope.ORDER,
+            deadline_s=deadline_s,
+            settle_margin_s=settle_margin_s,
+        )
+        self.held = Held()
         self._token = ""
-        self._reading_balances = False
         self._is_checked = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settling: dict[ClientOrderId, asyncio.Lock] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._comparing = asyncio.Lock()
+        self._moved = asyncio.Event()
+        self._ids: Ids | None = None
+        self._remembered: Remembered | None = None
+        self._told_s = 0.0
+        self._told_next = 0
         self.connection = Connection(
             client.protocol,
             client.http,
@@ -143,6 +118,21 @@ class ExecutionSession:
             make_stream=lambda: client.protocol.stream(depth=10, bar_s=60),
             opening=self._opening,
         )
+
+    @property
+    def balances(self) -> dict[BalanceKey, int]:
+        """What the venue said last of what is held."""
+        venue = self._protocol.venue
+        return {balance_key(venue, AssetCode(asset)): total for asset, total in self.held.totals.items()}
+
+    @property
+    def _account(self) -> str:
+        return self._remembered.account if self._remembered else ""
+
+    @property
+    def is_still(self) -> bool:
+        """Whether no stop waits for the venue's list to be empty."""
+        return not self.tracker.stopped_s
 
     # Life.
 
@@ -153,12 +143,18 @@ class ExecutionSession:
             WithdrawingKeyError: when the key may withdraw; nothing was sent then.
         """
         try:
+            self._start(self._compare_in_time())
+            self._start(self._measure_in_time())
+            self._start(self._watch())
             if self._dead_man_s:
                 self._start(self._refresh_dead_man())
+            self._pump()
             async for message in self.connection.messages():
                 self._take(message)
         finally:
             self.ready.clear()
+            if self._timer is not None:
+                self._timer.cancel()
             for task in list(self._tasks):
                 task.cancel()
             with suppress(asyncio.CancelledError):
@@ -177,14 +173,26 @@ class ExecutionSession:
         await self.connection.close()
         await self.ready.wait()
 
-    def restore(self, order: Order) -> None:
-        """Take up an order that was open when an earlier session ended; what had been reported of it is not again."""
-        tracked = self._track(order.request)
-        tracked.filled, tracked.trades = order.filled, set(order.trade_ids)
-        tracked.accepted = order.state is not OrderState.SUBMITTED or bool(order.filled)
-        tracked.sent_s = order.created_ns / 1e9
-        if order.venue_order_id:
-            self._learn(tracked, order.venue_order_id)
+    def begin(self, remembered: Remembered) -> None:
+        """Go on from what the account's books hold: orders, and from when on nobody listened."""
+        self._remembered = remembered
+        self._ids = Ids(remembered, self._protocol.wire_id)
+        for order in remembered.orders:
+            self.tracker.restore(order)
+        if remembered.is_stopped:
+            self.tracker.stop(self._clock())
+
+    def allow(self, *, entries: bool = True) -> None:
+        """Let orders out from now on.
+
+        Args:
+            entries: also those that were decided before now.
+        """
+        self._holds = False
+        if not entries:
+            self.tracker.drop_entries(self._clock())
+        self.tracker.may_send = self.ready.is_set() or self.tracker.may_send
+        self._pump()
 
     async def _opening(self, stream: Stream) -> list[str]:
         credentials = self._client.credentials
@@ -211,24 +219,45 @@ class ExecutionSession:
                 _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=error.message)
             await asyncio.sleep(self._dead_man_s / DEAD_MAN_REFRESHES)
 
+    async def _measure_in_time(self) -> None:
+        """Measure the venue's clock again and again: ours may drift."""
+        while True:
+            await asyncio.sleep(CLOCK_EVERY_S)
+            with suppress(VenueError):
+                await self._client.measure_clock()
+
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
-    # Orders out.
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("task_failed", venue=self._protocol.venue, reason=f"{type(error).__name__}: {error}")
 
-    def submit(self, request: OrderRequest) -> None:
-        """Send an order; what becomes of it comes in `reports`."""
-        self._start(self._submit(self._track(request)))
+    # What the account wants.
+
+    def submit(self, request: OrderRequest, age_s: float = 0.0) -> None:
+        """Send an order; what becomes of it comes in `reports`.
+
+        Args:
+            age_s: how long ago it was decided.
+        """
+        if self._ids is not None:
+            self._ids.given(request.id)
+        self.tracker.submit(request, self._clock() - age_s)
+        self._pump()
 
     def cancel(self, order_id: ClientOrderId) -> None:
-        """Cancel an order; the outcome comes in `reports`."""
-        self._start(self._cancel(order_id))
+        """Want an order gone; the outcome comes in `reports`."""
+        self.tracker.cancel(order_id, self._clock())
+        self._pump()
 
-    def cancel_all(self) -> None:
-        """Cancel every order of the key, ours or not."""
-        self._start(self._cancel_all())
+    def stop(self) -> None:
+        """Want every order of the key gone, ours or not, and the venue's list to be seen empty."""
+        self.tracker.stop(self._clock())
+        self._pump()
 
     async def amend(self, order_id: ClientOrderId, *, size: int = 0, limit_price: int = 0) -> None:
         """Change size or price of an open order, as far as the venue offers it.
@@ -236,7 +265,7 @@ class ExecutionSession:
         Raises:
             UnsupportedError, VenueError: when it cannot be, or the venue refuses.
         """
-        tracked = self.orders[order_id]
+        tracked = self.tracker.orders[order_id]
         instrument = self._instrument(tracked.request)
         action = Amend(
             symbol=instrument.symbol,
@@ -245,7 +274,7 @@ class ExecutionSession:
             size=instrument.size_text(size) if size else "",
             price=instrument.price_text(limit_price) if limit_price else "",
         )
-        await self._perform(action, self._age_s(tracked))
+        await self._perform(action, order_age_s=self._age_s(tracked))
         changes: dict[str, int] = {}
         if size:
             changes["size"] = size
@@ -256,22 +285,92 @@ class ExecutionSession:
     def _instrument(self, request: OrderRequest) -> Instrument:
         return self._protocol.listings.of(request.instrument).instrument
 
-    def _track(self, request: OrderRequest) -> Tracked:
-        tracked = Tracked(request=request, wire_id=self._protocol.wire_id(request.id))
-        self.orders[request.id] = tracked
-        self._by_wire[tracked.wire_id] = tracked
-        if len(self.orders) > CLOSED_KEPT:
-            self._forget_closed()
-        return tracked
+    def left(self) -> str:
+        """Return what a stop still waits for, for people."""
+        orders = len(self.tracker.unwanted()) + len(self.tracker.foreign)
+        return f"{orders} orders not seen to be gone for {self.tracker.overdue(self._clock()):.0f} s"
 
-    def _forget_closed(self) -> None:
-        for order_id, tracked in list(self.orders.items()):
-            if len(self.orders) <= CLOSED_KEPT:
+    def _age_s(self, tracked: Tracked) -> float:
+        return self._clock() - tracked.decided_s
+
+    # What is due is asked.
+
+    def _pump(self) -> None:
+        """Ask what is due, and come back when more is."""
+        was_still = self.is_still
+        now = self._clock()
+        for ask in self.tracker.due(now):
+            self._start(self._carry_out(ask))
+        for execution in self.tracker.take_foreign_fills():
+            self._put(foreign_fill(execution, self._ids.seen(execution.client_id) if self._ids else None))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        next_s = self.tracker.next_s()
+        if next_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.001, next_s - now), self._pump)
+        if was_still is False and self.is_still:
+            self.on_still()
+
+    async def _carry_out(self, ask: Ask) -> None:
+        """Ask and bring the answer to the tracker; whatever goes wrong is an answer too."""
+        try:
+            match ask:
+                case Send(order):
+                    await self._send(order)
+                case Withdraw(order):
+                    await self._withdraw(order)
+                case LookUp(order):
+                    await self._look_up(order)
+                case ReadFills(order):
+                    await self._read_fills(order)
+                case Sweep():
+                    await self._sweep(ask)
+                case ListOpen():
+                    asked_s = self._clock()
+                    listed = await self._client.call(OpenOrders())
+                    self._listed(listed, asked_s, is_of_stop=True)
+        except Exception as error:  # noqa: BLE001  whatever it is, the wish stands and is driven on
+            self._note_failure(ask, error)
+        self._pump()
+
+    def _note_failure(self, ask: Ask, error: Exception) -> None:
+        known = isinstance(error, VenueError)
+        _log.warning(
+            "request_failed",
+            venue=self._protocol.venue,
+            request=type(ask).__name__,
+            reason=error.message if isinstance(error, AetherError) else f"{type(error).__name__}: {error}",
+            exc_info=not known,
+        )
+        now = self._clock()
+        if isinstance(ask, Sweep | ListOpen):
+            self.tracker.sweep_failed(now)
+        elif isinstance(ask, Send):
+            self.tracker.lost(ask.order, now)
+        else:
+            self.tracker.failed(ask.order, now)
+
+    async def _send(self, tracked: Tracked) -> None:
+        def permit() -> float:
+            return self.tracker.permit(tracked, self._clock())
+
+        try:
+            venue_order_id = await self._perform(self._action(tracked.request), permit=permit)
+        except NotSentError as error:
+            self.tracker.refused(tracked, str(error), self._clock())
+        except VenueError as error:
+            if error.failure is not Failure.UNKNOWN_OUTCOME:
+                self.tracker.refused(tracked, error.message, self._clock())
                 return
-            if tracked.closed:
-                del self.orders[order_id], self._by_wire[tracked.wire_id]
-                self._by_venue.pop(tracked.venue_order_id, None)
-                self._settling.pop(order_id, None)
+            _log.warning("unknown_outcome", order_id=tracked.request.id, reason=error.message)
+            self.tracker.lost(tracked, self._clock())
+        except AetherError as error:
+            self.tracker.refused(tracked, str(error), self._clock())
+        except KeyError:
+            self.tracker.refused(tracked, f"{tracked.request.instrument} is not listed", self._clock())
+        else:
+            self.tracker.accepted(tracked, venue_order_id, self._clock())
 
     def _action(self, request: OrderRequest) -> Submit:
         instrument = self._instrument(request)
@@ -289,278 +388,120 @@ class ExecutionSession:
             post_only=request.post_only,
             expire_s=request.expire_ns // 1_000_000_000,
             client_order_id=request.id,
-            deadline_ms=self._deadline_ms,
+            deadline_ms=int(self.tracker.deadline_s * 1000),
         )
 
-    async def _submit(self, tracked: Tracked) -> None:
-        tracked.sent_s = time()
-        try:
-            venue_order_id = await self._perform(self._action(tracked.request))
-        except (AetherError, KeyError) as error:
-            if isinstance(error, VenueError) and error.failure is Failure.UNKNOWN_OUTCOME:
-                self.unknown_outcomes += 1
-                _log.warning("unknown_outcome", order_id=tracked.request.id, reason=error.message)
-                await self._resolve(tracked)
-            else:
-                known = isinstance(error, AetherError)
-                self._reject(tracked, str(error) if known else f"{tracked.request.instrument} is not listed")
-            return
-        self._accept(tracked, venue_order_id, time_ns())
-
-    async def _perform(self, action: Action, order_age_s: float = 1e9) -> VenueOrderId:
+    async def _perform(
+        self, action: Action, *, order_age_s: float = 1e9, permit: Callable[[], float] | None = None
+    ) -> VenueOrderId:
         """Carry out a trading action, on the socket where it is open and takes it, over REST otherwise."""
         takes = self._use_socket and isinstance(action, self._protocol.socket_actions)
         if takes and self.connection.is_open and self.ready.is_set():
-            return await self._on_socket(action, order_age_s)
-        result = await self._client.call(action, order_age_s=order_age_s)
+            return await self._client.in_time(lambda: self._on_socket(action, order_age_s, permit))
+        result = await self._client.call(action, order_age_s=order_age_s, permit=permit)
         return VenueOrderId(result if isinstance(result, str) else "")
 
-    async def _on_socket(self, action: Action, order_age_s: float) -> VenueOrderId:
+    async def _on_socket(self, action: Action, order_age_s: float, permit: Callable[[], float] | None) -> VenueOrderId:
         credentials = self._client.credentials
         assert credentials is not None
         await self._client.admit(action, self._protocol.requests(action), order_age_s)
 
         def text(number: int) -> str:
-            now_ms = self._client.now_ms()
-            return self._protocol.socket_request(action, number, credentials, self._token, now_ms=now_ms)
+            now_ms, sent = self._client.now_ms(), action
+            if isinstance(sent, Submit) and permit is not None:
+                sent = msgspec.structs.replace(sent, deadline_ms=max(1, int(permit() * 1000)))
+            return self._protocol.socket_request(sent, number, credentials, self._token, now_ms=now_ms)
 
         answer = await self.connection.request(text, self._answer_timeout_s)
         if answer.failure is not None:
             raise refuse(self._protocol.venue, answer.failure, answer.reason)
         return answer.venue_order_id
 
-    async def _resolve(self, tracked: Tracked) -> None:
-        """Ask for an order whose outcome is unknown until the venue tells."""
-        backoff = _Backoff()
-        final_s = tracked.sent_s + self._deadline_ms / 1000 + self._settle_margin_s
-        while not tracked.accepted and not tracked.closed:
-            asked_s = time()
-            try:
-                update = await self._query(tracked)
-            except VenueError as error:
-                if error.failure is Failure.NOT_FOUND and asked_s > final_s:
-                    self._reject(tracked, "it never reached the venue")
-                    return
-            else:
-                await self._settle(tracked, update)
-                return
-            await backoff.wait()
-
-    async def _query(self, tracked: Tracked) -> OrderUpdate:
-        symbol = self._instrument(tracked.request).symbol
-        action = GetOrder(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
-        update: OrderUpdate = await self._client.call(action)
-        return update
-
-    async def _cancel(self, order_id: ClientOrderId) -> None:
-        tracked = self.orders.get(order_id)
-        if tracked is None or tracked.closed:
-            self._put(CancelRejected(ts_ns=time_ns(), order_id=order_id, reason="no such open order"))
-            return
-        backoff = _Backoff()
-        for _ in range(CANCEL_ATTEMPTS):
-            try:
-                await self._cancel_once(tracked)
-                return
-            except VenueError as error:
-                if tracked.closed:
-                    return
-                if error.failure is Failure.NOT_FOUND and await self._ended(tracked):
-                    return
-                if error.failure in (Failure.REJECTED, Failure.AUTH):
-                    self._put(CancelRejected(ts_ns=time_ns(), order_id=order_id, reason=error.message))
-                    return
-            await backoff.wait()
-        self._put(CancelRejected(ts_ns=time_ns(), order_id=order_id, reason="the venue did not take the cancel"))
-
-    async def _cancel_once(self, tracked: Tracked) -> None:
-        if not tracked.venue_order_id and self._protocol.cancel_scope is CancelScope.ORDER:
-            await self._settle(tracked, await self._query(tracked))
+    async def _withdraw(self, tracked: Tracked) -> None:
         symbol = self._instrument(tracked.request).symbol
         action = Cancel(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
-        await self._perform(action, self._age_s(tracked))
-
-    async def _ended(self, tracked: Tracked) -> bool:
-        """Whether an order that could not be canceled has ended; reports how."""
         try:
-            update = await self._query(tracked)
-        except VenueError:
-            return False
-        await self._settle(tracked, update)
-        return tracked.closed
+            await self._perform(action, order_age_s=self._age_s(tracked))
+        except VenueError as error:
+            _log.warning("cancel_failed", order_id=tracked.request.id, reason=error.message)
+            self.tracker.cancel_failed(tracked, error.failure, self._clock())
+        else:
+            self.tracker.withdrawn(tracked, self._clock())
 
-    async def _cancel_all(self) -> None:
-        backoff = _Backoff()
-        for _ in range(CANCEL_ATTEMPTS):
-            try:
-                if self._protocol.cancel_scope is CancelScope.ACCOUNT:
-                    await self._perform(CancelAllOrders())
-                    return
-                listed: list[OrderUpdate] = await self._client.call(OpenOrders())
-                if not listed:
-                    return
-                for action in self._cancels_of(listed):
-                    await self._client.call(action)
-                return
-            except VenueError as error:
-                _log.warning("cancel_all_failed", venue=self._protocol.venue, reason=error.message)
-            await backoff.wait()
+    async def _look_up(self, tracked: Tracked) -> None:
+        symbol = self._instrument(tracked.request).symbol
+        action = GetOrder(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
+        asked_s = self._clock()
+        try:
+            update: OrderUpdate = await self._client.call(action)
+        except VenueError as error:
+            if error.failure is not Failure.NOT_FOUND:
+                raise
+            self.tracker.not_found(tracked, asked_s, self._clock())
+        else:
+            self.tracker.found(tracked, update, self._clock())
 
-    def _cancels_of(self, listed: list[OrderUpdate]) -> list[CancelAllOrders]:
-        if self._protocol.cancel_scope is CancelScope.ORDER:
-            return [CancelAllOrders(venue_order_ids=tuple(update.venue_order_id for update in listed))]
-        symbols = {self._protocol.listings.of(update.instrument).instrument.symbol for update in listed}
-        return [CancelAllOrders(symbol=symbol) for symbol in sorted(symbols)]
+    async def _read_fills(self, tracked: Tracked) -> None:
+        symbol = self._instrument(tracked.request).symbol
+        since_s = max(0, int(tracked.decided_s) - 60)
+        action = Fills(symbol=symbol, since_s=since_s, venue_order_id=tracked.venue_order_id)
+        executions: list[Execution] = await self._client.call(action)
+        own = [e for e in executions if e.venue_order_id == tracked.venue_order_id]
+        self.tracker.fills_read(tracked, own, self._clock())
+        self._note_execution()
 
-    @staticmethod
-    def _age_s(tracked: Tracked) -> float:
-        return time() - tracked.sent_s
+    async def _sweep(self, sweep: Sweep) -> None:
+        """Cancel everything in the way that the venue offers: all at once, by pair, or by number."""
+        scope = self._protocol.cancel_scope
+        if scope is CancelScope.ACCOUNT:
+            await self._perform(CancelAllOrders())
+        elif scope is CancelScope.SYMBOL:
+            instruments = {t.request.instrument for t in sweep.orders} | {u.instrument for u in sweep.listed}
+            symbols = {self._protocol.listings.of(i).instrument.symbol for i in instruments}
+            for symbol in sorted(symbols):
+                await self._cancel_symbol(symbol)
+        else:
+            numbers = [t.venue_order_id for t in sweep.orders] + [u.venue_order_id for u in sweep.listed]
+            if known := tuple(n for n in dict.fromkeys(numbers) if n):
+                await self._client.call(CancelAllOrders(venue_order_ids=known))
+        self.tracker.swept(self._clock())
 
-    # Reports in.
+    async def _cancel_symbol(self, symbol: str) -> None:
+        try:
+            await self._client.call(CancelAllOrders(symbol=symbol))
+        except VenueError as error:
+            if error.failure is not Failure.NOT_FOUND:
+                raise
+
+    # What the venue tells.
 
     def _take(self, message: Message | Connected | Disconnected) -> None:
+        now = self._clock()
         if isinstance(message, Execution):
-            self._execution(message)
+            self.tracker.executed(message, now)
+            self._note_execution()
         elif isinstance(message, OrderUpdate):
-            self._update(message)
+            self.tracker.updated(message, now)
         elif isinstance(message, Balance):
-            self._balance(message)
+            self._balance(message, now)
         elif isinstance(message, Connected):
             self._start(self._compare())
         elif isinstance(message, Disconnected):
             self.ready.clear()
-
-    def _find(self, client_id: ClientOrderId, venue_order_id: VenueOrderId) -> Tracked | None:
-        tracked = self._by_venue.get(venue_order_id) or self._by_wire.get(client_id)
-        if tracked is not None and venue_order_id and not tracked.venue_order_id:
-            self._learn(tracked, venue_order_id)
-        return tracked
-
-    def _learn(self, tracked: Tracked, venue_order_id: VenueOrderId) -> None:
-        tracked.venue_order_id = venue_order_id
-        self._by_venue[venue_order_id] = tracked
-        for message in self._early.pop(venue_order_id, ()):
-            self._take(message)
-
-    def _execution(self, execution: Execution) -> None:
-        tracked = self._find(execution.client_id, execution.venue_order_id)
-        if tracked is not None:
-            self._fill(tracked, execution)
         else:
-            self._keep_early(execution)
-
-    def _keep_early(self, message: Execution | OrderUpdate) -> bool:
-        """Keep what the stream says of an order whose number the venue has not told us yet; return whether that may
-        be one of ours."""
-        ours = any(not t.venue_order_id and not t.closed for t in self.orders.values())
-        if ours:
-            self._early.setdefault(message.venue_order_id, []).append(message)
-            while len(self._early) > EARLY_KEPT:
-                del self._early[next(iter(self._early))]
-        return ours
-
-    def _fill(self, tracked: Tracked, execution: Execution) -> None:
-        if execution.trade_id in tracked.trades:
             return
-        tracked.trades.add(execution.trade_id)
-        tracked.filled += execution.size
-        self._accept(tracked, execution.venue_order_id, execution.ts_ns)
-        self._put(
-            OrderFilled(
-                ts_ns=execution.ts_ns,
-                order_id=tracked.request.id,
-                venue_order_id=execution.venue_order_id,
-                trade_id=execution.trade_id,
-                price=execution.price,
-                size=execution.size,
-                fee=execution.fee,
-                fee_asset=execution.fee_asset,
-                liquidity=execution.liquidity,
-                instrument=tracked.request.instrument,
-                side=tracked.request.side,
-            )
-        )
-        if tracked.filled >= tracked.request.size:
-            tracked.closed = True
-        if not self._protocol.tells_balances and not self._reading_balances:
-            self._reading_balances = True
-            self._start(self._read_balances())
+        self._pump()
 
-    def _update(self, update: OrderUpdate) -> None:
-        tracked = self._find(update.client_id, update.venue_order_id)
-        if tracked is None:
-            if not self._keep_early(update):
-                self.foreign.add(update.venue_order_id)
-            return
-        if update.filled > tracked.filled or not _is_final(update.state):
-            self._start(self._settle(tracked, update))
-        else:
-            self._close(tracked, update)
+    def _note_execution(self) -> None:
+        self.held.note_execution(self._clock())
+        if not self._protocol.tells_balances:
+            self._moved.set()
 
-    async def _settle(self, tracked: Tracked, update: OrderUpdate) -> None:
-        """Bring an order to what an update says, with executions that have not been told fetched first."""
-        if update.state is OrderState.REJECTED:
-            self._reject(tracked, update.reason or "rejected by the venue")
-            return
-        if update.state is not OrderState.SUBMITTED:
-            self._accept(tracked, update.venue_order_id, update.ts_ns)
-        lock = self._settling.setdefault(tracked.request.id, asyncio.Lock())
-        async with lock:
-            if update.filled > tracked.filled:
-                await self._fetch_fills(tracked, update.filled)
-            if _is_final(update.state):
-                self._close(tracked, update)
-
-    async def _fetch_fills(self, tracked: Tracked, filled: int) -> None:
-        symbol = self._instrument(tracked.request).symbol
-        backoff = _Backoff()
-        while tracked.filled < filled:
-            action = Fills(
-                symbol=symbol, since_s=max(0, int(tracked.sent_s) - 60), venue_order_id=tracked.venue_order_id
-            )
-            try:
-                for execution in await self._client.call(action):
-                    if execution.venue_order_id == tracked.venue_order_id:
-                        self._fill(tracked, execution)
-            except VenueError as error:
-                _log.warning("fills_not_read", order_id=tracked.request.id, reason=error.message)
-            if tracked.filled >= filled:
-                return
-            await backoff.wait()
-
-    def _accept(self, tracked: Tracked, venue_order_id: VenueOrderId, ts_ns: int) -> None:
-        if venue_order_id and not tracked.venue_order_id:
-            self._learn(tracked, venue_order_id)
-        if not tracked.accepted and not tracked.closed:
-            tracked.accepted = True
-            self._put(OrderAccepted(ts_ns=ts_ns, order_id=tracked.request.id, venue_order_id=tracked.venue_order_id))
-
-    def _reject(self, tracked: Tracked, reason: str) -> None:
-        if not tracked.closed and not tracked.accepted:
-            tracked.closed = True
-            self._put(OrderRejected(ts_ns=time_ns(), order_id=tracked.request.id, reason=reason))
-
-    def _close(self, tracked: Tracked, update: OrderUpdate) -> None:
-        if tracked.closed or update.state is OrderState.FILLED:
-            return
-        tracked.closed = True
-        immediate = tracked.request.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
-        kind = OrderExpired if update.state is OrderState.EXPIRED or immediate else OrderCanceled
-        self._put(kind(ts_ns=update.ts_ns or time_ns(), order_id=tracked.request.id, reason=update.reason))
-
-    def _balance(self, balance: Balance) -> None:
+    def _balance(self, balance: Balance, told_s: float) -> None:
+        """Take in a balance as it was at `told_s`."""
         key = balance_key(self._protocol.venue, AssetCode(balance.asset))
-        if self.balances.get(key) != balance.total:
-            self.balances[key] = balance.total
-            self._put(BalanceReported(ts_ns=balance.ts_ns or time_ns(), key=key, total=balance.total))
-
-    async def _read_balances(self) -> None:
-        """Fetch balances after executions, where no socket tells them."""
-        await asyncio.sleep(BALANCES_AFTER_S)
-        self._reading_balances = False
-        with suppress(VenueError):
-            for balance in await self._client.call(Balances()):
-                self._balance(balance)
+        if self.held.told(balance, told_s):
+            self._put(BalanceReported(ts_ns=balance.ts_ns or int(told_s * 1e9), key=key, total=balance.total))
 
     def _put(self, report: VenueReport) -> None:
         self.reports.put_nowait(report)
@@ -568,52 +509,141 @@ class ExecutionSession:
     # Comparison with the venue.
 
     async def _compare(self) -> None:
-        """Compare orders and balances after a (re)connection; trading goes on once that is done."""
-        backoff = _Backoff()
+        """Compare after a (re)connection; trading goes on once that is done."""
+        wait_s = FIRST_WAIT_S
         while True:
             try:
                 await self.compare()
-                self.ready.set()
-                return
+                break
             except VenueError as error:
                 _log.warning("comparison_failed", venue=self._protocol.venue, reason=error.message)
-            await backoff.wait()
+            await asyncio.sleep(wait_s)
+            wait_s = min(LONGEST_WAIT_S, wait_s * 2)
+        self.tracker.may_send = not self._holds
+        self.ready.set()
+        self._pump()
+
+    async def _compare_in_time(self) -> None:
+        """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
+        while True:
+            try:
+                await asyncio.wait_for(self._moved.wait(), self._compare_every_s)
+            except TimeoutError:
+                work = self.compare
+            else:
+                await asyncio.sleep(BALANCES_AFTER_S)
+                work = self._read_balances
+            self._moved.clear()
+            try:
+                await work()
+            except VenueError as error:
+                _log.warning("comparison_failed", venue=self._protocol.venue, reason=error.message)
+                self._moved.set()
+                await asyncio.sleep(LONGEST_WAIT_S)
 
     async def compare(self) -> None:
-        """Bring every open order and balance to what the venue says.
+        """Bring every open order, execution and balance to what the venue says.
 
         Raises:
             VenueError: when the venue cannot be asked.
         """
-        listed: list[OrderUpdate] = await self._client.call(OpenOrders())
-        for update in listed:
-            tracked = self._find(update.client_id, update.venue_order_id)
-            if tracked is None:
-                self.foreign.add(update.venue_order_id)
-            else:
-                await self._settle(tracked, update)
-        seen = {update.venue_order_id for update in listed}
-        for tracked in list(self.orders.values()):
-            if not tracked.closed and tracked.venue_order_id not in seen:
-                await self._look_up(tracked)
-        for balance in await self._client.call(Balances()):
-            self._balance(balance)
+        async with self._comparing:
+            asked_s = self._clock()
+            self._listed(await self._client.call(OpenOrders()), asked_s)
+            if self._remembered is not None and not self.held.settled_s:
+                await self._catch_up(self._remembered)
+            before = dict(self.held.totals)
+            await self._read_balances()
+            if not self.held.is_explained(before):
+                await self._read_all_fills(self.held.settled_s - OVERLAP_S)
+            self.held.settled_s = asked_s
+            self._pump()
 
-    async def _look_up(self, tracked: Tracked) -> None:
-        """Ask for an order that should be open and is not; one that the venue never knew is resolved in time."""
-        try:
-            await self._settle(tracked, await self._query(tracked))
-        except VenueError as error:
-            if error.failure is not Failure.NOT_FOUND:
-                raise
-            if not tracked.accepted:
-                self._start(self._resolve(tracked))
-            elif not tracked.closed:
-                tracked.closed = True
-                reason = "the venue does not know it any more"
-                _log.error("order_vanished", order_id=tracked.request.id, venue=self._protocol.venue)
-                self._put(OrderCanceled(ts_ns=time_ns(), order_id=tracked.request.id, reason=reason))
+    async def _catch_up(self, remembered: Remembered) -> None:
+        """Read what happened since the books end, and whether the venue knows order ids that they do not."""
+        since_s = remembered.since_ns / 1e9
+        for symbol in self._symbols():
+            ended: list[OrderUpdate] = await self._client.call(
+                ClosedOrders(symbol=symbol, since_s=max(0, int(since_s)))
+            )
+            for update in ended:
+                self._note_id(update.client_id)
+        await self._read_all_fills(since_s)
+        self._pump()
+        self._tell_ahead()
 
+    def _note_id(self, wire_id: ClientOrderId) -> None:
+        if self._ids is not None:
+            self._ids.seen(wire_id)
 
-def _is_final(state: OrderState) -> bool:
-    return state in (OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED)
+    def _tell_ahead(self) -> None:
+        """Say once that the venue knows later order ids than the books."""
+        highest = self._ids.highest if self._ids else 0
+        if highest > self._told_next:
+            self._told_next = highest
+            told = (
+                f"{self._protocol.venue} knows order {highest} of this account, the books do not: they are the older. "
+                "Orders go on above it; compare positions before you resume"
+            )
+            self._note(Severity.CRITICAL, "books_behind", told, next_order=highest + 1)
+
+    def _listed(self, updates: list[OrderUpdate], asked_s: float, *, is_of_stop: bool = False) -> None:
+        known = set(self.tracker.foreign)
+        self.tracker.listed(updates, asked_s, self._clock(), is_of_stop=is_of_stop)
+        for number, update in self.tracker.foreign.items():
+            self._note_id(update.client_id)
+            if number not in known:
+                self._note(Severity.WARNING, "foreign_order", self._describe(update))
+        FOREIGN_ORDERS.labels(self._account, self._protocol.venue).set(len(self.tracker.foreign))
+        self._tell_ahead()
+
+    def _describe(self, update: OrderUpdate) -> str:
+        side = update.side or "an order"
+        size = self._protocol.listings.of(update.instrument).instrument.size_text(update.size)
+        return (
+            f"{self._protocol.venue} works order {update.venue_order_id} ({side} {size} of {update.instrument}), which "
+            "this account did not place"
+        )
+
+    async def _read_balances(self) -> None:
+        asked_s = self._clock()
+        read: list[Balance] = await self._client.call(Balances())
+        for balance in read:
+            self._balance(balance, asked_s)
+
+    async def _read_all_fills(self, since_s: float) -> None:
+        """Read every execution since a time; those that are known change nothing."""
+        for symbol in self._symbols():
+            for execution in await self._client.call(Fills(symbol=symbol, since_s=max(0, int(since_s)))):
+                self.tracker.executed(execution, self._clock())
+
+    def _symbols(self) -> list[str]:
+        """Return what to ask executions of: everything at once, or pair by pair where the venue wants that."""
+        if self._protocol.cancel_scope is not CancelScope.SYMBOL:
+            return [""]
+        instruments = {t.request.instrument for t in self.tracker.orders.values()}
+        if self._remembered is not None:
+            instruments |= set(self._remembered.instruments)
+        listed = self._protocol.listings
+        return sorted(listed.of(i).instrument.symbol for i in instruments if listed.has(i))
+
+    # What people are told.
+
+    async def _watch(self) -> None:
+        """Tell of wishes that the venue does not fulfil, again each time they have lasted twice as long."""
+        while True:
+            await asyncio.sleep(1.0)
+            overdue_s = self.tracker.overdue(self._clock())
+            VENUE_OVERDUE.labels(self._account, self._protocol.venue).set(overdue_s)
+            if overdue_s < TOLD_AFTER_S:
+                self._told_s = 0.0
+            elif overdue_s >= 2 * self._told_s:
+                self._told_s = overdue_s
+                left = len(self.tracker.unwanted()) + len(self.tracker.foreign)
+                told = f"{self._protocol.venue} has not taken back {left or 'all'} orders for {overdue_s:.0f} s"
+                self._note(Severity.CRITICAL, "not_canceled", told)
+
+    def _note(self, severity: Severity, code: str, text: str, *, next_order: int = 0) -> None:
+        _log.warning(code, venue=self._protocol.venue, reason=text)
+        note = VenueNoted(ts_ns=int(self._clock() * 1e9), severity=severity, code=code, text=text)
+        self._put(msgspec.structs.replace(note, next_order=next_order))

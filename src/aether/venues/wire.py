@@ -289,6 +289,10 @@ class Listings(dict[str, Listing]):
         """Return the listing of one of our instruments. Raises KeyError when it is not listed."""
         return self._by_id[instrument]
 
+    def has(self, instrument: InstrumentId) -> bool:
+        """Return whether one of our instruments is listed."""
+        return instrument in self._by_id
+
     def __missing__(self, native: str) -> Listing:
         raise MalformedError("symbol", f"{native[:40]!r} is not listed")
 

@@ -19,7 +19,7 @@ _FAILURES = {
     -1008: Failure.RETRYABLE,
     -1015: Failure.RATE_LIMIT,
     -1016: Failure.VENUE_DOWN,
-    -1021: Failure.REJECTED,
+    -1021: Failure.CLOCK,
     -1022: Failure.AUTH,
     -2011: Failure.NOT_FOUND,
     -2013: Failure.NOT_FOUND,

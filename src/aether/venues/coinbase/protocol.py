@@ -91,6 +91,9 @@ _GRANULARITIES = {
     21_600: "SIX_HOUR",
     86_400: "ONE_DAY",
 }
+_ON_THE_WAY = "order_status=PENDING&order_status=QUEUED&order_status=CANCEL_QUEUED&order_status=EDIT_QUEUED"
+"""Open orders that Coinbase does not list with `OPEN`, which is asked for alone. Lists are read as an order goes through
+them, so one that moves on meanwhile is on the next."""
 _ENDED = "order_status=FILLED&order_status=CANCELLED&order_status=EXPIRED&order_status=FAILED"
 
 
@@ -140,7 +143,8 @@ class CoinbaseProtocol:
                 return [_get("key_permissions")]
             case OpenOrders():
                 product = f"&product_ids={_product(action.symbol)}" if action.symbol else ""
-                return [_get_raw(f"orders/historical/batch?order_status=OPEN{product}&limit=1000")]
+                asked = (_ON_THE_WAY, "order_status=OPEN")
+                return [_get_raw(f"orders/historical/batch?{status}{product}&limit=1000") for status in asked]
             case ClosedOrders():
                 product = f"&product_ids={_product(action.symbol)}" if action.symbol else ""
                 since = f"&start_date={_iso(action.since_s)}" if action.since_s else ""
@@ -150,8 +154,8 @@ class CoinbaseProtocol:
                     return [_get_raw(f"orders/historical/{action.venue_order_id}")]
                 product = f"product_ids={_product(action.symbol)}&limit=1000"
                 return [
-                    _get_raw(f"orders/historical/batch?order_status=OPEN&{product}"),
-                    _get_raw(f"orders/historical/batch?{_ENDED}&{product}"),
+                    _get_raw(f"orders/historical/batch?{status}&{product}")
+                    for status in (_ON_THE_WAY, "order_status=OPEN", f"{_ON_THE_WAY}&{_ENDED}")
                 ]
             case Fills():
                 return [self._fills_request(action)]

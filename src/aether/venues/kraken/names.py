@@ -28,7 +28,7 @@ _FAILURES = (
     ("EGeneral:Permission denied", Failure.AUTH),
     ("ESession:", Failure.AUTH),
     ("EAuth:", Failure.AUTH),
-    ("EService:Deadline elapsed", Failure.REJECTED),
+    ("EService:Deadline elapsed", Failure.CLOCK),
     ("EService:Market in cancel_only mode", Failure.REJECTED),
     ("EService:Market in post_only mode", Failure.REJECTED),
     ("EService:Market in limit_only mode", Failure.REJECTED),

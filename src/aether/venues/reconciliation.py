@@ -1,0 +1,123 @@
+"""What a venue knows and the books do not: pure rules, venue reports in, words and reports out.
+
+What holds, whatever order things arrive in:
+
+* a balance that was asked for earlier never replaces one that was told later;
+* a balance that moved although no execution was seen since the one before has an unknown cause: executions are read;
+* an order id of this account that the books have not given out yet shows that the books are older than the venue: a
+  restored back-up. Numbers go on above the highest one that the venue knows, and the account halts until a person has
+  looked;
+* an execution of an order that is not ours is booked under an id made of the venue's own numbers, so that it is booked
+  once, however often it is read.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from aether.domain.events import OrderFilled
+from aether.domain.identifiers import AccountId, ClientOrderId, InstrumentId, VenueOrderId, client_order_id
+from aether.domain.orders import Order
+from aether.venues.messages import Balance, Execution
+
+AHEAD = 4_096
+"""Order ids of this account, not given out yet, that are looked for at a venue."""
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account's books hold when its session at a venue begins.
+
+    Attributes:
+        next_order: the number of the next order.
+        since_ns: when the books end: what a venue did later, nobody has heard of.
+        instruments: traded at the venue.
+        orders: open ones, and the latest that are over.
+        is_stopped: nothing may be open.
+    """
+
+    account: AccountId
+    next_order: int
+    since_ns: int
+    instruments: tuple[InstrumentId, ...] = ()
+    orders: tuple[Order, ...] = ()
+    is_stopped: bool = False
+
+
+class Ids:
+    """Order ids of this account that the books have not given out, as the venue writes them."""
+
+    def __init__(self, remembered: Remembered, wire_id: Callable[[ClientOrderId], ClientOrderId]) -> None:
+        first = remembered.next_order
+        self.highest = 0
+        """The highest number that the venue knows and the books do not; 0 while there is none."""
+        self._numbers = {wire_id(client_order_id(remembered.account, n)): n for n in range(first, first + AHEAD)}
+        self._account = remembered.account
+        self._wire_id = wire_id
+
+    def seen(self, wire_id: ClientOrderId) -> ClientOrderId | None:
+        """Note an id that the venue knows; return it in our form when it is one that we have not given out."""
+        number = self._numbers.get(wire_id)
+        if number is None:
+            return None
+        self.highest = max(self.highest, number)
+        return client_order_id(self._account, number)
+
+    def given(self, order_id: ClientOrderId) -> None:
+        """Note that the account gives out an id from now on."""
+        self._numbers.pop(self._wire_id(order_id), None)
+
+
+class Held:
+    """What a venue says is held, and whether that is explained."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+        """By asset, as told last."""
+        self.settled_s = 0.0
+        """Up to when every move is explained."""
+        self._told_s: dict[str, float] = {}
+        self._executed_s = 0.0
+
+    def told(self, balance: Balance, told_s: float) -> bool:
+        """Take in a balance as it was at `told_s`; return whether it is news."""
+        asset = balance.asset
+        if told_s < self._told_s.get(asset, 0.0):
+            return False
+        self._told_s[asset] = told_s
+        is_news = self.totals.get(asset) != balance.total
+        self.totals[asset] = balance.total
+        return is_news
+
+    def note_execution(self, now_s: float) -> None:
+        """An execution was seen: balances may move."""
+        self._executed_s = now_s
+
+    def is_explained(self, before: dict[str, int]) -> bool:
+        """Return whether what moved since `before` can come from an execution that was seen."""
+        return before == self.totals or not before or self._executed_s >= self.settled_s
+
+
+def foreign_fill(execution: Execution, order_id: ClientOrderId | None) -> OrderFilled:
+    """Return the report of an execution of an order that the books do not know.
+
+    Args:
+        order_id: when it is one of this account's own ids.
+    """
+    return OrderFilled(
+        ts_ns=execution.ts_ns,
+        order_id=order_id or foreign_id(execution.venue_order_id),
+        venue_order_id=execution.venue_order_id,
+        trade_id=execution.trade_id,
+        price=execution.price,
+        size=execution.size,
+        fee=execution.fee,
+        fee_asset=execution.fee_asset,
+        liquidity=execution.liquidity,
+        instrument=execution.instrument,
+        side=execution.side,
+    )
+
+
+def foreign_id(venue_order_id: VenueOrderId) -> ClientOrderId:
+    """Return the id under which an order that is not ours stands in the books."""
+    return ClientOrderId(f"foreign-{venue_order_id}")
