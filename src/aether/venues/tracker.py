@@ -122,7 +122,7 @@ class Tracker:
         tracked.phase = Phase.OPEN if tracked.is_accepted else Phase.SENT
         tracked.is_doubted = True
         if order.state is OrderState.PENDING_CANCEL:
-            tracked.unwanted_s = order.updated_ns / 1e9
+            tracked.unwanted_s = max(order.updated_ns, 1) / 1e9
         self._active[order.request.id] = tracked
 
     def cancel(self, order_id: ClientOrderId, now_s: float) -> None:

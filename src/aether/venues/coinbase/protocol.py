@@ -92,8 +92,8 @@ _GRANULARITIES = {
     86_400: "ONE_DAY",
 }
 _ON_THE_WAY = "order_status=PENDING&order_status=QUEUED&order_status=CANCEL_QUEUED&order_status=EDIT_QUEUED"
-"""Open orders that Coinbase does not list with `OPEN`, which is asked for alone. Lists are read as an order goes through
-them, so one that moves on meanwhile is on the next."""
+"""Open orders that Coinbase does not list with `OPEN`, which is asked for alone. An order passes through the lists as
+they are read, so one that moves on meanwhile is on the next."""
 _ENDED = "order_status=FILLED&order_status=CANCELLED&order_status=EXPIRED&order_status=FAILED"
 
 
