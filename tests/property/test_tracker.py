@@ -48,7 +48,11 @@ class AtVenue:
 
 
 class World:
-    """A venue, a network and an account around a tracker, moved by one random source."""
+    """A venue, a network and an account around a tracker, moved by one random source.
+
+    Args:
+        by_client: the venue cancels by our ids, and everything at once; otherwise by its own numbers only.
+    """
 
     def __init__(self, seed: int, *, by_client: bool = True) -> None:
         self.random = random.Random(seed)
@@ -198,7 +202,7 @@ class World:
             self.later(lambda ask=ask: self.arrive(ask))
 
     def arrive(self, ask: Ask) -> None:
-        """A request reaches the venue, or does not; its answer comes back, or does not."""
+        """A request leaves; an order takes its time to the venue, so that a cancel may overtake it."""
         tracker = self.tracker
         if isinstance(ask, Send):
             try:
@@ -206,6 +210,12 @@ class World:
             except NotSentError as error:
                 tracker.refused(ask.order, str(error), self.now_s)
                 return
+            self.later(lambda: self.meet(ask))
+        else:
+            self.meet(ask)
+
+    def meet(self, ask: Ask) -> None:
+        """A request is at the venue, or was lost on the way."""
         lost = self.random.random() < self.trouble
         reached = not lost or self.random.random() < 0.5
         answer = self.carry_out(ask) if reached else None
@@ -226,7 +236,8 @@ class World:
                 order = self.venue.get(tracked.request.id)
                 if order is None or order.state is not OrderState.ACCEPTED:
                     return lambda: tracker.cancel_failed(tracked, Failure.NOT_FOUND, self.now_s)
-                self.end(order)
+                if self.random.random() > self.trouble / 3:
+                    self.end(order)
                 return lambda: tracker.withdrawn(tracked, self.now_s)
             case LookUp(tracked):
                 order = self.venue.get(tracked.request.id)
@@ -238,8 +249,10 @@ class World:
                 trades = list(self.venue[tracked.request.id].trades) if tracked.request.id in self.venue else []
                 return lambda: tracker.fills_read(tracked, trades, self.now_s)
             case Sweep():
+                numbers = {t.venue_order_id for t in ask.orders} | {u.venue_order_id for u in ask.listed}
                 for order in self.venue.values():
-                    self.end(order)
+                    if self.by_client or order.id in numbers:
+                        self.end(order)
                 return lambda: tracker.swept(self.now_s)
             case ListOpen():
                 updates = [o.update() for o in self.venue.values() if o.state is OrderState.ACCEPTED]
@@ -327,7 +340,7 @@ def live(world: World, steps: int, stop_at: int) -> None:
             world.cancel(world.random.choice(list(world.tracker.orders)))
         elif draw < 0.31:
             world.restart()
-        elif draw < 0.33 and (stop_at < 0 or n < stop_at):
+        elif draw < 0.33 and (stop_at < 0 or n < stop_at + 5):
             world.place_foreign()
         world.pump()
         world.step()

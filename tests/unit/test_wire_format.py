@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from aether.domain import events as ev
+from aether.domain.commands import Severity
 from aether.domain.accounts import Review
 from aether.domain.events import Event, decode_event, encode_event
 from aether.domain.identifiers import Symbol
@@ -78,6 +79,10 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         msgspec.convert({"type": "CancelRejected", "ts_ns": TS, "order_id": "a-1", "reason": "x"}, ev.CancelRejected),
         '{"type":"CancelRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"x"}',
+    ),
+    (
+        ev.VenueNoted(ts_ns=TS, severity=Severity.WARNING, code="foreign_order", text="x"),
+        '{"type":"VenueNoted","ts_ns":1700000000123456789,"severity":"warning","code":"foreign_order","text":"x"}',
     ),
     (
         msgspec.convert({"type": "BalanceReported", "ts_ns": TS, "key": "paper:USD", "total": 7}, ev.BalanceReported),
