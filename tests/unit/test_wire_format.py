@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from aether.domain import events as ev
-from aether.domain.commands import Severity
 from aether.domain.accounts import Review
+from aether.domain.commands import Severity
 from aether.domain.events import Event, decode_event, encode_event
 from aether.domain.identifiers import Symbol
 from aether.domain.orders import Side

@@ -5,7 +5,7 @@ Nothing here knows a venue's messages.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -114,6 +114,7 @@ class Face(Listener):
         self.sockets: set[Socket] = set()
         venue.listener = self
         self._flushing = False
+        self._late: set[asyncio.Task[None]] = set()
         self.start()
 
     def start(self) -> None:
@@ -172,6 +173,18 @@ class Face(Listener):
                 await pump
         return response
 
+    def hear_late(self, work: Coroutine[Any, Any, None]) -> None:
+        """Look at a socket's message late; what is sent after it overtakes it."""
+
+        async def late() -> None:
+            await asyncio.sleep(self.faults.slow_s)
+            with suppress(ConnectionError):
+                await work
+
+        task = asyncio.create_task(late())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
     async def answer(self, request: web.Request, work: Callable[[], Any], *, faulty: bool) -> web.StreamResponse:
         """Carry out a request and answer it, unless a fault intervenes.
 
@@ -182,6 +195,8 @@ class Face(Listener):
         active = faulty and bool(faults.rates or faults.pending)
         if active and faults.happens("lose_request"):
             return self._drop(request)
+        if active and faults.happens("slow_request"):
+            await asyncio.sleep(faults.slow_s)
         status, body, headers = work()
         if active and faults.happens("lose_response"):
             return self._drop(request)

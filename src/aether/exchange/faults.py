@@ -3,8 +3,10 @@
 | fault | what happens |
 | --- | --- |
 | lose_request | the connection is closed before the request is looked at |
+| slow_request | the request is looked at late |
 | lose_response | the request is carried out, its answer is lost with the connection |
 | slow_response | the request is carried out, its answer comes late |
+| pending_order | Coinbase: the order is pending for a while, on no list of open ones |
 | reject | the exchange refuses the order |
 | rate_limit | HTTP 429 (Binance also 418 with `ban`) |
 | maintenance | the exchange says that it is in maintenance |
@@ -20,8 +22,10 @@ from dataclasses import dataclass, field
 
 FAULTS = (
     "lose_request",
+    "slow_request",
     "lose_response",
     "slow_response",
+    "pending_order",
     "reject",
     "rate_limit",
     "ban",

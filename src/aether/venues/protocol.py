@@ -19,7 +19,7 @@ from aether.domain.errors import Failure, InvalidValueError, VenueError
 from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.venues.actions import Action, Request
 from aether.venues.stream import Channel, Stream
-from aether.venues.wire import Listings, MalformedError, parse
+from aether.venues.wire import Listings, MalformedError, parse, plain_text
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -152,7 +152,10 @@ REMEDIES = {
 def refuse(venue: VenueId, failure: Failure, text: str, retry_after_s: float = 0.0) -> VenueError:
     """Return the error of a failed request."""
     return VenueError(
-        f"{venue.capitalize()}: {text}", remedy=REMEDIES[failure], failure=failure, retry_after_s=retry_after_s
+        f"{venue.capitalize()}: {plain_text(text)}",
+        remedy=REMEDIES[failure],
+        failure=failure,
+        retry_after_s=retry_after_s,
     )
 
 

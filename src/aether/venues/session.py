@@ -51,6 +51,7 @@ OVERLAP_S = 60.0
 """Executions are read again from so long before the last comparison: clocks differ."""
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
+WATCH_EVERY_S = 1.0
 TOLD_AFTER_S = 10.0
 """A wish that a venue has not fulfilled for so long is told, and again each time it has lasted twice as long."""
 DEAD_MAN_REFRESHES = 3
@@ -632,7 +633,7 @@ class ExecutionSession:
     async def _watch(self) -> None:
         """Tell of wishes that the venue does not fulfil, again each time they have lasted twice as long."""
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(WATCH_EVERY_S)
             overdue_s = self.tracker.overdue(self._clock())
             VENUE_OVERDUE.labels(self._account, self._protocol.venue).set(overdue_s)
             if overdue_s < TOLD_AFTER_S:

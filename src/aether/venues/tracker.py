@@ -44,6 +44,7 @@ from aether.venues.tracked import (
     Tracked,
     Withdraw,
 )
+from aether.venues.wire import plain_text
 
 DEADLINE_S = 5.0
 """How long after it was decided an order may still be sent, and accepted where the venue takes a deadline."""
@@ -477,7 +478,7 @@ class Tracker:
         if tracked.phase is not Phase.CLOSED and not tracked.is_accepted:
             tracked.phase, tracked.closed_s = Phase.CLOSED, now_s
             self._active.pop(tracked.request.id, None)
-            self._report(OrderRejected(ts_ns=_ns(now_s), order_id=tracked.request.id, reason=reason))
+            self._report(OrderRejected(ts_ns=_ns(now_s), order_id=tracked.request.id, reason=plain_text(reason)))
         self._release_early(now_s)
 
     def _release_early(self, now_s: float) -> None:
@@ -539,7 +540,9 @@ class Tracker:
             return
         immediate = tracked.request.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
         kind = OrderExpired if update.state is OrderState.EXPIRED or immediate else OrderCanceled
-        self._report(kind(ts_ns=update.ts_ns or _ns(now_s), order_id=tracked.request.id, reason=update.reason))
+        self._report(
+            kind(ts_ns=update.ts_ns or _ns(now_s), order_id=tracked.request.id, reason=plain_text(update.reason))
+        )
 
 
 def _urgency(ask: Ask) -> int:

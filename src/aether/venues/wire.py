@@ -20,6 +20,7 @@ from aether.domain.scaled import AMOUNT_DECIMALS
 REMEMBERED = 65_536
 """Most texts that a scaler or clock remembers."""
 
+LONGEST_TEXT = 500
 MAX_MESSAGE_BYTES = 16 * 2**20
 """A longer message is refused before it is parsed."""
 
@@ -257,6 +258,12 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
     raw_price: RawScaler
     read_size: Callable[[str], int]
     read_raw_size: Callable[[bytes], int]
+
+
+def plain_text(text: str) -> str:
+    """Return a venue's words without what no database and no screen takes: control characters, halves of characters."""
+    cleaned = text.encode("utf-8", "ignore").decode()
+    return "".join(c for c in cleaned if c.isprintable())[:LONGEST_TEXT]
 
 
 class Listings(dict[str, Listing]):

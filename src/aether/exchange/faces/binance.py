@@ -710,6 +710,9 @@ class BinanceFace(Face):
             if trading and self.faults.happens("lose_request"):
                 socket.close()
                 return
+            if trading and self.faults.happens("slow_request"):
+                self.hear_late(self._on_api_text(socket, text))
+                return
             result = self._api_result(socket, method, params)
             answer = {"id": number, "status": 200, "result": result, "rateLimits": []}
             if trading:

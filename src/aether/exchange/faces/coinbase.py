@@ -69,6 +69,7 @@ class CoinbaseFace(Face):
     def start(self) -> None:
         """Set up what the face itself remembers."""
         self._ids: dict[str, int] = {}
+        self._pending: dict[int, int] = {}
         self._calls: dict[str, tuple[int, int]] = {}
 
     def build(self, app: web.Application) -> None:
@@ -358,6 +359,8 @@ class CoinbaseFace(Face):
             if market is None:
                 raise Refused(Refusal.UNKNOWN_MARKET)
             order = self.venue.place(account.name, self._new_order(market, f))
+            if self.faults.happens("pending_order"):
+                self._pending[order.number] = self.venue.clock() + int(self.faults.slow_s * 1e9)
         except Refused as error:
             name, text = ERRORS[error.reason]
             response = {"error": name, "message": text, "error_details": "", "preview_failure_reason": name}
@@ -376,6 +379,11 @@ class CoinbaseFace(Face):
             "success_response": done,
             "order_configuration": configuration,
         }
+
+    def _status(self, order: Order) -> str:
+        """Return an order's state in the venue's words; pending while a fault keeps it from the book's list."""
+        is_pending = self._pending.get(order.number, 0) > self.venue.clock() and order.status is Status.NEW
+        return "PENDING" if is_pending else STATUSES[order.status]
 
     def _new_order(self, market: Market, f: dict[str, Any]) -> NewOrder:
         name, terms = next(iter(f["order_configuration"].items()))
@@ -443,7 +451,7 @@ class CoinbaseFace(Face):
         products = products or q.getall("product_id", [])
         found = []
         for order in reversed(list(account.orders.values())):
-            if statuses and STATUSES[order.status] not in statuses:
+            if statuses and self._status(order) not in statuses:
                 continue
             if not products or _id(order.market) in products:
                 found.append(self._row(order))
@@ -513,7 +521,7 @@ class CoinbaseFace(Face):
             "order_configuration": self._configuration(order),
             "side": request.side.value.upper(),
             "client_order_id": request.client_id,
-            "status": STATUSES[order.status],
+            "status": self._status(order),
             "time_in_force": _IN_FORCE[request.tif],
             "created_time": iso(order.created_ns),
             "completion_percentage": f"{done:.2f}",

@@ -506,6 +506,9 @@ class KrakenFace(Face):
         if lose:
             socket.close()
             return
+        if method in _SOCKET_TRADING and self.faults.happens("slow_request"):
+            self.hear_late(self._on_text(socket, text))
+            return
         try:
             if method in ("subscribe", "unsubscribe"):
                 self._subscription(socket, head, params, received)

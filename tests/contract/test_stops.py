@@ -1,0 +1,386 @@
+"""What is wanted of orders is done, at all three venues over real sockets (R4, T8, O2, O3; the findings of the attack).
+
+A kill ends with the venue's own list empty whatever is down meanwhile; doubt ends in the truth; what nobody told is
+found.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import time, time_ns
+
+import pytest
+
+from aether.domain.events import (
+    OrderAccepted,
+    OrderCanceled,
+    OrderFilled,
+    OrderRejected,
+    VenueNoted,
+)
+from aether.domain.identifiers import AccountId, ClientOrderId
+from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Side
+from aether.exchange.server import LocalExchange
+from aether.exchange.venue import NewOrder
+from aether.venues.limits import BinanceLimits, CoinbaseLimits, KrakenLimits
+from aether.venues.protocol import Credentials
+from aether.venues.reconciliation import Remembered
+from aether.venues.session import ExecutionSession
+from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
+
+ACCOUNT = AccountId("company")
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[LocalExchange]:
+    async with local_exchange(enforce_limits=False) as exchange:
+        yield exchange
+
+
+def still_open(trader: Trader) -> int:
+    return len(trader.exchange.venue.account(trader.account).open)
+
+
+async def met(condition: object, patience_s: float = 30.0) -> None:
+    async def wait() -> None:
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(wait(), patience_s)
+
+
+async def rest(trader: Trader, count: int) -> list[OrderRequest]:
+    orders = [await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000 + n) for n in range(count)]
+    for order in orders:
+        await trader.report(OrderAccepted, order)
+    return orders
+
+
+def remembered(orders: list[Order], *, next_order: int = 1_000, stopped: bool = False) -> Remembered:
+    return Remembered(
+        account=ACCOUNT,
+        next_order=next_order,
+        since_ns=time_ns() - 60 * 10**9,
+        instruments=tuple({o.request.instrument for o in orders}),
+        orders=tuple(orders),
+        is_stopped=stopped,
+    )
+
+
+def journaled(request: OrderRequest, state: OrderState) -> Order:
+    now = time_ns()
+    return Order(request=request, state=state, created_ns=now, updated_ns=now)
+
+
+# Findings 1 to 3: stops.
+
+
+@pytest.mark.parametrize("trouble", ["maintenance", "rate_limit", "locked_out"])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_stop_outlasts_a_venue_that_refuses(
+    local: LocalExchange, venue: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far more tries than the eight of old are refused; the stop still ends with the list empty (finding 1)."""
+    monkeypatch.setattr("aether.venues.tracker.LONGEST_WAIT_S", 0.05)
+    monkeypatch.setattr("aether.venues.tracked.LONGEST_WAIT_S", 0.05)
+    monkeypatch.setattr("aether.venues.client.READS", (1, 0.01))
+    async with trader_at(local, venue) as trader:
+        await rest(trader, 5)
+        stilled = asyncio.Event()
+        trader.session.on_still = stilled.set
+        face, key = trader.exchange.face, trader.client.credentials
+        assert key is not None
+        if trouble == "maintenance":
+            trader.exchange.venue.state = "maintenance"
+        elif trouble == "locked_out":
+            kept = face.keys.pop(key.key)
+        else:
+            trader.exchange.faults.rates = {"rate_limit": 1.0}
+        trader.session.stop()
+        tries = trader.session.tracker
+        await asyncio.sleep(1.5)
+        assert still_open(trader) == 5 or trouble == "maintenance"
+        assert not stilled.is_set() or not still_open(trader)
+        assert tries.overdue(time()) > 1.0 or not still_open(trader)
+        trader.exchange.venue.state = "online"
+        trader.exchange.faults.clear()
+        if trouble == "locked_out":
+            face.add_key(kept)
+        await asyncio.wait_for(stilled.wait(), 30)
+        assert still_open(trader) == 0
+        assert trader.session.is_still
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_single_cancel_outlasts_a_venue_that_refuses(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aether.venues.tracked.LONGEST_WAIT_S", 0.05)
+    monkeypatch.setattr("aether.venues.client.READS", (1, 0.01))
+    async with trader_at(local, venue) as trader:
+        (order,) = await rest(trader, 1)
+        trader.exchange.faults.rates = {"rate_limit": 1.0}
+        trader.session.cancel(order.id)
+        await asyncio.sleep(1.5)
+        assert still_open(trader) == 1
+        trader.exchange.faults.clear()
+        await trader.report(OrderCanceled, order)
+        assert still_open(trader) == 0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_what_was_to_be_canceled_is_canceled_after_a_restart(local: LocalExchange, venue: str) -> None:
+    """The process died after the cancel was journaled and before it was sent (finding 2)."""
+    key, secret = local.open_account(venue, "company", {"USD": "1000000"})
+    credentials = Credentials(key=key, secret=secret)
+    async with trader_at(local, venue, credentials=credentials) as first:
+        gone, kept = await rest(first, 2)
+
+    def begin(session: ExecutionSession) -> None:
+        session.begin(remembered([journaled(gone, OrderState.PENDING_CANCEL), journaled(kept, OrderState.ACCEPTED)]))
+
+    async with trader_at(local, venue, credentials=credentials, before=begin) as second:
+        await second.report(OrderCanceled, gone)
+        assert [o.request.client_id for o in second.exchange.venue.account("company").open.values()] == [
+            second.client.protocol.wire_id(kept.id)
+        ]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_account_that_was_killed_begins_by_emptying_the_venues_list(local: LocalExchange, venue: str) -> None:
+    """Also of orders that the books never heard of (finding 2, and an order of somebody else's)."""
+    key, secret = local.open_account(venue, "company", {"USD": "1000000"})
+    credentials = Credentials(key=key, secret=secret)
+    async with trader_at(local, venue, credentials=credentials) as first:
+        known, _ = await rest(first, 2)
+    local.exchanges[venue].venue.place(
+        "company", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=400_000)
+    )
+
+    def begin(session: ExecutionSession) -> None:
+        session.begin(remembered([journaled(known, OrderState.ACCEPTED)], stopped=True))
+
+    async with trader_at(local, venue, credentials=credentials, before=begin) as second:
+        await met(lambda: second.session.is_still)
+        assert still_open(second) == 0
+
+
+@pytest.mark.parametrize("use_socket", [True, False])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_order_that_the_cancel_overtakes_is_taken_back(
+    local: LocalExchange, venue: str, use_socket: bool
+) -> None:
+    """The order is on its way for half a second while cancel-all passes it (finding 3)."""
+    async with trader_at(local, venue, use_socket=use_socket) as trader:
+        trader.exchange.faults.slow_s = 0.5
+        trader.exchange.faults.pending = {"slow_request": 3}
+        orders = [await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000 + n) for n in range(3)]
+        await met(lambda: not trader.exchange.faults.pending["slow_request"])
+        trader.session.stop()
+        await trader.until(lambda: all(is_over(trader, o) for o in orders))
+        await met(lambda: trader.session.is_still)
+        assert len(trader.exchange.venue.account("company").orders) == 3, "they never arrived: nothing was tried"
+        assert still_open(trader) == 0
+
+
+def is_over(trader: Trader, order: OrderRequest) -> bool:
+    over = (OrderCanceled, OrderRejected)
+    return any(isinstance(r, over) and r.order_id == order.id for r in trader.reports)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_orders_in_the_limiters_queue_die_with_a_stop(local: LocalExchange, venue: str) -> None:
+    """Only those leave for which there was room before the stop (finding 3)."""
+    tight = {"kraken": KrakenLimits("starter"), "binance": BinanceLimits(orders_10s=5), "coinbase": CoinbaseLimits(5)}
+    async with trader_at(local, venue, limits=tight[venue], use_socket=False) as trader:
+        orders = [await trader.send("buy", OrderType.LIMIT, "0.001", limit_price=50_000 + n) for n in range(80)]
+        await met(lambda: trader.exchange.venue.account("company").orders)
+        trader.session.stop()
+        await trader.until(lambda: all(is_over(trader, o) for o in orders))
+        await met(lambda: trader.session.is_still)
+        assert len(trader.exchange.venue.account("company").orders) < 80
+        stopped = [r for r in trader.reports if isinstance(r, OrderRejected) and "stopped before" in r.reason]
+        assert stopped
+        assert still_open(trader) == 0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_entries_and_exits_decided_after_a_stop_still_go_out(local: LocalExchange, venue: str) -> None:
+    """A flatten sells after it has canceled: the stop takes back what was there before, not what comes after."""
+    async with trader_at(local, venue) as trader:
+        trader.quote("buy", 49_000, 5)
+        await rest(trader, 2)
+        trader.session.stop()
+        sale = await trader.send("sell", OrderType.MARKET, "0.5")
+        await trader.filled(sale)
+        await met(lambda: trader.session.is_still)
+        assert still_open(trader) == 0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_people_hear_of_a_venue_that_does_not_cancel(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aether.venues.session.TOLD_AFTER_S", 0.5)
+    monkeypatch.setattr("aether.venues.session.WATCH_EVERY_S", 0.05)
+    async with trader_at(local, venue) as trader:
+        await rest(trader, 2)
+        trader.exchange.faults.rates = {"rate_limit": 1.0}
+        trader.session.stop()
+        told = await trader.until(lambda: [r for r in trader.reports if isinstance(r, VenueNoted)][1:])
+        assert told[0].code == "not_canceled"
+        assert trader.session.left().startswith("2 orders")
+
+
+# Finding 8: what nobody told.
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_execution_that_no_stream_told_is_found(local: LocalExchange, venue: str) -> None:
+    async with trader_at(local, venue, compare_every_s=0.3) as trader:
+        sale = await trader.send("sell", OrderType.LIMIT, "1", limit_price=60_000)
+        await trader.report(OrderAccepted, sale)
+        deafen(trader)
+        trader.quote("buy", 60_000, 0.4)
+        await trader.filled(sale, "0.4")
+        trader.quote("buy", 60_000, 0.6)
+        fills = await trader.filled(sale)
+        assert len({f.trade_id for f in fills}) == len(fills) == 2
+        await trader.until(trader.balances_agree)
+        assert trader.session.connection.connects == 1, "it was found without a reconnection"
+
+
+def deafen(trader: Trader) -> None:
+    """Let the exchange tell nothing of this account's orders any more, on a socket that stays open."""
+    trader.exchange.face.on_trade = trader.exchange.face.on_order = trader.exchange.face.on_balance = (  # type: ignore[attr-defined]
+        lambda *_args, **_kwargs: None
+    )
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_order_that_vanishes_at_the_venue_is_ended(local: LocalExchange, venue: str) -> None:
+    async with trader_at(local, venue, compare_every_s=0.3, settle_margin_s=0.3) as trader:
+        (order,) = await rest(trader, 1)
+        account = trader.exchange.venue.account("company")
+        held = trader.at_venue(order)
+        deafen(trader)
+        trader.exchange.venue.cancel("company", held)
+        account.orders.pop(held.number)
+        account.by_client.clear()
+        canceled = await trader.report(OrderCanceled, order)
+        assert "does not know" in canceled.reason
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_foreign_order_is_named_and_counted(local: LocalExchange, venue: str) -> None:
+    async with trader_at(local, venue, compare_every_s=0.3) as trader:
+        trader.exchange.venue.place(
+            "company", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=400_000)
+        )
+        note = await trader.until(lambda: [r for r in trader.reports if isinstance(r, VenueNoted)])
+        assert note[0].code == "foreign_order"
+        assert f"buy 0.01 of {venue}:BTC/USD" in note[0].text
+        assert len(trader.session.tracker.foreign) == 1
+        assert still_open(trader) == 1, "it is somebody's; only a stop takes it back"
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_foreign_fill_is_told_once_whichever_way_it_comes(local: LocalExchange, venue: str) -> None:
+    async with trader_at(local, venue, compare_every_s=0.3) as trader:
+        trader.quote("sell", 60_000, 1)
+        trader.exchange.venue.place("company", NewOrder("BTC/USD", Side.BUY, OrderType.MARKET, ONE // 10))
+        fills = await trader.until(lambda: [r for r in trader.reports if isinstance(r, OrderFilled)])
+        assert fills[0].order_id.startswith("foreign-")
+        assert (fills[0].size, fills[0].side, fills[0].instrument) == (ONE // 10, Side.BUY, f"{venue}:BTC/USD")
+        await trader.until(trader.balances_agree)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_books_that_are_older_than_the_venue_are_found_out(local: LocalExchange, venue: str) -> None:
+    """A restored back-up: the venue knows orders 2 and 3, the books end with 1 (finding 8)."""
+    key, secret = local.open_account(venue, "company", {"USD": "1000000", "BTC": "1"})
+    credentials = Credentials(key=key, secret=secret)
+    async with trader_at(local, venue, credentials=credentials) as first:
+        first.quote("sell", 60_000, 1)
+        await rest(first, 1)
+        bought = await first.send("buy", OrderType.LIMIT, "0.1", limit_price=60_000)
+        await first.filled(bought)
+        ended = (await rest(first, 1))[0]
+        first.session.cancel(ended.id)
+        await first.report(OrderCanceled, ended)
+
+    def begin(session: ExecutionSession) -> None:
+        state = journaled(first.request("buy", OrderType.LIMIT, "0.1", limit_price=1.0), OrderState.CANCELED)
+        session.begin(remembered([state], next_order=2))
+
+    async with trader_at(local, venue, credentials=credentials, before=begin) as second:
+        note = await second.until(lambda: [r for r in second.reports if isinstance(r, VenueNoted) and r.next_order])
+        assert (note[0].code, note[0].next_order) == ("books_behind", 4)
+        fills = [r for r in second.reports if isinstance(r, OrderFilled)]
+        assert [(f.order_id, f.size) for f in fills] == [("company-2", ONE // 10)]
+
+
+# Findings 9 and 10: deadlines and clocks.
+
+
+async def test_an_order_that_coinbase_holds_pending_is_not_called_rejected(local: LocalExchange) -> None:
+    async with trader_at(local, "coinbase", deadline_s=0.3, settle_margin_s=0.2) as trader:
+        trader.exchange.faults.slow_s = 2.0
+        trader.exchange.faults.pending = {"lose_response": 1, "pending_order": 1}
+        deafen(trader)
+        order = await trader.send("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
+        await trader.report(OrderAccepted, order)
+        assert not any(isinstance(r, OrderRejected) for r in trader.reports)
+        assert trader.session.tracker.unknown_outcomes == 1
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_order_never_leaves_after_its_deadline(local: LocalExchange, venue: str) -> None:
+    """It waited behind the limiter: it is reported as not sent, and the venue never sees it (finding 9)."""
+    tight = {"kraken": KrakenLimits("starter"), "binance": BinanceLimits(orders_10s=5), "coinbase": CoinbaseLimits(3)}
+    async with trader_at(local, venue, limits=tight[venue], use_socket=False, deadline_s=0.2) as trader:
+        orders = [await trader.send("buy", OrderType.LIMIT, "0.001", limit_price=50_000 + n) for n in range(80)]
+        await trader.until(lambda: all(is_known(trader, o) for o in orders))
+        rejected = {r.order_id for r in trader.reports if isinstance(r, OrderRejected)}
+        assert rejected
+        at_venue = {o.request.client_id for o in trader.exchange.venue.account("company").orders.values()}
+        assert at_venue == {trader.client.protocol.wire_id(o.id) for o in orders if o.id not in rejected}
+        assert all("within 0.2 s" in r.reason for r in trader.reports if isinstance(r, OrderRejected))
+
+
+def is_known(trader: Trader, order: OrderRequest) -> bool:
+    return any(isinstance(r, OrderAccepted | OrderRejected) and r.order_id == order.id for r in trader.reports)
+
+
+@pytest.mark.parametrize("drift_s", [3, 30, -3, -30])
+@pytest.mark.parametrize("use_socket", [True, False])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_clock_that_drifts_stops_no_order_and_no_cancel(
+    local: LocalExchange, venue: str, use_socket: bool, drift_s: int
+) -> None:
+    """The venue's clock is measured anew when a time stamp is refused, and the request repeated (finding 10)."""
+    async with trader_at(local, venue, use_socket=use_socket) as trader:
+        (resting,) = await rest(trader, 1)
+        trader.client._measured_s = 0.0
+        trader.exchange.faults.skew_ms = drift_s * 1_000
+        order = await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000)
+        trader.session.cancel(resting.id)
+        await trader.report(OrderCanceled, resting)
+        await trader.report(OrderAccepted, order)
+        assert not any(isinstance(r, OrderRejected) for r in trader.reports)
+        trader.session.stop()
+        await met(lambda: trader.session.is_still)
+        assert still_open(trader) == 0
+
+
+# Finding 11: text.
+
+
+async def test_a_nul_in_a_venues_text_is_cleaned() -> None:
+    async with local_exchange(enforce_limits=False) as local, trader_at(local, "kraken") as trader:
+        order = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
+        trader.session.tracker.submit(order, time())
+        tracked = trader.session.tracker.orders[ClientOrderId(order.id)]
+        trader.session.tracker.due(time())
+        trader.session.tracker.refused(tracked, "no\x00 way\ud800", time())
+        rejected = await trader.report(OrderRejected, order)
+        assert rejected.reason == "no way"
