@@ -21,13 +21,19 @@ from aether.domain.identifiers import AccountId, ClientOrderId
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Side
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder
-from aether.venues.limits import BinanceLimits, CoinbaseLimits, KrakenLimits
+from aether.venues.client import RetryPolicy
+from aether.venues.limits import BinanceLimits, CoinbaseLimits, KrakenLimits, VenueLimits
 from aether.venues.protocol import Credentials
-from aether.venues.reconciliation import Remembered
+from aether.venues.reconciliation import Remembered, foreign_id
 from aether.venues.session import ExecutionSession
 from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
 
 ACCOUNT = AccountId("company")
+TIGHT: dict[str, VenueLimits] = {
+    "kraken": KrakenLimits("starter"),
+    "binance": BinanceLimits(orders_10s=5),
+    "coinbase": CoinbaseLimits(3),
+}
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ async def test_a_stop_outlasts_a_venue_that_refuses(
     """Far more tries than the eight of old are refused; the stop still ends with the list empty (finding 1)."""
     monkeypatch.setattr("aether.venues.tracker.LONGEST_WAIT_S", 0.05)
     monkeypatch.setattr("aether.venues.tracked.LONGEST_WAIT_S", 0.05)
-    monkeypatch.setattr("aether.venues.client.READS", (1, 0.01))
+    monkeypatch.setattr("aether.venues.client.READS", RetryPolicy(1, 0.01))
     async with trader_at(local, venue) as trader:
         await rest(trader, 5)
         stilled = asyncio.Event()
@@ -98,9 +104,11 @@ async def test_a_stop_outlasts_a_venue_that_refuses(
         trader.session.stop()
         tries = trader.session.tracker
         await asyncio.sleep(1.5)
-        assert still_open(trader) == 5 or trouble == "maintenance"
-        assert not stilled.is_set() or not still_open(trader)
-        assert tries.overdue(time()) > 1.0 or not still_open(trader)
+        has_another_way = trouble == "maintenance" or (trouble == "locked_out" and venue == "kraken")
+        if not has_another_way:
+            assert still_open(trader) == 5
+            assert not stilled.is_set()
+            assert tries.overdue(time()) > 1.0
         trader.exchange.venue.state = "online"
         trader.exchange.faults.clear()
         if trouble == "locked_out":
@@ -115,7 +123,7 @@ async def test_a_single_cancel_outlasts_a_venue_that_refuses(
     local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aether.venues.tracked.LONGEST_WAIT_S", 0.05)
-    monkeypatch.setattr("aether.venues.client.READS", (1, 0.01))
+    monkeypatch.setattr("aether.venues.client.READS", RetryPolicy(1, 0.01))
     async with trader_at(local, venue) as trader:
         (order,) = await rest(trader, 1)
         trader.exchange.faults.rates = {"rate_limit": 1.0}
@@ -190,8 +198,7 @@ def is_over(trader: Trader, order: OrderRequest) -> bool:
 @pytest.mark.parametrize("venue", VENUES)
 async def test_orders_in_the_limiters_queue_die_with_a_stop(local: LocalExchange, venue: str) -> None:
     """Only those leave for which there was room before the stop (finding 3)."""
-    tight = {"kraken": KrakenLimits("starter"), "binance": BinanceLimits(orders_10s=5), "coinbase": CoinbaseLimits(5)}
-    async with trader_at(local, venue, limits=tight[venue], use_socket=False) as trader:
+    async with trader_at(local, venue, limits=TIGHT[venue], use_socket=False) as trader:
         orders = [await trader.send("buy", OrderType.LIMIT, "0.001", limit_price=50_000 + n) for n in range(80)]
         await met(lambda: trader.exchange.venue.account("company").orders)
         trader.session.stop()
@@ -251,9 +258,8 @@ async def test_an_execution_that_no_stream_told_is_found(local: LocalExchange, v
 
 def deafen(trader: Trader) -> None:
     """Let the exchange tell nothing of this account's orders any more, on a socket that stays open."""
-    trader.exchange.face.on_trade = trader.exchange.face.on_order = trader.exchange.face.on_balance = (  # type: ignore[attr-defined]
-        lambda *_args, **_kwargs: None
-    )
+    for told in ("on_trade", "on_order", "on_balance"):
+        setattr(trader.exchange.face, told, lambda *_args: None)
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -278,7 +284,7 @@ async def test_a_foreign_order_is_named_and_counted(local: LocalExchange, venue:
         )
         note = await trader.until(lambda: [r for r in trader.reports if isinstance(r, VenueNoted)])
         assert note[0].code == "foreign_order"
-        assert f"buy 0.01 of {venue}:BTC/USD" in note[0].text
+        assert f"(buy 0.01000000 of {venue}:BTC/USD" in note[0].text
         assert len(trader.session.tracker.foreign) == 1
         assert still_open(trader) == 1, "it is somebody's; only a stop takes it back"
 
@@ -316,7 +322,7 @@ async def test_books_that_are_older_than_the_venue_are_found_out(local: LocalExc
         note = await second.until(lambda: [r for r in second.reports if isinstance(r, VenueNoted) and r.next_order])
         assert (note[0].code, note[0].next_order) == ("books_behind", 4)
         fills = [r for r in second.reports if isinstance(r, OrderFilled)]
-        assert [(f.order_id, f.size) for f in fills] == [("company-2", ONE // 10)]
+        assert [(f.order_id, f.size) for f in fills] == [(foreign_id(fills[0].venue_order_id), ONE // 10)]
 
 
 # Findings 9 and 10: deadlines and clocks.
@@ -336,8 +342,7 @@ async def test_an_order_that_coinbase_holds_pending_is_not_called_rejected(local
 @pytest.mark.parametrize("venue", VENUES)
 async def test_an_order_never_leaves_after_its_deadline(local: LocalExchange, venue: str) -> None:
     """It waited behind the limiter: it is reported as not sent, and the venue never sees it (finding 9)."""
-    tight = {"kraken": KrakenLimits("starter"), "binance": BinanceLimits(orders_10s=5), "coinbase": CoinbaseLimits(3)}
-    async with trader_at(local, venue, limits=tight[venue], use_socket=False, deadline_s=0.2) as trader:
+    async with trader_at(local, venue, limits=TIGHT[venue], use_socket=False, deadline_s=0.2) as trader:
         orders = [await trader.send("buy", OrderType.LIMIT, "0.001", limit_price=50_000 + n) for n in range(80)]
         await trader.until(lambda: all(is_known(trader, o) for o in orders))
         rejected = {r.order_id for r in trader.reports if isinstance(r, OrderRejected)}

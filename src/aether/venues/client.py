@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from time import time
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -46,6 +46,9 @@ REQUEST_TIMEOUT_S = 10.0
 MEASURED_AGAIN_S = 5.0
 """A venue's clock that was measured so recently is not measured again because a time stamp was refused."""
 MOVED_S = 0.5
+CHECKED_AGAIN_S = 0.25
+"""While an order waits for its turn, it is looked at so often whether it should still go."""
+LONGEST_SLEEP_S = 60.0
 T = TypeVar("T")
 MAX_PAGES = 200
 
@@ -59,6 +62,18 @@ class RetryPolicy(NamedTuple):
 
 READS = RetryPolicy(attempts=4, first_wait_s=0.2)
 _SAFE_TO_REPEAT = (Failure.RETRYABLE, Failure.UNKNOWN_OUTCOME, Failure.RATE_LIMIT, Failure.VENUE_DOWN)
+
+
+class Permit(Protocol):
+    """Whether an action may still go. What it raises, `call` raises: nothing was sent then."""
+
+    def check(self) -> float:
+        """Return for how many seconds the venue may still take the action."""
+        ...
+
+    def use(self) -> float:
+        """The same, and the action leaves now."""
+        ...
 
 
 class VenueClient:
@@ -110,13 +125,12 @@ class VenueClient:
         """Return the venue's time as far as it has been measured."""
         return int((self.clock() + self.clock_offset_s) * 1000)
 
-    async def call(self, action: Action, *, order_age_s: float = 1e9, permit: Callable[[], float] | None = None) -> Any:
+    async def call(self, action: Action, *, order_age_s: float = 1e9, permit: Permit | None = None) -> Any:
         """Carry out an action and return its result, see `protocol.py`.
 
         Args:
             order_age_s: of the order that is canceled or amended: some venues charge young ones more.
-            permit: asked when limits and queues have let the action through, right before it is sent; returns for how
-                many seconds the venue may take it, or raises what `call` then raises: nothing was sent.
+            permit: asked while the action waits, and right before it is sent.
 
         Raises:
             VenueError: classed by what may be done next.
@@ -155,9 +169,9 @@ class VenueClient:
                     await self.measure_clock()
         return abs(self.clock_offset_s - signed_with) > MOVED_S
 
-    async def _once(self, action: Action, order_age_s: float, permit: Callable[[], float] | None = None) -> Any:
+    async def _once(self, action: Action, order_age_s: float, permit: Permit | None = None) -> Any:
         requests = self.protocol.requests(action)
-        costs = await self.admit(action, requests, order_age_s)
+        costs = await self.admit(action, requests, order_age_s, permit)
         found: list[Any] = []
         for request in requests:
             response, result = await self._ask(action, request, costs, permit)
@@ -176,7 +190,7 @@ class VenueClient:
         return found if isinstance(action, OpenOrders) else found[0]
 
     async def _ask(
-        self, action: Action, request: Request, costs: Costs, permit: Callable[[], float] | None = None
+        self, action: Action, request: Request, costs: Costs, permit: Permit | None = None
     ) -> tuple[Response, Any]:
         """Send one request of an action; return the response and what it means, or raise the VenueError that it is."""
         response = await self._exchange(action, request, permit)
@@ -195,12 +209,20 @@ class VenueClient:
             failure = Failure.UNKNOWN_OUTCOME if isinstance(action, TRADING) else Failure.RETRYABLE
             raise refuse(self.protocol.venue, failure, f"an answer that cannot be read ({error})") from error
 
-    async def admit(self, action: Action, requests: list[Request], order_age_s: float = 1e9) -> Costs:
-        """Wait until the rate limits let an action go, charge them, and return what was charged."""
+    async def admit(
+        self, action: Action, requests: list[Request], order_age_s: float = 1e9, permit: Permit | None = None
+    ) -> Costs:
+        """Wait until the rate limits let an action go, charge them, and return what was charged.
+
+        What must not go any more waits no longer, and takes no room.
+        """
         costs = self._limits.costs(action, requests, order_age_s)
-        while (wait_s := self.key_state.acquire(costs, share_of(action))) > 0:  # noqa: ASYNC110  shared file
-            await asyncio.sleep(wait_s)
-        return costs
+        while True:
+            left_s = min(permit.check(), CHECKED_AGAIN_S) if permit is not None else LONGEST_SLEEP_S
+            wait_s = self.key_state.acquire(costs, share_of(action))
+            if wait_s <= 0:
+                return costs
+            await asyncio.sleep(min(wait_s, left_s))
 
     async def _all_pages(self, action: Fills, response: Response, first: list[Any]) -> list[Any]:
         found = list(first)
@@ -220,7 +242,7 @@ class VenueClient:
             raise refuse(self.protocol.venue, Failure.NOT_FOUND, "no such order")
         return max(found, key=lambda update: update.created_ns)
 
-    async def _exchange(self, action: Action, request: Request, permit: Callable[[], float] | None) -> Response:
+    async def _exchange(self, action: Action, request: Request, permit: Permit | None) -> Response:
         if not isinstance(action, PRIVATE):
             return await self._send(action, request)
         credentials = self.credentials
@@ -230,7 +252,7 @@ class VenueClient:
             )
         async with self._in_order if self.protocol.ordered_nonce else nullcontext():
             if permit is not None:
-                left_ms = max(1, int(permit() * 1000))
+                left_ms = max(1, int(permit.use() * 1000))
                 request.deadline_ms = min(request.deadline_ms, left_ms)
             nonce = self.key_state.next_nonce()
             signed = self.protocol.sign(request, credentials, nonce=nonce, now_ms=self.now_ms())

@@ -51,16 +51,11 @@ class Ids:
         self.highest = 0
         """The highest number that the venue knows and the books do not; 0 while there is none."""
         self._numbers = {wire_id(client_order_id(remembered.account, n)): n for n in range(first, first + AHEAD)}
-        self._account = remembered.account
         self._wire_id = wire_id
 
-    def seen(self, wire_id: ClientOrderId) -> ClientOrderId | None:
-        """Note an id that the venue knows; return it in our form when it is one that we have not given out."""
-        number = self._numbers.get(wire_id)
-        if number is None:
-            return None
-        self.highest = max(self.highest, number)
-        return client_order_id(self._account, number)
+    def seen(self, wire_id: ClientOrderId) -> None:
+        """Note an id that the venue knows."""
+        self.highest = max(self.highest, self._numbers.get(wire_id, 0))
 
     def given(self, order_id: ClientOrderId) -> None:
         """Note that the account gives out an id from now on."""
@@ -97,15 +92,11 @@ class Held:
         return before == self.totals or not before or self._executed_s >= self.settled_s
 
 
-def foreign_fill(execution: Execution, order_id: ClientOrderId | None) -> OrderFilled:
-    """Return the report of an execution of an order that the books do not know.
-
-    Args:
-        order_id: when it is one of this account's own ids.
-    """
+def foreign_fill(execution: Execution) -> OrderFilled:
+    """Return the report of an execution of an order that the books do not know."""
     return OrderFilled(
         ts_ns=execution.ts_ns,
-        order_id=order_id or foreign_id(execution.venue_order_id),
+        order_id=foreign_id(execution.venue_order_id),
         venue_order_id=execution.venue_order_id,
         trade_id=execution.trade_id,
         price=execution.price,

@@ -18,6 +18,7 @@ from aether.domain.events import BalanceReported, VenueNoted, VenueReport
 from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, VenueOrderId, balance_key
 from aether.domain.instruments import Instrument
 from aether.domain.orders import OrderRequest
+from aether.domain.scaled import amount_of_size, format_amount
 from aether.telemetry import FOREIGN_ORDERS, VENUE_OVERDUE, logger
 from aether.venues.actions import (
     Action,
@@ -32,7 +33,7 @@ from aether.venues.actions import (
     OpenOrders,
     Submit,
 )
-from aether.venues.client import VenueClient
+from aether.venues.client import Permit, VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
 from aether.venues.messages import Balance, Execution, Message, OrderUpdate
 from aether.venues.protocol import CancelScope, Credentials, refuse
@@ -56,6 +57,23 @@ TOLD_AFTER_S = 10.0
 """A wish that a venue has not fulfilled for so long is told, and again each time it has lasted twice as long."""
 DEAD_MAN_REFRESHES = 3
 """Times that the dead-man switch is refreshed within its own time-out."""
+
+
+class _Permit:
+    """Whether one order may still go (`aether.venues.client.Permit`)."""
+
+    def __init__(self, tracker: Tracker, tracked: Tracked, clock: Callable[[], float]) -> None:
+        self._tracker = tracker
+        self._tracked = tracked
+        self._clock = clock
+
+    def check(self) -> float:
+        """Return how many seconds the order has left."""
+        return self._tracker.check(self._tracked, self._clock())
+
+    def use(self) -> float:
+        """Return how many seconds the order has left; it leaves now."""
+        return self._tracker.permit(self._tracked, self._clock())
 
 
 class ExecutionSession:
@@ -110,8 +128,10 @@ class ExecutionSession:
         self._moved = asyncio.Event()
         self._ids: Ids | None = None
         self._remembered: Remembered | None = None
+        self._is_stopping = False
         self._told_s = 0.0
-        self._told_next = 0
+        self._told_highest = 0
+        self._told_foreign: set[VenueOrderId] = set()
         self.connection = Connection(
             client.protocol,
             client.http,
@@ -181,7 +201,7 @@ class ExecutionSession:
         for order in remembered.orders:
             self.tracker.restore(order)
         if remembered.is_stopped:
-            self.tracker.stop(self._clock())
+            self.stop()
 
     def allow(self, *, entries: bool = True) -> None:
         """Let orders out from now on.
@@ -257,6 +277,7 @@ class ExecutionSession:
 
     def stop(self) -> None:
         """Want every order of the key gone, ours or not, and the venue's list to be seen empty."""
+        self._is_stopping = True
         self.tracker.stop(self._clock())
         self._pump()
 
@@ -298,19 +319,20 @@ class ExecutionSession:
 
     def _pump(self) -> None:
         """Ask what is due, and come back when more is."""
-        was_still = self.is_still
         now = self._clock()
         for ask in self.tracker.due(now):
             self._start(self._carry_out(ask))
         for execution in self.tracker.take_foreign_fills():
-            self._put(foreign_fill(execution, self._ids.seen(execution.client_id) if self._ids else None))
+            self._note_id(execution.client_id)
+            self._put(foreign_fill(execution))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         next_s = self.tracker.next_s()
         if next_s is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.001, next_s - now), self._pump)
-        if was_still is False and self.is_still:
+        if self._is_stopping and self.is_still:
+            self._is_stopping = False
             self.on_still()
 
     async def _carry_out(self, ask: Ask) -> None:
@@ -353,9 +375,7 @@ class ExecutionSession:
             self.tracker.failed(ask.order, now)
 
     async def _send(self, tracked: Tracked) -> None:
-        def permit() -> float:
-            return self.tracker.permit(tracked, self._clock())
-
+        permit = _Permit(self.tracker, tracked, self._clock)
         try:
             venue_order_id = await self._perform(self._action(tracked.request), permit=permit)
         except NotSentError as error:
@@ -392,9 +412,7 @@ class ExecutionSession:
             deadline_ms=int(self.tracker.deadline_s * 1000),
         )
 
-    async def _perform(
-        self, action: Action, *, order_age_s: float = 1e9, permit: Callable[[], float] | None = None
-    ) -> VenueOrderId:
+    async def _perform(self, action: Action, *, order_age_s: float = 1e9, permit: Permit | None = None) -> VenueOrderId:
         """Carry out a trading action, on the socket where it is open and takes it, over REST otherwise."""
         takes = self._use_socket and isinstance(action, self._protocol.socket_actions)
         if takes and self.connection.is_open and self.ready.is_set():
@@ -402,15 +420,15 @@ class ExecutionSession:
         result = await self._client.call(action, order_age_s=order_age_s, permit=permit)
         return VenueOrderId(result if isinstance(result, str) else "")
 
-    async def _on_socket(self, action: Action, order_age_s: float, permit: Callable[[], float] | None) -> VenueOrderId:
+    async def _on_socket(self, action: Action, order_age_s: float, permit: Permit | None) -> VenueOrderId:
         credentials = self._client.credentials
         assert credentials is not None
-        await self._client.admit(action, self._protocol.requests(action), order_age_s)
+        await self._client.admit(action, self._protocol.requests(action), order_age_s, permit)
 
         def text(number: int) -> str:
             now_ms, sent = self._client.now_ms(), action
             if isinstance(sent, Submit) and permit is not None:
-                sent = msgspec.structs.replace(sent, deadline_ms=max(1, int(permit() * 1000)))
+                sent = msgspec.structs.replace(sent, deadline_ms=max(1, int(permit.use() * 1000)))
             return self._protocol.socket_request(sent, number, credentials, self._token, now_ms=now_ms)
 
         answer = await self.connection.request(text, self._answer_timeout_s)
@@ -580,8 +598,8 @@ class ExecutionSession:
     def _tell_ahead(self) -> None:
         """Say once that the venue knows later order ids than the books."""
         highest = self._ids.highest if self._ids else 0
-        if highest > self._told_next:
-            self._told_next = highest
+        if highest > self._told_highest:
+            self._told_highest = highest
             told = (
                 f"{self._protocol.venue} knows order {highest} of this account, the books do not: they are the older. "
                 "Orders go on above it; compare positions before you resume"
@@ -589,18 +607,20 @@ class ExecutionSession:
             self._note(Severity.CRITICAL, "books_behind", told, next_order=highest + 1)
 
     def _listed(self, updates: list[OrderUpdate], asked_s: float, *, is_of_stop: bool = False) -> None:
-        known = set(self.tracker.foreign)
         self.tracker.listed(updates, asked_s, self._clock(), is_of_stop=is_of_stop)
         for number, update in self.tracker.foreign.items():
             self._note_id(update.client_id)
-            if number not in known:
+            if number not in self._told_foreign:
+                self._told_foreign.add(number)
                 self._note(Severity.WARNING, "foreign_order", self._describe(update))
         FOREIGN_ORDERS.labels(self._account, self._protocol.venue).set(len(self.tracker.foreign))
-        self._tell_ahead()
+        if self.held.settled_s:
+            self._tell_ahead()
 
     def _describe(self, update: OrderUpdate) -> str:
         side = update.side or "an order"
-        size = self._protocol.listings.of(update.instrument).instrument.size_text(update.size)
+        instrument = self._protocol.listings.of(update.instrument).instrument
+        size = format_amount(amount_of_size(update.size, instrument.size_decimals))
         return (
             f"{self._protocol.venue} works order {update.venue_order_id} ({side} {size} of {update.instrument}), which "
             "this account did not place"

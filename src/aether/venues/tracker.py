@@ -27,7 +27,7 @@ from aether.domain.events import (
     OrderRejected,
     VenueReport,
 )
-from aether.domain.identifiers import ClientOrderId, VenueOrderId
+from aether.domain.identifiers import ClientOrderId, TradeId, VenueOrderId
 from aether.domain.orders import Order, OrderRequest, OrderState, Side, TimeInForce
 from aether.venues.messages import Execution, OrderUpdate
 from aether.venues.tracked import (
@@ -94,6 +94,7 @@ class Tracker:
         self._active: dict[ClientOrderId, Tracked] = {}
         self._early: dict[VenueOrderId, list[Execution | OrderUpdate]] = {}
         self._foreign_fills: list[Execution] = []
+        self._foreign_trades: set[TradeId] = set()
         self._sweep_asked = self._needs_cancel = False
         self._sweep_next_s, self._sweep_wait_s = 0.0, FIRST_WAIT_S
 
@@ -153,8 +154,8 @@ class Tracker:
             if tracked.phase is Phase.QUEUED and tracked.request.side is Side.BUY and not tracked.is_asked:
                 self._reject(tracked, "entries were stopped before it was sent", now_s)
 
-    def permit(self, tracked: Tracked, now_s: float) -> float:
-        """Return how many seconds an order has left, at the moment at which it is sent: from here on it may be there.
+    def check(self, tracked: Tracked, now_s: float) -> float:
+        """Return how many seconds an order has left before it may not be sent any more.
 
         Raises:
             NotSentError: it must not leave any more.
@@ -164,6 +165,11 @@ class Tracker:
             raise NotSentError("it was stopped before it was sent")
         if left_s <= 0:
             raise NotSentError(f"it could not be sent within {self.deadline_s:g} s")
+        return left_s
+
+    def permit(self, tracked: Tracked, now_s: float) -> float:
+        """The same at the moment at which it is sent: from here on it may be at the venue."""
+        left_s = self.check(tracked, now_s)
         tracked.phase = Phase.SENT
         return left_s
 
@@ -390,7 +396,8 @@ class Tracker:
         tracked = self._find(execution.client_id, execution.venue_order_id, now_s)
         if tracked is not None:
             self._fill(tracked, execution, now_s)
-        elif not self._keep_early(execution):
+        elif not self._keep_early(execution) and execution.trade_id not in self._foreign_trades:
+            self._foreign_trades.add(execution.trade_id)
             self._foreign_fills.append(execution)
 
     def take_foreign_fills(self) -> list[Execution]:
