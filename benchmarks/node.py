@@ -132,6 +132,7 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
             LocalBus(),
             lambda: None,
             wall_clock=False,
+            brake_folder=Path(folder) / "brake",
         )
         stop = asyncio.Event()
 

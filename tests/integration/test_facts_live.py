@@ -2,8 +2,10 @@
 state, in the tables and in the journal (O1, O2, O8, T1). `docs/runbooks/books-and-venue-differ.md` tells the same."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from time import time_ns
 from typing import Any
 
@@ -164,6 +166,7 @@ class Live:
             LocalBus(),
             lambda: None,
             wall_clock=True,
+            brake_folder=Path(tempfile.mkdtemp()) / "brake",
         )
         self._task = asyncio.create_task(self.node.run(self._stop))
         await until(lambda: self.venue.account is not None or self._ended())

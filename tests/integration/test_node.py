@@ -2,6 +2,7 @@
 R4)."""
 
 import asyncio
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def make_node(
         LocalBus(),
         revive,
         wall_clock=False,
+        brake_folder=Path(tempfile.mkdtemp()) / "brake",
     )
 
 

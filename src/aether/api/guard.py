@@ -6,6 +6,7 @@ fresh proof where the action needs one, and writes refusals and sensitive reads 
 route is without `allow`.
 """
 
+import hashlib
 import ipaddress
 import secrets
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from aether.api.local import LocalAccess
+from aether.api.patience import DATABASE_AWAY, within
 from aether.api.ports import Context
 from aether.api.problems import problem_of
 from aether.control.access import ACTIONS, EVERYWHERE, Action, Caller, CallerKind, Reach
@@ -68,6 +70,11 @@ BURST = 400.0
 STRANGERS_PER_S = 20.0
 STRANGERS_BURST = 100.0
 BUCKETS_KEPT = 10_000
+
+STOP = "/kill-switch/engage"
+STOP_ASKS_S = 1.0
+"""The database has so long to say who asks for a stop; then the last answer counts."""
+REMEMBERED_S = 15 * 60.0
 
 
 def cookie_name(context: Context) -> str:
@@ -131,6 +138,7 @@ class Authentication:
         self._context = context
         self._access = access
         self._limiter = RateLimiter()
+        self._remembered: dict[bytes, tuple[Caller, float]] = {}
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -144,7 +152,7 @@ class Authentication:
             return
         where = _where(connection, self._context)
         try:
-            caller = await identify(connection, self._context, self._access, where)
+            caller = await self._identify(connection, self._context, where)
             self._limit(caller, where)
             if caller is None and path not in PUBLIC:
                 raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
@@ -160,6 +168,29 @@ class Authentication:
             return
         scope.setdefault("state", {})["caller"] = caller or where
         await self._app(scope, receive, send)
+
+    async def _identify(self, connection: HTTPConnection, context: Context, where: Caller) -> Caller | None:
+        """Return who calls; whoever was somebody a short while ago may stop accounts while the database is away."""
+        shown = connection.headers.get("authorization", "") or connection.cookies.get(cookie_name(context), "")
+        key = hashlib.sha256(shown.encode()).digest()
+        work = identify(connection, context, self._access, where)
+        if not connection.scope["path"].endswith(STOP):
+            return self._remember(key, await work)
+        try:
+            return self._remember(key, await within(STOP_ASKS_S, work))
+        except DATABASE_AWAY:
+            caller, until = self._remembered.get(key, (None, 0.0))
+            if caller is None or monotonic() > until:
+                raise
+            return caller
+
+    def _remember(self, key: bytes, caller: Caller | None) -> Caller | None:
+        self._remembered.pop(key, None)
+        if caller is not None:
+            self._remembered[key] = (caller, monotonic() + REMEMBERED_S)
+            if len(self._remembered) > BUCKETS_KEPT:
+                del self._remembered[next(iter(self._remembered))]
+        return caller
 
     def _limit(self, caller: Caller | None, where: Caller) -> None:
         key = f"{caller.kind} {caller.id}" if caller else f"address {where.address}"
@@ -248,7 +279,7 @@ class Guard:
         caller: Caller = request.state.caller
         account = request.path_params.get("account") or request.query_params.get("account") or EVERYWHERE
         try:
-            scope = await self._check(context, caller, account)
+            scope = await self._scope(context, caller, account)
             if self.action.proof and caller.kind is CallerKind.PERSON:
                 await self._check_proof(request, context, caller, proof)
         except RefusedError as error:
@@ -263,6 +294,17 @@ class Guard:
             entry = entry_of(caller, self.action.name, "done", account=account, target=request.url.path)
             await context.control.audit.note(entry, time_ns())
         return Granted(caller, self.action, account, scope, context)
+
+    async def _scope(self, context: Context, caller: Caller, account: str) -> Scope:
+        """Check role and account; a stop is checked by the roles alone while the database is away."""
+        if self.action.name != "kill.engage":
+            return await self._check(context, caller, account)
+        try:
+            return await within(STOP_ASKS_S, self._check(context, caller, account))
+        except DATABASE_AWAY:
+            if not caller.may(self.action, account):
+                raise RefusedError(f"{caller.name} may not stop {account}.", remedy="Ask who may.") from None
+            return context.database.desk
 
     async def _check(self, context: Context, caller: Caller, account: str) -> Scope:
         if account != EVERYWHERE:

@@ -1,7 +1,7 @@
 """Idempotency keys: a write that is sent again with the same `Idempotency-Key` is answered as the first time.
 
 Answers are kept for a day, per caller; a refusal is not, since nothing was done. Routes whose answers hold something
-secret take no keys: their answers are not kept.
+secret take no keys: their answers are not kept. A stop takes none either: it may be repeated, and waits for nothing.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aether.api.guard import PREFIX, UNSAFE
+from aether.api.guard import PREFIX, STOP, UNSAFE
 from aether.api.ports import Context
 from aether.api.problems import problem
 from aether.control.access import Caller
@@ -43,7 +43,13 @@ class Idempotency:
         request = Request(scope, receive)
         key = request.headers.get(HEADER, "")
         caller: Caller | None = scope.get("state", {}).get("caller")
-        if not key or caller is None or not caller.id or scope["path"].startswith(NOT_KEPT):
+        if (
+            not key
+            or caller is None
+            or not caller.id
+            or scope["path"].startswith(NOT_KEPT)
+            or scope["path"].endswith(STOP)
+        ):
             await self._app(scope, receive, send)
             return
         if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():

@@ -878,11 +878,17 @@ class KillResult(Model):
 
     Attributes:
         applied: False while the node has not confirmed it yet.
+        stopped: accounts whose orders the brake has stopped at their venues, whether or not it could be recorded.
+        unconfirmed: what the stop still waits for at the venues, in words.
+        recorded: False when the database did not take it: it is journaled as soon as that is back.
         approval: the request waits for a second person.
     """
 
     applied: bool
     accounts: list[KillState] = []
+    stopped: list[str] = []
+    unconfirmed: list[str] = []
+    recorded: bool = True
     approval: Approval | None = None
 
 

@@ -21,6 +21,7 @@ from aether.api.models import (
     TradeRequest,
     TradeStarted,
 )
+from aether.api.patience import DATABASE_AWAY, within
 from aether.api.shown import approval_of
 from aether.control.access import EVERYWHERE
 from aether.control.approvals import Task
@@ -43,10 +44,15 @@ from aether.domain.parents import ParentId, ParentRequest, missing_fields
 from aether.domain.scaled import format_amount, parse_amount
 from aether.store import queries
 from aether.store.requests import wait_applied
+from aether.telemetry import logger
 
 router = APIRouter(tags=["operators"])
 
-CONFIRM_WITHIN_S = 10.0
+_log = logger("operators")
+
+CONFIRM_WITHIN_S = 4.0
+PAPERWORK_S = 6.0
+"""The database has so long to record a kill; the stop itself has happened before."""
 BPS = 10_000
 
 Engage = Annotated[Granted, allow("kill.engage")]
@@ -85,15 +91,28 @@ async def get_kill_switch(granted: Annotated[Granted, allow("accounts.read")]) -
 @router.post("/kill-switch/engage")
 async def engage_all(body: KillRequest, granted: Engage) -> KillResult:
     """Refuse new orders of all accounts and cancel all open ones; with `flatten`, sell every position too."""
-    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=granted.caller.name, flatten=body.flatten)
-    return await _apply(granted, event, body.reason)
+    return await _engage(body, granted)
 
 
 @router.post("/accounts/{account}/kill-switch/engage")
 async def engage(account: str, body: KillRequest, granted: Engage) -> KillResult:
     """Refuse new orders of an account and cancel all open ones; with `flatten`, sell every position too."""
-    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=granted.caller.name, flatten=body.flatten)
-    return await _apply(granted, event, body.reason)
+    return await _engage(body, granted)
+
+
+async def _engage(body: KillRequest, granted: Granted) -> KillResult:
+    """Pull the brake, which waits for nothing, then do the paperwork, for which nobody has to wait."""
+    stops, who = granted.context.stops, granted.caller.name
+    stopped = stops.pull(granted.account, body.reason, who, flatten=body.flatten)
+    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
+    try:
+        result = await within(PAPERWORK_S, _apply(granted, event, body.reason))
+    except DATABASE_AWAY as error:
+        _log.error("kill_not_recorded", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
+        result = KillResult(applied=False, recorded=False)
+    result.stopped = [str(a) for a in stopped]
+    result.unconfirmed = stops.unconfirmed(granted.account)
+    return result
 
 
 async def _release(granted: Granted, reason: str) -> KillResult:

@@ -9,7 +9,7 @@ from aether.bus.local import LocalBus
 from aether.control.oidc import OpenId
 from aether.control.plane import ControlPlane
 from aether.domain.accounts import AccountConfig, AccountPlan
-from aether.domain.identifiers import FeedId, InstrumentId
+from aether.domain.identifiers import AccountId, FeedId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.engine.strategy import Catalogue
 from aether.store.database import Database
@@ -49,6 +49,22 @@ class MarketPlace(Protocol):
         ...
 
 
+class Stops(Protocol):
+    """Stops accounts at their venues at once, whatever else works."""
+
+    def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[AccountId]:
+        """Stop an account, or all with `*`; return those that were stopped."""
+        ...
+
+    def is_pulled(self, account: AccountId) -> bool:
+        """Return whether an account is stopped and its journal does not say so yet."""
+        ...
+
+    def unconfirmed(self, account: str) -> list[str]:
+        """Return what a stop still waits for, in words; nothing when every venue's list was seen to be empty."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What the routes work on.
@@ -68,6 +84,7 @@ class Context:
     ui: Path
     control: ControlPlane
     place: MarketPlace
+    stops: Stops
     venues: tuple[str, ...] = ()
     public_url: str = ""
     trusted_proxies: tuple[str, ...] = ()

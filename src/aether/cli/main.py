@@ -29,6 +29,7 @@ from aether import __version__
 from aether.api.system import describe_parameters
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
+from aether.cli import kill
 from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table
 from aether.cli.control import (
     accounts_app,
@@ -50,11 +51,8 @@ from aether.compose.markets import EXCHANGE_MARKET, Market
 from aether.compose.platform import Started, production_findings, run_platform
 from aether.compose.storage import open_storage, prepare_database
 from aether.config import Environment, Settings
-from aether.control.access import EVERYWHERE, Caller, CallerKind
-from aether.control.plane import Operators
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
-from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentRequest, missing_fields
@@ -68,7 +66,6 @@ from aether.store import datasets, queries
 from aether.store.database import Role, Row, Scope, login_url
 from aether.store.journal import verify
 from aether.store.migrate import newest_revision
-from aether.store.requests import wait_applied
 from aether.strategies import catalogue
 from aether.venues.recording import is_recording, replay
 from aether.venues.registry import PROTOCOLS
@@ -758,8 +755,7 @@ def kill_engage(
     data_dir: DataDir = None,
 ) -> None:
     """Refuse new orders and cancel all open ones."""
-    event = KillSwitchEngaged(ts_ns=0, reason=_reason(reason), actor=_actor(), flatten=flatten)
-    _engage(settings_of(data_dir), account, event)
+    kill.engage(settings_of(data_dir), account, Pull(reason=_reason(reason), actor=_actor(), flatten=flatten))
 
 
 @kill_app.command("release")
@@ -790,32 +786,6 @@ def _reason(text: str) -> str:
 
 def _actor() -> str:
     return f"command line, {os.environ.get('USER', f'uid {os.getuid()}')}"
-
-
-CONFIRM_WITHIN_S = 5.0
-
-
-def _engage(settings: Settings, account: str, event: KillSwitchEngaged) -> None:
-    """Engage the kill switch in the database itself: it must work when nothing else does."""
-    running = DataDirectory(settings.data_dir).running.is_file()
-    who = Caller(kind=CallerKind.LOCAL, id="local", name=event.actor)
-
-    async def work(scope: Scope) -> tuple[list[AccountId], bool]:
-        database = scope.database
-        operators = Operators(database, time_ns)
-        if account != All.ALL:
-            await queries.get_account(database.desk, account)
-        where = EVERYWHERE if account == All.ALL else account
-        ids = await operators.submit(who, "kill.engage", where, event, event.reason)
-        applied = running and await wait_applied(database.control, ids, CONFIRM_WITHIN_S)
-        return await operators.targets(where), applied
-
-    targets, applied = _with_database(settings, work)
-    names = ", ".join(targets) or "no account"
-    if applied:
-        out.print(f"Kill switch engaged: {names}", highlight=False)
-    else:
-        out.print(f"Recorded for {names}; no node has confirmed it, it takes effect before anything else at its start.")
 
 
 @app.command()

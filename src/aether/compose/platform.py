@@ -37,7 +37,7 @@ from aether.compose.markets import Market, open_venues
 from aether.compose.storage import open_storage
 from aether.compose.trading import build_node, node_name, take_up_accounts
 from aether.config import Settings
-from aether.control.access import PLATFORM
+from aether.control.access import EVERYWHERE, PLATFORM
 from aether.control.audit import entry_of
 from aether.control.desk import PlanReader
 from aether.control.guards import Finding, find_all, modes_of, refuse_insecure
@@ -53,6 +53,8 @@ from aether.domain.errors import (
     UncleanEndError,
 )
 from aether.domain.events import KillSwitchEngaged
+from aether.domain.identifiers import AccountId
+from aether.node.brake import EVERY_ACCOUNT, Brake, Pull
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store import queries
 from aether.store.announcements import Announcements
@@ -125,6 +127,29 @@ class NodeHealth:
     def _lag_check(self) -> Readiness:
         lag = max((s.lag for s in self._node.shards.values()), default=0)
         return Readiness("journal lag", lag <= LAG_LIMIT_EVENTS, f"{lag} events not durable yet")
+
+
+class NodeStops:
+    """The brake of a node in this process (`aether.api.ports.Stops`)."""
+
+    def __init__(self, brake: Brake) -> None:
+        self._brake = brake
+
+    def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[AccountId]:
+        """Stop an account, or all with `*`; return those that were stopped."""
+        return self._brake.pull(_brake_name(account), Pull(reason=reason, actor=actor, flatten=flatten))
+
+    def is_pulled(self, account: AccountId) -> bool:
+        """Return whether an account is stopped and its journal does not say so yet."""
+        return self._brake.pulled(account) is not None
+
+    def unconfirmed(self, account: str) -> list[str]:
+        """Return what a stop still waits for, in words."""
+        return self._brake.unconfirmed(_brake_name(account))
+
+
+def _brake_name(account: str) -> str:
+    return EVERY_ACCOUNT if account == EVERYWHERE else account
 
 
 class _Server(uvicorn.Server):
@@ -235,6 +260,7 @@ async def run_platform(
                 ui=UI_FOLDER,
                 control=control,
                 place=built.place,
+                stops=NodeStops(built.node.brake),
                 venues=tuple(PROTOCOLS),
                 public_url=url,
                 trusted_proxies=settings.trusted_proxies,

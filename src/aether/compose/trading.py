@@ -51,6 +51,7 @@ from aether.venues.session import ExecutionSession
 
 SYNTHETIC_STEP_S = 0.5
 KEY_STATE_FOLDER = "keystate"
+BRAKE_FOLDER = "brake"
 
 _log = logger("trading")
 
@@ -318,5 +319,6 @@ async def build_node(
         bus,
         storage.revive,
         wall_clock=market.recording is None,
+        brake_folder=settings.data_dir / BRAKE_FOLDER,
     )
     return Built(node, identity, Place(market, identity, list(offered.values()), venues))

@@ -69,13 +69,17 @@ class Inbox:
         self._append(event, is_live=False)
 
     def put_request(self, event: OperatorEvent, request_id: int) -> None:
-        """Take an operator's decision; it goes before everything else."""
+        """Take an operator's decision; it goes before everything else. Nothing is taken once closed."""
+        if self._closed:
+            return
         self._operators.append(Input(event, request_id, perf_counter()))
         self.drained.clear()
         self._ready.set()
 
     def put_report(self, event: VenueReport) -> None:
-        """Take a venue's report; it goes before market data and is never shed."""
+        """Take a venue's report; it goes before market data and is never shed, until closed: it is told again then."""
+        if self._closed:
+            return
         self._reports.append(Input(event, 0, perf_counter()))
         self.drained.clear()
         self._ready.set()

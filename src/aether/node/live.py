@@ -18,7 +18,10 @@ from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
 from aether.domain.events import BalanceBooked, BalanceReported, CapitalMoved, Event, OrderRejected
 from aether.domain.identifiers import BalanceKey, InstrumentId, VenueId
 from aether.node.ports import LiveAccount
+from aether.telemetry import logger
 from aether.venues.session import ExecutionSession
+
+_log = logger("live")
 
 ORDER_WAITS_S = 5.0
 """An order that could not be sent for so long was decided on another market."""
@@ -30,6 +33,10 @@ Connect = Callable[[Mapping[BalanceKey, int]], Mapping[VenueId, Awaitable[Execut
 
 Follow = Callable[[Mapping[VenueId, ExecutionSession]], Coroutine[Any, Any, None]]
 """Looks after open sessions until canceled; finds new ones in the mapping."""
+
+
+class _FencedError(Exception):
+    """Another process owns the account: ends the work of this one's sessions."""
 
 
 class LiveVenue:
@@ -49,7 +56,7 @@ class LiveVenue:
         self._account: LiveAccount | None = None
         self._reported = monotonic()
         self._is_braked = False
-        self._is_fenced = False
+        self._fenced = asyncio.Event()
 
     # The engine's commands.
 
@@ -60,7 +67,7 @@ class LiveVenue:
     def send(self, command: Command) -> None:
         """Take a command: nothing while the account is being recovered; orders wait a while for their venue."""
         account = self._account
-        if account is None or self._is_fenced:
+        if account is None or self._fenced.is_set():
             return
         if isinstance(command, SubmitOrder):
             self._submit(command, account)
@@ -115,8 +122,9 @@ class LiveVenue:
 
     def fence(self) -> None:
         """Touch nothing any more: another process owns the account."""
-        self._is_fenced = True
         self._waiting.clear()
+        self._sessions = {}
+        self._fenced.set()
 
     def unconfirmed(self) -> list[str]:
         """Return the venues whose list of open orders is not yet seen to be empty after a stop, in words."""
@@ -157,11 +165,19 @@ class LiveVenue:
         self._account = account
         openings = self._connect(account.booked_balances())
         self._opening = set(openings)
-        async with asyncio.TaskGroup() as group:
-            for venue, opening in openings.items():
-                group.create_task(self._run_one(venue, opening, account))
-            if self._follow is not None:
-                group.create_task(self._follow(self._sessions))
+        work = [self._run_one(venue, opening, account) for venue, opening in openings.items()]
+        if self._follow is not None:
+            work.append(self._follow(self._sessions))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in (*work, self._until_fenced()):
+                    group.create_task(one)
+        except* _FencedError:
+            _log.error("venues_left", reason="another process owns the account")
+
+    async def _until_fenced(self) -> None:
+        await self._fenced.wait()
+        raise _FencedError
 
     async def _run_one(self, venue: VenueId, opening: Awaitable[ExecutionSession], account: LiveAccount) -> None:
         session = await opening

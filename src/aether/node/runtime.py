@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from time import time_ns
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +16,8 @@ from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.scaled import format_amount
 from aether.engine.strategy import Catalogue
+from aether.node.brake import Brake
+from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
 from aether.node.ports import Venue
@@ -44,6 +47,7 @@ class Node:
         feed_id: under which the market's bars are kept.
         revive: starts an embedded database again.
         wall_clock: whether the market lives by the wall clock.
+        brake_folder: where pulls of the brake are kept.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Node:
         revive: Callable[[], None],
         *,
         wall_clock: bool,
+        brake_folder: Path,
     ) -> None:
         self._scope = scope
         self._catalogue = catalogue
@@ -72,6 +77,8 @@ class Node:
         self.shards: dict[AccountId, Shard] = {}
         self.left_out: dict[AccountId, str] = {}
         """Accounts that could not be brought back, and why; the others trade."""
+        self._bystanders: dict[AccountId, Bystander] = {}
+        self.brake = Brake(brake_folder, lambda: {**self.shards, **self._bystanders})
         self.is_ready = False
         self.feed_ended = asyncio.Event()
         self.started = asyncio.Event()
@@ -88,6 +95,7 @@ class Node:
             JournalCorruptError, ReplayMismatchError, ...: why the first account is left out, when all of them are.
         """
         await self._recover_all()
+        self.brake.honour()
         async with asyncio.TaskGroup() as outer:
             committing = outer.create_task(self.committer.run())
             try:
@@ -105,8 +113,13 @@ class Node:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._trading = {name: group.create_task(shard.run()) for name, shard in self.shards.items()}
-            self._venues = [group.create_task(shard.run_venue()) for shard in self.shards.values()]
-            others = [group.create_task(self._run_feed()), group.create_task(reader.run())]
+            accounts: list[Shard | Bystander] = [*self.shards.values(), *self._bystanders.values()]
+            self._venues = [group.create_task(account.run_venue()) for account in accounts]
+            others = [
+                group.create_task(self._run_feed()),
+                group.create_task(reader.run()),
+                group.create_task(self.brake.run()),
+            ]
             ended = asyncio.Event()
             group.create_task(self._keep_bars(ended))
             self.is_ready = True
@@ -164,14 +177,16 @@ class Node:
                 raise
             except Exception as error:  # noqa: BLE001  whatever it is, it is this account's alone
                 errors.append(error)
-                await self._leave_out(plan.config.id, error)
+                await self._leave_out(plan.config, error)
         if errors and not self.shards:
             raise errors[0]
 
-    async def _leave_out(self, account: AccountId, error: Exception) -> None:
-        """Say why an account does not trade, with what it was worth when it last did."""
+    async def _leave_out(self, config: AccountConfig, error: Exception) -> None:
+        """Say why an account does not trade, with what it was worth when it last did; keep it stopped at its venues."""
+        account = config.id
         reason = str(error) if isinstance(error, AetherError) else f"{type(error).__name__}: {error}"
         self.left_out[account] = reason
+        self._bystanders[account] = Bystander(account, self._make_venue(config, None))
         _log.error("account_left_out", account_id=account, reason=reason, exc_info=not isinstance(error, AetherError))
         told = {"type": "account", "account": account, "status": "failed", "reason": reason}
         for row in await queries.list_equity(self._scope, account, since_ns=0, points=1):
@@ -194,6 +209,7 @@ class Node:
             self._bus,
             clock=self._clock,
         )
+        shard.on_killed = self.brake.journaled
         self.shards[config.id] = shard
         _log.info("account_recovered", account_id=config.id, seq=found.chain.seq, replayed=found.replayed)
 

@@ -9,7 +9,7 @@ lives by that, so the wait in a queue makes data old and an event's own stamp mo
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Any
 
@@ -98,6 +98,8 @@ class Shard:
         self.inbox = Inbox()
         self.market_taken = market_taken
         self.failure = ""
+        self.on_killed: Callable[[AccountId], None] = lambda _account: None
+        """Called when the kill switch is in the journal."""
         self._venue = venue
         self._seq, self._hash = chain.seq, chain.hash
         self._durable = chain.seq
@@ -218,6 +220,15 @@ class Shard:
             self._stopped_at = perf_counter()
         self._venue.stop()
 
+    def journal(self, event: KillSwitchEngaged) -> None:
+        """Take the kill switch without a request in the database, unless the account works no more."""
+        if not self.failure:
+            self.inbox.put_request(event, 0)
+
+    def unconfirmed(self) -> list[str]:
+        """Return what a stop still waits for, in words."""
+        return self._venue.unconfirmed()
+
     def still(self) -> None:
         """Hear that a venue's list of open orders was seen to be empty: the stop may be confirmed by that."""
         if self._stopped_at is not None and not self._venue.unconfirmed():
@@ -273,6 +284,7 @@ class Shard:
                 await self._commit(may_snapshot=False)
             if isinstance(given, KillSwitchEngaged):
                 self._venue.release()
+                self.on_killed(self.account)
 
     def _append(self, taken: Taken, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""

@@ -1,0 +1,66 @@
+"""Stands for an account that could not be brought back: its books are unknown, so it is kept stopped at its venues."""
+
+from collections.abc import Collection
+from time import time_ns
+
+from aether.domain.events import KillSwitchEngaged, VenueReport
+from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, VenueId
+from aether.node.ports import Venue
+from aether.telemetry import logger
+from aether.venues.reconciliation import Remembered
+
+_log = logger("bystander")
+
+
+class Bystander:
+    """An account without books (`aether.node.ports.LiveAccount`, `aether.node.brake.Stoppable`).
+
+    Everything of it at its venues is canceled, since nobody minds it; what the venues report meanwhile is found again
+    when its books are.
+    """
+
+    def __init__(self, account: AccountId, venue: Venue) -> None:
+        self.account = account
+        self._venue = venue
+
+    async def run_venue(self) -> None:
+        """Keep the account's venues empty, until canceled."""
+        self._venue.stop()
+        try:
+            await self._venue.run(self)
+        except Exception as error:  # noqa: BLE001  the task's outermost edge
+            _log.error("bystander_failed", account_id=self.account, reason=f"{type(error).__name__}: {error}")
+
+    def stop(self) -> None:
+        """Cancel everything once more, and see that it is gone."""
+        self._venue.stop()
+
+    def journal(self, event: KillSwitchEngaged) -> None:
+        """Do nothing: there is no journal to write to; the brake's file keeps it."""
+
+    def unconfirmed(self) -> list[str]:
+        """Return what the stop still waits for."""
+        return self._venue.unconfirmed()
+
+    def remembered(self, venue: VenueId, unsent: Collection[ClientOrderId]) -> Remembered:  # noqa: ARG002  a port
+        """Return that nothing is known, and that nothing may be open."""
+        return Remembered(account=self.account, next_order=1, since_ns=time_ns(), is_stopped=True)
+
+    def booked_balances(self) -> dict[BalanceKey, int]:
+        """Return nothing."""
+        return {}
+
+    def now_ns(self) -> int:
+        """Return the machine's time."""
+        return time_ns()
+
+    def report(self, report: VenueReport) -> None:
+        """Let it go: the venue tells again."""
+
+    async def taken(self) -> bool:
+        """Return that nothing may be opened."""
+        return False
+
+    def still(self) -> None:
+        """Say that everything is gone."""
+        _log.warning("stop_confirmed", account_id=self.account)
