@@ -62,6 +62,7 @@ from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
 from aether.market.quality import OnBad, QualityReport, utc_text
 from aether.matching.simulator import FillModel
+from aether.node.brake import Pull
 from aether.store import datasets, queries
 from aether.store.database import Role, Row, Scope, login_url
 from aether.store.journal import verify
