@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 UI     := src/aether/api/ui/index.html
 UI_SRC := $(shell find web -path web/node_modules -prune -o -type f -print)
 
-.PHONY: run test lint types imports unit web-test e2e bench fuzz planted docs schema ui lock clean help
+.PHONY: run test lint types imports unit web-test e2e drill bench fuzz planted docs schema ui lock clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -38,6 +38,9 @@ e2e: $(STAMPS)/dev $(UI)  ## the UI in a real browser; needs chromium (apt-get i
 
 bench: $(STAMPS)/dev  ## how fast it is
 	$(BIN)/python -m benchmarks
+
+drill: $(STAMPS)/dev $(UI)  ## kill, freeze and fill the parts of a running desk (MINUTES=30; needs root, it mounts a small disk)
+	$(BIN)/python -m tests.drill --minutes $(or $(MINUTES),30)
 
 fuzz: $(STAMPS)/dev  ## a million damaged payloads, then a coverage-guided fuzzer, over every decoder
 	$(BIN)/python -m tests.fuzz --inputs 1000000

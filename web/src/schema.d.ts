@@ -2319,6 +2319,9 @@ export interface components {
          *
          *     Attributes:
          *         applied: False while the node has not confirmed it yet.
+         *         stopped: accounts whose orders the brake has stopped at their venues, whether or not it could be recorded.
+         *         unconfirmed: what the stop still waits for at the venues, in words.
+         *         recorded: False when the database did not take it: it is journaled as soon as that is back.
          *         approval: the request waits for a second person.
          */
         KillResult: {
@@ -2330,6 +2333,21 @@ export interface components {
             /** Applied */
             applied: boolean;
             approval?: components["schemas"]["Approval"] | null;
+            /**
+             * Recorded
+             * @default true
+             */
+            recorded: boolean;
+            /**
+             * Stopped
+             * @default []
+             */
+            stopped: string[];
+            /**
+             * Unconfirmed
+             * @default []
+             */
+            unconfirmed: string[];
         };
         /**
          * KillState

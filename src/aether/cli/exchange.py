@@ -30,6 +30,10 @@ def exchange(
     seed: Annotated[int, typer.Option(min=0, help="Of the background market.")] = 1,
     background: Annotated[bool, typer.Option(help="Let makers and takers trade.")] = True,
     limits: Annotated[bool, typer.Option(help="Enforce the venues' rate limits.")] = True,
+    memory: Annotated[
+        Path | None,
+        typer.Option(help="Write down in this folder what is done, and go on from there.", show_default=False),
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="Write a funded demo key of each venue into this folder.", show_default=False)
     ] = None,
@@ -41,7 +45,9 @@ def exchange(
         raise InvalidValueError(f"Two of the ports {ports} are the same.", remedy="Give each its own.")
 
     async def run() -> None:
-        local = build(seed=seed, background=background, enforce_limits=limits)
+        if memory is not None:
+            memory.mkdir(parents=True, exist_ok=True)
+        local = build(seed=seed, background=background, enforce_limits=limits, memory=memory)
         if keys is not None:
             _write_keys(local, keys)
         async with serve(local, ports=ports, moving=background):

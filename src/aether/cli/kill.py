@@ -75,14 +75,21 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     brake.write(folder, account, pull)
     paperwork = _Paperwork(settings, account, pull)
     paperwork.start()
+    deadline = time.monotonic() + PAPERWORK_S
     status = _watch(folder, account, paperwork) if is_running else {}
-    paperwork.join(0 if status else PAPERWORK_S)
+    if status:
+        _say_stopped(status)
+    paperwork.join(max(0.0, deadline - time.monotonic()))
     if isinstance(paperwork.error, UnknownNameError):
         brake.remove(folder, account)
         raise paperwork.error
     if paperwork.targets and not is_running:
         brake.remove(folder, account)
-    _say(status, paperwork, is_running=is_running)
+    if not status:
+        _say_kept(paperwork, is_running=is_running)
+    if not paperwork.targets:
+        why = paperwork.error.message if isinstance(paperwork.error, AetherError) else paperwork.error
+        out.print(f"Not recorded yet: {why or 'the database does not answer'}", highlight=False, markup=False)
     if paperwork.is_alive():
         sys.stdout.flush()
         os._exit(0)
@@ -96,31 +103,26 @@ def _watch(folder: Path, account: str, paperwork: _Paperwork) -> dict[str, Statu
         told = brake.told(folder)
         found = told if account == EVERY_ACCOUNT else {a: s for a, s in told.items() if a == account}
         is_taken = not brake.lies(folder, account) or any(not s.is_journaled for s in found.values())
-        is_recorded = all(s.is_journaled for s in found.values()) or paperwork.error is not None
-        if found and is_taken and is_recorded and not any(s.unconfirmed for s in found.values()):
+        if found and is_taken and not any(s.unconfirmed for s in found.values()):
             break
         time.sleep(LOOK_EVERY_S)
     return found
 
 
-def _say(status: dict[str, Status], paperwork: _Paperwork, *, is_running: bool) -> None:
-    names = ", ".join(status or paperwork.targets) or "no account"
+def _say_stopped(status: dict[str, Status]) -> None:
+    out.print(f"Kill switch engaged: {', '.join(status)}", highlight=False)
     left = [f"{account} {told}" for account, s in status.items() for told in s.unconfirmed]
-    if status:
-        out.print(f"Kill switch engaged: {names}", highlight=False)
-        if not left:
-            out.print("Every venue's list of open orders is empty.")
-        for told in left:
-            out.print(f"Still waiting for {told}; the platform goes on until it is gone.", highlight=False)
-    elif is_running:
+    if not left:
+        out.print("Every venue's list of open orders is empty.")
+    for told in left:
+        out.print(f"Still waiting for {told}; the platform goes on until it is gone.", highlight=False)
+
+
+def _say_kept(paperwork: _Paperwork, *, is_running: bool) -> None:
+    if is_running:
         out.print("The platform has not answered; its brake lies in the data directory and is found as soon as it can.")
     elif paperwork.targets:
+        names = ", ".join(paperwork.targets)
         out.print(f"Recorded for {names}; no node runs, it takes effect before anything else at its start.")
     else:
-        out.print(
-            "No node runs; the brake lies in the data directory and takes effect before anything else at a start."
-        )
-    is_journaled = status and all(s.is_journaled for s in status.values())
-    if not paperwork.targets and not is_journaled:
-        why = paperwork.error.message if isinstance(paperwork.error, AetherError) else paperwork.error
-        out.print(f"Not recorded yet: {why or 'the database does not answer'}", highlight=False, markup=False)
+        out.print("No node runs; the brake lies in the data directory: the next start honours it before anything else.")

@@ -1,29 +1,36 @@
 """Markets: what `aether up` trades on, and the venues behind them."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
+from typing import Any
 
 import aiohttp
 
 from aether.compose.accounts import VENUE_HISTORY_S
 from aether.domain.accounts import AccountPlan
+from aether.domain.errors import VenueError
 from aether.domain.events import Trade
-from aether.domain.identifiers import InstrumentId
+from aether.domain.identifiers import InstrumentId, VenueId
 from aether.exchange.server import MARKETS, LocalExchange, build, serve
 from aether.market.dataset import Dataset
 from aether.market.replay import trades_in
 from aether.node.feeds import VenueFeed
+from aether.telemetry import logger
 from aether.venues.actions import Candles
-from aether.venues.client import VenueClient, with_urls
+from aether.venues.client import VenueClient, unreachable, with_urls
 from aether.venues.feed import MarketFeed
 from aether.venues.limits import VenueLimits
 from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
 
 EXCHANGE_STEP_S = 10
+ATTACH_AGAIN_S = 1.0
+
+_log = logger("markets")
 
 EXCHANGE_MARKET = "exchange"
 """The name of the local exchange as a market: all three faces at once."""
@@ -37,7 +44,7 @@ class Market:
         recording: None for the synthetic market and for venues.
         speed: of a recording, times real time; None for as fast as possible.
         venue: the venue whose live public market it is, or `exchange`; empty for the others.
-        base_url, ws_url: of the venue, in place of its usual ones.
+        base_url, ws_url: of the venue, in place of its usual ones; of an exchange in another process, its admin API.
     """
 
     recording: Dataset | None = None
@@ -57,6 +64,56 @@ class Market:
         return f"recording {self.recording.source} at {pace}"
 
 
+class OwnExchange:
+    """The local exchange in this process: it begins anew with what the books hold."""
+
+    def __init__(self, local: LocalExchange) -> None:
+        self._local = local
+
+    async def open_account(self, venue: str, account: str, balances: dict[str, str]) -> Credentials:
+        """Open an account with balances and return a key of it."""
+        key, secret = self._local.open_account(venue, account, balances)
+        return Credentials(key=key, secret=secret)
+
+
+class AttachedExchange:
+    """A local exchange in a process of its own, which keeps its accounts when this one ends.
+
+    Args:
+        admin_url: of its admin API.
+    """
+
+    def __init__(self, admin_url: str, http: aiohttp.ClientSession) -> None:
+        self._admin_url = admin_url.rstrip("/")
+        self._http = http
+
+    async def addresses(self) -> dict[str, tuple[str, str]]:
+        """Return where each venue listens. Raises VenueError when the exchange cannot be reached."""
+        state = await self._ask("GET", "/state", None)
+        return {name: (str(found["url"]), str(found["ws_url"])) for name, found in state.items()}
+
+    async def open_account(self, venue: str, account: str, balances: dict[str, str]) -> Credentials:
+        """Return a key of an account; one that is new is opened with balances. Waits until the exchange answers."""
+        wanted = {"exchange": venue, "account": account, "balances": balances, "once": True}
+        while True:
+            try:
+                given = await self._ask("POST", "/accounts", wanted)
+            except VenueError as error:
+                _log.warning("waiting_for_exchange", account_id=account, venue=venue, reason=error.message)
+                await asyncio.sleep(ATTACH_AGAIN_S)
+            else:
+                return Credentials(key=given["key"], secret=given["secret"])
+
+    async def _ask(self, method: str, path: str, body: object) -> dict[str, Any]:
+        url = self._admin_url + path
+        try:
+            async with self._http.request(method, url, json=body, timeout=aiohttp.ClientTimeout(total=10)) as answer:
+                found: dict[str, Any] = await answer.json()
+                return found
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(VenueId(EXCHANGE_MARKET), url, str(error) or type(error).__name__) from error
+
+
 @dataclass(frozen=True)
 class Venues:
     """The venues of a market, open.
@@ -67,7 +124,7 @@ class Venues:
     """
 
     clients: list[VenueClient]
-    local: LocalExchange | None = None
+    local: OwnExchange | AttachedExchange | None = None
     http: aiohttp.ClientSession | None = None
 
     @property
@@ -115,11 +172,15 @@ async def open_venues(market: Market, seed: int, last: Mapping[InstrumentId, int
         return
     async with contextlib.AsyncExitStack() as stack:
         addresses = {market.venue: (market.base_url, market.ws_url)}
-        local = None
-        if market.venue == EXCHANGE_MARKET:
-            local = await stack.enter_async_context(serve(local_market(seed, last)))
-            addresses = {name: (e.url, e.ws_url) for name, e in local.exchanges.items()}
         http = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
+        local: OwnExchange | AttachedExchange | None = None
+        if market.venue == EXCHANGE_MARKET and market.base_url:
+            local = AttachedExchange(market.base_url, http)
+            addresses = await local.addresses()
+        elif market.venue == EXCHANGE_MARKET:
+            served = await stack.enter_async_context(serve(local_market(seed, last)))
+            local = OwnExchange(served)
+            addresses = {name: (e.url, e.ws_url) for name, e in served.exchanges.items()}
         clients = [
             VenueClient(with_urls(protocol_of(name), rest, socket_), http)
             for name, (rest, socket_) in addresses.items()
@@ -130,13 +191,18 @@ async def open_venues(market: Market, seed: int, last: Mapping[InstrumentId, int
 
 
 async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Trade]:
-    """Return trades that stand for the venue's last one-minute bars."""
+    """Return trades that stand for the venue's last one-minute bars; a pair without any begins without."""
     since_s = int(time()) // 60 * 60 - VENUE_HISTORY_S
     found: list[Trade] = []
     for symbol in symbols:
         until_s = since_s + VENUE_HISTORY_S
         action = Candles(symbol=symbol, interval_s=60, since_s=since_s, until_s=until_s)
-        for bar in await client.call(action):
+        try:
+            bars = await client.call(action)
+        except VenueError as error:
+            _log.warning("no_history", venue=client.protocol.venue, symbol=symbol, reason=error.message)
+            continue
+        for bar in bars:
             if bar.ts_ns <= until_s * 1_000_000_000 and bar.volume:
                 prices = (bar.open, bar.high, bar.low, bar.close)
                 found += trades_in(bar.instrument, bar.ts_ns, 60_000_000_000, prices, bar.volume)
@@ -144,12 +210,19 @@ async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Tra
 
 
 async def venue_feed(venues: list[VenueClient], plans: list[AccountPlan]) -> VenueFeed:
+    """Return the market data of the venues, of every pair that an account trades and the venue lists.
+
+    A pair that was renamed or taken off keeps nobody from trading the others: it has no data, so nothing is traded in
+    it, and people are told.
+    """
     history: list[Trade] = []
     feeds = []
     for client in venues:
-        symbols: list[str] = sorted(
-            {i.symbol for p in plans for i in p.instruments if i.venue == client.protocol.venue}
-        )
+        venue, listings = client.protocol.venue, client.protocol.listings
+        wanted = {i.id: i.symbol for p in plans for i in p.instruments if i.venue == venue}
+        for instrument in sorted(i for i in wanted if not listings.has(i)):
+            _log.error("pair_not_listed", venue=venue, instrument=instrument)
+        symbols: list[str] = sorted({symbol for i, symbol in wanted.items() if listings.has(i)})
         history += await venue_history(client, symbols)
         feeds.append(MarketFeed(client, symbols))
     return VenueFeed(feeds, sorted(history, key=lambda trade: trade.ts_ns))

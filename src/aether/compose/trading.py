@@ -20,7 +20,7 @@ from aether.compose.accounts import (
     synthetic_plans,
     venue_plans,
 )
-from aether.compose.markets import Market, Venues, venue_feed
+from aether.compose.markets import AttachedExchange, Market, OwnExchange, Venues, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
 from aether.control.desk import PlanReader
@@ -29,7 +29,6 @@ from aether.domain.errors import AetherError, InvalidValueError, UnknownNameErro
 from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, InstrumentId, VenueId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount
-from aether.exchange.server import LocalExchange
 from aether.market.replay import feed_id, replay_trades
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket, synthetic_instruments
 from aether.matching.simulator import FillModel
@@ -98,13 +97,13 @@ class VenueMaker:
         client = self.venues.with_key(public, credentials, state_folder=state_folder, limits=limits)
         return ExecutionSession(client, holds=True)
 
-    def _connect_local(self, config: AccountConfig, local: LocalExchange) -> Connect:
+    def _connect_local(self, config: AccountConfig, local: OwnExchange | AttachedExchange) -> Connect:
         """Open an account on the local exchange with what the books hold, and nothing else."""
 
         async def connect(public: VenueClient, own: Mapping[str, int]) -> ExecutionSession:
             balances = {asset: format_amount(max(0, total)) for asset, total in own.items()}
-            key, secret = local.open_account(public.protocol.venue, config.id, balances)
-            return self._session(public, Credentials(key=key, secret=secret), limited=False)
+            credentials = await local.open_account(public.protocol.venue, config.id, balances)
+            return self._session(public, credentials, limited=isinstance(local, AttachedExchange))
 
         def connect_all(booked: Mapping[BalanceKey, int]) -> dict[VenueId, Awaitable[ExecutionSession]]:
             return {

@@ -1,7 +1,7 @@
 """The local exchange as a server: three exchanges, one face each, on local ports, with an admin API.
 
-Admin API, for tests and drills, on a port of its own: `GET /state`, `POST /accounts`, `POST /faults`, `POST /venue`,
-`POST /step`.
+Admin API, for tests and drills, on a port of its own: `GET /state`, `GET /ledger`, `POST /accounts`, `POST /faults`,
+`POST /venue`, `POST /step`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import time_ns
 from typing import Any
 
@@ -25,10 +26,12 @@ from aether.exchange.faces.binance import BinanceFace
 from aether.exchange.faces.coinbase import CoinbaseFace
 from aether.exchange.faces.kraken import KrakenFace
 from aether.exchange.faults import FAULTS, Faults
+from aether.exchange.memory import RememberingVenue
 from aether.exchange.traders import FairPrice, Traders
 from aether.exchange.venue import FeeTier, Market, Rules, Status, Venue
 
 STEP_S = 0.25
+KEYS = "keys.jsonl"
 DEPTH_S = 0.1
 FAIR_PRICES = {"BTC/USD": 64_000.0, "ETH/USD": 2_650.0, "SOL/USD": 148.0, "XRP/USD": 0.52}
 
@@ -80,6 +83,7 @@ class LocalExchange:
     fair: FairPrice
     traders: list[Traders] = field(default_factory=list)
     admin_url: str = ""
+    memory: Path | None = None
 
     def open_account(
         self,
@@ -100,8 +104,20 @@ class LocalExchange:
         for asset, amount in balances.items():
             exchange.venue.deposit(account, asset, parse_amount(amount))
         key, shown, kept = make_key(name)
-        exchange.face.add_key(ApiKey(key, account, kept, can_trade=can_trade, can_withdraw=can_withdraw))
+        made = ApiKey(key, account, kept, can_trade=can_trade, can_withdraw=can_withdraw)
+        exchange.face.add_key(made)
+        if self.memory is not None:
+            given = {"exchange": name, "name": key, "account": account, "secret": kept}
+            with (self.memory / KEYS).open("ab", buffering=0) as stream:
+                stream.write(msgspec.json.encode(given) + b"\n")
         return key, shown
+
+    def remember_keys(self) -> None:
+        """Let in the keys that were given out before the process was killed."""
+        file = self.memory / KEYS if self.memory is not None else None
+        for line in file.read_bytes().splitlines() if file is not None and file.exists() else []:
+            given = msgspec.json.decode(line)
+            self.exchanges[given["exchange"]].face.add_key(ApiKey(given["name"], given["account"], given["secret"]))
 
     def step(self, step_s: float = STEP_S) -> None:
         """Let the background market move once."""
@@ -142,10 +158,12 @@ def build(
     warm_steps: int = 400,
     warm_step_s: float = STEP_S,
     prices: Mapping[str, float] | None = None,
+    memory: Path | None = None,
 ) -> LocalExchange:
     """Return the three exchanges, not yet listening.
 
     Args:
+        memory: a folder in which they write down what is done, to go on from there after a kill.
         background: let makers and takers trade.
         prices: by pair, where the market goes on; pairs left out begin at their first price.
         warm_steps, warm_step_s: how long they have traded before anyone comes.
@@ -158,11 +176,20 @@ def build(
     def now() -> int:
         return warm["ns"] if warming["on"] else clock()
 
+    last: dict[str, float] = {}
     for n, (name, rules) in enumerate(RULES.items()):
-        venue = Venue(name, MARKETS, rules, now)
         faults = Faults(seed=seed + n)
+        if memory is None:
+            venue = Venue(name, MARKETS, rules, now)
+        else:
+            venue = RememberingVenue(name, MARKETS, rules, now, memory / f"{name}.jsonl")
+            if not venue.is_new:
+                warm_steps = 0
+                last = {m.symbol: venue.last[m.symbol] / 10**m.price_decimals for m in MARKETS if venue.last[m.symbol]}
         exchanges[name] = Exchange(venue, FACES[name](venue, faults, enforce_limits=enforce_limits), faults)
-    local = LocalExchange(exchanges, FairPrice({**FAIR_PRICES, **(prices or {})}, seed))
+    warming["on"] = warm_steps > 0
+    local = LocalExchange(exchanges, FairPrice({**FAIR_PRICES, **(prices or {}), **last}, seed), memory=memory)
+    local.remember_keys()
     if background:
         local.traders = [
             Traders(e.venue, local.fair, seed + 10 + n, half_spread_bps=b[0], size_usd=b[1], takers=b[2])
@@ -238,10 +265,11 @@ def _build_admin(app: web.Application, local: LocalExchange) -> None:
 
     async def accounts(request: web.Request) -> web.Response:
         f = await request.json()
+        is_known = f["account"] in local.exchanges[f["exchange"]].venue.accounts
         key, secret = local.open_account(
             f["exchange"],
             f["account"],
-            f.get("balances", {}),
+            {} if is_known and f.get("once") else f.get("balances", {}),
             can_trade=bool(f.get("can_trade", True)),
             can_withdraw=bool(f.get("can_withdraw", False)),
         )
@@ -274,7 +302,12 @@ def _build_admin(app: web.Application, local: LocalExchange) -> None:
             local.step()
         return _answer({"ok": True})
 
+    async def ledger(request: web.Request) -> web.Response:
+        account = request.query["account"]
+        return _answer({name: _ledger(e, account) for name, e in local.exchanges.items()})
+
     app.router.add_get("/state", state)
+    app.router.add_get("/ledger", ledger)
     app.router.add_post("/accounts", accounts)
     app.router.add_post("/faults", faults)
     app.router.add_post("/venue", venue)
@@ -299,6 +332,22 @@ def _state(exchange: Exchange) -> dict[str, Any]:
             for name, account in own.items()
         },
     }
+
+
+def _ledger(exchange: Exchange, name: str) -> list[dict[str, Any]]:
+    """Return every execution of an account, for drills to hold the books against."""
+    return [
+        {
+            "client_id": order.request.client_id,
+            "order": order.number,
+            "trade": trade.number,
+            "side": order.request.side.value,
+            "symbol": order.market.symbol,
+            "size": trade.size,
+            "price": trade.price,
+        }
+        for order, trade in exchange.venue.account(name).trades
+    ]
 
 
 def _answer(value: object, status: int = 200) -> web.Response:

@@ -58,6 +58,8 @@ class Traders:
         self._takers = takers
         self._quotes: dict[str, list[int]] = {symbol: [] for symbol in venue.markets}
         for account in (MAKER, TAKER):
+            if venue.account(account).open:
+                venue.cancel_all(account)
             for market in venue.markets.values():
                 for asset in (market.base, market.quote):
                     if not venue.account(account).total.get(asset):

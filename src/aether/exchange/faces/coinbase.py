@@ -69,6 +69,8 @@ class CoinbaseFace(Face):
     def start(self) -> None:
         """Set up what the face itself remembers."""
         self._ids: dict[str, int] = {}
+        for order in self.venue.orders.values():
+            self.order_id(order)
         self._pending: dict[int, int] = {}
         self._calls: dict[str, tuple[int, int]] = {}
 
