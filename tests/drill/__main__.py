@@ -26,6 +26,7 @@ from aether.domain.scaled import parse_amount
 from tests.drill.parts import DatabasePart, DrillError, ExchangePart, PlatformPart, until
 
 ACCOUNTS = ["company.exchange", "director-1.exchange", "director-2.exchange"]
+TRADED = ("BTC/USD", "ETH/USD")
 AT_WORK = 50
 TRADED_AT_ONCE = 8
 GONE_WITHIN_S = 15.0
@@ -97,7 +98,8 @@ class Drill:
 
     def _prices(self) -> dict[str, float]:
         for account in self.platform.accounts():
-            marks = {k.partition(":")[2]: float(v) for k, v in (account.get("marks") or {}).items()}
+            every = {k.partition(":")[2]: float(v) for k, v in (account.get("marks") or {}).items()}
+            marks = {symbol: price for symbol, price in every.items() if symbol in TRADED}
             if marks:
                 return marks
         return {"BTC/USD": 64_000.0, "ETH/USD": 2_650.0}

@@ -1,0 +1,170 @@
+"""Comparing an account with its venue: open orders, executions, balances, and what only one of the two knows."""
+
+import asyncio
+from collections.abc import Callable
+
+from aether.domain.commands import Severity
+from aether.domain.events import BalanceReported, VenueNoted, VenueReport
+from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, VenueOrderId, balance_key
+from aether.domain.scaled import amount_of_size, format_amount
+from aether.telemetry import FOREIGN_ORDERS, logger
+from aether.venues.actions import Balances, ClosedOrders, Fills, OpenOrders
+from aether.venues.client import VenueClient
+from aether.venues.messages import Balance, OrderUpdate
+from aether.venues.protocol import CancelScope
+from aether.venues.reconciliation import Held, Ids, Remembered, foreign_fill
+from aether.venues.tracker import Tracker
+
+_log = logger("session")
+
+OVERLAP_S = 60.0
+"""Executions are read again from so long before the last comparison: clocks differ."""
+
+
+class Comparison:
+    """What one account's session at a venue knows of the venue's truth.
+
+    Args:
+        put: takes what the account is told.
+    """
+
+    def __init__(self, client: VenueClient, tracker: Tracker, put: Callable[[VenueReport], None]) -> None:
+        self.held = Held()
+        self._client = client
+        self._protocol = client.protocol
+        self._clock = client.clock
+        self._tracker = tracker
+        self._put = put
+        self._comparing = asyncio.Lock()
+        self._ids: Ids | None = None
+        self._remembered: Remembered | None = None
+        self._told_highest = 0
+        self._told_foreign: set[VenueOrderId] = set()
+
+    @property
+    def account(self) -> str:
+        """Whose session it is, empty before it has begun."""
+        return self._remembered.account if self._remembered else ""
+
+    def begin(self, remembered: Remembered) -> None:
+        """Go on from what the account's books hold."""
+        self._remembered = remembered
+        self._ids = Ids(remembered, self._protocol.wire_id)
+
+    def given(self, order_id: ClientOrderId) -> None:
+        """Hear that the account gives an order id out."""
+        if self._ids is not None:
+            self._ids.given(order_id)
+
+    def balances(self) -> dict[BalanceKey, int]:
+        """Return what the venue said last of what is held."""
+        venue = self._protocol.venue
+        return {balance_key(venue, AssetCode(asset)): total for asset, total in self.held.totals.items()}
+
+    def tell_foreign_fills(self) -> None:
+        """Report executions of orders that are not ours."""
+        for execution in self._tracker.take_foreign_fills():
+            self._note_id(execution.client_id)
+            self._put(foreign_fill(execution))
+
+    def balance(self, balance: Balance, told_s: float) -> None:
+        """Take in a balance as it was at `told_s`."""
+        key = balance_key(self._protocol.venue, AssetCode(balance.asset))
+        if self.held.told(balance, told_s):
+            self._put(BalanceReported(ts_ns=balance.ts_ns or int(told_s * 1e9), key=key, total=balance.total))
+
+    async def compare(self) -> None:
+        """Bring every open order, execution and balance to what the venue says.
+
+        Raises:
+            VenueError: when the venue cannot be asked.
+        """
+        async with self._comparing:
+            asked_s = self._clock()
+            self.listed(await self._client.call(OpenOrders()), asked_s)
+            if self._remembered is not None and not self.held.settled_s:
+                await self._catch_up(self._remembered)
+            before = dict(self.held.totals)
+            await self.read_balances()
+            if not self.held.is_explained(before):
+                await self._read_all_fills(self.held.settled_s - OVERLAP_S)
+            self.held.settled_s = asked_s
+            self.tell_foreign_fills()
+
+    async def _catch_up(self, remembered: Remembered) -> None:
+        """Read what happened since the books end, and whether the venue knows order ids that they do not."""
+        since_s = remembered.since_ns / 1e9
+        for symbol in self._symbols():
+            ended: list[OrderUpdate] = await self._client.call(
+                ClosedOrders(symbol=symbol, since_s=max(0, int(since_s)))
+            )
+            for update in ended:
+                self._note_id(update.client_id)
+        await self._read_all_fills(since_s)
+        self.tell_foreign_fills()
+        self._tell_ahead()
+
+    def _note_id(self, wire_id: ClientOrderId) -> None:
+        if self._ids is not None:
+            self._ids.seen(wire_id)
+
+    def _tell_ahead(self) -> None:
+        """Say once that the venue knows later order ids than the books."""
+        highest = self._ids.highest if self._ids else 0
+        if highest > self._told_highest:
+            self._told_highest = highest
+            told = (
+                f"{self._protocol.venue} knows order {highest} of this account, the books do not: they are the older. "
+                "Orders go on above it; compare positions before you resume"
+            )
+            self.note(Severity.CRITICAL, "books_behind", told, next_order=highest + 1)
+
+    def listed(self, updates: list[OrderUpdate], asked_s: float, *, is_of_stop: bool = False) -> None:
+        """Bring orders to the venue's list of open ones; name those that are not ours."""
+        self._tracker.listed(updates, asked_s, self._clock(), is_of_stop=is_of_stop)
+        for number, update in self._tracker.foreign.items():
+            self._note_id(update.client_id)
+            if number not in self._told_foreign:
+                self._told_foreign.add(number)
+                self.note(Severity.WARNING, "foreign_order", self._describe(update))
+        FOREIGN_ORDERS.labels(self.account, self._protocol.venue).set(len(self._tracker.foreign))
+        if self.held.settled_s:
+            self._tell_ahead()
+
+    def _describe(self, update: OrderUpdate) -> str:
+        side = update.side or "an order"
+        instrument = self._protocol.listings.of(update.instrument).instrument
+        size = format_amount(amount_of_size(update.size, instrument.size_decimals))
+        return (
+            f"{self._protocol.venue} works order {update.venue_order_id} ({side} {size} of {update.instrument}), which "
+            "this account did not place"
+        )
+
+    async def read_balances(self) -> None:
+        """Read what is held. Raises VenueError."""
+        asked_s = self._clock()
+        read: list[Balance] = await self._client.call(Balances())
+        for balance in read:
+            self.balance(balance, asked_s)
+
+    async def _read_all_fills(self, since_s: float) -> None:
+        """Read every execution since a time; those that are known change nothing."""
+        for symbol in self._symbols():
+            for execution in await self._client.call(Fills(symbol=symbol, since_s=max(0, int(since_s)))):
+                self._tracker.executed(execution, self._clock())
+
+    def _symbols(self) -> list[str]:
+        """Return what to ask executions of: everything at once, or pair by pair where the venue wants that."""
+        if self._protocol.cancel_scope is not CancelScope.SYMBOL:
+            return [""]
+        instruments = {t.request.instrument for t in self._tracker.orders.values()}
+        if self._remembered is not None:
+            instruments |= set(self._remembered.instruments)
+        listed = self._protocol.listings
+        return sorted(listed.of(i).instrument.symbol for i in instruments if listed.has(i))
+
+    def note(self, severity: Severity, code: str, text: str, *, next_order: int = 0) -> None:
+        """Tell people something, through the account."""
+        _log.warning(code, venue=self._protocol.venue, reason=text)
+        now_ns = int(self._clock() * 1e9)
+        self._put(VenueNoted(ts_ns=now_ns, severity=severity, code=code, text=text, next_order=next_order))
