@@ -32,6 +32,8 @@ from aether.telemetry import SHED, logger
 BARS_EVERY_S = 5.0
 CLOSE_TIMEOUT_S = 20.0
 BARS_KEPT_LIMIT = 100_000
+EMPTY_WITHIN_S = 30.0
+EMPTY_LOOK_S = 0.2
 EQUITY = ("nav", "cash", "exposure", "realized", "fees", "capital")
 BEGINS_STOPPED = "production begins stopped"
 
@@ -179,7 +181,19 @@ class Node:
                 errors.append(error)
                 await self._leave_out(plan.config, error)
         if errors and not self.shards:
+            await self._empty_venues()
             raise errors[0]
+
+    async def _empty_venues(self) -> None:
+        """Take back what works at the venues before the node ends: nobody would mind it."""
+        working = [asyncio.create_task(account.run_venue()) for account in self._bystanders.values()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EMPTY_WITHIN_S):
+                await asyncio.sleep(EMPTY_LOOK_S)
+                while any(a.unconfirmed() for a in self._bystanders.values()):  # noqa: ASYNC110  told by no event
+                    await asyncio.sleep(EMPTY_LOOK_S)
+        for task in working:
+            task.cancel()
 
     async def _leave_out(self, config: AccountConfig, error: Exception) -> None:
         """Say why an account does not trade, with what it was worth when it last did; keep it stopped at its venues."""
