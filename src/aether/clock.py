@@ -1,4 +1,7 @@
-"""What time it is: the one module that reads the machine's clocks for the parts that are given a `Clock`.
+"""What time it is: the one module that reads the machine's clocks. Nobody else does; a test holds that.
+
+A part that lives by time takes a clock as an argument, with one of these as its default. How long something took is
+measured with `perf_counter` and decides nothing.
 
 A machine's wall clock can jump: a wrong time server, a hand, a suspended laptop. `SteadyClock` follows the monotonic
 clock from the wall clock's time at its start and takes on another wall time only once that has stood for a while, so
@@ -6,7 +9,7 @@ that one wrong reading dates nothing.
 """
 
 from collections.abc import Callable
-from time import monotonic_ns, time_ns
+from time import monotonic, monotonic_ns, time, time_ns
 from typing import Protocol
 
 NS_PER_S = 1_000_000_000
@@ -14,6 +17,21 @@ JUMP_NS = NS_PER_S
 """The wall clock further from its expected time than this has jumped."""
 BELIEVED_AFTER_NS = 60 * NS_PER_S
 """A jump that has stood for so long is the time."""
+
+
+def wall_ns() -> int:
+    """Return nanoseconds since 1970 UTC."""
+    return time_ns()
+
+
+def wall_s() -> float:
+    """Return seconds since 1970 UTC."""
+    return time()
+
+
+def monotonic_s() -> float:
+    """Return seconds of a clock that never jumps."""
+    return monotonic()
 
 
 class Clock(Protocol):

@@ -38,6 +38,19 @@ def test_only_config_reads_the_environment() -> None:
     assert readers == set(), "take the value from config.Settings"
 
 
+CLOCK_READ = re.compile(
+    r"from time import [^\n]*\b(?:time|time_ns|monotonic|monotonic_ns)\b"
+    r"|\btime\.(?:time|time_ns|monotonic|monotonic_ns)\("
+    r"|\b(?:datetime|date)\.(?:now|utcnow|today)\("
+)
+
+
+def test_one_module_reads_the_clock() -> None:
+    """Time is a port: who wants it is given it, or asks `aether.clock`; how long a metric took decides nothing (O6)."""
+    readers = {p.relative_to(SOURCE).as_posix() for p in MODULES if CLOCK_READ.search(p.read_text())}
+    assert readers == {"clock.py"}
+
+
 @pytest.mark.parametrize("package", ["domain", "kernel", "engine", "matching", "features", "strategies"])
 def test_the_pure_half_has_no_clock_no_random_no_io(package: str) -> None:
     forbidden = re.compile(r"\b(time\.time|perf_counter|datetime\.now|random\.|open\(|print\(|await |async )")

@@ -1,7 +1,6 @@
 """The audit trail: reading, exporting, proving, checkpointing."""
 
 from collections.abc import AsyncIterator
-from time import time_ns
 from typing import Annotated
 
 import msgspec
@@ -10,6 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from aether.api.guard import Granted, allow
 from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof, Limit
+from aether.clock import wall_ns
 from aether.control.audit import AuditRow
 
 router = APIRouter(tags=["audit"])
@@ -78,5 +78,5 @@ async def verify(granted: All) -> AuditProof:
 @router.post("/audit/checkpoints", status_code=201)
 async def checkpoint(granted: All) -> AuditCheckpoint:
     """Sign the present end of every chain; keep what comes back somewhere else."""
-    made = await granted.context.control.audit.checkpoint(time_ns())
+    made = await granted.context.control.audit.checkpoint(wall_ns())
     return AuditCheckpoint(document=made.document, signature=made.signature, public_key=made.public_key)

@@ -11,7 +11,6 @@ import ipaddress
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic, time_ns
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from aether.api.local import LocalAccess
 from aether.api.patience import DATABASE_AWAY, within
 from aether.api.ports import Context
 from aether.api.problems import problem_of
+from aether.clock import monotonic_s, wall_ns
 from aether.control.access import ACTIONS, EVERYWHERE, Action, Caller, CallerKind, Reach
 from aether.control.audit import entry_of
 from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
@@ -114,7 +114,7 @@ def _is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
 class RateLimiter:
     """A token bucket for each caller."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic_s) -> None:
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -180,14 +180,14 @@ class Authentication:
             return self._remember(key, await within(STOP_ASKS_S, work))
         except DATABASE_AWAY:
             caller, until = self._remembered.get(key, (None, 0.0))
-            if caller is None or monotonic() > until:
+            if caller is None or monotonic_s() > until:
                 raise
             return caller
 
     def _remember(self, key: bytes, caller: Caller | None) -> Caller | None:
         self._remembered.pop(key, None)
         if caller is not None:
-            self._remembered[key] = (caller, monotonic() + REMEMBERED_S)
+            self._remembered[key] = (caller, monotonic_s() + REMEMBERED_S)
             if len(self._remembered) > BUCKETS_KEPT:
                 del self._remembered[next(iter(self._remembered))]
         return caller
@@ -288,11 +288,11 @@ class Guard:
             entry = entry_of(
                 caller, self.action.name, "refused", account=account, target=request.url.path, reason=error.message
             )
-            await context.control.audit.note(entry, time_ns())
+            await context.control.audit.note(entry, wall_ns())
             raise
         if self.action.audited:
             entry = entry_of(caller, self.action.name, "done", account=account, target=request.url.path)
-            await context.control.audit.note(entry, time_ns())
+            await context.control.audit.note(entry, wall_ns())
         return Granted(caller, self.action, account, scope, context)
 
     async def _scope(self, context: Context, caller: Caller, account: str) -> Scope:
@@ -334,7 +334,7 @@ class Guard:
         path, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
         target = f"{path}?{query}" if query else path
         payload = payload_hash(request.method, target, await request.body())
-        await context.control.proofs.use(caller, self.action, payload, token, time_ns())
+        await context.control.proofs.use(caller, self.action, payload, token, wall_ns())
 
 
 class ProvenGuard(Guard):

@@ -6,7 +6,6 @@ secret take no keys: their answers are not kept. A stop takes none either: it ma
 
 import hashlib
 from collections.abc import MutableMapping
-from time import time_ns
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aether.api.guard import PREFIX, STOP, UNSAFE
 from aether.api.ports import Context
 from aether.api.problems import problem
+from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.store.control_schema import idempotency
 
@@ -68,7 +68,7 @@ class Idempotency:
     async def _claim(self, actor: str, key: str, wanted: str) -> Any:
         """Take the key for a request; return the row that has it already."""
         assert self._context is not None
-        now = time_ns()
+        now = wall_ns()
         row = {"actor": actor, "key": key, "request": wanted, "status": 0, "body": b"", "created_ns": now}
         async with self._context.database.control.begin() as connection:
             left_behind = sa.and_(idempotency.c.status == 0, idempotency.c.created_ns < now - AT_WORK_NS)

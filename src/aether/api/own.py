@@ -1,6 +1,5 @@
 """One's own: proofs of a second factor, password, authenticator app, passkeys, recovery codes, devices."""
 
-from time import time_ns
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -18,6 +17,7 @@ from aether.api.models import (
     TotpConfirm,
 )
 from aether.api.session import challenge_of
+from aether.clock import wall_ns
 from aether.control.access import ACTIONS, CallerKind
 from aether.control.proving import Answer
 from aether.domain.errors import RefusedError, UnknownNameError
@@ -49,7 +49,7 @@ async def prove(body: ProofRequest, granted: Changes) -> Proof:
         raise UnknownNameError(f"There is no action {body.action!r}.", remedy="Take it from the refusal.")
     answer = Answer(code=body.code, credential=body.credential)
     method = await control.identity.prove(caller, body.challenge, answer)
-    return Proof(token=await control.proofs.issue(caller, body.action, body.payload_hash, method, time_ns()))
+    return Proof(token=await control.proofs.issue(caller, body.action, body.payload_hash, method, wall_ns()))
 
 
 @router.put("/me/password", status_code=204)

@@ -1,6 +1,5 @@
 """Keys at the venues. Every route needs a session and a fresh proof of a second factor (A3)."""
 
-from time import time_ns
 from typing import Annotated
 
 import msgspec
@@ -21,6 +20,7 @@ from aether.api.models import (
     SecretUpload,
 )
 from aether.api.shown import done_of
+from aether.clock import wall_ns
 from aether.control import secrets
 from aether.control.approvals import Outcome, Task
 from aether.venues.protocol import Credentials
@@ -31,7 +31,7 @@ Account = Annotated[AccountId, Query(description="whose key it is")]
 
 
 def _shown(found: secrets.SecretStatus) -> SecretStatus:
-    due = found.state == "active" and found.rotate_by_ns <= time_ns()
+    due = found.state == "active" and found.rotate_by_ns <= wall_ns()
     return SecretStatus(**msgspec.structs.asdict(found), due=due)
 
 

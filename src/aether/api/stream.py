@@ -6,7 +6,6 @@ behind is told to reload what it shows instead of being sent the past. A session
 
 import asyncio
 from contextlib import suppress
-from time import monotonic
 
 import msgspec
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -14,6 +13,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from aether.api.guard import identify
 from aether.api.local import LocalAccess
 from aether.api.ports import Context
+from aether.clock import monotonic_s
 from aether.control.access import ACTIONS, Caller
 
 router = APIRouter()
@@ -42,15 +42,15 @@ async def stream(socket: WebSocket) -> None:
 async def _send(socket: WebSocket, caller: Caller) -> None:
     context: Context = socket.app.state.context
     access: LocalAccess = socket.app.state.access
-    checked = monotonic()
+    checked = monotonic_s()
     with context.bus.subscribe() as subscription:
         async for _, message in subscription:
-            if monotonic() - checked > CHECK_EVERY_S:
+            if monotonic_s() - checked > CHECK_EVERY_S:
                 found = await identify(socket, context, access, caller)
                 if found is None:
                     await socket.close(POLICY_VIOLATION)
                     return
-                caller, checked = found, monotonic()
+                caller, checked = found, monotonic_s()
             if subscription.lost:
                 subscription.lost = 0
                 await _send_one(socket, {"type": "reload"})

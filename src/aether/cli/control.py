@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from time import time_ns
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +11,7 @@ import typer
 
 from aether.cli.console import AsJson, DataDir, out, print_json, settings_of, table
 from aether.cli.remote import Remote, secret_text
+from aether.clock import wall_ns
 from aether.compose.control import allowlists_of, checkpoint_folder, control_plane, key_encryption
 from aether.compose.storage import open_storage
 from aether.control.audit import AuditProver, SignedCheckpoint, read_public_key
@@ -626,12 +626,12 @@ def audit_verify(
             prover = AuditProver(scope, public_key or await read_public_key(scope))
             return await prover.verify(kept), len(await prover.stored())
 
-    started = time_ns()
+    started = wall_ns()
     entries, stored = asyncio.run(work())
     if as_json:
         print_json({"entries": entries, "checkpoints": stored, "kept_checkpoints": len(kept)})
         return
-    took = (time_ns() - started) / 1e9
+    took = (wall_ns() - started) / 1e9
     out.print(
         f"{entries:,} entries verify, against {stored} checkpoints in the database and {len(kept)} kept outside "
         f"[dim]in {took:.1f} s[/]",

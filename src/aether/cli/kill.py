@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from time import time_ns
 
 from aether.cli.console import out
+from aether.clock import monotonic_s, wall_ns
 from aether.compose.directory import DataDirectory
 from aether.compose.storage import open_storage
 from aether.compose.trading import BRAKE_FOLDER
@@ -53,7 +53,7 @@ class _Paperwork(threading.Thread):
     async def _record(self) -> None:
         who = Caller(kind=CallerKind.LOCAL, id="local", name=self._pull.actor)
         async with open_storage(self._settings) as storage:
-            operators = Operators(storage.database, time_ns)
+            operators = Operators(storage.database, wall_ns)
             if self._account != EVERY_ACCOUNT:
                 await queries.get_account(storage.database.desk, self._account)
             where = EVERYWHERE if self._account == EVERY_ACCOUNT else self._account
@@ -75,11 +75,11 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     brake.write(folder, account, pull)
     paperwork = _Paperwork(settings, account, pull)
     paperwork.start()
-    deadline = time.monotonic() + PAPERWORK_S
+    deadline = monotonic_s() + PAPERWORK_S
     status = _watch(folder, account, paperwork) if is_running else {}
     if status:
         _say_stopped(status)
-    paperwork.join(max(0.0, deadline - time.monotonic()))
+    paperwork.join(max(0.0, deadline - monotonic_s()))
     if isinstance(paperwork.error, UnknownNameError):
         brake.remove(folder, account)
         raise paperwork.error
@@ -97,9 +97,9 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
 
 def _watch(folder: Path, account: str, paperwork: _Paperwork) -> dict[str, Status]:
     """Return how far the running platform is, once every venue's list was seen to be empty or time is up."""
-    deadline = time.monotonic() + CONFIRM_WITHIN_S
+    deadline = monotonic_s() + CONFIRM_WITHIN_S
     found: dict[str, Status] = {}
-    while time.monotonic() < deadline and not isinstance(paperwork.error, UnknownNameError):
+    while monotonic_s() < deadline and not isinstance(paperwork.error, UnknownNameError):
         told = brake.told(folder)
         found = told if account == EVERY_ACCOUNT else {a: s for a, s in told.items() if a == account}
         is_taken = not brake.lies(folder, account) or any(not s.is_journaled for s in found.values())

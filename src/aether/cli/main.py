@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from time import time_ns
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -45,6 +44,7 @@ from aether.cli.control import (
 from aether.cli.exchange import serve_app
 from aether.cli.remote import Remote
 from aether.cli.venue import record, venue_app
+from aether.clock import wall_ns
 from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
 from aether.compose.directory import DataDirectory
 from aether.compose.markets import EXCHANGE_MARKET, Market
@@ -954,13 +954,13 @@ def journal_verify(
             names = [s.config.id for s in await queries.list_accounts(scope)]
         return {name: await verify(scope, name) for name in names}
 
-    started = time_ns()
+    started = wall_ns()
     counts = _with_database(settings_of(data_dir), work, Role.NODE)
     if as_json:
         print_json([{"account": a, "rows": n, "ok": True} for a, n in counts.items()])
         return
     table("Verified", ("account*", "rows"), [(a, f"{n:,}") for a, n in counts.items()], "No accounts yet.")
-    out.print(f"[dim]{sum(counts.values()):,} rows in {(time_ns() - started) / 1e9:.1f} s[/]", highlight=False)
+    out.print(f"[dim]{sum(counts.values()):,} rows in {(wall_ns() - started) / 1e9:.1f} s[/]", highlight=False)
 
 
 # The database.

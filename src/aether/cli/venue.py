@@ -5,13 +5,13 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from time import time, time_ns
 from typing import Annotated, Any, TypeVar, cast
 
 import aiohttp
 import typer
 
 from aether.cli.console import AsJson, out, print_json, settings_of, table
+from aether.clock import wall_ns, wall_s
 from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
 from aether.domain.instruments import Instrument
 from aether.venues.actions import Depth, Markets, Ticker
@@ -73,7 +73,7 @@ def encode_command(
             "This command only shows requests.", remedy="Add --dry-run; orders are sent by the platform alone."
         )
     credentials = read_key(_read_file(key_file)) if key_file else None
-    now_ms = time_ns() // 1_000_000 if at is None else at * 1000 if at < 10**11 else at
+    now_ms = wall_ns() // 1_000_000 if at is None else at * 1000 if at < 10**11 else at
     chosen = nonce if nonce is not None else now_ms * 1000
     found = encode(venue, action, fields, credentials=credentials, nonce=chosen, now_ms=now_ms, base_url=base_url)
     for request in found:
@@ -240,7 +240,7 @@ def _watched(event: Any, client: VenueClient) -> list[dict[str, Any]]:
     if isinstance(event, Connected):
         return []
     if isinstance(event, FeedTrouble):
-        head = {"type": "trouble", "venue": client.protocol.venue, "symbol": "", "ts_ns": time_ns()}
+        head = {"type": "trouble", "venue": client.protocol.venue, "symbol": "", "ts_ns": wall_ns()}
         return [{**head, "instrument": event.instrument, "reason": event.reason}]
     return list(to_records(event, client.protocol.listings))
 
@@ -265,8 +265,8 @@ def record(
     ws_url: WsUrl = "",
 ) -> None:
     """Record a venue's raw messages with their time of receipt, compressed; read them with `aether data import`."""
-    recorder = Recorder(folder, venue, time_ns(), rotate_mb * 2**20)
-    until = time() + seconds if seconds else float("inf")
+    recorder = Recorder(folder, venue, wall_ns(), rotate_mb * 2**20)
+    until = wall_s() + seconds if seconds else float("inf")
 
     async def work(client: VenueClient) -> None:
         for symbol in symbols:
@@ -276,11 +276,11 @@ def record(
             client,
             symbols,
             channels=channels,
-            on_raw=lambda payload: recorder.write(time_ns(), payload),
+            on_raw=lambda payload: recorder.write(wall_ns(), payload),
         )
-        client.on_depth = lambda payload: recorder.write(time_ns(), payload)
+        client.on_depth = lambda payload: recorder.write(wall_ns(), payload)
         async for _ in feed.events():
-            if time() >= until:
+            if wall_s() >= until:
                 return
 
     try:

@@ -1,11 +1,11 @@
 """The accounts that a market begins with."""
 
 from collections.abc import Mapping
-from time import time_ns
 
 import msgspec
 import numpy as np
 
+from aether.clock import wall_ns
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
 from aether.domain.errors import UnknownNameError
 from aether.domain.identifiers import AccountId, FeedId, InstrumentId, StrategyName, Symbol
@@ -89,7 +89,7 @@ def synthetic_plans(seed: int) -> list[AccountPlan]:
         ("director-1", "Director 1", AccountKind.DIRECTOR, assign("ema_cross", (btc, sol), {}, 60)),
         ("director-2", "Director 2", AccountKind.DIRECTOR, assign("mean_reversion", (eth, xrp), {}, 30)),
     )
-    opened_ns = time_ns() - (SYNTHETIC_HISTORY_S + 60) * 1_000_000_000
+    opened_ns = wall_ns() - (SYNTHETIC_HISTORY_S + 60) * 1_000_000_000
     return [
         AccountPlan(
             config=AccountConfig(
@@ -163,7 +163,7 @@ def venue_plans(venues: list[VenueClient], name: str, seed: int, *, warms_up: bo
                 instruments=chosen + more,
                 warms_up=warms_up,
                 cash=DEFAULT_CASH,
-                opened_ns=time_ns() - (VENUE_HISTORY_S + 60) * 1_000_000_000,
+                opened_ns=wall_ns() - (VENUE_HISTORY_S + 60) * 1_000_000_000,
             )
         )
     return plans

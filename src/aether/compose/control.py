@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from time import time_ns
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from aether.clock import wall_ns
 from aether.compose.directory import DataDirectory
 from aether.config import Settings
 from aether.control.bao import BaoLogin, BaoTransit
@@ -135,7 +135,7 @@ async def control_plane(
         SessionRules(settings.session_idle_s, settings.session_max_s),
         VenueKeyCheck(addresses),
         tuple(PROTOCOLS),
-        time_ns,
+        wall_ns,
         two_people=settings.two_people or settings.is_production,
     )
 

@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
 from typing import Any
 
 import aiohttp
 
+from aether.clock import wall_s
 from aether.compose.accounts import VENUE_HISTORY_S
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import VenueError
@@ -192,7 +192,7 @@ async def open_venues(market: Market, seed: int, last: Mapping[InstrumentId, int
 
 async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Trade]:
     """Return trades that stand for the venue's last one-minute bars; a pair without any begins without."""
-    since_s = int(time()) // 60 * 60 - VENUE_HISTORY_S
+    since_s = int(wall_s()) // 60 * 60 - VENUE_HISTORY_S
     found: list[Trade] = []
     for symbol in symbols:
         until_s = since_s + VENUE_HISTORY_S

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
 from typing import Any
 
 import msgspec
@@ -23,6 +22,7 @@ from aether.api.local import LocalAccess
 from aether.api.ports import Context, Readiness
 from aether.api.session import first_link
 from aether.bus.local import LocalBus
+from aether.clock import wall_ns
 from aether.compose.control import (
     addresses_of,
     checkpoint_folder,
@@ -118,7 +118,7 @@ class NodeHealth:
             return Readiness("market data", True, "no account wants any yet")
         markets = [m for s in self._node.shards.values() for m in s.engine.state.market.values()]
         newest = max((max(m.book_ns, m.trade_ns) for m in markets), default=0)
-        age_s = (time_ns() - newest) / 1e9
+        age_s = (wall_ns() - newest) / 1e9
         detail = f"{age_s:.1f} s old" if newest else "none yet"
         if age_s < -STALE_MARKET_S:
             detail = f"{-age_s:.0f} s ahead of this machine's clock: one of the two is wrong"
@@ -391,7 +391,7 @@ async def _mind(event: str, every_s: float, work: Callable[[], Coroutine[Any, An
 
 
 async def _checkpoint(settings: Settings, control: ControlPlane) -> None:
-    now = time_ns()
+    now = wall_ns()
     signed = await control.audit.checkpoint(now)
     await asyncio.to_thread(keep_checkpoint, checkpoint_folder(settings), now, msgspec.json.encode(signed))
 
@@ -412,7 +412,7 @@ async def _watch(
         if finding not in health.insecure:
             _log.error("insecure_setting", check=finding.check, problem=finding.problem, remedy=finding.remedy)
             entry = entry_of(PLATFORM, "guards.alert", "failed", target=finding.check, reason=finding.problem)
-            await control.audit.note(entry, time_ns())
+            await control.audit.note(entry, wall_ns())
     health.insecure = bad
 
 

@@ -8,11 +8,11 @@ import os
 import socket
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import time_ns
 
 import msgspec
 
 from aether.bus.local import LocalBus
+from aether.clock import wall_ns
 from aether.compose.accounts import (
     LIVE_MARKET_MS,
     SYNTHETIC_HISTORY_S,
@@ -306,7 +306,7 @@ async def build_node(
     else:
         last = await queries.last_closes(database.desk, identity)
         feed = SyntheticFeed(
-            SyntheticMarket(seed if not last else time_ns() % 2**32, last), SYNTHETIC_STEP_S, SYNTHETIC_HISTORY_S
+            SyntheticMarket(seed if not last else wall_ns() % 2**32, last), SYNTHETIC_STEP_S, SYNTHETIC_HISTORY_S
         )
     node = Node(
         database.node,

@@ -7,13 +7,13 @@ through here in every environment; in development it runs at once.
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from time import time_ns
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aether.clock import wall_ns
 from aether.control.access import ACTIONS, Caller, CallerKind
 from aether.control.audit import append, entry_of
 from aether.control.people import Allowlists
@@ -110,7 +110,7 @@ class Approvals:
         executors: Mapping[str, Execute],
         *,
         two_people: bool,
-        clock: Callable[[], int] = time_ns,
+        clock: Callable[[], int] = wall_ns,
     ) -> None:
         self._scope = scope
         self._sealer = sealer

@@ -11,7 +11,6 @@ rewritten.
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from time import time_ns
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.sealing import Sealer
 from aether.domain.errors import AuditBrokenError, KeyServiceError
@@ -313,7 +313,7 @@ async def signing_key(scope: Scope, sealer: Sealer) -> Ed25519PrivateKey:
             "name": "audit",
             "public": made.public_key().public_bytes_raw(),
             "sealed": await sealer.seal(made.private_bytes_raw(), "key|audit"),
-            "created_ns": time_ns(),
+            "created_ns": wall_ns(),
         }
         async with scope.begin() as connection:
             await connection.execute(sa.text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))

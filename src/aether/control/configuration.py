@@ -5,7 +5,6 @@ by `loosened`: it decides whether a second person is needed.
 """
 
 from collections.abc import Callable, Mapping
-from time import time_ns
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.domain.accounts import AccountConfig, Exits, Limits, Review, Sizing
@@ -133,7 +133,7 @@ def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
 class Configurations:
     """The versions of all accounts' settings."""
 
-    def __init__(self, scope: Scope, clock: Callable[[], int] = time_ns) -> None:
+    def __init__(self, scope: Scope, clock: Callable[[], int] = wall_ns) -> None:
         self._scope = scope
         self._clock = clock
 

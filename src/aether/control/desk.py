@@ -5,11 +5,11 @@ paper account that was switched over: its journal holds real money from the firs
 """
 
 from collections.abc import Callable
-from time import time_ns
 
 import msgspec
 import sqlalchemy as sa
 
+from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.domain.accounts import AccountPlan
@@ -40,7 +40,7 @@ def check_account_id(text: str) -> AccountId:
 class Desk:
     """The accounts that people opened."""
 
-    def __init__(self, scope: Scope, clock: Callable[[], int] = time_ns) -> None:
+    def __init__(self, scope: Scope, clock: Callable[[], int] = wall_ns) -> None:
         self._scope = scope
         self._clock = clock
 

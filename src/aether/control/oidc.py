@@ -5,7 +5,6 @@ The provider's word stands for the password alone; the second factor stays ours.
 
 import asyncio
 from collections.abc import Callable
-from time import time
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from aether.clock import wall_s
 from aether.control.factors import new_token
 from aether.domain.errors import NotSignedInError
 
@@ -56,7 +56,7 @@ class OpenId:
         client_id: str,
         client_secret: str,
         redirect_uri: str,
-        clock: Callable[[], float] = time,
+        clock: Callable[[], float] = wall_s,
     ) -> None:
         self._issuer = issuer.rstrip("/")
         self._client_id = client_id

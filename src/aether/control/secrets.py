@@ -7,13 +7,13 @@ replaced key's text is destroyed, its history stays.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from time import time_ns
 from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.control.sealing import Sealer
@@ -86,7 +86,7 @@ class Secrets:
         sealer: Sealer,
         check: KeyCheck,
         venues: Sequence[str],
-        clock: Callable[[], int] = time_ns,
+        clock: Callable[[], int] = wall_ns,
     ) -> None:
         self._scope = scope
         self._sealer = sealer
@@ -286,7 +286,7 @@ class SecretReader:
         node: what this process is called among nodes.
     """
 
-    def __init__(self, scope: Scope, sealer: Sealer, node: str = "", clock: Callable[[], int] = time_ns) -> None:
+    def __init__(self, scope: Scope, sealer: Sealer, node: str = "", clock: Callable[[], int] = wall_ns) -> None:
         self._scope = scope
         self._sealer = sealer
         self._node = node

@@ -2,11 +2,11 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from time import time_ns
 
 import msgspec
 import sqlalchemy as sa
 
+from aether.clock import wall_ns
 from aether.control.access import ACTIONS, EVERYWHERE, Caller, CallerKind, Reach, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
@@ -24,7 +24,7 @@ TOKEN_PREFIX = "aether_"  # noqa: S105  what secret scanners look for
 class Tokens:
     """Makes, ends and recognises tokens of services."""
 
-    def __init__(self, scope: Scope, clock: Callable[[], int] = time_ns) -> None:
+    def __init__(self, scope: Scope, clock: Callable[[], int] = wall_ns) -> None:
         self._scope = scope
         self._clock = clock
 

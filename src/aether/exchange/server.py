@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time_ns
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from aether.clock import wall_ns
 from aether.domain.scaled import format_amount, parse_amount
 from aether.exchange.face import ApiKey, Face
 from aether.exchange.faces.binance import BinanceFace
@@ -154,7 +154,7 @@ def build(
     seed: int = 1,
     background: bool = True,
     enforce_limits: bool = True,
-    clock: Callable[[], int] = time_ns,
+    clock: Callable[[], int] = wall_ns,
     warm_steps: int = 400,
     warm_step_s: float = STEP_S,
     prices: Mapping[str, float] | None = None,

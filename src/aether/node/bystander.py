@@ -1,8 +1,8 @@
 """Stands for an account that could not be brought back: its books are unknown, so it is kept stopped at its venues."""
 
 from collections.abc import Collection
-from time import time_ns
 
+from aether.clock import wall_ns
 from aether.domain.events import KillSwitchEngaged, VenueReport
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, VenueId
 from aether.node.ports import Venue
@@ -44,7 +44,7 @@ class Bystander:
 
     def remembered(self, venue: VenueId, unsent: Collection[ClientOrderId]) -> Remembered:  # noqa: ARG002  a port
         """Return that nothing is known, and that nothing may be open."""
-        return Remembered(account=self.account, next_order=1, since_ns=time_ns(), is_stopped=True)
+        return Remembered(account=self.account, next_order=1, since_ns=wall_ns(), is_stopped=True)
 
     def booked_balances(self) -> dict[BalanceKey, int]:
         """Return nothing."""
@@ -52,7 +52,7 @@ class Bystander:
 
     def now_ns(self) -> int:
         """Return the machine's time."""
-        return time_ns()
+        return wall_ns()
 
     def report(self, report: VenueReport) -> None:
         """Let it go: the venue tells again."""

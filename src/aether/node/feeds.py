@@ -6,11 +6,12 @@ order that a back-test sees.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Protocol
 
 import msgspec
 
+from aether.clock import wall_ns
 from aether.domain.accounts import AccountConfig
 from aether.domain.errors import InvalidValueError
 from aether.domain.events import Bar, BookUpdate, FeedInterrupted, MarketEvent, StrategyEnabled, Timer, Trade
@@ -76,7 +77,7 @@ def warmed_up(shard: Shard) -> list[StrategyEnabled]:
     """Return the events that let those strategies go on which only warmed up."""
     state = shard.engine.state
     waiting = [name for name, actor in state.disabled.items() if actor == WARM_UP]
-    return [StrategyEnabled(ts_ns=time_ns(), strategy=name, enabled=True, actor=WARM_UP) for name in waiting]
+    return [StrategyEnabled(ts_ns=wall_ns(), strategy=name, enabled=True, actor=WARM_UP) for name in waiting]
 
 
 Appetites = Sequence[tuple[Shard, Appetite]]
@@ -124,7 +125,7 @@ class SyntheticFeed:
         next_step = perf_counter()
         next_timer = next_step + TIMER_S
         while True:
-            now_ns = time_ns()
+            now_ns = wall_ns()
             for event in self._step(now_ns, self._step_s, on_bar):
                 _offer(event, appetites)
             if perf_counter() >= next_timer:
@@ -142,7 +143,7 @@ class SyntheticFeed:
     async def _give_history(self, appetites: Appetites, on_bar: BarSink) -> None:
         # Steps end just before whole multiples of their length, so that bars end on fresh quotes.
         step_ns = HISTORY_STEP_S * NS_PER_S
-        end_ns = time_ns() // step_ns * step_ns - HISTORY_LEAD_NS
+        end_ns = wall_ns() // step_ns * step_ns - HISTORY_LEAD_NS
         for age_s in range(self._history_s - HISTORY_STEP_S, -1, -HISTORY_STEP_S):
             for event in self._step(end_ns - age_s * NS_PER_S, HISTORY_STEP_S, on_bar):
                 await _put(event, appetites)
@@ -207,22 +208,22 @@ class VenueFeed:
     async def _read(self, market: MarketFeed, appetites: Appetites) -> None:
         async for event in market.events():
             if isinstance(event, Trade):
-                stamped = msgspec.structs.replace(event, ts_ns=time_ns())
+                stamped = msgspec.structs.replace(event, ts_ns=wall_ns())
                 self._aggregator.add(stamped)
                 _offer(stamped, appetites)
             elif isinstance(event, BookUpdate):
-                self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=time_ns())
+                self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=wall_ns())
             elif isinstance(event, FeedTrouble):
                 for instrument in [i for i in market.books if event.instrument in ("", i)]:
                     if self._books.pop(instrument, None) is not None:
-                        lost = FeedInterrupted(ts_ns=time_ns(), instrument=instrument, reason=event.reason)
+                        lost = FeedInterrupted(ts_ns=wall_ns(), instrument=instrument, reason=event.reason)
                         _offer(lost, appetites)
 
     async def _pace(self, appetites: Appetites, on_bar: BarSink) -> None:
         told: dict[InstrumentId, BookUpdate] = {}
         next_timer = perf_counter()
         while True:
-            now_ns = time_ns()
+            now_ns = wall_ns()
             for bar in self._aggregator.advance(now_ns):
                 if bar.interval_s == CHART_BAR_S:
                     on_bar(bar)

@@ -11,9 +11,9 @@ showed; an entry that was decided before never leaves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from time import monotonic
 from typing import Any
 
+from aether.clock import monotonic_s
 from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
 from aether.domain.events import BalanceBooked, BalanceReported, CapitalMoved, Event, OrderRejected
 from aether.domain.identifiers import BalanceKey, InstrumentId, VenueId
@@ -54,7 +54,7 @@ class LiveVenue:
         self._opening: set[VenueId] = set()
         self._waiting: dict[VenueId, list[SubmitOrder]] = {}
         self._account: LiveAccount | None = None
-        self._reported = monotonic()
+        self._reported = monotonic_s()
         self._is_braked = False
         self._fenced = asyncio.Event()
 
@@ -79,7 +79,7 @@ class LiveVenue:
 
     def _submit(self, command: SubmitOrder, account: LiveAccount) -> None:
         request = command.order.request
-        self._reported = monotonic()
+        self._reported = monotonic_s()
         if self._is_braked:
             account.report(OrderRejected(ts_ns=0, order_id=request.id, reason="the brake is on"))
             return
@@ -147,7 +147,7 @@ class LiveVenue:
 
     def reported_balances(self) -> dict[BalanceKey, int] | None:
         """Return the venues' balances, None while reports may still be on their way."""
-        settled = monotonic() - self._reported > QUIET_S
+        settled = monotonic_s() - self._reported > QUIET_S
         if not settled or not any(s.ready.is_set() for s in self._sessions.values()):
             return None
         open_now = [s for s in self._sessions.values() if s.ready.is_set()]
@@ -206,7 +206,7 @@ class LiveVenue:
         while True:
             report = await session.reports.get()
             if not isinstance(report, BalanceReported):
-                self._reported = monotonic()
+                self._reported = monotonic_s()
                 account.report(report)
 
 

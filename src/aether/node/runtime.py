@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from time import time_ns
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from aether.bus.local import LocalBus
-from aether.clock import SteadyClock
+from aether.clock import SteadyClock, wall_ns
 from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.errors import AetherError, DatabaseUnavailableError
 from aether.domain.events import Bar, KillSwitchEngaged, opening_events
@@ -230,7 +229,7 @@ class Node:
     async def _open_if_new(self, plan: AccountPlan) -> None:
         shard = self.shards[plan.config.id]
         if shard.seq == 0:
-            opened_ns = plan.opened_ns or time_ns()
+            opened_ns = plan.opened_ns or wall_ns()
             opening = opening_events(plan.config, list(plan.instruments), plan.cash, opened_ns, plan.capital)
             stopped = KillSwitchEngaged(ts_ns=opened_ns, reason=BEGINS_STOPPED, actor="platform")
             await shard.open(

@@ -1,12 +1,11 @@
 """Imported recordings in the database."""
 
-from time import time_ns
-
 import asyncpg
 import msgspec
 import numpy as np
 import sqlalchemy as sa
 
+from aether.clock import wall_ns
 from aether.domain.errors import InvalidValueError, UnknownNameError
 from aether.domain.identifiers import Symbol
 from aether.store.database import Scope
@@ -74,7 +73,7 @@ async def save(scope: Scope, name: str, data: StoredColumns) -> bool:
                 int(data.ts_ns[0]),
                 int(data.ts_ns[-1]),
                 data.source,
-                time_ns(),
+                wall_ns(),
             )
     finally:
         await connection.close()

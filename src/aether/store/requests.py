@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import time_ns
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aether.clock import wall_ns
 from aether.domain.events import OperatorEvent
 from aether.domain.identifiers import AccountId
 from aether.store.database import Scope
@@ -27,7 +27,7 @@ async def insert_requests(
 ) -> list[int]:
     """Ask for `event` in each account, in the transaction of `connection`; return the ids of the requests."""
     body = msgspec.to_builtins(event)
-    rows = [{"account": a, "event": body, "requested_ns": time_ns()} for a in accounts]
+    rows = [{"account": a, "event": body, "requested_ns": wall_ns()} for a in accounts]
     if not rows:
         return []
     result = await connection.execute(sa.insert(operator_requests).returning(operator_requests.c.id), rows)

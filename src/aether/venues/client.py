@@ -10,13 +10,13 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from time import time
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from aether.clock import wall_s
 from aether.domain.errors import Failure, InvalidValueError, VenueError, WithdrawingKeyError
 from aether.telemetry import logger
 from aether.venues.actions import (
@@ -93,7 +93,7 @@ class VenueClient:
         *,
         credentials: Credentials | None = None,
         state_folder: Path | None = None,
-        clock: Callable[[], float] = time,
+        clock: Callable[[], float] = wall_s,
         random_source: random.Random | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         limits: VenueLimits | None = None,

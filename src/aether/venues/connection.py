@@ -9,11 +9,11 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from time import monotonic
 
 import aiohttp
 import msgspec
 
+from aether.clock import monotonic_s
 from aether.domain.errors import Failure, VenueError
 from aether.telemetry import logger
 from aether.venues.messages import Acknowledged, Message, SequenceGap, Unrecognized
@@ -90,7 +90,7 @@ class Connection:
         """Yield what arrives, for ever."""
         wait_s = FIRST_WAIT_S
         while True:
-            started = monotonic()
+            started = monotonic_s()
             reason = "closed by the venue"
             try:
                 async for message in self._one_connection():
@@ -104,7 +104,7 @@ class Connection:
                 reason = str(error) or type(error).__name__
             finally:
                 await self._drop()
-            if monotonic() - started > LASTED_S:
+            if monotonic_s() - started > LASTED_S:
                 wait_s = FIRST_WAIT_S
             pause_s = wait_s * (0.5 + self._random.random())
             _log.warning("disconnected", venue=self._protocol.venue, url=self.url, reason=reason, wait_s=pause_s)
@@ -166,18 +166,18 @@ class Connection:
             await self._socket.send_str(text)
         self.connects += 1
         yield Connected(number=self.connects)
-        pinged = monotonic()
+        pinged = monotonic_s()
         while True:
             try:
                 frame = await self._socket.receive(timeout=min(self._silence_s, PING_EVERY_S))
             except TimeoutError:
-                if stream.tells_heartbeats and monotonic() - pinged > self._silence_s:
+                if stream.tells_heartbeats and monotonic_s() - pinged > self._silence_s:
                     raise
                 await self._ping(stream)
                 continue
             if frame.type is aiohttp.WSMsgType.TEXT or frame.type is aiohttp.WSMsgType.BINARY:
                 payload = frame.data.encode() if isinstance(frame.data, str) else bytes(frame.data)
-                pinged = monotonic()
+                pinged = monotonic_s()
                 if self._on_raw:
                     self._on_raw(payload)
                 for message in stream.receive(payload):

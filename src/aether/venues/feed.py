@@ -7,11 +7,11 @@ newer than the depth behind it.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from time import time_ns
 from typing import Any
 
 import msgspec
 
+from aether.clock import wall_ns
 from aether.domain.errors import VenueError
 from aether.domain.events import MarketEvent, Quote, Trade
 from aether.domain.identifiers import InstrumentId, TradeId
@@ -72,7 +72,7 @@ class MarketFeed:
                 self.books[listing.id] = OrderBook(listing.id, depth)
                 self._symbol_of[listing.id] = listing.instrument.symbol
         self.state = VenueState.ONLINE
-        self._since_ns = time_ns() - OLDEST_TRADE_NS
+        self._since_ns = wall_ns() - OLDEST_TRADE_NS
         self._seen: dict[InstrumentId, dict[TradeId, None]] = {}
         self._fetched: asyncio.Queue[BookSnapshot] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,7 +162,7 @@ class MarketFeed:
     def _shown(self, book: OrderBook) -> list[FeedEvent]:
         if not book.usable:
             return [FeedTrouble(instrument=book.instrument, reason="the book is crossed or has one side only")]
-        return [book.update(self._levels, book.ts_ns or time_ns())]
+        return [book.update(self._levels, book.ts_ns or wall_ns())]
 
     def _resynchronise(self, book: OrderBook) -> list[FeedEvent]:
         _log.warning("book_broken", instrument=book.instrument, reason=book.broken)
@@ -197,4 +197,4 @@ class MarketFeed:
 
 
 def _stamped(quote: Quote) -> Quote:
-    return quote if quote.ts_ns else msgspec.structs.replace(quote, ts_ns=time_ns())
+    return quote if quote.ts_ns else msgspec.structs.replace(quote, ts_ns=wall_ns())
