@@ -137,6 +137,8 @@ class Brake:
 
     async def run(self) -> None:
         """Look for pulls and journal them, until canceled."""
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:
             try:
                 self.honour()
