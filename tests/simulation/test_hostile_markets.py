@@ -1,9 +1,21 @@
 """Seeded trouble: slow, rejecting, shallow venues; whatever happens, money stays whole (T1, R1, O3)."""
 
+import msgspec
 import pytest
 
 from aether.domain.accounts import Limits
-from aether.domain.events import Event, KillSwitchEngaged, KillSwitchReleased, OrderFilled, Timer, opening_events
+from aether.domain.events import (
+    Event,
+    KillSwitchEngaged,
+    KillSwitchReleased,
+    OrderFilled,
+    ParentOrderRequested,
+    Quote,
+    Timer,
+    opening_events,
+)
+from aether.domain.orders import Side
+from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from aether.domain.scaled import AMOUNT_SCALE, ratio_bps
 from aether.engine.core import Engine
 from aether.engine.step import step
@@ -119,3 +131,36 @@ def test_the_kill_switch_ends_every_order_and_position_within_the_venues_time() 
         take(Timer(ts_ns=now + n * SECOND))
     assert engine.state.open_orders == {}
     assert gross_exposure(engine.state) == 0
+
+
+@pytest.mark.parametrize("seed", range(1, 41))
+def test_an_order_that_a_kill_overtakes_on_paper_is_taken_back(seed: int) -> None:
+    """A resting order is on its way for 40 ms, the kill comes 2 ms after it and may pass it (finding 3)."""
+    instrument = synthetic_instruments()[0]
+    bid = 50_000 * 10**instrument.price_decimals
+    engine, venue = Engine({}), PaperVenue(FillModel(), seed)
+
+    def take(event: Event) -> None:
+        for _ in step(venue, engine, event):
+            pass
+
+    config = msgspec.structs.replace(account(), strategies=(), tradable=(instrument.id,))
+    for opening in opening_events(config, [instrument], 100_000 * AMOUNT_SCALE, START):
+        take(opening)
+    take(Quote(ts_ns=START, instrument=instrument.id, bid=bid, ask=bid + 10, bid_size=10**8, ask_size=10**8))
+    request = ParentRequest(
+        id=ParentId("p1"),
+        symbol=instrument.symbol,
+        side=Side.BUY,
+        amount=AMOUNT_SCALE // 100,
+        algorithm=Algorithm.ICEBERG,
+        limit_price=49_900 * AMOUNT_SCALE,
+        display=AMOUNT_SCALE // 100,
+    )
+    take(ParentOrderRequested(ts_ns=START + 1, request=request, actor="t"))
+    assert engine.state.open_orders, "nothing was on its way"
+    take(KillSwitchEngaged(ts_ns=START + 2_000_000, reason="drill", actor="t"))
+    for n in range(1, 20):
+        take(Timer(ts_ns=START + n * SECOND))
+    assert engine.state.open_orders == {}
+    assert venue.unconfirmed() == []
