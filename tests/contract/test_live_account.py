@@ -88,6 +88,9 @@ class Runner:
     async def taken(self) -> bool:
         return True
 
+    def wants_empty(self) -> bool:
+        return False
+
     def still(self) -> None:
         pass
 

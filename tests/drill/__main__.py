@@ -201,12 +201,13 @@ class Drill:
 
     def _begin_kill(self) -> subprocess.Popen[str]:
         arguments = ["kill", "engage", "--reason", "the drill", "--data-dir", str(self.platform.data_dir)]
-        return subprocess.Popen([sys.executable, "-m", "aether.cli", *arguments], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "aether.cli", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self.platform.env)
 
     def _told(self, engaged: subprocess.Popen[str]) -> None:
         """See that whoever waited was told."""
         said = engaged.communicate(timeout=60)[0]
-        if engaged.returncode or "Kill switch engaged" not in said:
+        if engaged.returncode or not all(account in said for account in ACCOUNTS):
             raise DrillError(f"the kill said: {said}")
 
     def _see_gone(self) -> None:
@@ -268,7 +269,7 @@ class Drill:
         try:
             until(trades, "trading", 60)
         except DrillError as error:
-            told = [(a["account"], a["status"], a.get("reason")) for a in self.platform.accounts()]
+            told = [(a["id"], a["status"], a.get("reason")) for a in self.platform.accounts()]
             raise DrillError(f"{error}: {told}") from error
 
     def finish(self) -> None:
@@ -277,7 +278,7 @@ class Drill:
         self._see_gone()
         self._told(engaged)
         until(self._agree, "books that agree with the venues", 60)
-        breaks = {a["account"]: a["breaks"] for a in self.platform.accounts() if a.get("breaks")}
+        breaks = {a["id"]: a["breaks"] for a in self.platform.accounts() if a.get("breaks")}
         if self.platform.end() != 0:
             raise DrillError("the platform did not end cleanly")
         self.platform.command("journal", "verify")

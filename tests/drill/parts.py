@@ -41,7 +41,7 @@ class Part:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = command
-        self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **(env or {})}
+        self.env = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,7 +51,7 @@ class Part:
 
     def start(self) -> None:
         with self.log.open("ab") as stream:
-            self._process = subprocess.Popen(self._command, stdout=stream, stderr=subprocess.STDOUT, env=self._env)
+            self._process = subprocess.Popen(self._command, stdout=stream, stderr=subprocess.STDOUT, env=self.env)
 
     def has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
@@ -229,7 +229,7 @@ class PlatformPart(Part):
     def command(self, *arguments: str) -> str:
         """Run a command of the platform's own, as an operator would; return what it says."""
         command = [*COMMAND, *arguments, "--data-dir", str(self.data_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=self._env)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=self.env)
         if done.returncode:
             raise DrillError(f"{' '.join(arguments)} failed with {done.returncode}: {done.stderr[-500:]}")
         return done.stdout

@@ -11,6 +11,9 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from aether.cli.console import out
 from aether.clock import monotonic_s, wall_ns
@@ -20,7 +23,7 @@ from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
 from aether.control.access import EVERYWHERE, Caller, CallerKind
 from aether.control.plane import Operators
-from aether.domain.errors import AetherError, UnknownNameError
+from aether.domain.errors import AetherError, DatabaseUnavailableError, UnknownNameError
 from aether.domain.identifiers import AccountId
 from aether.node import brake
 from aether.node.brake import EVERY_ACCOUNT, Pull, Status
@@ -66,28 +69,38 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
 
     Raises:
         UnknownNameError: when there is no such account; nothing was stopped then.
-        OSError, AetherError: when neither the file nor the database could be written.
+        DatabaseUnavailableError: when neither the file nor the database took it.
     """
     if not ACCOUNT.fullmatch(account):
-        raise UnknownNameError(f"There is no account {account!r}.", remedy="aether account list shows them.")
+        raise _unknown(account)
     folder = settings.data_dir / BRAKE_FOLDER
-    is_running = DataDirectory(settings.data_dir).running.is_file()
-    brake.write(folder, account, pull)
+    is_running = is_alive(DataDirectory(settings.data_dir))
+    unkept = ""
+    try:
+        brake.write(folder, account, pull)
+    except OSError as error:
+        unkept = f"{error.strerror or error} ({folder})"
+    deadline = monotonic_s() + PAPERWORK_S
     paperwork = _Paperwork(settings, account, pull)
     paperwork.start()
-    deadline = monotonic_s() + PAPERWORK_S
-    status = _watch(folder, account, paperwork) if is_running else {}
+    status = _watch(folder, pull, paperwork) if is_running and not unkept else None
     if status:
         _say_stopped(status)
     paperwork.join(max(0.0, deadline - monotonic_s()))
-    if isinstance(paperwork.error, UnknownNameError):
-        brake.remove(folder, account)
-        raise paperwork.error
-    if paperwork.targets and not is_running:
-        brake.remove(folder, account)
+    if isinstance(paperwork.error, UnknownNameError) or (status is not None and not status):
+        brake.remove(folder, account, pull.id)
+        raise paperwork.error if isinstance(paperwork.error, UnknownNameError) else _unknown(account)
+    is_recorded = bool(paperwork.targets)
+    if unkept and not is_recorded:
+        raise DatabaseUnavailableError(
+            f"Nothing was stopped: the brake's file cannot be written: {unkept}, and the database did not take it.",
+            remedy="Cancel at the venues themselves; then make room on the disk.",
+        )
+    if is_recorded and not is_running:
+        brake.remove(folder, account, pull.id)
     if not status:
         _say_kept(paperwork, is_running=is_running)
-    if not paperwork.targets:
+    if not is_recorded:
         why = paperwork.error.message if isinstance(paperwork.error, AetherError) else paperwork.error
         out.print(f"Not recorded yet: {why or 'the database does not answer'}", highlight=False, markup=False)
     if paperwork.is_alive():
@@ -95,15 +108,29 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
         os._exit(0)
 
 
-def _watch(folder: Path, account: str, paperwork: _Paperwork) -> dict[str, Status]:
-    """Return how far the running platform is, once every venue's list was seen to be empty or time is up."""
+def _unknown(account: str) -> UnknownNameError:
+    return UnknownNameError(f"There is no account {account!r}.", remedy="aether accounts list shows them.")
+
+
+def is_alive(directory: DataDirectory) -> bool:
+    """Return whether the platform that last said that it runs here still does."""
+    try:
+        told = msgspec.json.decode(directory.running.read_bytes(), type=dict[str, Any])
+        return Path(f"/proc/{int(told['pid'])}").exists()
+    except (OSError, msgspec.DecodeError, KeyError, ValueError):
+        return False
+
+
+def _watch(folder: Path, pull: Pull, paperwork: _Paperwork) -> dict[str, Status] | None:
+    """Return how far the platform is with this pull, once the venues' lists were seen to be empty or time is up.
+
+    None when it has not taken it.
+    """
     deadline = monotonic_s() + CONFIRM_WITHIN_S
-    found: dict[str, Status] = {}
+    found: dict[str, Status] | None = None
     while monotonic_s() < deadline and not isinstance(paperwork.error, UnknownNameError):
-        told = brake.told(folder)
-        found = told if account == EVERY_ACCOUNT else {a: s for a, s in told.items() if a == account}
-        is_taken = not brake.lies(folder, account) or any(not s.is_journaled for s in found.values())
-        if found and is_taken and not any(s.unconfirmed for s in found.values()):
+        found = brake.told(folder, pull.id)
+        if found is not None and not any(s.unconfirmed for s in found.values()):
             break
         time.sleep(LOOK_EVERY_S)
     return found
@@ -120,9 +147,13 @@ def _say_stopped(status: dict[str, Status]) -> None:
 
 def _say_kept(paperwork: _Paperwork, *, is_running: bool) -> None:
     if is_running:
-        out.print("The platform has not answered; its brake lies in the data directory and is found as soon as it can.")
+        out.print(
+            "The platform has not answered; nothing is known of its orders. If they must go now, cancel at the venues."
+        )
     elif paperwork.targets:
         names = ", ".join(paperwork.targets)
-        out.print(f"Recorded for {names}; no node runs, it takes effect before anything else at its start.")
+        out.print(f"Recorded for {names}; no node runs:")
+        out.print("it takes effect before anything else at the next start.")
     else:
-        out.print("No node runs; the brake lies in the data directory: the next start honours it before anything else.")
+        out.print("No node runs; orders that work at a venue stay there until the next start,")
+        out.print("which honours the brake before anything else.")

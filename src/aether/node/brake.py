@@ -2,10 +2,12 @@
 
 Pulling it does three things, in this order: each venue of the account lets no order out any more and is told to cancel
 everything, until its own list is seen to be empty; a file is written and synced to disk, which the next start honours;
-and the kill switch is journaled as soon as that can be. The file stays until it is.
+and the kill switch is journaled as soon as that can be. The file stays until it is, and is written again until it could
+be.
 
 A pull may come as a call (the API in this process), or as a file that somebody wrote (the command line, or a hand):
-the folder is looked at a few times a second.
+the folder is looked at a few times a second. Each pull has an id, so that a second one is a second one, and whoever
+pulled is told of no other.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from aether.clock import wall_ns
 from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
 from aether.telemetry import logger
@@ -26,6 +29,8 @@ EVERY_ACCOUNT = "all"
 LOOK_EVERY_S = 0.2
 JOURNAL_AFTER_S = 2.0
 """A pull whose request in the database has not been taken after so long is journaled without one."""
+KEEP_AGAIN_S = 1.0
+PULLS_TOLD = 50
 SUFFIX = ".brake"
 STATUS = "status.json"
 
@@ -33,11 +38,16 @@ _log = logger("brake")
 
 
 class Pull(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an account was stopped, by whom, and whether everything is to be sold as well."""
+    """Why an account was stopped, by whom, and whether everything is to be sold as well.
+
+    Attributes:
+        id: tells one pull from another.
+    """
 
     reason: str
     actor: str
     flatten: bool = False
+    id: str = msgspec.field(default_factory=lambda: f"{os.getpid()}-{wall_ns()}")
 
     def event(self) -> KillSwitchEngaged:
         """Return the event that journals it."""
@@ -45,7 +55,7 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the stop of an account is, for whoever pulled the brake by a file.
+    """How far a pull is with one account.
 
     Attributes:
         unconfirmed: what it waits for at the venues; empty once their lists were seen to be empty.
@@ -72,23 +82,40 @@ class Stoppable(Protocol):
         ...
 
 
+class _Pulled(msgspec.Struct):
+    """An account that is stopped and whose journal does not say so yet.
+
+    Attributes:
+        since_s: when it was pulled, by the loop's clock.
+        is_asked: its journal was asked to take it.
+        is_kept: its file is on the disk.
+    """
+
+    pull: Pull
+    since_s: float
+    is_asked: bool = False
+    is_kept: bool = False
+
+
 class Brake:
     """The brake of the accounts of one node.
 
     Args:
         folder: where pulls are kept until they are journaled.
-        accounts: returns every account of the node, whatever its state.
+        accounts: returns every account whose venues are this node's to touch, whatever its state.
     """
 
     def __init__(self, folder: Path, accounts: Callable[[], Mapping[AccountId, Stoppable]]) -> None:
         self._folder = folder
         self._accounts = accounts
-        self._pulled: dict[AccountId, Pull] = {}
-        self._since: dict[AccountId, float] = {}
-        self._removing: set[str] = set()
-        self._stopped: dict[AccountId, bool] = {}
-        """Accounts that were stopped since the start, and whether their journal says so."""
-        self._told: dict[str, Status] = {}
+        self._pulled: dict[AccountId, _Pulled] = {}
+        self._handled: set[tuple[str, str]] = set()
+        """Files by name and pull that have been acted on."""
+        self._alls: set[str] = set()
+        """Pulls of every account whose own file is still there."""
+        self._told: dict[str, dict[AccountId, bool]] = {}
+        """Pulls since the start: their accounts, and whether the journal of each has it."""
+        self._written: dict[str, dict[str, Status]] | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brake")
         """Files are written and taken away in the order in which that was asked."""
 
@@ -99,14 +126,21 @@ class Brake:
         """
         known = self._accounts()
         names = list(known) if account == EVERY_ACCOUNT else [a for a in known if a == account]
+        self._told[pull.id] = dict.fromkeys(names, False)
+        while len(self._told) > PULLS_TOLD:
+            del self._told[next(iter(self._told))]
         for name in names:
-            self._stop(name, known[name], pull)
-        self._disk.submit(self._keep, names, pull)
+            self._pulled[name] = _Pulled(pull, asyncio.get_running_loop().time())
+            self._handled.add((name, pull.id))
+            _log.error("brake_pulled", account_id=name, reason=pull.reason, actor=pull.actor)
+            known[name].stop()
+        self._keep()
         return names
 
     def pulled(self, account: AccountId) -> Pull | None:
         """Return why an account is stopped, None when it is not or the journal says so by now."""
-        return self._pulled.get(account)
+        found = self._pulled.get(account)
+        return found.pull if found else None
 
     def unconfirmed(self, account: str) -> list[str]:
         """Return what stops of an account, or of all, still wait for."""
@@ -114,31 +148,34 @@ class Brake:
         names = list(known) if account == EVERY_ACCOUNT else [a for a in known if a == account]
         return [f"{name} {told}" for name in names for told in known[name].unconfirmed()]
 
-    def journaled(self, account: AccountId) -> None:
-        """Hear that the kill switch of an account is in its journal: the file has done its work."""
-        if self._pulled.pop(account, None) is not None:
-            self._stopped[account] = True
-            self._since.pop(account, None)
-            self._removing.add(account)
-            self._disk.submit(self._remove, account)
+    def journaled(self, account: AccountId, event: KillSwitchEngaged) -> None:
+        """Hear that a kill switch is in an account's journal: the file has done its work, unless it asks for more."""
+        found = self._pulled.get(account)
+        if found is None or (found.pull.flatten and not event.flatten):
+            return
+        del self._pulled[account]
+        for accounts in self._told.values():
+            if account in accounts:
+                accounts[account] = True
+        self._disk.submit(self._remove, account, found.pull.id)
 
     def honour(self) -> None:
         """Stop what files say, before anything trades: called at the start, and by `run`. Raises OSError."""
-        known = self._accounts()
         for name, pull in read(self._folder):
-            if name in self._removing:
+            if (name, pull.id) in self._handled:
                 continue
+            self._handled.add((name, pull.id))
             if name == EVERY_ACCOUNT:
-                self._removing.add(name)
-                self.pull(name, pull)
-                self._disk.submit(self._remove, name)
-            elif (account := AccountId(name)) in known and account not in self._pulled:
-                self._stop(account, known[account], pull)
+                self._alls.add(pull.id)
+            self.pull(name, pull)
+            for found in self._pulled.values():
+                found.is_kept = found.is_kept or (found.pull is pull and name != EVERY_ACCOUNT)
 
     async def run(self) -> None:
         """Look for pulls and journal them, until canceled."""
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept_s = 0.0
         while True:
             try:
                 self.honour()
@@ -146,56 +183,73 @@ class Brake:
                 _log.warning("brake_not_read", reason=str(error))
             now = asyncio.get_running_loop().time()
             known = self._accounts()
-            for account, pull in list(self._pulled.items()):
-                if now - self._since[account] > JOURNAL_AFTER_S and account in known:
-                    self._since[account] = float("inf")
-                    known[account].journal(pull.event())
+            for account, found in list(self._pulled.items()):
+                if not found.is_asked and now - found.since_s > JOURNAL_AFTER_S and account in known:
+                    found.is_asked = True
+                    known[account].journal(found.pull.event())
+            if now - kept_s > KEEP_AGAIN_S:
+                kept_s = now
+                self._keep()
             self._tell(known)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _tell(self, known: Mapping[AccountId, Stoppable]) -> None:
-        """Say how far the stops are, where that has changed."""
-        status: dict[str, Status] = {
-            account: Status(unconfirmed=known[account].unconfirmed(), is_journaled=journaled)
-            for account, journaled in self._stopped.items()
-            if account in known
-        }
-        if status != self._told:
-            self._told = status
-            self._disk.submit(tell, self._folder, status)
+    def _keep(self) -> None:
+        """Have every pull that is not on the disk written there; a file for all goes once each account has its own."""
+        missing = [(name, found) for name, found in self._pulled.items() if not found.is_kept]
+        if missing or self._alls:
+            self._disk.submit(self._write, missing, list(self._alls))
 
-    def _stop(self, name: AccountId, account: Stoppable, pull: Pull) -> None:
-        self._pulled[name], self._stopped[name] = pull, False
-        self._since[name] = asyncio.get_running_loop().time()
-        _log.error("brake_pulled", account_id=name, reason=pull.reason, actor=pull.actor)
-        account.stop()
-
-    def _keep(self, names: list[AccountId], pull: Pull) -> None:
-        for name in names:
+    def _write(self, missing: list[tuple[AccountId, _Pulled]], alls: list[str]) -> None:
+        for name, found in missing:
+            if found.is_kept or self._pulled.get(name) is not found:
+                continue
             try:
-                write(self._folder, name, pull)
+                write(self._folder, name, found.pull)
+                found.is_kept = True
             except OSError as error:
                 _log.error("brake_not_kept", account_id=name, reason=str(error))
+                return
+        for pull_id in alls:
+            if self._remove(EVERY_ACCOUNT, pull_id):
+                self._alls.discard(pull_id)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, pull_id: str) -> bool:
         try:
-            remove(self._folder, name)
+            remove(self._folder, name, pull_id)
         except OSError as error:
             _log.error("brake_not_removed", account_id=name, reason=str(error))
-            return
-        self._removing.discard(name)
+            return False
+        return True
+
+    def _tell(self, known: Mapping[AccountId, Stoppable]) -> None:
+        """Say how far the pulls are, where that has changed."""
+        status: dict[str, dict[str, Status]] = {
+            pull: {
+                account: Status(unconfirmed=known[account].unconfirmed(), is_journaled=is_journaled)
+                for account, is_journaled in accounts.items()
+                if account in known
+            }
+            for pull, accounts in self._told.items()
+        }
+        if status != self._written:
+            self._written = status
+            self._disk.submit(tell, self._folder, status)
 
 
 def write(folder: Path, account: str, pull: Pull) -> None:
-    """Keep a pull as a file, whole and on disk when this returns. Raises OSError."""
+    """Keep a pull as a file, whole and on disk when this returns. Raises OSError; nothing is left behind then."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / f"{account}{SUFFIX}"
     draft = folder / f".{account}.{os.getpid()}.draft"
-    with draft.open("wb") as stream:
-        stream.write(msgspec.json.encode(pull))
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.rename(file)
+    try:
+        with draft.open("wb") as stream:
+            stream.write(msgspec.json.encode(pull))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.rename(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     directory = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -203,42 +257,47 @@ def write(folder: Path, account: str, pull: Pull) -> None:
         os.close(directory)
 
 
-def tell(folder: Path, status: Mapping[str, Status]) -> None:
-    """Write how far the stops are."""
+def tell(folder: Path, status: Mapping[str, Mapping[str, Status]]) -> None:
+    """Write how far the pulls are."""
     with suppress(OSError):
         draft = folder / f".{STATUS}"
         draft.write_bytes(msgspec.json.encode(status))
         draft.rename(folder / STATUS)
 
 
-def told(folder: Path) -> dict[str, Status]:
-    """Return how far the stops are, as the node told last; nothing when it has not."""
+def told(folder: Path, pull_id: str) -> dict[str, Status] | None:
+    """Return how far a pull is with each of its accounts, as the node told last; None when it has not taken it."""
     try:
-        return msgspec.json.decode((folder / STATUS).read_bytes(), type=dict[str, Status])
+        found = msgspec.json.decode((folder / STATUS).read_bytes(), type=dict[str, dict[str, Status]])
     except (OSError, msgspec.DecodeError):
-        return {}
+        return None
+    return found.get(pull_id)
 
 
 def read(folder: Path) -> Iterable[tuple[str, Pull]]:
-    """Return the pulls that lie in the folder; a file that cannot be read stops as well. Raises OSError."""
+    """Return the pulls that lie in the folder; what cannot be read stops as well, whatever it is. Raises OSError."""
     found = []
-    with suppress(FileNotFoundError):
-        for file in sorted(folder.glob(f"*{SUFFIX}")):
-            try:
-                pull = msgspec.json.decode(file.read_bytes(), type=Pull)
-            except msgspec.DecodeError:
-                pull = Pull(reason=f"the file {file.name}", actor="a file")
-            except FileNotFoundError:
-                continue
-            found.append((file.name.removesuffix(SUFFIX), pull))
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return []
+    for name in names:
+        file = folder / name
+        try:
+            pull = msgspec.json.decode(file.read_bytes(), type=Pull)
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.DecodeError):
+            with suppress(OSError):
+                made = f"{name} of {file.lstat().st_mtime_ns}"
+                found.append((name.removesuffix(SUFFIX), Pull(reason=f"the file {name}", actor="a file", id=made)))
+            continue
+        found.append((name.removesuffix(SUFFIX), pull))
     return found
 
 
-def lies(folder: Path, account: str) -> bool:
-    """Return whether a pull lies in the folder that has not been dealt with."""
-    return (folder / f"{account}{SUFFIX}").is_file()
-
-
-def remove(folder: Path, account: str) -> None:
-    """Take a pull's file away."""
-    (folder / f"{account}{SUFFIX}").unlink(missing_ok=True)
+def remove(folder: Path, account: str, pull_id: str) -> None:
+    """Take a pull's file away, unless another pull lies there by now. Raises OSError."""
+    file = folder / f"{account}{SUFFIX}"
+    if any(name == account and pull.id == pull_id for name, pull in read(folder)):
+        file.unlink(missing_ok=True)

@@ -61,6 +61,10 @@ class Bystander:
         """Return that nothing may be opened."""
         return False
 
+    def wants_empty(self) -> bool:
+        """Return that nothing may be open."""
+        return True
+
     def still(self) -> None:
         """Say that everything is gone."""
         _log.warning("stop_confirmed", account_id=self.account)

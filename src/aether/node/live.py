@@ -123,6 +123,7 @@ class LiveVenue:
     def fence(self) -> None:
         """Touch nothing any more: another process owns the account."""
         self._waiting.clear()
+        self._opening.clear()
         self._sessions = {}
         self._fenced.set()
 
@@ -183,7 +184,7 @@ class LiveVenue:
         session = await opening
         waiting = self._waiting.pop(venue, [])
         session.begin(account.remembered(venue, {c.order.request.id for c in waiting}))
-        session.on_still = account.still
+        session.on_still, session.wants_empty = account.still, account.wants_empty
         if self._is_braked:
             session.stop()
         self._sessions[venue] = session

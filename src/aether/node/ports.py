@@ -84,6 +84,10 @@ class LiveAccount(Protocol):
         """Return once every report so far has been taken: whether the account may open positions."""
         ...
 
+    def wants_empty(self) -> bool:
+        """Return whether a stop keeps no orders open."""
+        ...
+
     def still(self) -> None:
         """Hear that a venue's list of open orders was seen to be empty after a stop."""
         ...

@@ -15,7 +15,7 @@ from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.scaled import format_amount
 from aether.engine.strategy import Catalogue
-from aether.node.brake import Brake
+from aether.node.brake import Brake, Stoppable
 from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
@@ -79,7 +79,7 @@ class Node:
         self.left_out: dict[AccountId, str] = {}
         """Accounts that could not be brought back, and why; the others trade."""
         self._bystanders: dict[AccountId, Bystander] = {}
-        self.brake = Brake(brake_folder, lambda: {**self.shards, **self._bystanders})
+        self.brake = Brake(brake_folder, self._stoppable)
         self.is_ready = False
         self.feed_ended = asyncio.Event()
         self.started = asyncio.Event()
@@ -136,6 +136,9 @@ class Node:
             for task in self._trading.values():
                 task.cancel()
             ended.set()
+
+    def _stoppable(self) -> dict[AccountId, Stoppable]:
+        return {**{a: s for a, s in self.shards.items() if not s.is_fenced}, **self._bystanders}
 
     def planned(self) -> list[AccountId]:
         """Return the accounts that the node begins with."""

@@ -98,7 +98,9 @@ class Shard:
         self.inbox = Inbox()
         self.market_taken = market_taken
         self.failure = ""
-        self.on_killed: Callable[[AccountId], None] = lambda _account: None
+        self.is_fenced = False
+        """Whether another process owns the account: its venues are not this one's to touch."""
+        self.on_killed: Callable[[AccountId, KillSwitchEngaged], None] = lambda _account, _event: None
         """Called when the kill switch is in the journal."""
         self._venue = venue
         self._seq, self._hash = chain.seq, chain.hash
@@ -196,7 +198,7 @@ class Shard:
             since_ns=self._heard_ns,
             instruments=tuple(i.id for i in state.instruments.values() if i.venue == venue),
             orders=tuple(own),
-            is_stopped=any(not PERMITS[stop].keeps_orders for stop in state.stops) or self._stopped_at is not None,
+            is_stopped=self.wants_empty(),
         )
 
     def booked_balances(self) -> dict[BalanceKey, int]:
@@ -206,6 +208,11 @@ class Shard:
     def report(self, report: VenueReport) -> None:
         """Take a venue's report; its own time goes beside ours."""
         self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self.now_ns(), venue_ns=report.ts_ns))
+
+    def wants_empty(self) -> bool:
+        """Return whether a stop keeps no orders open."""
+        is_stopped = any(not PERMITS[stop].keeps_orders for stop in self.engine.state.stops)
+        return is_stopped or self._stopped_at is not None or bool(self.failure)
 
     async def taken(self) -> bool:
         """Return once every report so far has been taken: whether the account may open positions."""
@@ -252,6 +259,7 @@ class Shard:
         self.failure = reason
         self.inbox.close()
         self.inbox.drained.set()
+        self.is_fenced = is_fenced
         if is_fenced:
             self._venue.fence()
         else:
@@ -284,7 +292,7 @@ class Shard:
                 await self._commit(may_snapshot=False)
             if isinstance(given, KillSwitchEngaged):
                 self._venue.release()
-                self.on_killed(self.account)
+                self.on_killed(self.account, given)
 
     def _append(self, taken: Taken, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""

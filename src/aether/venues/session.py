@@ -37,6 +37,8 @@ _log = logger("session")
 
 ANSWER_TIMEOUT_S = 5.0
 COMPARE_EVERY_S = 60.0
+EMPTY_EVERY_S = 5.0
+"""How often an account is compared that should have nothing open: an order may turn up late."""
 CLOCK_EVERY_S = 300.0
 BALANCES_AFTER_S = 0.1
 OVERLAP_S = 60.0
@@ -76,6 +78,8 @@ class ExecutionSession:
         self.reports: asyncio.Queue[VenueReport] = asyncio.Queue()
         self.ready = asyncio.Event()
         """Set while the private socket is open and everything has been compared."""
+        self.wants_empty: Callable[[], bool] = lambda: False
+        """Asked at each comparison: whether the account should have nothing open that is not its own wish."""
         self.on_still: Callable[[], None] = lambda: None
         """Called when a stop has been confirmed: the venue's list is empty."""
         self._client = client
@@ -248,6 +252,7 @@ class ExecutionSession:
         """Want every order of the key gone, ours or not, and the venue's list to be seen empty."""
         self._is_stopping = True
         self.tracker.stop(self._clock())
+        self._moved.set()
         self._pump()
 
     async def amend(self, order_id: ClientOrderId, *, size: int = 0, limit_price: int = 0) -> None:
@@ -333,6 +338,8 @@ class ExecutionSession:
             VenueError: when the venue cannot be asked.
         """
         await self.comparison.compare()
+        if self.tracker.foreign and self.is_still and self.wants_empty():
+            self.stop()
         self._pump()
 
     async def _compare(self) -> None:
@@ -354,7 +361,8 @@ class ExecutionSession:
         """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
         while True:
             try:
-                await asyncio.wait_for(self._moved.wait(), self._compare_every_s)
+                every_s = min(self._compare_every_s, EMPTY_EVERY_S) if self.wants_empty() else self._compare_every_s
+                await asyncio.wait_for(self._moved.wait(), every_s)
             except TimeoutError:
                 work = self.compare
             else:

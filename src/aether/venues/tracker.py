@@ -52,6 +52,8 @@ SETTLE_MARGIN_S = 2.0
 """How long after its deadline an order that the venue does not know is taken for never arrived."""
 CONFIRM_AFTER_S = 1.0
 """A cancel that the venue took shows within this time on the stream; after it we ask."""
+SWEEPS_FAILED = 3
+"""When the cancel of everything has failed so often in a row, orders are canceled one by one besides."""
 CLOSED_KEPT = 4_096
 EARLY_KEPT = 1_024
 """Orders of which the stream may speak before the answer to their request tells that they are ours."""
@@ -97,6 +99,7 @@ class Tracker:
         self._foreign_trades: set[TradeId] = set()
         self._sweep_asked = self._needs_cancel = False
         self._sweep_next_s, self._sweep_wait_s = 0.0, FIRST_WAIT_S
+        self._sweep_failures = 0
 
     # What the account wants.
 
@@ -222,7 +225,13 @@ class Tracker:
         return min(times, default=None)
 
     def _is_moving(self, tracked: Tracked) -> bool:
+        if tracked.phase is Phase.OPEN and tracked.unwanted_s and not tracked.is_doubted and self._is_swept():
+            return False
         return tracked.phase is not Phase.QUEUED or self._may_go()
+
+    def _is_swept(self) -> bool:
+        """Return whether a stop takes back everything at once: single cancels would only stand in its way."""
+        return bool(self.stopped_s) and self._sweep_failures < SWEEPS_FAILED
 
     def _may_go(self) -> bool:
         """Return whether orders may be sent now: not while the cancel of everything is on its way, which may meet
@@ -231,7 +240,7 @@ class Tracker:
 
     def overdue(self, now_s: float) -> float:
         """Return for how many seconds the longest wish has not been reached, 0 when all are."""
-        since = [t.unwanted_s for t in self._active.values() if t.unwanted_s]
+        since = [t.unwanted_s for t in self.unwanted()]
         if self.stopped_s:
             since.append(self.stopped_s)
         return max(0.0, now_s - min(since)) if since else 0.0
@@ -255,6 +264,8 @@ class Tracker:
         if tracked.phase is Phase.SENT or (tracked.phase is Phase.OPEN and tracked.is_doubted):
             return LookUp(tracked)
         if tracked.phase is Phase.OPEN and tracked.unwanted_s:
+            if self._is_swept():
+                return None
             if not tracked.venue_order_id and not self._cancels_by_client_id:
                 return LookUp(tracked)
             return Withdraw(tracked)
@@ -340,11 +351,12 @@ class Tracker:
     def swept(self, now_s: float) -> None:
         """The venue took the cancel of everything; its list says whether all is gone."""
         self._sweep_asked = self._needs_cancel = False
-        self._sweep_next_s = now_s
+        self._sweep_next_s, self._sweep_failures = now_s, 0
 
     def sweep_failed(self, now_s: float) -> None:
         """A cancel of everything, or a list, brought no answer; it is repeated later."""
         self._sweep_asked = False
+        self._sweep_failures += 1
         self._sweep_next_s = now_s + self._sweep_wait_s
         self._sweep_wait_s = min(LONGEST_WAIT_S, self._sweep_wait_s * 2)
 
