@@ -50,6 +50,7 @@ class Drill:
         self.gone_s: list[float] = []
         self.most = 0
         self.refused: Counter[str] = Counter()
+        self.untraded: set[tuple[str, str]] = set()
         self.executions: Counter[str] = Counter()
 
     def say(self, text: str) -> None:
@@ -75,8 +76,7 @@ class Drill:
                 "display": f"{amount:.5f}",
                 "reason": "the drill",
             }
-            told = self.platform.ask(f"/accounts/{account}/trades", body)
-            self._note(told)
+            self._ask(account, symbol, body)
         for _ in range(TRADED_AT_ONCE):
             account, symbol = self.random.choice(ACCOUNTS), self.random.choice(list(prices))
             side = self.random.choice(("buy", "buy", "sell"))
@@ -88,12 +88,19 @@ class Drill:
                 "algorithm": "route",
                 "reason": "the drill",
             }
-            self._note(self.platform.ask(f"/accounts/{account}/trades", body))
+            self._ask(account, symbol, body)
         self.most = max(self.most, self.exchange.open_orders(ACCOUNTS))
 
-    def _note(self, told: dict[str, Any]) -> None:
-        if "failed" in told:
-            reason = told["failed"]["title"] if isinstance(told["failed"], dict) else told["failed"].split(":")[0]
+    def _ask(self, account: str, symbol: str, body: dict[str, Any]) -> None:
+        if (account, symbol) in self.untraded:
+            return
+        told = self.platform.ask(f"/accounts/{account}/trades", body)
+        if "failed" not in told:
+            return
+        reason = told["failed"]["title"] if isinstance(told["failed"], dict) else told["failed"].split(":")[0]
+        if reason == "UnknownName":
+            self.untraded.add((account, symbol))
+        else:
             self.refused[str(reason)] += 1
 
     def _prices(self) -> dict[str, float]:
