@@ -479,3 +479,29 @@ async def test_a_silent_private_stream_is_no_loss(firm: Firm) -> None:
         firm.local.exchanges[venue].venue.place("third", order)
     await until(lambda: firm.held() == firm.at_venues() > 0)
     assert not firm.shard.engine.state.stops
+
+
+async def test_an_order_that_turns_up_after_a_kill_is_taken_back(firm: Firm) -> None:
+    """The stop was confirmed; what comes late, or from somebody else, does not stay."""
+    firm.tell(KillSwitchEngaged(ts_ns=0, reason="test", actor="ada"))
+    await until(lambda: Stop.KILL in firm.shard.engine.state.stops and not firm.shard.unconfirmed())
+    for venue in VENUES:
+        order = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=500_000)
+        firm.local.exchanges[venue].venue.place(COMPANY, order)
+    assert firm.open_orders() == 3
+    await until(lambda: firm.open_orders() == 0)
+
+
+async def test_a_venue_that_fails_lets_the_others_be_emptied(database: Database) -> None:
+    """A key that may withdraw ends the account; what works at its other venues does not stay there (finding 5)."""
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        firm = Firm(database, local, http)
+        firm.keys["kraken"] = local.open_account("kraken", COMPANY, {}, can_withdraw=True)
+        for venue in ("binance", "coinbase"):
+            order = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=500_000)
+            local.exchanges[venue].venue.place(COMPANY, order)
+        await firm.start(wait=False)
+        await until(lambda: COMPANY in firm.node.shards and "withdraw" in firm.shard.failure)
+        assert firm.open_orders() == 0
+        await firm.crash()

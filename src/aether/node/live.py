@@ -11,6 +11,7 @@ showed; an entry that was decided before never leaves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aether.clock import monotonic_s
@@ -25,6 +26,8 @@ _log = logger("live")
 
 ORDER_WAITS_S = 5.0
 """An order that could not be sent for so long was decided on another market."""
+EMPTY_WITHIN_S, EMPTY_LOOK_S = 30.0, 0.2
+"""How long a venue that fails lets the account's others be emptied, and how often they are looked at meanwhile."""
 QUIET_S = 3.0
 """Balances are held against the books only when nothing was reported for so long: reports and balances travel apart."""
 
@@ -166,7 +169,7 @@ class LiveVenue:
         self._account = account
         openings = self._connect(account.booked_balances())
         self._opening = set(openings)
-        work = [self._run_one(venue, opening, account) for venue, opening in openings.items()]
+        work = [self._mind(venue, self._run_one(venue, opening, account)) for venue, opening in openings.items()]
         if self._follow is not None:
             work.append(self._follow(self._sessions))
         try:
@@ -175,6 +178,21 @@ class LiveVenue:
                     group.create_task(one)
         except* _FencedError:
             _log.error("venues_left", reason="another process owns the account")
+
+    async def _mind(self, venue: VenueId, work: Coroutine[Any, Any, None]) -> None:
+        """Do a venue's work; when it fails, empty the others before the account ends with it."""
+        try:
+            await work
+        except Exception as error:
+            self._sessions.pop(venue, None)
+            self._opening.discard(venue)
+            _log.error("venue_failed", venue=venue, reason=f"{type(error).__name__}: {error}")
+            self.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EMPTY_WITHIN_S):
+                    while self.unconfirmed():  # noqa: ASYNC110  told by no event
+                        await asyncio.sleep(EMPTY_LOOK_S)
+            raise
 
     async def _until_fenced(self) -> None:
         await self._fenced.wait()

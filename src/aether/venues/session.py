@@ -349,13 +349,18 @@ class ExecutionSession:
             try:
                 await self.compare()
                 break
-            except VenueError as error:
-                _log.warning("comparison_failed", venue=self._protocol.venue, reason=error.message)
+            except Exception as error:  # noqa: BLE001  whatever it is, nothing new leaves before it is mended
+                self._not_compared(error)
             await asyncio.sleep(wait_s)
             wait_s = min(LONGEST_WAIT_S, wait_s * 2)
         self.tracker.may_send = not self._holds
         self.ready.set()
         self._pump()
+
+    def _not_compared(self, error: Exception) -> None:
+        known = isinstance(error, VenueError)
+        reason = error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
+        _log.warning("comparison_failed", venue=self._protocol.venue, reason=reason, exc_info=not known)
 
     async def _compare_in_time(self) -> None:
         """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
@@ -371,8 +376,8 @@ class ExecutionSession:
             self._moved.clear()
             try:
                 await work()
-            except VenueError as error:
-                _log.warning("comparison_failed", venue=self._protocol.venue, reason=error.message)
+            except Exception as error:  # noqa: BLE001  the pace goes on
+                self._not_compared(error)
                 self._moved.set()
                 await asyncio.sleep(LONGEST_WAIT_S)
 

@@ -508,7 +508,7 @@ class Tracker:
                 self._hear(messages, now_s)
 
     def _fill(self, tracked: Tracked, execution: Execution, now_s: float) -> None:
-        if execution.trade_id in tracked.trades:
+        if execution.trade_id in tracked.trades or execution.trade_id in self._foreign_trades:
             return
         tracked.trades.add(execution.trade_id)
         tracked.filled += execution.size

@@ -1,0 +1,89 @@
+"""What a venue knows and the books do not: balances in any order, ids given and found, executions read again (O3)."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether.domain.identifiers import (
+    AccountId,
+    AssetCode,
+    ClientOrderId,
+    InstrumentId,
+    TradeId,
+    VenueOrderId,
+    client_order_id,
+)
+from aether.domain.orders import Liquidity, Side
+from aether.venues.messages import Balance, Execution
+from aether.venues.protocol import hashed_id
+from aether.venues.reconciliation import AHEAD, Held, Ids, Remembered, foreign_fill
+from aether.venues.tracker import Tracker
+
+ACCOUNT = AccountId("company")
+BTC, USD = AssetCode("BTC"), AssetCode("USD")
+moments = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), min_size=1, max_size=20)
+
+
+@given(moments=moments, draw=st.randoms(use_true_random=False))
+def test_the_newest_balance_stands_whatever_arrives_when(moments: list[tuple[int, int]], draw: object) -> None:
+    """Read over REST or told by a stream, each with the moment that it speaks of."""
+    shuffled = list(moments)
+    draw.shuffle(shuffled)  # type: ignore[attr-defined]
+    held = Held()
+    news = [held.told(Balance(ts_ns=0, asset=BTC, total=total), float(at)) for at, total in shuffled]
+    latest = max(at for at, _ in moments)
+    assert held.totals["BTC"] in {total for at, total in moments if at == latest}
+    assert news[0]
+
+
+@given(before=st.integers(0, 5), after=st.integers(0, 5), executed=st.booleans())
+def test_a_move_without_an_execution_is_not_explained(before: int, after: int, executed: bool) -> None:
+    held = Held()
+    held.told(Balance(ts_ns=0, asset=USD, total=before), 1.0)
+    held.settled_s = 1.0
+    known = dict(held.totals)
+    if executed:
+        held.note_execution(2.0)
+    held.told(Balance(ts_ns=0, asset=USD, total=after), 3.0)
+    assert held.is_explained(known) == (before == after or executed)
+
+
+@given(
+    next_order=st.integers(1, 10_000),
+    known=st.lists(st.integers(1, 12_000), max_size=30),
+    given_out=st.integers(0, 20),
+)
+def test_only_ids_that_were_never_given_out_show_that_the_books_are_older(
+    next_order: int, known: list[int], given_out: int
+) -> None:
+    ids = Ids(Remembered(account=ACCOUNT, next_order=next_order, since_ns=0), hashed_id)
+    for n in range(next_order, next_order + given_out):
+        ids.given(client_order_id(ACCOUNT, n))
+    for n in known:
+        ids.seen(hashed_id(client_order_id(ACCOUNT, n)))
+        ids.seen(hashed_id(ClientOrderId(f"somebody-{n}")))
+    first = next_order + given_out
+    assert ids.highest == max((n for n in known if first <= n < next_order + AHEAD), default=0)
+
+
+@given(order=st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_a_foreign_execution_is_told_once_and_under_the_venues_own_numbers(order: list[int]) -> None:
+    tracker = Tracker(lambda i: i, lambda _report: None)
+    told = []
+    for n in order:
+        execution = Execution(
+            ts_ns=1,
+            instrument=InstrumentId("v:BTC/USD"),
+            client_id=ClientOrderId("" if n % 2 else f"hand-{n}"),
+            venue_order_id=VenueOrderId(f"v{n // 2}"),
+            trade_id=TradeId(f"t{n}"),
+            side=Side.BUY,
+            price=5,
+            size=1 + n,
+            fee=0,
+            fee_asset=USD,
+            liquidity=Liquidity.TAKER,
+        )
+        tracker.executed(execution, 1.0)
+        told += [foreign_fill(e) for e in tracker.take_foreign_fills()]
+    assert sorted(f.trade_id for f in told) == sorted({f"t{n}" for n in order})
+    assert all(f.order_id == f"foreign-{f.venue_order_id}" for f in told)
