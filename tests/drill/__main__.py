@@ -149,7 +149,8 @@ class Drill:
 
     def database_frozen(self) -> None:
         self.database.signal(signal.SIGSTOP)
-        time.sleep(self.random.uniform(2, 12))
+        is_long = self.happened["database_frozen"] % 4 == 3
+        time.sleep(40 if is_long else self.random.uniform(2, 12))
         self.database.signal(signal.SIGCONT)
 
     def disk_full(self) -> None:
