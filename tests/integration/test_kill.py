@@ -46,6 +46,8 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.platform = Platform(folder, "--market", "exchange")
+
+    def sign_in(self) -> None:
         url, _, token = self.platform.link().partition("/#token=")
         self.http = httpx.Client(base_url=url, timeout=40)
         assert self.http.post(f"{API}/session/token", json={"token": token}).status_code == 204
@@ -56,8 +58,8 @@ class Desk:
 
     def status_until(self, met: object) -> None:
         deadline = time.monotonic() + 60
-        while not met(self.accounts()[COMPANY]):  # type: ignore[operator]
-            assert time.monotonic() < deadline, self.accounts()[COMPANY]
+        while not met(self.accounts().get(COMPANY, {"status": "", "open_orders": 0})):  # type: ignore[operator]
+            assert time.monotonic() < deadline, self.accounts()
             time.sleep(0.1)
 
     def rest(self) -> None:
@@ -75,9 +77,14 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
-    yield made
-    made.http.close()
-    assert made.platform.stop() == 0
+    try:
+        made.sign_in()
+        yield made
+        made.http.close()
+        assert made.platform.stop() == 0
+    finally:
+        if not made.platform.has_ended():
+            made.platform.kill()
 
 
 def test_the_api_stops_while_the_database_hangs(desk: Desk) -> None:

@@ -124,17 +124,21 @@ class Brake:
 
         The file follows in a thread: a disk that hangs delays no venue.
         """
+        names = self._stop(account, pull, is_kept=False)
+        self._keep()
+        return names
+
+    def _stop(self, account: str, pull: Pull, *, is_kept: bool) -> list[AccountId]:
         known = self._accounts()
         names = list(known) if account == EVERY_ACCOUNT else [a for a in known if a == account]
         self._told[pull.id] = dict.fromkeys(names, False)
         while len(self._told) > PULLS_TOLD:
             del self._told[next(iter(self._told))]
         for name in names:
-            self._pulled[name] = _Pulled(pull, asyncio.get_running_loop().time())
+            self._pulled[name] = _Pulled(pull, asyncio.get_running_loop().time(), is_kept=is_kept)
             self._handled.add((name, pull.id))
             _log.error("brake_pulled", account_id=name, reason=pull.reason, actor=pull.actor)
             known[name].stop()
-        self._keep()
         return names
 
     def pulled(self, account: AccountId) -> Pull | None:
@@ -167,9 +171,7 @@ class Brake:
             self._handled.add((name, pull.id))
             if name == EVERY_ACCOUNT:
                 self._alls.add(pull.id)
-            self.pull(name, pull)
-            for found in self._pulled.values():
-                found.is_kept = found.is_kept or (found.pull is pull and name != EVERY_ACCOUNT)
+            self._stop(name, pull, is_kept=name != EVERY_ACCOUNT)
 
     async def run(self) -> None:
         """Look for pulls and journal them, until canceled."""
@@ -204,6 +206,8 @@ class Brake:
             if found.is_kept or self._pulled.get(name) is not found:
                 continue
             try:
+                if any(n == name and (n, p.id) not in self._handled for n, p in read(self._folder)):
+                    return
                 write(self._folder, name, found.pull)
                 found.is_kept = True
             except OSError as error:

@@ -185,7 +185,10 @@ class Shard:
         try:
             await self._venue.run(self)
         except Exception as error:  # noqa: BLE001  the task's outermost edge
-            self._fail(f"{type(error).__name__}: {error}")
+            cause: BaseException = error
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            self._fail(f"{type(cause).__name__}: {cause}")
 
     def remembered(self, venue: VenueId, unsent: Collection[ClientOrderId]) -> Remembered:
         """Return what the books hold of a venue, without the orders that are known not to have left."""
