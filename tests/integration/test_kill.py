@@ -82,6 +82,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield made
         made.http.close()
         assert made.platform.stop() == 0
+        assert not (tmp_path / "postgresql" / "postmaster.pid").exists(), "the database was left behind"
     finally:
         if not made.platform.has_ended():
             made.platform.kill()

@@ -78,5 +78,6 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Leave the server; the last process to leave stops it."""
         if self._server is not None:
+            self._forget_dead_processes()
             self._server.cleanup()
             self._server = None
