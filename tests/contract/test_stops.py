@@ -27,6 +27,7 @@ from aether.venues.protocol import Credentials
 from aether.venues.reconciliation import Remembered, foreign_id
 from aether.venues.session import ExecutionSession
 from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
+from tests.waiting import until
 
 ACCOUNT = AccountId("company")
 TIGHT: dict[str, VenueLimits] = {
@@ -44,14 +45,6 @@ async def local() -> AsyncIterator[LocalExchange]:
 
 def still_open(trader: Trader) -> int:
     return len(trader.exchange.venue.account(trader.account).open)
-
-
-async def met(condition: object, patience_s: float = 30.0) -> None:
-    async def wait() -> None:
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(wait(), patience_s)
 
 
 async def rest(trader: Trader, count: int) -> list[OrderRequest]:
@@ -86,7 +79,6 @@ async def test_a_stop_outlasts_a_venue_that_refuses(
     local: LocalExchange, venue: str, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Far more tries than the eight of old are refused; the stop still ends with the list empty (finding 1)."""
-    monkeypatch.setattr("aether.venues.tracker.LONGEST_WAIT_S", 0.05)
     monkeypatch.setattr("aether.venues.tracked.LONGEST_WAIT_S", 0.05)
     monkeypatch.setattr("aether.venues.client.READS", RetryPolicy(1, 0.01))
     async with trader_at(local, venue) as trader:
@@ -168,7 +160,7 @@ async def test_an_account_that_was_killed_begins_by_emptying_the_venues_list(loc
         session.begin(remembered([journaled(known, OrderState.ACCEPTED)], stopped=True))
 
     async with trader_at(local, venue, credentials=credentials, before=begin) as second:
-        await met(lambda: second.session.is_still)
+        await until(lambda: second.session.is_still)
         assert still_open(second) == 0
 
 
@@ -182,10 +174,10 @@ async def test_an_order_that_the_cancel_overtakes_is_taken_back(
         trader.exchange.faults.slow_s = 0.5
         trader.exchange.faults.pending = {"slow_request": 3}
         orders = [await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000 + n) for n in range(3)]
-        await met(lambda: not trader.exchange.faults.pending["slow_request"])
+        await until(lambda: not trader.exchange.faults.pending["slow_request"])
         trader.session.stop()
         await trader.until(lambda: all(is_over(trader, o) for o in orders))
-        await met(lambda: trader.session.is_still)
+        await until(lambda: trader.session.is_still)
         assert len(trader.exchange.venue.account("company").orders) == 3, "they never arrived: nothing was tried"
         assert still_open(trader) == 0
 
@@ -200,10 +192,10 @@ async def test_orders_in_the_limiters_queue_die_with_a_stop(local: LocalExchange
     """Only those leave for which there was room before the stop (finding 3)."""
     async with trader_at(local, venue, limits=TIGHT[venue], use_socket=False) as trader:
         orders = [await trader.send("buy", OrderType.LIMIT, "0.001", limit_price=50_000 + n) for n in range(80)]
-        await met(lambda: trader.exchange.venue.account("company").orders)
+        await until(lambda: trader.exchange.venue.account("company").orders)
         trader.session.stop()
         await trader.until(lambda: all(is_over(trader, o) for o in orders))
-        await met(lambda: trader.session.is_still)
+        await until(lambda: trader.session.is_still)
         assert len(trader.exchange.venue.account("company").orders) < 80
         stopped = [r for r in trader.reports if isinstance(r, OrderRejected) and "stopped before" in r.reason]
         assert stopped
@@ -219,7 +211,7 @@ async def test_entries_and_exits_decided_after_a_stop_still_go_out(local: LocalE
         trader.session.stop()
         sale = await trader.send("sell", OrderType.MARKET, "0.5")
         await trader.filled(sale)
-        await met(lambda: trader.session.is_still)
+        await until(lambda: trader.session.is_still)
         assert still_open(trader) == 0
 
 
@@ -373,7 +365,7 @@ async def test_a_clock_that_drifts_stops_no_order_and_no_cancel(
         await trader.report(OrderAccepted, order)
         assert not any(isinstance(r, OrderRejected) for r in trader.reports)
         trader.session.stop()
-        await met(lambda: trader.session.is_still)
+        await until(lambda: trader.session.is_still)
         assert still_open(trader) == 0
 
 

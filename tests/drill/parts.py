@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import httpx
 
 from aether.store.embedded import EmbeddedServer
 
+GONE = (ProcessLookupError, FileNotFoundError)
+"""A process has ended already."""
 COMMAND = [sys.executable, "-m", "aether.cli"]
 PATIENCE_S = 90.0
 
@@ -137,18 +140,18 @@ class DatabasePart:
 
     def signal(self, number: signal.Signals) -> None:
         for pid in self.pids():
-            with _gone():
+            with suppress(*GONE):
                 os.kill(pid, number)
 
     def kill_one(self, choose: Callable[[list[int]], int]) -> None:
         """Kill one process of the server: the server restarts all others by itself."""
-        with _gone():
+        with suppress(*GONE):
             os.kill(choose(self.pids()[1:]), signal.SIGKILL)
 
     def kill_all(self) -> None:
         pids = self.pids()
         for pid in pids:
-            with _gone():
+            with suppress(*GONE):
                 os.kill(pid, signal.SIGKILL)
         until(lambda: not any(Path(f"/proc/{p}").exists() for p in pids), "the end of the database")
 
@@ -165,26 +168,13 @@ class DatabasePart:
     def fill(self) -> Path:
         """Fill the disk to its last byte."""
         ballast = self._disk / "ballast"
-        with ballast.open("wb", buffering=0) as stream:
-            try:
-                while True:
-                    stream.write(b"\0" * 65_536)
-            except OSError:
-                pass
+        with ballast.open("wb", buffering=0) as stream, suppress(OSError):
+            while True:
+                stream.write(b"\0" * 65_536)
         return ballast
 
     def stop(self) -> None:
         self._server.stop()
-
-
-class _gone:  # noqa: N801  reads as a word
-    """Takes it as it comes when a process has ended already."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: object, _trace: object) -> bool:
-        return isinstance(error, ProcessLookupError | FileNotFoundError)
 
 
 class PlatformPart(Part):

@@ -5,10 +5,9 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from time import time_ns
-from typing import Any
 
 import aiohttp
 import pytest
@@ -51,19 +50,11 @@ from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
 from tests.contract.venue_desk import ONE, VENUES, local_exchange
 from tests.integration.test_facts_live import Silence
+from tests.waiting import until
 
 COMPANY = AccountId("company")
 CASH = 90_000
 PULL = Pull(reason="a test", actor="ada")
-PATIENCE_S = 30.0
-
-
-async def until(met: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
-    async def wait() -> None:
-        while not met():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(wait(), patience_s)
 
 
 class Firm:

@@ -2,7 +2,6 @@
 found)."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
 from aether.node import brake
 from aether.node.brake import EVERY_ACCOUNT, Brake, Pull
+from tests.waiting import until
 
 A, B = AccountId("a"), AccountId("b")
 
@@ -61,14 +61,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "LOOK_EVERY_S", 0.005)
     monkeypatch.setattr(brake, "KEEP_AGAIN_S", 0.01)
     monkeypatch.setattr(brake, "JOURNAL_AFTER_S", 0.02)
-
-
-async def until(met: Callable[[], Any]) -> None:
-    async def wait() -> None:
-        while not met():
-            await asyncio.sleep(0.002)
-
-    await asyncio.wait_for(wait(), 10)
 
 
 def pull(**fields: Any) -> Pull:

@@ -56,10 +56,6 @@ class Stops(Protocol):
         """Stop an account, or all with `*`; return those that were stopped."""
         ...
 
-    def is_pulled(self, account: AccountId) -> bool:
-        """Return whether an account is stopped and its journal does not say so yet."""
-        ...
-
     def unconfirmed(self, account: str) -> list[str]:
         """Return what a stop still waits for, in words; nothing when every venue's list was seen to be empty."""
         ...

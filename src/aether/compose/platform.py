@@ -139,10 +139,6 @@ class NodeStops:
         """Stop an account, or all with `*`; return those that were stopped."""
         return self._brake.pull(_brake_name(account), Pull(reason=reason, actor=actor, flatten=flatten))
 
-    def is_pulled(self, account: AccountId) -> bool:
-        """Return whether an account is stopped and its journal does not say so yet."""
-        return self._brake.pulled(account) is not None
-
     def unconfirmed(self, account: str) -> list[str]:
         """Return what a stop still waits for, in words."""
         return self._brake.unconfirmed(_brake_name(account))

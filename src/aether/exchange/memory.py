@@ -37,13 +37,10 @@ class RememberingVenue(Venue):
         super().__init__(name, markets, rules, self._now)
         self._real_clock = clock
         self._at_ns = 0
-        self._is_repeating = True
-        self._file = file
         earlier = file.read_bytes().splitlines() if file.exists() else []
         for line in earlier:
             with suppress(msgspec.DecodeError):
                 self._repeat(msgspec.json.decode(line, type=Operation))
-        self._is_repeating = False
         self._stream = file.open("ab", buffering=0)
         self.is_new = not earlier
 
@@ -84,7 +81,7 @@ class RememberingVenue(Venue):
 
     @contextmanager
     def _doing(self, **fields: object) -> Iterator[None]:
-        """Write an operation down, unless it is part of another or done again, and let its time stand still."""
+        """Write an operation down, unless its time stands still already: it is part of another, or done again."""
         if self._at_ns:
             yield
             return
@@ -93,8 +90,7 @@ class RememberingVenue(Venue):
         try:
             yield
         finally:
-            if not self._is_repeating:
-                self._stream.write(msgspec.json.encode(operation) + b"\n")
+            self._stream.write(msgspec.json.encode(operation) + b"\n")
             self._at_ns = 0
 
     def _repeat(self, done: Operation) -> None:

@@ -30,6 +30,7 @@ LOOK_EVERY_S = 0.2
 JOURNAL_AFTER_S = 2.0
 """A pull whose request in the database has not been taken after so long is journaled without one."""
 KEEP_AGAIN_S = 1.0
+EMPTY_WITHIN_S, EMPTY_LOOK_S = 30.0, 0.2
 PULLS_TOLD = 50
 SUFFIX = ".brake"
 STATUS = "status.json"
@@ -129,28 +130,25 @@ class Brake:
         return names
 
     def _stop(self, account: str, pull: Pull, *, is_kept: bool) -> list[AccountId]:
-        known = self._accounts()
-        names = list(known) if account == EVERY_ACCOUNT else [a for a in known if a == account]
+        meant = self._meant(account)
+        names = list(meant)
         self._told[pull.id] = dict.fromkeys(names, False)
         while len(self._told) > PULLS_TOLD:
             del self._told[next(iter(self._told))]
-        for name in names:
+        for name, one in meant.items():
             self._pulled[name] = _Pulled(pull, asyncio.get_running_loop().time(), is_kept=is_kept)
             self._handled.add((name, pull.id))
             _log.error("brake_pulled", account_id=name, reason=pull.reason, actor=pull.actor)
-            known[name].stop()
+            one.stop()
         return names
 
-    def pulled(self, account: AccountId) -> Pull | None:
-        """Return why an account is stopped, None when it is not or the journal says so by now."""
-        found = self._pulled.get(account)
-        return found.pull if found else None
+    def _meant(self, account: str) -> dict[AccountId, Stoppable]:
+        """Return the account of a name, or every one with `EVERY_ACCOUNT`."""
+        return {a: one for a, one in self._accounts().items() if account in (a, EVERY_ACCOUNT)}
 
     def unconfirmed(self, account: str) -> list[str]:
         """Return what stops of an account, or of all, still wait for."""
-        known = self._accounts()
-        names = list(known) if account == EVERY_ACCOUNT else [a for a in known if a == account]
-        return [f"{name} {told}" for name in names for told in known[name].unconfirmed()]
+        return [f"{name} {told}" for name, one in self._meant(account).items() for told in one.unconfirmed()]
 
     def journaled(self, account: AccountId, event: KillSwitchEngaged) -> None:
         """Hear that a kill switch is in an account's journal: the file has done its work, unless it asks for more."""
@@ -206,7 +204,8 @@ class Brake:
             if found.is_kept or self._pulled.get(name) is not found:
                 continue
             try:
-                if any(n == name and (n, p.id) not in self._handled for n, p in read(self._folder)):
+                lying = read_one(self._folder, name)
+                if lying is not None and (name, lying.id) not in self._handled:
                     return
                 write(self._folder, name, found.pull)
                 found.is_kept = True
@@ -238,6 +237,14 @@ class Brake:
         if status != self._written:
             self._written = status
             self._disk.submit(tell, self._folder, status)
+
+
+async def until_empty(unconfirmed: Callable[[], list[str]]) -> None:
+    """Wait, not for ever, until stops wait for nothing more: before something ends that would mind them."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(EMPTY_WITHIN_S):
+            while unconfirmed():  # noqa: ASYNC110  told by no event
+                await asyncio.sleep(EMPTY_LOOK_S)
 
 
 def write(folder: Path, account: str, pull: Pull) -> None:
@@ -280,28 +287,30 @@ def told(folder: Path, pull_id: str) -> dict[str, Status] | None:
 
 def read(folder: Path) -> Iterable[tuple[str, Pull]]:
     """Return the pulls that lie in the folder; what cannot be read stops as well, whatever it is. Raises OSError."""
-    found = []
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIX))
+        files = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIX))
     except FileNotFoundError:
         return []
-    for name in names:
-        file = folder / name
-        try:
-            pull = msgspec.json.decode(file.read_bytes(), type=Pull)
-        except FileNotFoundError:
-            continue
-        except (OSError, msgspec.DecodeError):
-            with suppress(OSError):
-                made = f"{name} of {file.lstat().st_mtime_ns}"
-                found.append((name.removesuffix(SUFFIX), Pull(reason=f"the file {name}", actor="a file", id=made)))
-            continue
-        found.append((name.removesuffix(SUFFIX), pull))
-    return found
+    names = [file.removesuffix(SUFFIX) for file in files]
+    return [(name, pull) for name in names if (pull := read_one(folder, name)) is not None]
+
+
+def read_one(folder: Path, account: str) -> Pull | None:
+    """Return the pull that lies under a name, None when there is none; what cannot be read is one as well."""
+    file = folder / f"{account}{SUFFIX}"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Pull)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError):
+        with suppress(OSError):
+            made = f"{file.name} of {file.lstat().st_mtime_ns}"
+            return Pull(reason=f"the file {file.name}", actor="a file", id=made)
+    return None
 
 
 def remove(folder: Path, account: str, pull_id: str) -> None:
     """Take a pull's file away, unless another pull lies there by now. Raises OSError."""
-    file = folder / f"{account}{SUFFIX}"
-    if any(name == account and pull.id == pull_id for name, pull in read(folder)):
-        file.unlink(missing_ok=True)
+    lying = read_one(folder, account)
+    if lying is not None and lying.id == pull_id:
+        (folder / f"{account}{SUFFIX}").unlink(missing_ok=True)

@@ -6,12 +6,11 @@ order that a back-test sees.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from time import perf_counter
 from typing import Protocol
 
 import msgspec
 
-from aether.clock import wall_ns
+from aether.clock import monotonic_s, wall_ns
 from aether.domain.accounts import AccountConfig
 from aether.domain.errors import InvalidValueError
 from aether.domain.events import Bar, BookUpdate, FeedInterrupted, MarketEvent, StrategyEnabled, Timer, Trade
@@ -122,18 +121,18 @@ class SyntheticFeed:
         self._aggregator = BarAggregator(bar_intervals(shards) | {CHART_BAR_S})
         if all(shard.market_taken == 0 for shard in shards):
             await self._give_history(appetites, on_bar)
-        next_step = perf_counter()
+        next_step = monotonic_s()
         next_timer = next_step + TIMER_S
         while True:
             now_ns = wall_ns()
             for event in self._step(now_ns, self._step_s, on_bar):
                 _offer(event, appetites)
-            if perf_counter() >= next_timer:
+            if monotonic_s() >= next_timer:
                 next_timer += TIMER_S
                 for shard, _ in appetites:
                     shard.inbox.offer(Timer(ts_ns=now_ns))
-            next_step = max(next_step + self._step_s, perf_counter() - TIMER_S)
-            await asyncio.sleep(max(0.0, next_step - perf_counter()))
+            next_step = max(next_step + self._step_s, monotonic_s() - TIMER_S)
+            await asyncio.sleep(max(0.0, next_step - monotonic_s()))
 
     def admit(self, shard: Shard) -> None:
         """Give the market to another account too, from now on."""
@@ -221,7 +220,7 @@ class VenueFeed:
 
     async def _pace(self, appetites: Appetites, on_bar: BarSink) -> None:
         told: dict[InstrumentId, BookUpdate] = {}
-        next_timer = perf_counter()
+        next_timer = monotonic_s()
         while True:
             now_ns = wall_ns()
             for bar in self._aggregator.advance(now_ns):
@@ -232,8 +231,8 @@ class VenueFeed:
                 if told.get(instrument) is not book:
                     told[instrument] = book
                     _offer(book, appetites)
-            if perf_counter() >= next_timer:
-                next_timer = perf_counter() + TIMER_S
+            if monotonic_s() >= next_timer:
+                next_timer = monotonic_s() + TIMER_S
                 for shard, _ in appetites:
                     shard.inbox.offer(Timer(ts_ns=now_ns))
             await asyncio.sleep(BOOK_EVERY_S)
@@ -270,9 +269,9 @@ class ReplayFeed:
                     skipped[n] += 1
                     continue
                 if not fresh and self._speed is not None:
-                    began = began or (perf_counter(), event.ts_ns)
+                    began = began or (monotonic_s(), event.ts_ns)
                     due = began[0] + (event.ts_ns - began[1]) / 1e9 / self._speed
-                    await asyncio.sleep(max(0.0, due - perf_counter()))
+                    await asyncio.sleep(max(0.0, due - monotonic_s()))
                 fresh = True
                 await shard.inbox.put(event)
             if count % YIELD_EVERY == 0:

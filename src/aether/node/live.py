@@ -11,23 +11,22 @@ showed; an entry that was decided before never leaves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from aether.clock import monotonic_s
 from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
 from aether.domain.events import BalanceBooked, BalanceReported, CapitalMoved, Event, OrderRejected
 from aether.domain.identifiers import BalanceKey, InstrumentId, VenueId
+from aether.node.brake import until_empty
 from aether.node.ports import LiveAccount
 from aether.telemetry import logger
 from aether.venues.session import ExecutionSession
+from aether.venues.tracker import STOPPED
 
 _log = logger("live")
 
 ORDER_WAITS_S = 5.0
 """An order that could not be sent for so long was decided on another market."""
-EMPTY_WITHIN_S, EMPTY_LOOK_S = 30.0, 0.2
-"""How long a venue that fails lets the account's others be emptied, and how often they are looked at meanwhile."""
 QUIET_S = 3.0
 """Balances are held against the books only when nothing was reported for so long: reports and balances travel apart."""
 
@@ -84,7 +83,7 @@ class LiveVenue:
         request = command.order.request
         self._reported = monotonic_s()
         if self._is_braked:
-            account.report(OrderRejected(ts_ns=0, order_id=request.id, reason="the brake is on"))
+            _reject(command, "the brake is on", account)
             return
         venue = _venue_of(request.instrument)
         session = self._sessions.get(venue)
@@ -99,8 +98,7 @@ class LiveVenue:
         waiting = self._waiting.get(_venue_of(command.order.request.instrument), [])
         if command in waiting:
             waiting.remove(command)
-            reason = "the venue was not open in time"
-            account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason))
+            _reject(command, "the venue was not open in time", account)
 
     def replay(self, event: Event) -> None:
         """Do nothing: the venue keeps its own memory."""
@@ -136,16 +134,14 @@ class LiveVenue:
         return asked + [f"{venue}: no way to it yet" for venue in sorted(self._opening)]
 
     def _stop_sessions(self) -> None:
+        account = self._account
         for waiting in self._waiting.values():
-            for command in waiting:
-                self._reject(command, "it was stopped before it was sent")
+            if account is not None:
+                for command in waiting:
+                    _reject(command, STOPPED, account)
             waiting.clear()
         for session in self._sessions.values():
             session.stop()
-
-    def _reject(self, command: SubmitOrder, reason: str) -> None:
-        if self._account is not None:
-            self._account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason))
 
     # Balances.
 
@@ -188,10 +184,7 @@ class LiveVenue:
             self._opening.discard(venue)
             _log.error("venue_failed", venue=venue, reason=f"{type(error).__name__}: {error}")
             self.stop()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(EMPTY_WITHIN_S):
-                    while self.unconfirmed():  # noqa: ASYNC110  told by no event
-                        await asyncio.sleep(EMPTY_LOOK_S)
+            await until_empty(self.unconfirmed)
             raise
 
     async def _until_fenced(self) -> None:
@@ -227,6 +220,10 @@ class LiveVenue:
             if not isinstance(report, BalanceReported):
                 self._reported = monotonic_s()
                 account.report(report)
+
+
+def _reject(command: SubmitOrder, reason: str, account: LiveAccount) -> None:
+    account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason))
 
 
 def _age_s(command: SubmitOrder, account: LiveAccount) -> float:

@@ -15,7 +15,7 @@ from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.scaled import format_amount
 from aether.engine.strategy import Catalogue
-from aether.node.brake import Brake, Stoppable
+from aether.node.brake import EMPTY_LOOK_S, EVERY_ACCOUNT, Brake, Stoppable, until_empty
 from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
@@ -31,8 +31,6 @@ from aether.telemetry import SHED, logger
 BARS_EVERY_S = 5.0
 CLOSE_TIMEOUT_S = 20.0
 BARS_KEPT_LIMIT = 100_000
-EMPTY_WITHIN_S = 30.0
-EMPTY_LOOK_S = 0.2
 EQUITY = ("nav", "cash", "exposure", "realized", "fees", "capital")
 BEGINS_STOPPED = "production begins stopped"
 
@@ -189,11 +187,8 @@ class Node:
     async def _empty_venues(self) -> None:
         """Take back what works at the venues before the node ends: nobody would mind it."""
         working = [asyncio.create_task(account.run_venue()) for account in self._bystanders.values()]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(EMPTY_WITHIN_S):
-                await asyncio.sleep(EMPTY_LOOK_S)
-                while any(a.unconfirmed() for a in self._bystanders.values()):  # noqa: ASYNC110  told by no event
-                    await asyncio.sleep(EMPTY_LOOK_S)
+        await asyncio.sleep(EMPTY_LOOK_S)
+        await until_empty(lambda: self.brake.unconfirmed(EVERY_ACCOUNT))
         for task in working:
             task.cancel()
 

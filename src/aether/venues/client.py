@@ -28,7 +28,6 @@ from aether.venues.actions import (
     GetOrder,
     KeyPermissions,
     Markets,
-    OpenOrders,
     Permissions,
     Request,
     ServerTime,
@@ -172,22 +171,15 @@ class VenueClient:
     async def _once(self, action: Action, order_age_s: float, permit: Permit | None = None) -> Any:
         requests = self.protocol.requests(action)
         costs = await self.admit(action, requests, order_age_s, permit)
-        found: list[Any] = []
+        found: Any = None
         for request in requests:
             response, result = await self._ask(action, request, costs, permit)
-            if isinstance(action, GetOrder):
-                found += result
-                if found:
-                    break
-            elif isinstance(action, OpenOrders):
-                found += result
-            elif isinstance(action, Fills):
+            if isinstance(action, Fills):
                 return await self._all_pages(action, response, result)
-            else:
-                found.append(result)
-        if isinstance(action, GetOrder):
-            return self._only_order(found)
-        return found if isinstance(action, OpenOrders) else found[0]
+            found = result if found is None else found + result
+            if isinstance(action, GetOrder) and found:
+                break
+        return self._only_order(found) if isinstance(action, GetOrder) else found
 
     async def _ask(
         self, action: Action, request: Request, costs: Costs, permit: Permit | None = None

@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from aether.domain.errors import Failure
-from aether.domain.events import Bar, Quote, Trade
+from aether.domain.events import Bar, OrderFilled, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, InstrumentId, TradeId, VenueOrderId
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 
@@ -129,6 +129,23 @@ class Execution(msgspec.Struct, kw_only=True):
     fee: int
     fee_asset: AssetCode
     liquidity: Liquidity
+
+
+def fill_report(execution: Execution, order_id: ClientOrderId, instrument: InstrumentId, side: Side) -> OrderFilled:
+    """Return what an account is told of an execution, of the order that it is booked under."""
+    return OrderFilled(
+        ts_ns=execution.ts_ns,
+        order_id=order_id,
+        venue_order_id=execution.venue_order_id,
+        trade_id=execution.trade_id,
+        price=execution.price,
+        size=execution.size,
+        fee=execution.fee,
+        fee_asset=execution.fee_asset,
+        liquidity=execution.liquidity,
+        instrument=instrument,
+        side=side,
+    )
 
 
 class Balance(msgspec.Struct, kw_only=True):

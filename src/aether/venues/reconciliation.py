@@ -18,7 +18,7 @@ import msgspec
 from aether.domain.events import OrderFilled
 from aether.domain.identifiers import AccountId, ClientOrderId, InstrumentId, VenueOrderId, client_order_id
 from aether.domain.orders import Order
-from aether.venues.messages import Balance, Execution
+from aether.venues.messages import Balance, Execution, fill_report
 
 AHEAD = 4_096
 """Order ids of this account, not given out yet, that are looked for at a venue."""
@@ -94,19 +94,8 @@ class Held:
 
 def foreign_fill(execution: Execution) -> OrderFilled:
     """Return the report of an execution of an order that the books do not know."""
-    return OrderFilled(
-        ts_ns=execution.ts_ns,
-        order_id=foreign_id(execution.venue_order_id),
-        venue_order_id=execution.venue_order_id,
-        trade_id=execution.trade_id,
-        price=execution.price,
-        size=execution.size,
-        fee=execution.fee,
-        fee_asset=execution.fee_asset,
-        liquidity=execution.liquidity,
-        instrument=execution.instrument,
-        side=execution.side,
-    )
+    order_id = foreign_id(execution.venue_order_id)
+    return fill_report(execution, order_id, execution.instrument, execution.side)
 
 
 def foreign_id(venue_order_id: VenueOrderId) -> ClientOrderId:

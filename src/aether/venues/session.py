@@ -18,10 +18,7 @@ from aether.domain.events import VenueReport
 from aether.domain.identifiers import BalanceKey, ClientOrderId
 from aether.domain.orders import OrderRequest
 from aether.telemetry import VENUE_OVERDUE, logger
-from aether.venues.actions import (
-    Amend,
-    DeadManSwitch,
-)
+from aether.venues.actions import Amend, DeadManSwitch
 from aether.venues.asking import Asker
 from aether.venues.client import VenueClient
 from aether.venues.comparison import Comparison
@@ -30,7 +27,7 @@ from aether.venues.messages import Balance, Execution, Message, OrderUpdate
 from aether.venues.protocol import CancelScope, Credentials
 from aether.venues.reconciliation import Remembered
 from aether.venues.stream import Channel, Stream
-from aether.venues.tracked import Ask
+from aether.venues.tracked import FIRST_WAIT_S, LONGEST_WAIT_S, Ask
 from aether.venues.tracker import DEADLINE_S, SETTLE_MARGIN_S, Tracker
 
 _log = logger("session")
@@ -41,10 +38,6 @@ EMPTY_EVERY_S = 5.0
 """How often an account is compared that should have nothing open: an order may turn up late."""
 CLOCK_EVERY_S = 300.0
 BALANCES_AFTER_S = 0.1
-OVERLAP_S = 60.0
-"""Executions are read again from so long before the last comparison: clocks differ."""
-FIRST_WAIT_S = 0.1
-LONGEST_WAIT_S = 5.0
 WATCH_EVERY_S = 1.0
 TOLD_AFTER_S = 10.0
 """A wish that a venue has not fulfilled for so long is told, and again each time it has lasted twice as long."""
@@ -278,10 +271,12 @@ class ExecutionSession:
             changes["limit_price"] = limit_price
         tracked.request = msgspec.structs.replace(tracked.request, **changes)
 
+    def _left(self) -> int:
+        return len(self.tracker.unwanted()) + len(self.tracker.foreign)
+
     def left(self) -> str:
         """Return what a stop still waits for, for people."""
-        orders = len(self.tracker.unwanted()) + len(self.tracker.foreign)
-        return f"{orders} orders not seen to be gone for {self.tracker.overdue(self._clock()):.0f} s"
+        return f"{self._left()} orders not seen to be gone for {self.tracker.overdue(self._clock()):.0f} s"
 
     # What is due is asked.
 
@@ -393,6 +388,5 @@ class ExecutionSession:
                 self._told_s = 0.0
             elif overdue_s >= 2 * self._told_s:
                 self._told_s = overdue_s
-                left = len(self.tracker.unwanted()) + len(self.tracker.foreign)
-                told = f"{self._protocol.venue} has not taken back {left or 'all'} orders for {overdue_s:.0f} s"
+                told = f"{self._protocol.venue} has not taken back {self._left() or 'all'} orders for {overdue_s:.0f} s"
                 self.comparison.note(Severity.CRITICAL, "not_canceled", told)

@@ -25,7 +25,23 @@ class Phase(Enum):
     """It is over, or never arrived."""
 
 
-class Tracked(msgspec.Struct):
+class Pause(msgspec.Struct):
+    """When something is asked again: each wait is twice as long as the one before."""
+
+    next_s: float = 0.0
+    wait_s: float = FIRST_WAIT_S
+
+    def back_off(self, now_s: float) -> None:
+        """Let the next request wait, twice as long as the one before."""
+        self.next_s = now_s + self.wait_s
+        self.wait_s = min(LONGEST_WAIT_S, self.wait_s * 2)
+
+    def hurry(self) -> None:
+        """Let the next request go at once: something is known that was not."""
+        self.next_s, self.wait_s = 0.0, FIRST_WAIT_S
+
+
+class Tracked(Pause, kw_only=True):
     """An order as it stands between the account and the venue.
 
     Attributes:
@@ -51,20 +67,9 @@ class Tracked(msgspec.Struct):
     opened_s: float = 0.0
     closed_s: float = 0.0
     missed_s: float = 0.0
-    next_s: float = 0.0
-    wait_s: float = FIRST_WAIT_S
     is_asked: bool = False
     is_doubted: bool = False
     is_accepted: bool = False
-
-    def back_off(self, now_s: float) -> None:
-        """Let the next request wait, twice as long as the one before."""
-        self.next_s = now_s + self.wait_s
-        self.wait_s = min(LONGEST_WAIT_S, self.wait_s * 2)
-
-    def hurry(self) -> None:
-        """Let the next request go at once: something is known that was not."""
-        self.next_s, self.wait_s = 0.0, FIRST_WAIT_S
 
 
 class Send(msgspec.Struct, frozen=True):

@@ -23,20 +23,18 @@ from aether.domain.events import (
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
-    OrderFilled,
     OrderRejected,
     VenueReport,
 )
 from aether.domain.identifiers import ClientOrderId, TradeId, VenueOrderId
 from aether.domain.orders import Order, OrderRequest, OrderState, Side, TimeInForce
-from aether.venues.messages import Execution, OrderUpdate
+from aether.venues.messages import Execution, OrderUpdate, fill_report
 from aether.venues.tracked import (
-    FIRST_WAIT_S,
-    LONGEST_WAIT_S,
     Ask,
     ListOpen,
     LookUp,
     NotSentError,
+    Pause,
     Phase,
     ReadFills,
     Send,
@@ -57,6 +55,7 @@ SWEEPS_FAILED = 3
 CLOSED_KEPT = 4_096
 EARLY_KEPT = 1_024
 """Orders of which the stream may speak before the answer to their request tells that they are ours."""
+STOPPED = "it was stopped before it was sent"
 _FINAL = (OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED)
 
 
@@ -98,7 +97,7 @@ class Tracker:
         self._foreign_fills: list[Execution] = []
         self._foreign_trades: set[TradeId] = set()
         self._sweep_asked = self._needs_cancel = False
-        self._sweep_next_s, self._sweep_wait_s = 0.0, FIRST_WAIT_S
+        self._sweep_pause = Pause()
         self._sweep_failures = 0
 
     # What the account wants.
@@ -142,10 +141,9 @@ class Tracker:
         """Want every order gone, ours or not, until the venue's own list is empty. What has not left never leaves."""
         self.stopped_s = self.stopped_s or now_s
         self._needs_cancel = True
-        self._sweep_next_s, self._sweep_wait_s = 0.0, FIRST_WAIT_S
-        for tracked in list(self._active.values()):
-            if tracked.phase is Phase.QUEUED and not tracked.is_asked:
-                self._reject(tracked, "it was stopped before it was sent", now_s)
+        self._sweep_pause.hurry()
+        for tracked in self._waiting():
+            self._reject(tracked, STOPPED, now_s)
         for tracked in self.orders.values():
             if tracked.phase is not Phase.CLOSED:
                 self._unwant(tracked, now_s)
@@ -153,9 +151,13 @@ class Tracker:
 
     def drop_entries(self, now_s: float) -> None:
         """Never send the entries that still wait."""
-        for tracked in list(self._active.values()):
-            if tracked.phase is Phase.QUEUED and tracked.request.side is Side.BUY and not tracked.is_asked:
+        for tracked in self._waiting():
+            if tracked.request.side is Side.BUY:
                 self._reject(tracked, "entries were stopped before it was sent", now_s)
+
+    def _waiting(self) -> list[Tracked]:
+        """Return the orders that nobody has been asked to send."""
+        return [t for t in self._active.values() if t.phase is Phase.QUEUED and not t.is_asked]
 
     def check(self, tracked: Tracked, now_s: float) -> float:
         """Return how many seconds an order has left before it may not be sent any more.
@@ -165,7 +167,7 @@ class Tracker:
         """
         left_s = tracked.decided_s + self.deadline_s - now_s
         if tracked.unwanted_s:
-            raise NotSentError("it was stopped before it was sent")
+            raise NotSentError(STOPPED)
         if left_s <= 0:
             raise NotSentError(f"it could not be sent within {self.deadline_s:g} s")
         return left_s
@@ -209,7 +211,7 @@ class Tracker:
             if ask is not None:
                 tracked.is_asked = True
                 asks.append(ask)
-        if self.stopped_s and not self._sweep_asked and self._sweep_next_s <= now_s:
+        if self.stopped_s and not self._sweep_asked and self._sweep_pause.next_s <= now_s:
             self._sweep_asked = True
             asks.append(self._sweep() if self._needs_cancel else ListOpen())
         return sorted(asks, key=_urgency)
@@ -217,11 +219,9 @@ class Tracker:
     def next_s(self) -> float | None:
         """Return when `due` has something again if nothing happens, None for never."""
         times = [t.next_s for t in self._active.values() if not t.is_asked and self._is_moving(t)]
-        times += [
-            t.decided_s + self.deadline_s for t in self._active.values() if t.phase is Phase.QUEUED and not t.is_asked
-        ]
+        times += [t.decided_s + self.deadline_s for t in self._waiting()]
         if self.stopped_s and not self._sweep_asked:
-            times.append(self._sweep_next_s)
+            times.append(self._sweep_pause.next_s)
         return min(times, default=None)
 
     def _is_moving(self, tracked: Tracked) -> bool:
@@ -254,13 +254,12 @@ class Tracker:
         if tracked.told_filled > tracked.filled or tracked.ending is not None:
             return ReadFills(tracked)
         if tracked.phase is Phase.QUEUED:
-            if tracked.unwanted_s:
-                self._reject(tracked, "it was stopped before it was sent", now_s)
-            elif now_s >= tracked.decided_s + self.deadline_s:
-                self._reject(tracked, f"it could not be sent within {self.deadline_s:g} s", now_s)
-            elif self._may_go():
-                return Send(tracked)
-            return None
+            try:
+                self.check(tracked, now_s)
+            except NotSentError as error:
+                self._reject(tracked, str(error), now_s)
+                return None
+            return Send(tracked) if self._may_go() else None
         if tracked.phase is Phase.SENT or (tracked.phase is Phase.OPEN and tracked.is_doubted):
             return LookUp(tracked)
         if tracked.phase is Phase.OPEN and tracked.unwanted_s:
@@ -334,7 +333,7 @@ class Tracker:
             if asked_s > tracked.decided_s + self.deadline_s + self.settle_margin_s:
                 self._reject(tracked, "it never reached the venue", now_s)
         elif asked_s - tracked.missed_s >= self.settle_margin_s:
-            self._end(tracked, OrderState.CANCELED, "the venue does not know it any more", now_s)
+            self._end(tracked, now_s)
 
     def fills_read(self, tracked: Tracked, executions: Iterable[Execution], now_s: float) -> None:
         """The executions of an order, as the venue has them now."""
@@ -351,14 +350,13 @@ class Tracker:
     def swept(self, now_s: float) -> None:
         """The venue took the cancel of everything; its list says whether all is gone."""
         self._sweep_asked = self._needs_cancel = False
-        self._sweep_next_s, self._sweep_failures = now_s, 0
+        self._sweep_pause.next_s, self._sweep_failures = now_s, 0
 
     def sweep_failed(self, now_s: float) -> None:
         """A cancel of everything, or a list, brought no answer; it is repeated later."""
         self._sweep_asked = False
         self._sweep_failures += 1
-        self._sweep_next_s = now_s + self._sweep_wait_s
-        self._sweep_wait_s = min(LONGEST_WAIT_S, self._sweep_wait_s * 2)
+        self._sweep_pause.back_off(now_s)
 
     def listed(self, updates: list[OrderUpdate], asked_s: float, now_s: float, *, is_of_stop: bool = False) -> None:
         """Bring every order to the venue's list of open ones, asked for at `asked_s`."""
@@ -390,8 +388,7 @@ class Tracker:
             self.stopped_s = 0.0
             return
         self._needs_cancel = is_something_left
-        self._sweep_next_s = now_s + self._sweep_wait_s
-        self._sweep_wait_s = min(LONGEST_WAIT_S, self._sweep_wait_s * 2)
+        self._sweep_pause.back_off(now_s)
 
     # What the venue tells by itself.
 
@@ -431,12 +428,16 @@ class Tracker:
 
     def _keep_early(self, message: Execution | OrderUpdate) -> bool:
         """Keep what is said of an order whose number the venue has not told us yet; return whether it may be ours."""
-        may_be_ours = any(t.phase is Phase.SENT and not t.venue_order_id for t in self._active.values())
+        may_be_ours = self._awaits_number()
         if may_be_ours:
             self._early.setdefault(message.venue_order_id, []).append(message)
             while len(self._early) > EARLY_KEPT:
                 del self._early[next(iter(self._early))]
         return may_be_ours
+
+    def _awaits_number(self) -> bool:
+        """Return whether an order may be at the venue under a number that it has not told."""
+        return any(t.phase is Phase.SENT and not t.venue_order_id for t in self._active.values())
 
     def _learn(self, tracked: Tracked, venue_order_id: VenueOrderId, now_s: float) -> None:
         """Note the venue's number of an order, and hear what was said under it."""
@@ -502,7 +503,7 @@ class Tracker:
 
     def _release_early(self, now_s: float) -> None:
         """Once no order waits for its number, what is left of the early messages is not ours."""
-        if self._early and not any(t.phase is Phase.SENT and not t.venue_order_id for t in self._active.values()):
+        if self._early and not self._awaits_number():
             early, self._early = self._early, {}
             for messages in early.values():
                 self._hear(messages, now_s)
@@ -513,35 +514,22 @@ class Tracker:
         tracked.trades.add(execution.trade_id)
         tracked.filled += execution.size
         self._accept(tracked, execution.venue_order_id, now_s, execution.ts_ns)
-        self._report(
-            OrderFilled(
-                ts_ns=execution.ts_ns,
-                order_id=tracked.request.id,
-                venue_order_id=execution.venue_order_id,
-                trade_id=execution.trade_id,
-                price=execution.price,
-                size=execution.size,
-                fee=execution.fee,
-                fee_asset=execution.fee_asset,
-                liquidity=execution.liquidity,
-                instrument=tracked.request.instrument,
-                side=tracked.request.side,
-            )
-        )
+        request = tracked.request
+        self._report(fill_report(execution, request.id, request.instrument, request.side))
         if tracked.filled >= tracked.request.size:
             tracked.phase, tracked.ending, tracked.closed_s = Phase.CLOSED, None, now_s
             tracked.hurry()
 
-    def _end(self, tracked: Tracked, state: OrderState, reason: str, now_s: float) -> None:
-        """Take an order for ended without the venue's word on how: what it executed is read first."""
+    def _end(self, tracked: Tracked, now_s: float) -> None:
+        """Take an order for ended that has vanished: what it executed is read first."""
         tracked.is_asked = False
         tracked.ending = OrderUpdate(
             ts_ns=_ns(now_s),
             instrument=tracked.request.instrument,
             client_id=tracked.wire_id,
             venue_order_id=tracked.venue_order_id,
-            state=state,
-            reason=reason,
+            state=OrderState.CANCELED,
+            reason="the venue does not know it any more",
         )
         tracked.hurry()
 
