@@ -34,9 +34,10 @@ from aether.engine.stops import Stop
 from aether.exchange.faces import binance
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder, Refusal
-from aether.node import brake
-from aether.node.brake import EVERY_ACCOUNT, Pull
+from aether.node import pulls
+from aether.node.brake import EVERY_ACCOUNT, LOOK_EVERY_S
 from aether.node.live import LiveVenue
+from aether.node.pulls import Pull
 from aether.node.runtime import Node
 from aether.node.shard import Shard
 from aether.store.database import Database
@@ -290,13 +291,13 @@ async def test_a_kill_that_was_never_journaled_is_honoured_by_the_next_start(
 
 async def test_a_pull_by_file_is_found_by_a_running_node(firm: Firm) -> None:
     await firm.rest(3)
-    brake.write(firm.folder, EVERY_ACCOUNT, PULL)
+    pulls.write(firm.folder, EVERY_ACCOUNT, PULL)
     await until(lambda: firm.open_orders() == 0)
     await until(lambda: Stop.KILL in firm.shard.engine.state.stops)
-    await until(lambda: not list(brake.read(firm.folder)))
+    await until(lambda: not list(pulls.read(firm.folder)))
     firm.tell(KillSwitchReleased(ts_ns=0, reason="over", actor="ada"))
     await until(lambda: Stop.KILL not in firm.shard.engine.state.stops)
-    await asyncio.sleep(3 * brake.LOOK_EVERY_S)
+    await asyncio.sleep(3 * LOOK_EVERY_S)
     assert Stop.KILL not in firm.shard.engine.state.stops, "an old file killed again"
 
 

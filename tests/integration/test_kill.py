@@ -2,16 +2,23 @@
 finding 6)."""
 
 import os
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from tests.integration.platform import Platform, aether
+from aether.node import pulls
+from aether.node.brake import EVERY_ACCOUNT
+from aether.node.pulls import Pull
+from tests.integration.people import first_admin
+from tests.integration.platform import COMMAND, Platform, aether, aether_json
 
 API = "/api/v1"
 COMPANY = "company.exchange"
@@ -40,6 +47,12 @@ def hanging_database(data_dir: Path) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def switches(data_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return what `aether kill status` says of each account."""
+    rows = cast(list[dict[str, Any]], aether_json("kill", "status", data_dir=data_dir))
+    return {row["account"]: row for row in rows}
+
+
 class Desk:
     """A platform on the local exchange, with an order at work."""
 
@@ -48,7 +61,8 @@ class Desk:
         self.platform = Platform(folder, "--market", "exchange")
 
     def sign_in(self) -> None:
-        url, _, token = self.platform.link().partition("/#token=")
+        self.link = self.platform.link()
+        url, _, token = self.link.partition("/#token=")
         self.http = httpx.Client(base_url=url, timeout=40)
         assert self.http.post(f"{API}/session/token", json={"token": token}).status_code == 204
         self.status_until(lambda a: a["status"] == "trading")
@@ -99,9 +113,10 @@ def test_the_api_stops_while_the_database_hangs(desk: Desk) -> None:
         assert (told["stopped"], told["recorded"], told["applied"]) == ([COMPANY], False, False)
         assert told["unconfirmed"] == []
         refused = desk.http.post(f"{API}/accounts/nobody/kill-switch/engage", json={"reason": "the api drill"})
-        assert refused.json().get("stopped", []) == []
+        assert (refused.status_code, refused.json()["title"]) == (404, "UnknownName")
+        assert COMPANY in refused.json()["remedy"]
         stranger = httpx.post(f"{desk.http.base_url}{API}/kill-switch/engage", json={"reason": "the api drill"})
-        assert stranger.status_code in (401, 503)
+        assert stranger.status_code == 401
     desk.status_until(lambda a: a["status"] == "killed" and not a["open_orders"])
     released = desk.http.post(f"{API}/accounts/{COMPANY}/kill-switch/release", json={"reason": "over"})
     assert released.json()["applied"]
@@ -127,3 +142,87 @@ def test_a_name_that_is_no_account_stops_nobody(desk: Desk) -> None:
         assert "There is no account" in done.stderr
     assert not list((desk.folder / "brake").glob("*.brake"))
     assert desk.accounts()[COMPANY]["status"] == "trading"
+
+
+def test_only_those_stop_a_desk_without_database_who_still_may(desk: Desk) -> None:
+    """Whoever signed out, has left or lost the role is not let in because the database cannot say so."""
+    ada = first_admin(aether("link", data_dir=desk.folder).stdout.strip())
+    trader, signed_out, left, demoted = (
+        ada.invite(f"{name}@example.com", {COMPANY: "trader"}) for name in ("tom", "sue", "leo", "dan")
+    )
+    people = {u["email"]: u["id"] for u in ada.call("GET", "/users").json()}
+    cookies = dict(signed_out.http.cookies)
+    assert signed_out.do("DELETE", "/session").status_code == 204
+    signed_out.http.cookies.update(cookies)
+    locked = {"disabled": True, "reason": "has left the firm"}
+    assert ada.do("PUT", f"/users/{people[left.email]}/disabled", locked).status_code == 204
+    roles = {"roles": {COMPANY: "auditor"}, "reason": "another job"}
+    assert ada.do("PUT", f"/users/{people[demoted.email]}/roles", roles).status_code == 200
+    body, path = {"reason": "the drill"}, f"/accounts/{COMPANY}/kill-switch/engage"
+    for person in (signed_out, left):
+        assert person.call("GET", "/accounts").status_code == 401
+    with hanging_database(desk.folder):
+        assert signed_out.call("POST", path, body).status_code == 401
+        assert left.call("POST", path, body).status_code == 401
+        assert demoted.call("POST", path, body).status_code == 403
+        assert trader.call("POST", "/kill-switch/engage", body).status_code == 403, "not everywhere"
+        assert trader.call("POST", "/accounts/director.one/kill-switch/engage", body).status_code == 404
+        told = trader.call("POST", path, body)
+        assert (told.status_code, told.json()["stopped"]) == (200, [COMPANY])
+    ada.http.close()
+
+
+def test_the_status_is_told_while_the_database_hangs(desk: Desk) -> None:
+    with hanging_database(desk.folder):
+        aether("kill", "engage", "--account", COMPANY, "--reason", "the drill", data_dir=desk.folder)
+        found = aether("kill", "status", data_dir=desk.folder)
+        assert found.returncode == 0, found.stderr
+        assert re.search(rf"{COMPANY} +ENGAGED +the drill", found.stdout), found.stdout
+        assert "By the brake's files alone" in found.stdout
+    desk.status_until(lambda a: a["status"] == "killed")
+    row = switches(desk.folder)[COMPANY]
+    assert (row["engaged"], row["reason"], row["waits_for"]) == (True, "the drill", [])
+
+
+def test_a_stop_of_all_reaches_the_accounts_of_another_market(tmp_path: Path) -> None:
+    """Pulled while neither database nor platform could hear it; then a platform of another market starts first."""
+    first = Platform(tmp_path, "--market", "exchange")
+    first.link()
+    assert first.stop() == 0
+    pulls.write(tmp_path / "brake", EVERY_ACCOUNT, Pull(reason="stop it all", actor="ada"))
+    other = Platform(tmp_path)
+    other.link()
+    deadline = time.monotonic() + 60
+    while list(pulls.read(tmp_path / "brake")):
+        assert time.monotonic() < deadline, list(pulls.read(tmp_path / "brake"))
+        time.sleep(0.1)
+    assert other.stop() == 0
+    again = Platform(tmp_path, "--market", "exchange")
+    again.link()
+    deadline = time.monotonic() + 60
+    while True:
+        states = {account: row["engaged"] for account, row in switches(tmp_path).items()}
+        if all(states.values()):
+            break
+        assert time.monotonic() < deadline, states
+    assert again.stop() == 0
+    assert len(states) > 3, "both markets have accounts"
+
+
+def test_odd_reasons_and_mistyped_directories(desk: Desk) -> None:
+    """What a terminal may send stops; a directory in which nothing ran is neither made nor taken for a stop."""
+    done = subprocess.run(
+        [*COMMAND, "kill", "engage", "--account", COMPANY, "--reason", b"f\xfcr alle\x01", "--data-dir", desk.folder],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    desk.status_until(lambda a: a["status"] == "killed")
+    row = switches(desk.folder)[COMPANY]
+    assert row["reason"] == "fr alle"
+    wrong = desk.folder / "mistyped"
+    refused = aether("kill", "engage", "--reason", "the drill", data_dir=wrong)
+    assert refused.returncode != 0
+    assert "no platform ever ran" in refused.stderr
+    assert not wrong.exists()

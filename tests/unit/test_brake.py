@@ -2,6 +2,8 @@
 found)."""
 
 import asyncio
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 
 from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
-from aether.node import brake
-from aether.node.brake import EVERY_ACCOUNT, Brake, Pull
+from aether.node import brake, pulls
+from aether.node.brake import EVERY_ACCOUNT, Brake
+from aether.node.pulls import Pull
 from tests.waiting import until
 
 A, B = AccountId("a"), AccountId("b")
@@ -40,8 +43,15 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.accounts = {A: Account(), B: Account()}
-        self.brake = Brake(folder, lambda: self.accounts)
+        self.others: list[Pull] = []
+        self.reaches_others = True
+        self.brake = Brake(folder, lambda: self.accounts, self.stop_others)
         self.task: asyncio.Task[None] | None = None
+
+    async def stop_others(self, pull: Pull) -> bool:
+        if self.reaches_others:
+            self.others.append(pull)
+        return self.reaches_others
 
     async def __aenter__(self) -> "Node":
         self.task = asyncio.create_task(self.brake.run())
@@ -53,13 +63,13 @@ class Node:
         await asyncio.wait([self.task])
 
     def names(self) -> list[str]:
-        return sorted(name for name, _ in brake.read(self.folder))
+        return sorted(name for name, _ in pulls.read(self.folder))
 
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "LOOK_EVERY_S", 0.005)
-    monkeypatch.setattr(brake, "KEEP_AGAIN_S", 0.01)
+    monkeypatch.setattr(brake, "AGAIN_S", 0.01)
     monkeypatch.setattr(brake, "JOURNAL_AFTER_S", 0.02)
 
 
@@ -70,23 +80,23 @@ def pull(**fields: Any) -> Pull:
 async def test_whoever_pulled_is_told_of_that_pull_alone(tmp_path: Path) -> None:
     async with Node(tmp_path) as node:
         first, second = pull(id="1"), pull(id="2")
-        brake.write(tmp_path, "a", first)
-        await until(lambda: brake.told(tmp_path, "1"))
-        assert brake.told(tmp_path, "2") is None
+        pulls.write(tmp_path, "a", first)
+        await until(lambda: pulls.told(tmp_path, "1"))
+        assert pulls.told(tmp_path, "2") is None
         node.brake.journaled(A, first.event())
-        await until(lambda: (brake.told(tmp_path, "1") or {})["a"].is_journaled)
+        await until(lambda: (pulls.told(tmp_path, "1") or {})["a"].is_journaled)
         node.accounts[A].left = ["kraken: 3 orders"]
-        brake.write(tmp_path, "a", second)
-        await until(lambda: brake.told(tmp_path, "2"))
-        assert (brake.told(tmp_path, "2") or {})["a"].unconfirmed == ["kraken: 3 orders"]
+        pulls.write(tmp_path, "a", second)
+        await until(lambda: pulls.told(tmp_path, "2"))
+        assert (pulls.told(tmp_path, "2") or {})["a"].unconfirmed == ["kraken: 3 orders"]
         assert node.accounts[A].stops == 2
 
 
 async def test_a_second_pull_stops_again_also_what_never_journals(tmp_path: Path) -> None:
     async with Node(tmp_path) as node:
-        brake.write(tmp_path, "a", pull(id="1"))
+        pulls.write(tmp_path, "a", pull(id="1"))
         await until(lambda: node.accounts[A].stops == 1)
-        brake.write(tmp_path, "a", pull(id="2"))
+        pulls.write(tmp_path, "a", pull(id="2"))
         await until(lambda: node.accounts[A].stops == 2)
 
 
@@ -105,7 +115,7 @@ async def test_a_file_for_all_stays_until_each_account_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a full disk the pull of everything is not forgotten; room is made, and it is kept."""
-    written = brake.write
+    written = pulls.write
     full = True
 
     def write(folder: Path, account: str, what: Pull) -> None:
@@ -113,9 +123,9 @@ async def test_a_file_for_all_stays_until_each_account_has_its_own(
             raise OSError(28, "No space left on device")
         written(folder, account, what)
 
-    monkeypatch.setattr(brake, "write", write)
+    monkeypatch.setattr(pulls, "write", write)
     async with Node(tmp_path) as node:
-        brake.write(tmp_path, EVERY_ACCOUNT, pull(id="1"))
+        pulls.write(tmp_path, EVERY_ACCOUNT, pull(id="1"))
         await until(lambda: node.accounts[A].stops and node.accounts[B].stops)
         await asyncio.sleep(0.1)
         assert node.names() == [EVERY_ACCOUNT]
@@ -126,7 +136,7 @@ async def test_a_file_for_all_stays_until_each_account_has_its_own(
 
 async def test_what_cannot_be_read_stops_as_well_and_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "a.brake").mkdir()
-    brake.write(tmp_path, "b", pull(id="1"))
+    pulls.write(tmp_path, "b", pull(id="1"))
     node = Node(tmp_path)
     node.brake.honour()
     assert node.accounts[A].stops == node.accounts[B].stops == 1
@@ -137,14 +147,97 @@ async def test_what_cannot_be_read_stops_as_well_and_hides_no_other(tmp_path: Pa
 
 async def test_a_pull_of_an_unknown_account_is_told_as_such(tmp_path: Path) -> None:
     async with Node(tmp_path) as node:
-        brake.write(tmp_path, "nobody", pull(id="1"))
-        await until(lambda: brake.told(tmp_path, "1") == {})
+        pulls.write(tmp_path, "nobody", pull(id="1"))
+        await until(lambda: pulls.told(tmp_path, "1") == {})
         assert node.accounts[A].stops == 0
 
 
 async def test_a_later_pull_is_not_taken_away_with_an_earlier_one(tmp_path: Path) -> None:
-    brake.write(tmp_path, "a", pull(id="2"))
-    brake.remove(tmp_path, "a", "1")
-    assert [name for name, _ in brake.read(tmp_path)] == ["a"]
-    brake.remove(tmp_path, "a", "2")
-    assert not brake.read(tmp_path)
+    pulls.write(tmp_path, "a", pull(id="2"))
+    pulls.remove(tmp_path, "a", "1")
+    assert [name for name, _ in pulls.read(tmp_path)] == ["a"]
+    pulls.remove(tmp_path, "a", "2")
+    assert not pulls.read(tmp_path)
+
+
+async def test_a_file_for_all_stays_until_the_accounts_of_other_markets_were_asked(tmp_path: Path) -> None:
+    """A node of one market is not all: with the database away, the file waits."""
+    async with Node(tmp_path) as node:
+        node.reaches_others = False
+        pulls.write(tmp_path, EVERY_ACCOUNT, pull(id="1"))
+        await until(lambda: node.names() == ["a", EVERY_ACCOUNT, "b"])
+        for account in node.accounts:
+            node.brake.journaled(account, pull().event())
+        await until(lambda: node.names() == [EVERY_ACCOUNT])
+        await asyncio.sleep(0.05)
+        assert node.names() == [EVERY_ACCOUNT]
+        node.reaches_others = True
+        await until(lambda: not node.names())
+        assert [other.id for other in node.others] == ["1"]
+
+
+async def test_a_plain_kill_does_not_take_a_flatten_back_that_is_not_journaled(tmp_path: Path) -> None:
+    async with Node(tmp_path) as node:
+        node.brake.pull(A, pull(id="1", flatten=True))
+        node.brake.pull(A, pull(id="2"))
+        await until(lambda: node.accounts[A].journaled)
+        assert node.accounts[A].journaled[0].flatten
+    pulls.write(tmp_path, "b", pull(id="3", flatten=True))
+    pulls.write(tmp_path, "b", pull(id="4"))
+    assert [(name, found.flatten) for name, found in pulls.read(tmp_path)] == [("a", True), ("b", True)]
+
+
+async def test_a_flatten_by_hand_over_a_plain_file_is_kept_whole(tmp_path: Path) -> None:
+    """Also where the file was written around us: what was asked before counts, on the disk as well."""
+    async with Node(tmp_path) as node:
+        node.brake.pull(A, pull(id="1", flatten=True))
+        await until(lambda: node.names() == ["a"])
+        (tmp_path / "a.brake").write_text('{"reason": "by hand", "actor": "eve", "id": "2"}')
+        await until(lambda: node.accounts[A].stops == 2)
+        await until(lambda: [(found.id, found.flatten) for _, found in pulls.read(tmp_path)] == [("2", True)])
+
+
+async def test_what_cannot_be_read_stops_once_and_not_at_every_start(tmp_path: Path) -> None:
+    (tmp_path / "a.brake").mkdir()
+    (tmp_path / "a.brake" / "within").touch()
+    async with Node(tmp_path) as node:
+        await until(lambda: node.accounts[A].journaled)
+        node.brake.journaled(A, node.accounts[A].journaled[0])
+        await until(lambda: not node.names())
+    again = Node(tmp_path)
+    again.brake.honour()
+    assert again.accounts[A].stops == 0
+
+
+async def test_a_file_that_cannot_be_taken_away_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill that was released must not come back at the next start."""
+    removed = pulls.remove
+
+    def refuse(folder: Path, account: str, pull_id: str) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(pulls, "remove", refuse)
+    async with Node(tmp_path) as node:
+        node.brake.pull(A, pull(id="1"))
+        await until(lambda: node.names() == ["a"])
+        node.brake.journaled(A, pull().event())
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(pulls, "remove", removed)
+        await until(lambda: not node.names())
+
+
+def test_files_are_for_their_owner_only_and_need_a_data_directory(tmp_path: Path) -> None:
+    pulls.write(tmp_path / "brake", "a", pull())
+    pulls.tell(tmp_path / "brake", {})
+    assert {stat.S_IMODE(f.stat().st_mode) for f in (tmp_path / "brake").iterdir()} == {0o600}
+    assert stat.S_IMODE((tmp_path / "brake").stat().st_mode) == 0o700
+    with pytest.raises(FileNotFoundError):
+        pulls.write(tmp_path / "mistyped" / "brake", "a", pull())
+    assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_stop_by_root_is_the_platforms_to_read(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4711)
+    pulls.write(tmp_path / "brake", "a", pull())
+    assert {p.stat().st_uid for p in (tmp_path / "brake", tmp_path / "brake" / "a.brake")} == {4711}

@@ -6,15 +6,13 @@ fresh proof where the action needs one, and writes refusals and sensitive reads 
 route is without `allow`.
 """
 
-import hashlib
 import ipaddress
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import msgspec
 import sqlalchemy as sa
 from fastapi import Depends, Header, Request
 from starlette.requests import HTTPConnection
@@ -22,7 +20,6 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from aether.api.local import LocalAccess
-from aether.api.patience import DATABASE_AWAY, within
 from aether.api.ports import Context
 from aether.api.problems import problem_of
 from aether.clock import monotonic_s, wall_ns
@@ -38,6 +35,10 @@ from aether.domain.errors import (
 )
 from aether.store.control_schema import account_scopes
 from aether.store.database import Scope
+from aether.store.patience import DATABASE_AWAY, within
+from aether.telemetry import logger
+
+_log = logger("guard")
 
 PREFIX = "/api/v1"
 PUBLIC = frozenset(
@@ -72,9 +73,11 @@ STRANGERS_BURST = 100.0
 BUCKETS_KEPT = 10_000
 
 STOP = "/kill-switch/engage"
+STOP_ACTION = ACTIONS["kill.engage"]
 STOP_ASKS_S = 1.0
-"""The database has so long to say who asks for a stop; then the last answer counts."""
-REMEMBERED_S = 15 * 60.0
+"""The database has so long to say who asks for a stop; then the roster counts."""
+NOTES_S = 2.0
+"""The audit trail has so long to take a note of a refusal; who is refused is refused."""
 
 
 def cookie_name(context: Context) -> str:
@@ -138,7 +141,6 @@ class Authentication:
         self._context = context
         self._access = access
         self._limiter = RateLimiter()
-        self._remembered: dict[bytes, tuple[Caller, float]] = {}
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -152,7 +154,7 @@ class Authentication:
             return
         where = _where(connection, self._context)
         try:
-            caller = await self._identify(connection, self._context, where)
+            caller, is_away = await self._identify(connection, self._context, where)
             self._limit(caller, where)
             if caller is None and path not in PUBLIC:
                 raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
@@ -166,31 +168,22 @@ class Authentication:
             else:
                 await problem_of(error)(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller or where
+        scope.setdefault("state", {}).update(caller=caller or where, is_database_away=is_away)
         await self._app(scope, receive, send)
 
-    async def _identify(self, connection: HTTPConnection, context: Context, where: Caller) -> Caller | None:
-        """Return who calls; whoever was somebody a short while ago may stop accounts while the database is away."""
-        shown = connection.headers.get("authorization", "") or connection.cookies.get(cookie_name(context), "")
-        key = hashlib.sha256(shown.encode()).digest()
+    async def _identify(
+        self, connection: HTTPConnection, context: Context, where: Caller
+    ) -> tuple[Caller | None, bool]:
+        """Return who calls, and whether the roster had to tell: who asks for a stop is not kept waiting."""
         work = identify(connection, context, self._access, where)
         if not connection.scope["path"].endswith(STOP):
-            return self._remember(key, await work)
+            return await work, False
         try:
-            return self._remember(key, await within(STOP_ASKS_S, work))
+            return await within(STOP_ASKS_S, work), False
         except DATABASE_AWAY:
-            caller, until = self._remembered.get(key, (None, 0.0))
-            if caller is None or monotonic_s() > until:
+            if not context.control.roster.is_good:
                 raise
-            return caller
-
-    def _remember(self, key: bytes, caller: Caller | None) -> Caller | None:
-        self._remembered.pop(key, None)
-        if caller is not None:
-            self._remembered[key] = (caller, monotonic_s() + REMEMBERED_S)
-            if len(self._remembered) > BUCKETS_KEPT:
-                del self._remembered[next(iter(self._remembered))]
-        return caller
+            return identify_by_roster(connection, context, self._access, where), True
 
     def _limit(self, caller: Caller | None, where: Caller) -> None:
         key = f"{caller.kind} {caller.id}" if caller else f"address {where.address}"
@@ -227,8 +220,22 @@ async def identify(connection: HTTPConnection, context: Context, access: LocalAc
         return None
     found = await context.control.sessions.caller_of(session, where)
     if found is None and access.is_session(session) and await local_access_open(context):
-        return msgspec.structs.replace(where, kind=CallerKind.LOCAL, id="local", name="owner of this machine")
+        return access.owner(where)
     return found
+
+
+def identify_by_roster(
+    connection: HTTPConnection, context: Context, access: LocalAccess, where: Caller
+) -> Caller | None:
+    """Return who calls as `identify` does, as far as they may stop accounts."""
+    roster = context.control.roster
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme:
+        return roster.caller_of(token.strip(), where) if scheme.lower() == "bearer" else None
+    session = connection.cookies.get(cookie_name(context), "")
+    if access.is_session(session) and not context.is_production and not roster.has_people:
+        return access.owner(where)
+    return roster.caller_of(session, where)
 
 
 async def local_access_open(context: Context) -> bool:
@@ -243,6 +250,7 @@ class Granted:
     Attributes:
         account: that the request is about; `*` for none in particular.
         scope: the database as the request may see it.
+        is_database_away: the roster let the caller in, since the database does not answer.
     """
 
     caller: Caller
@@ -250,6 +258,7 @@ class Granted:
     account: str
     scope: Scope
     context: Context
+    is_database_away: bool = False
 
     def accounts(self) -> list[str] | None:
         """Return the accounts in which the caller may do the action, None for all."""
@@ -279,41 +288,57 @@ class Guard:
         caller: Caller = request.state.caller
         account = request.path_params.get("account") or request.query_params.get("account") or EVERYWHERE
         try:
-            scope = await self._scope(context, caller, account)
+            scope, is_away = await self._scope(request, context, caller, account)
             if self.action.proof and caller.kind is CallerKind.PERSON:
                 await self._check_proof(request, context, caller, proof)
         except RefusedError as error:
-            if isinstance(error, ProofRefusedError) and error.fault is ProofFault.MISSING:
-                raise
-            entry = entry_of(
-                caller, self.action.name, "refused", account=account, target=request.url.path, reason=error.message
-            )
-            await context.control.audit.note(entry, wall_ns())
+            if not (isinstance(error, ProofRefusedError) and error.fault is ProofFault.MISSING):
+                await self._note_refusal(request, context, caller, account, error)
             raise
         if self.action.audited:
             entry = entry_of(caller, self.action.name, "done", account=account, target=request.url.path)
             await context.control.audit.note(entry, wall_ns())
-        return Granted(caller, self.action, account, scope, context)
+        return Granted(caller, self.action, account, scope, context, is_away)
 
-    async def _scope(self, context: Context, caller: Caller, account: str) -> Scope:
-        """Check role and account; a stop is checked by the roles alone while the database is away."""
-        if self.action.name != "kill.engage":
-            return await self._check(context, caller, account)
+    async def _scope(self, request: Request, context: Context, caller: Caller, account: str) -> tuple[Scope, bool]:
+        """Check role and account; return the database as they may see it, and whether the roster had to tell."""
+        if self.action is not STOP_ACTION:
+            return await self._check(context, caller, account), False
+        if not request.state.is_database_away:
+            try:
+                return await within(STOP_ASKS_S, self._check(context, caller, account)), False
+            except DATABASE_AWAY:
+                if not context.control.roster.is_good:
+                    raise
+        self._check_by_roster(context, caller, account)
+        return context.database.desk, True
+
+    async def _note_refusal(
+        self, request: Request, context: Context, caller: Caller, account: str, error: RefusedError
+    ) -> None:
+        target = request.url.path
+        entry = entry_of(caller, self.action.name, "refused", account=account, target=target, reason=error.message)
         try:
-            return await within(STOP_ASKS_S, self._check(context, caller, account))
+            await within(NOTES_S, context.control.audit.note(entry, wall_ns()))
         except DATABASE_AWAY:
-            if not caller.may(self.action, account):
-                raise RefusedError(f"{caller.name} may not stop {account}.", remedy="Ask who may.") from None
-            return context.database.desk
+            _log.error("refusal_not_recorded", caller=caller.name, action=self.action.name, account_id=account)
+
+    def _check_by_roster(self, context: Context, caller: Caller, account: str) -> None:
+        """Check role and account of a stop without the database."""
+        roster = context.control.roster
+        if account != EVERYWHERE and (
+            account not in roster.accounts or not (caller.sees_all() or account in caller.roles)
+        ):
+            known = sorted(roster.accounts if caller.sees_all() else caller.roles)
+            raise _no_account(account, known)
+        if not caller.may(self.action, account):
+            raise RefusedError(f"{caller.name} may not {self.action.meaning}.", remedy=_way(caller, self.action))
 
     async def _check(self, context: Context, caller: Caller, account: str) -> Scope:
         if account != EVERYWHERE:
             scope = await account_scope(context, account)
             if scope is None or not (caller.sees_all() or account in caller.roles):
-                known = await _all_accounts(context) if caller.sees_all() else sorted(caller.roles)
-                raise UnknownNameError(
-                    f"There is no account {account!r}.", remedy=f"Yours are: {', '.join(known) or 'none yet'}."
-                )
+                raise _no_account(account, await _all_accounts(context) if caller.sees_all() else sorted(caller.roles))
             if not caller.may(self.action, account):
                 raise RefusedError(
                     f"{caller.name} may not {self.action.meaning} in {account}.",
@@ -349,6 +374,10 @@ class ProvenGuard(Guard):
     ) -> Granted:
         """Return what the request may work with, or refuse it."""
         return await self.grant(request, x_mfa_token)
+
+
+def _no_account(account: str, known: Sequence[str]) -> UnknownNameError:
+    return UnknownNameError(f"There is no account {account!r}.", remedy=f"Yours are: {', '.join(known) or 'none yet'}.")
 
 
 def _way(caller: Caller, action: Action) -> str:

@@ -8,6 +8,10 @@ import hashlib
 import hmac
 import secrets
 
+import msgspec
+
+from aether.control.access import Caller, CallerKind
+
 MAX_SESSIONS = 64
 
 
@@ -39,9 +43,19 @@ class LocalAccess:
         self._sessions = [*self._sessions[-MAX_SESSIONS + 1 :], _digest(session)]
         return session
 
+    def end(self, session: str | None) -> None:
+        """End a session, if it is one."""
+        if session is not None and _digest(session) in self._sessions:
+            self._sessions.remove(_digest(session))
+
     def is_session(self, session: str | None) -> bool:
         """Return whether `session` is open."""
         return session is not None and _digest(session) in self._sessions
+
+    @staticmethod
+    def owner(where: Caller) -> Caller:
+        """Return the machine's owner as a caller."""
+        return msgspec.structs.replace(where, kind=CallerKind.LOCAL, id="local", name="owner of this machine")
 
     def is_link_secret(self, secret: str) -> bool:
         """Return whether `secret` may ask for another token; it lies in the data directory, for its owner only."""

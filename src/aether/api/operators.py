@@ -21,7 +21,6 @@ from aether.api.models import (
     TradeRequest,
     TradeStarted,
 )
-from aether.api.patience import DATABASE_AWAY, within
 from aether.api.shown import approval_of
 from aether.control.access import EVERYWHERE
 from aether.control.approvals import Task
@@ -43,6 +42,7 @@ from aether.domain.orders import Side
 from aether.domain.parents import ParentId, ParentRequest, missing_fields
 from aether.domain.scaled import format_amount, parse_amount
 from aether.store import queries
+from aether.store.patience import DATABASE_AWAY, within
 from aether.store.requests import wait_applied
 from aether.telemetry import logger
 
@@ -53,6 +53,8 @@ _log = logger("operators")
 CONFIRM_WITHIN_S = 4.0
 PAPERWORK_S = 6.0
 """The database has so long to record a kill; the stop itself has happened before."""
+PAPERWORK_AWAY_S = 1.0
+"""The same, when it did not even say who asks."""
 BPS = 10_000
 
 Engage = Annotated[Granted, allow("kill.engage")]
@@ -106,7 +108,8 @@ async def _engage(body: KillRequest, granted: Granted) -> KillResult:
     stopped = stops.pull(granted.account, body.reason, who, flatten=body.flatten)
     event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
     try:
-        result = await within(PAPERWORK_S, _apply(granted, event, body.reason))
+        limit_s = PAPERWORK_AWAY_S if granted.is_database_away else PAPERWORK_S
+        result = await within(limit_s, _apply(granted, event, body.reason))
     except DATABASE_AWAY as error:
         _log.error("kill_not_recorded", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
         result = KillResult(applied=False, recorded=False)

@@ -205,8 +205,10 @@ async def sign_in_with_passkey(body: FactorRequest, request: Request, response: 
 
 
 @router.delete("/session", status_code=204)
-async def sign_out(response: Response, granted: Annotated[Granted, allow("own.change")]) -> None:
+async def sign_out(request: Request, response: Response, granted: Annotated[Granted, allow("own.change")]) -> None:
     """End this session."""
+    access: LocalAccess = request.app.state.access
+    access.end(request.cookies.get(cookie_name(granted.context)))
     if granted.caller.session:
         await granted.context.control.sessions.end(granted.caller, granted.caller.session)
     response.delete_cookie(

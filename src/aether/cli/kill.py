@@ -1,7 +1,8 @@
 """Stopping from the command line of the platform's machine: by the brake's file first, then by the database.
 
 The file needs neither the database nor the web interface; a running platform looks for it a few times a second, and
-the next start honours it. The database is given a few seconds to record who stopped what and why.
+the next start honours it. The database is given a few seconds to record who stopped what and why, and to tell how
+accounts stand.
 """
 
 import asyncio
@@ -10,58 +11,71 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from aether.cli.console import out
+from aether.cli.console import out, print_json, table
 from aether.clock import monotonic_s, wall_ns
-from aether.compose.directory import DataDirectory
+from aether.compose.directory import running_file
 from aether.compose.storage import open_storage
 from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
 from aether.control.access import EVERYWHERE, Caller, CallerKind
 from aether.control.plane import Operators
-from aether.domain.errors import AetherError, DatabaseUnavailableError, UnknownNameError
+from aether.domain.errors import AetherError, DatabaseUnavailableError, DataDirectoryError, UnknownNameError
 from aether.domain.identifiers import AccountId
-from aether.node import brake
-from aether.node.brake import EVERY_ACCOUNT, Pull, Status
+from aether.node import pulls
+from aether.node.brake import EVERY_ACCOUNT
+from aether.node.pulls import Pull, Status
 from aether.store import queries
+from aether.store.database import Database
 
 PAPERWORK_S = 8.0
 CONFIRM_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.05
 ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+T = TypeVar("T")
 
 
-class _Paperwork(threading.Thread):
-    """Records a stop in the database; a database that hangs keeps nobody waiting for it."""
+class _Asking(threading.Thread, Generic[T]):
+    """Something asked of the database; one that hangs keeps nobody waiting for it."""
 
-    def __init__(self, settings: Settings, account: str, pull: Pull) -> None:
+    def __init__(self, settings: Settings, work: Callable[[Database], Coroutine[Any, Any, T]]) -> None:
         super().__init__(daemon=True)
-        self.targets: list[AccountId] = []
+        self.result: T | None = None
         self.error: Exception | None = None
         self._settings = settings
-        self._account = account
-        self._pull = pull
+        self._work = work
+        self.start()
 
     def run(self) -> None:
-        """Record it, or note why not."""
+        """Ask, or note why not."""
         try:
-            asyncio.run(self._record())
+            self.result = asyncio.run(self._ask())
         except Exception as error:  # noqa: BLE001  told by whoever waits
             self.error = error
 
-    async def _record(self) -> None:
-        who = Caller(kind=CallerKind.LOCAL, id="local", name=self._pull.actor)
+    async def _ask(self) -> T:
         async with open_storage(self._settings) as storage:
-            operators = Operators(storage.database, wall_ns)
-            if self._account != EVERY_ACCOUNT:
-                await queries.get_account(storage.database.desk, self._account)
-            where = EVERYWHERE if self._account == EVERY_ACCOUNT else self._account
-            await operators.submit(who, "kill.engage", where, self._pull.event(), self._pull.reason)
-            self.targets = await operators.targets(where)
+            return await self._work(storage.database)
+
+    def why_not(self) -> str:
+        """Return why there is no result."""
+        if self.error is None:
+            return "the database does not answer"
+        return self.error.message if isinstance(self.error, AetherError) else str(self.error)
+
+    def leave(self) -> None:
+        """End the process when the database still hangs: its threads would wait for it."""
+        if self.is_alive():
+            sys.stdout.flush()
+            os._exit(0)
+
+
+# Engage.
 
 
 def engage(settings: Settings, account: str, pull: Pull) -> None:
@@ -69,59 +83,77 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
 
     Raises:
         UnknownNameError: when there is no such account; nothing was stopped then.
+        DataDirectoryError: when there is no platform's data directory here.
         DatabaseUnavailableError: when neither the file nor the database took it.
     """
     if not ACCOUNT.fullmatch(account):
         raise _unknown(account)
+    _check_directory(settings)
     folder = settings.data_dir / BRAKE_FOLDER
-    is_running = is_alive(DataDirectory(settings.data_dir))
+    is_running = is_alive(settings.data_dir)
     unkept = ""
     try:
-        brake.write(folder, account, pull)
+        pulls.write(folder, account, pull)
     except OSError as error:
         unkept = f"{error.strerror or error} ({folder})"
     deadline = monotonic_s() + PAPERWORK_S
-    paperwork = _Paperwork(settings, account, pull)
-    paperwork.start()
+    paperwork = _Asking(settings, lambda database: _record(database, account, pull))
     status = _watch(folder, pull, paperwork) if is_running and not unkept else None
     if status:
         _say_stopped(status)
     paperwork.join(max(0.0, deadline - monotonic_s()))
     if isinstance(paperwork.error, UnknownNameError) or (status is not None and not status):
-        brake.remove(folder, account, pull.id)
+        pulls.remove(folder, account, pull.id)
         raise paperwork.error if isinstance(paperwork.error, UnknownNameError) else _unknown(account)
-    is_recorded = bool(paperwork.targets)
-    if unkept and not is_recorded:
+    if unkept and not paperwork.result:
         raise DatabaseUnavailableError(
             f"Nothing was stopped: the brake's file cannot be written: {unkept}, and the database did not take it.",
             remedy="Cancel at the venues themselves; then make room on the disk.",
         )
-    if is_recorded and not is_running:
-        brake.remove(folder, account, pull.id)
+    if paperwork.result and not is_running:
+        pulls.remove(folder, account, pull.id)
     if not status:
-        _say_kept(paperwork, is_running=is_running)
-    if not is_recorded:
-        why = paperwork.error.message if isinstance(paperwork.error, AetherError) else paperwork.error
-        out.print(f"Not recorded yet: {why or 'the database does not answer'}", highlight=False, markup=False)
-    if paperwork.is_alive():
-        sys.stdout.flush()
-        os._exit(0)
+        _say_kept(paperwork.result or [], is_running=is_running)
+    if not paperwork.result:
+        out.print(f"Not recorded yet: {paperwork.why_not()}", highlight=False, markup=False)
+        if status:
+            out.print("The platform writes it into the journal once the database is back.")
+    paperwork.leave()
+
+
+async def _record(database: Database, account: str, pull: Pull) -> list[AccountId]:
+    who = Caller(kind=CallerKind.LOCAL, id="local", name=pull.actor)
+    operators = Operators(database, wall_ns)
+    if account != EVERY_ACCOUNT:
+        await queries.get_account(database.desk, account)
+    where = EVERYWHERE if account == EVERY_ACCOUNT else account
+    await operators.submit(who, "kill.engage", where, pull.event(), pull.reason)
+    return await operators.targets(where)
 
 
 def _unknown(account: str) -> UnknownNameError:
-    return UnknownNameError(f"There is no account {account!r}.", remedy="aether accounts list shows them.")
+    return UnknownNameError(f"There is no account {account!r}.", remedy="`aether accounts` shows them.")
 
 
-def is_alive(directory: DataDirectory) -> bool:
+def _check_directory(settings: Settings) -> None:
+    """Refuse a directory in which no platform ever ran: a mistyped one stops nobody. Raises DataDirectoryError."""
+    if not settings.database_url and not (settings.data_dir / "postgresql").is_dir():
+        raise DataDirectoryError(
+            f"Nothing was stopped: no platform ever ran in {settings.data_dir}.",
+            remedy="Name the data directory of the platform with --data-dir.",
+        )
+
+
+def is_alive(data_dir: Path) -> bool:
     """Return whether the platform that last said that it runs here still does."""
     try:
-        told = msgspec.json.decode(directory.running.read_bytes(), type=dict[str, Any])
+        told = msgspec.json.decode(running_file(data_dir).read_bytes(), type=dict[str, Any])
         return Path(f"/proc/{int(told['pid'])}").exists()
     except (OSError, msgspec.DecodeError, KeyError, ValueError):
         return False
 
 
-def _watch(folder: Path, pull: Pull, paperwork: _Paperwork) -> dict[str, Status] | None:
+def _watch(folder: Path, pull: Pull, paperwork: _Asking[list[AccountId]]) -> dict[str, Status] | None:
     """Return how far the platform is with this pull, once the venues' lists were seen to be empty or time is up.
 
     None when it has not taken it.
@@ -129,7 +161,7 @@ def _watch(folder: Path, pull: Pull, paperwork: _Paperwork) -> dict[str, Status]
     deadline = monotonic_s() + CONFIRM_WITHIN_S
     found: dict[str, Status] | None = None
     while monotonic_s() < deadline and not isinstance(paperwork.error, UnknownNameError):
-        found = brake.told(folder, pull.id)
+        found = pulls.told(folder, pull.id)
         if found is not None and not any(s.unconfirmed for s in found.values()):
             break
         time.sleep(LOOK_EVERY_S)
@@ -145,15 +177,72 @@ def _say_stopped(status: dict[str, Status]) -> None:
         out.print(f"Still waiting for {told}; the platform goes on until it is gone.", highlight=False)
 
 
-def _say_kept(paperwork: _Paperwork, *, is_running: bool) -> None:
+def _say_kept(recorded: list[AccountId], *, is_running: bool) -> None:
     if is_running:
         out.print(
             "The platform has not answered; nothing is known of its orders. If they must go now, cancel at the venues."
         )
-    elif paperwork.targets:
-        names = ", ".join(paperwork.targets)
-        out.print(f"Recorded for {names}; no node runs:")
+    elif recorded:
+        out.print(f"Recorded for {', '.join(recorded)}; no node runs:")
         out.print("it takes effect before anything else at the next start.")
     else:
         out.print("No node runs; orders that work at a venue stay there until the next start,")
         out.print("which honours the brake before anything else.")
+
+
+# Status.
+
+
+class _Standing(msgspec.Struct):
+    """How an account stands.
+
+    Attributes:
+        waits_for: what a stop of it still waits for.
+    """
+
+    account: str
+    engaged: bool
+    reason: str
+    waits_for: list[str]
+
+
+def show_status(settings: Settings, *, as_json: bool) -> None:
+    """Show the kill switch of each account: as the database has it, and as the brake's files say beyond it."""
+    asking = _Asking(settings, _standings)
+    asking.join(PAPERWORK_S)
+    found = asking.result or {}
+    _add_files(settings.data_dir, found)
+    if as_json:
+        print_json([msgspec.to_builtins(s) for s in found.values()])
+    else:
+        rows = [(s.account, "ENGAGED" if s.engaged else "released", s.reason) for s in found.values()]
+        empty = "No accounts yet." if asking.result is not None else "The brake's files name none."
+        table("Kill switch", ("account*", "state*", "reason*"), rows, empty)
+        for standing in found.values():
+            for told in standing.waits_for:
+                out.print(f"{standing.account} waits for {told}", highlight=False, markup=False)
+        if asking.result is None:
+            out.print(f"By the brake's files alone: {asking.why_not()}", highlight=False, markup=False)
+    asking.leave()
+
+
+async def _standings(database: Database) -> dict[str, _Standing]:
+    known = await queries.kill_states(database.desk)
+    return {
+        s.config.id: _Standing(s.config.id, engaged, reason if engaged else "", [])
+        for s in await queries.list_accounts(database.desk)
+        for engaged, reason in [known.get(s.config.id, (False, ""))]
+    }
+
+
+def _add_files(data_dir: Path, found: dict[str, _Standing]) -> None:
+    folder = data_dir / BRAKE_FOLDER
+    for status in pulls.all_told(folder).values() if is_alive(data_dir) else ():
+        for account, one in status.items():
+            standing = found.setdefault(account, _Standing(account, not one.is_journaled, "", []))
+            standing.waits_for = list(one.unconfirmed)
+    for name, pull in pulls.read(folder):
+        for account in list(found) if name == EVERY_ACCOUNT and found else [name]:
+            standing = found.setdefault(account, _Standing(account, engaged=True, reason=pull.reason, waits_for=[]))
+            standing.engaged, standing.reason = True, pull.reason
+            standing.waits_for.append(f"its journal (pulled by {pull.actor})")

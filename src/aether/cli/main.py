@@ -62,7 +62,7 @@ from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
 from aether.market.quality import OnBad, QualityReport, utc_text
 from aether.matching.simulator import FillModel
-from aether.node.brake import Pull
+from aether.node.pulls import Pull
 from aether.store import datasets, queries
 from aether.store.database import Role, Row, Scope, login_url
 from aether.store.journal import verify
@@ -70,6 +70,7 @@ from aether.store.migrate import newest_revision
 from aether.strategies import catalogue
 from aether.venues.recording import is_recording, replay
 from aether.venues.registry import PROTOCOLS
+from aether.venues.wire import plain_text
 
 T = TypeVar("T")
 
@@ -780,13 +781,14 @@ def _ask(settings: Settings, url: str, path: str, body: dict[str, object], done:
 
 
 def _reason(text: str) -> str:
+    text = plain_text(text)
     if not 3 <= len(text) <= 500:
         raise InvalidValueError(f"--reason has {len(text)} characters.", remedy="Say why in 3 to 500 characters.")
     return text
 
 
 def _actor() -> str:
-    return f"command line, {os.environ.get('USER', f'uid {os.getuid()}')}"
+    return plain_text(f"command line, {os.environ.get('USER', f'uid {os.getuid()}')}")
 
 
 @app.command()
@@ -801,22 +803,8 @@ def resume(reason: Reason, account: Account, data_dir: DataDir = None, url: Url 
 
 @kill_app.command("status")
 def kill_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show the kill switch of each account."""
-
-    async def work(scope: Scope) -> list[dict[str, object]]:
-        known = await queries.kill_states(scope)
-        return [
-            {"account": s.config.id, "engaged": engaged, "reason": reason if engaged else ""}
-            for s in await queries.list_accounts(scope)
-            for engaged, reason in [known.get(s.config.id, (False, ""))]
-        ]
-
-    rows = _with_database(settings_of(data_dir), work)
-    if as_json:
-        print_json(rows)
-        return
-    values = [(str(r["account"]), "ENGAGED" if r["engaged"] else "released", str(r["reason"])) for r in rows]
-    table("Kill switch", ("account*", "state*", "reason*"), values, "No accounts yet.")
+    """Show the kill switch of each account, also while the database does not answer."""
+    kill.show_status(settings_of(data_dir), as_json=as_json)
 
 
 # Parent orders.

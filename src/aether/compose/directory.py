@@ -44,7 +44,7 @@ class DataDirectory:
     @property
     def running(self) -> Path:
         """What a running platform says of itself, for the command line; for its owner only."""
-        return self.path / "running.json"
+        return running_file(self.path)
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
@@ -69,6 +69,11 @@ class DataDirectory:
             yield
         finally:
             os.close(descriptor)
+
+
+def running_file(path: Path) -> Path:
+    """Return where a platform that runs in a data directory says so."""
+    return path / "running.json"
 
 
 def write_private(file: Path, content: dict[str, object]) -> None:

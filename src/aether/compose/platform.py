@@ -54,7 +54,8 @@ from aether.domain.errors import (
 )
 from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
-from aether.node.brake import EVERY_ACCOUNT, Brake, Pull
+from aether.node.brake import EVERY_ACCOUNT, Brake
+from aether.node.pulls import Pull
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store import queries
 from aether.store.announcements import Announcements
@@ -289,6 +290,7 @@ async def run_platform(
                 serving = group.create_task(server.serve(sockets=[listener]))
                 minding = [
                     group.create_task(announcements.run()),
+                    group.create_task(control.roster.follow(announcements.changed)),
                     group.create_task(_mind("settings_not_applied", APPLY_EVERY_S, control.configurations.apply_due)),
                     group.create_task(
                         _mind("checkpoint_not_written", CHECKPOINT_EVERY_S, lambda: _checkpoint(settings, control))

@@ -23,7 +23,9 @@ from aether.compose.accounts import (
 from aether.compose.markets import AttachedExchange, Market, OwnExchange, Venues, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
+from aether.control.access import PLATFORM
 from aether.control.desk import PlanReader
+from aether.control.plane import Operators
 from aether.domain.accounts import AccountConfig, AccountPlan, Mode
 from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
 from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, InstrumentId, VenueId
@@ -36,8 +38,11 @@ from aether.node.feeds import Feed, ReplayFeed, SyntheticFeed
 from aether.node.keys import Changed, KeyRing, follow_keys, wait_for_key
 from aether.node.live import Connect, Follow, LiveVenue
 from aether.node.ports import Venue
+from aether.node.pulls import Pull
 from aether.node.runtime import Node
 from aether.store import queries
+from aether.store.database import Database
+from aether.store.patience import DATABASE_AWAY, within
 from aether.strategies import catalogue
 from aether.telemetry import logger
 from aether.venues.actions import Balances
@@ -51,6 +56,7 @@ from aether.venues.session import ExecutionSession
 SYNTHETIC_STEP_S = 0.5
 KEY_STATE_FOLDER = "keystate"
 BRAKE_FOLDER = "brake"
+OTHERS_WITHIN_S = 5.0
 
 _log = logger("trading")
 
@@ -264,6 +270,24 @@ class Built:
     place: Place
 
 
+async def stop_others(database: Database, feed: FeedId, pull: Pull) -> bool:
+    """Ask the accounts of other markets than `feed` for a pull of all; return whether that could be done."""
+
+    async def ask() -> None:
+        who = msgspec.structs.replace(PLATFORM, name=pull.actor)
+        ours = {s.config.id for s in await queries.list_accounts(database.desk, feed)}
+        operators = Operators(database, wall_ns)
+        for stored in await queries.list_accounts(database.desk):
+            if stored.config.id not in ours:
+                await operators.submit(who, "kill.engage", stored.config.id, pull.event(), pull.reason)
+
+    try:
+        await within(OTHERS_WITHIN_S, ask())
+    except DATABASE_AWAY:
+        return False
+    return True
+
+
 async def build_node(
     settings: Settings,
     storage: Storage,
@@ -319,5 +343,6 @@ async def build_node(
         storage.revive,
         wall_clock=market.recording is None,
         brake_folder=settings.data_dir / BRAKE_FOLDER,
+        stop_others=lambda pull: stop_others(database, identity, pull),
     )
     return Built(node, identity, Place(market, identity, list(offered.values()), venues))

@@ -19,6 +19,7 @@ from aether.control.passwords import Passwords
 from aether.control.people import Allowlists, People
 from aether.control.proofs import Proofs
 from aether.control.proving import Proving
+from aether.control.roster import Roster
 from aether.control.sealing import Sealer
 from aether.control.secrets import KeyCheck, Secrets
 from aether.control.sessions import SessionRules, Sessions
@@ -49,6 +50,7 @@ class ControlPlane:
     configurations: Configurations
     desk: Desk
     operators: "Operators"
+    roster: Roster
 
 
 class Operators:
@@ -119,6 +121,7 @@ async def build_control(
         configurations=configurations,
         desk=desk,
         operators=operators,
+        roster=Roster(scope, rules, clock),
     )
 
 

@@ -1,7 +1,7 @@
 """Sessions: opened by two factors, kept as a hash, ended by time, by their person, or by an admin."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -40,6 +40,13 @@ async def roles_of(connection: AsyncConnection, user_id: str) -> dict[str, Role]
     return {r.account: Role(r.role) for r in held}
 
 
+def person_of(session: Row, held: Mapping[str, Role], where: Caller) -> Caller:
+    """Return the caller whose session it is, with the roles that they hold."""
+    return msgspec.structs.replace(
+        where, kind=CallerKind.PERSON, id=session.user_id, name=session.email, roles=held, session=session.id
+    )
+
+
 class Sessions:
     """The sessions of a firm."""
 
@@ -66,14 +73,7 @@ class Sessions:
                 return None
             if now - row.seen_ns > SEEN_EVERY_S * NS:
                 await connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(seen_ns=now))
-            return msgspec.structs.replace(
-                where,
-                kind=CallerKind.PERSON,
-                id=row.user_id,
-                name=row.email,
-                roles=await roles_of(connection, row.user_id),
-                session=row.id,
-            )
+            return person_of(row, await roles_of(connection, row.user_id), where)
 
     def _is_open(self, row: Row) -> bool:
         now = self._clock()

@@ -21,6 +21,18 @@ USED_EVERY_S = 60
 TOKEN_PREFIX = "aether_"  # noqa: S105  what secret scanners look for
 
 
+def service_of(token: Row, where: Caller) -> Caller:
+    """Return the caller that a token is."""
+    return msgspec.structs.replace(
+        where,
+        kind=CallerKind.SERVICE,
+        id=token.id,
+        name=f"service {token.name}",
+        roles=dict.fromkeys(token.accounts or [EVERYWHERE], Role.SERVICE),
+        actions=frozenset(token.permissions),
+    )
+
+
 class Tokens:
     """Makes, ends and recognises tokens of services."""
 
@@ -98,11 +110,4 @@ class Tokens:
                 return None
             if now - row.used_ns > USED_EVERY_S * NS:
                 await connection.execute(sa.update(tokens).where(tokens.c.id == row.id).values(used_ns=now))
-        return msgspec.structs.replace(
-            where,
-            kind=CallerKind.SERVICE,
-            id=row.id,
-            name=f"service {row.name}",
-            roles=dict.fromkeys(row.accounts or [EVERYWHERE], Role.SERVICE),
-            actions=frozenset(row.permissions),
-        )
+        return service_of(row, where)

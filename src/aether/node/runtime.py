@@ -1,7 +1,7 @@
 """A node: its shards, their committer, the market feed and the operators' requests, from start to clean end."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
 from aether.node.ports import Venue
+from aether.node.pulls import Pull
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.shard import Shard
@@ -47,6 +48,7 @@ class Node:
         revive: starts an embedded database again.
         wall_clock: whether the market lives by the wall clock.
         brake_folder: where pulls of the brake are kept.
+        stop_others: asks the accounts of other markets for a pull of all.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Node:
         *,
         wall_clock: bool,
         brake_folder: Path,
+        stop_others: Callable[[Pull], Awaitable[bool]] | None = None,
     ) -> None:
         self._scope = scope
         self._catalogue = catalogue
@@ -77,7 +80,7 @@ class Node:
         self.left_out: dict[AccountId, str] = {}
         """Accounts that could not be brought back, and why; the others trade."""
         self._bystanders: dict[AccountId, Bystander] = {}
-        self.brake = Brake(brake_folder, self._stoppable)
+        self.brake = Brake(brake_folder, self._stoppable, stop_others)
         self.is_ready = False
         self.feed_ended = asyncio.Event()
         self.started = asyncio.Event()

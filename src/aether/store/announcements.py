@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import asyncpg
 import sqlalchemy as sa
@@ -24,20 +26,29 @@ class Announcements:
     def __init__(self, scope: Scope, channel: str) -> None:
         self._scope = scope
         self._channel = channel
-        self._waiting: set[asyncio.Event] = set()
+        self.is_listening = False
+        self._followers: WeakKeyDictionary[asyncio.Task[Any], asyncio.Event] = WeakKeyDictionary()
 
     async def changed(self) -> None:
-        """Return after the next announcement, or after `POLL_S` in any case."""
-        event = asyncio.Event()
-        self._waiting.add(event)
-        try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), POLL_S)
-        finally:
-            self._waiting.discard(event)
+        """Return once something was announced since this task called last, or after `POLL_S` in any case.
+
+        Its first call returns at once: what was announced before it, nobody has kept.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        if task not in self._followers:
+            self._followers[task] = asyncio.Event()
+            return
+        event = self._followers[task]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), POLL_S)
+        event.clear()
 
     def _wake(self, _c: asyncpg.Connection, _pid: int, _channel: str, _payload: str) -> None:
-        for event in self._waiting:
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for event in self._followers.values():
             event.set()
 
     async def run(self) -> None:
@@ -49,10 +60,13 @@ class Announcements:
                 told = ""
                 try:
                     await connection.add_listener(self._channel, self._wake)
+                    self.is_listening = True
+                    self._wake_all()
                     while not connection.is_closed():
                         await asyncio.sleep(POLL_S)
                         await connection.execute("SELECT 1")
                 finally:
+                    self.is_listening = False
                     connection.terminate()
             except (*CONNECTION_ERRORS, DatabaseUnavailableError, sa.exc.SQLAlchemyError, TimeoutError) as error:
                 if told != str(error):

@@ -1,0 +1,162 @@
+"""The brake's files: pulls that lie in the data directory until they are journaled, and how far each of them is.
+
+Whoever may write into the folder may stop accounts, by hand if need be: what cannot be read stops as well. Files are
+whole and on disk when they are written, belong to the platform also when root wrote them, and are changed by one
+process at a time.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from aether.clock import wall_ns
+from aether.domain.events import KillSwitchEngaged
+
+SUFFIX = ".brake"
+STATUS = "status.json"
+
+
+class Pull(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an account was stopped, by whom, and whether everything is to be sold as well.
+
+    Attributes:
+        id: tells one pull from another.
+    """
+
+    reason: str
+    actor: str
+    flatten: bool = False
+    id: str = msgspec.field(default_factory=lambda: f"{os.getpid()}-{wall_ns()}")
+
+    def event(self) -> KillSwitchEngaged:
+        """Return the event that journals it."""
+        return KillSwitchEngaged(ts_ns=0, reason=self.reason, actor=self.actor, flatten=self.flatten)
+
+    def on_top_of(self, before: "Pull | None") -> "Pull":
+        """Return this pull with what an earlier one, not journaled yet, asks for as well."""
+        return msgspec.structs.replace(self, flatten=True) if before is not None and before.flatten else self
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a pull is with one account.
+
+    Attributes:
+        unconfirmed: what it waits for at the venues; empty once their lists were seen to be empty.
+        is_journaled: the kill switch is in the account's journal.
+    """
+
+    unconfirmed: list[str]
+    is_journaled: bool
+
+
+Told = dict[str, dict[str, Status]]
+"""Pulls by id, each with its accounts."""
+
+
+def write(folder: Path, account: str, pull: Pull) -> None:
+    """Keep a pull as a file, whole and on disk when this returns; one that lies there adds what it asks for.
+
+    Raises OSError, also when there is no data directory around the folder; nothing is left behind then.
+    """
+    folder.mkdir(exist_ok=True, mode=0o700)
+    _give(folder, folder.parent)
+    with _alone(folder):
+        _put(folder / f"{account}{SUFFIX}", msgspec.json.encode(pull.on_top_of(read_one(folder, account))))
+
+
+def remove(folder: Path, account: str, pull_id: str) -> None:
+    """Take a pull's file away, unless another pull lies there by now. Raises OSError."""
+    with suppress(FileNotFoundError), _alone(folder):
+        lying = read_one(folder, account)
+        if lying is None or lying.id != pull_id:
+            return
+        file = folder / f"{account}{SUFFIX}"
+        try:
+            file.unlink()
+        except OSError:
+            file.rename(folder / f"{account}.done-{wall_ns()}")
+
+
+def read(folder: Path) -> Iterable[tuple[str, Pull]]:
+    """Return the pulls that lie in the folder; what cannot be read stops as well, whatever it is. Raises OSError."""
+    try:
+        files = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return []
+    names = [file.removesuffix(SUFFIX) for file in files]
+    return [(name, pull) for name in names if (pull := read_one(folder, name)) is not None]
+
+
+def read_one(folder: Path, account: str) -> Pull | None:
+    """Return the pull that lies under a name, None when there is none; what cannot be read is one as well."""
+    file = folder / f"{account}{SUFFIX}"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Pull)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError):
+        with suppress(OSError):
+            made = f"{file.name} of {file.lstat().st_mtime_ns}"
+            return Pull(reason=f"the file {file.name}", actor="a file", id=made)
+    return None
+
+
+def tell(folder: Path, status: Mapping[str, Mapping[str, Status]]) -> None:
+    """Write how far the pulls are."""
+    with suppress(OSError):
+        _put(folder / STATUS, msgspec.json.encode(status))
+
+
+def all_told(folder: Path) -> Told:
+    """Return how far the pulls are, as the node told last; nothing when it has not."""
+    try:
+        return msgspec.json.decode((folder / STATUS).read_bytes(), type=Told)
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def told(folder: Path, pull_id: str) -> dict[str, Status] | None:
+    """Return how far a pull is with each of its accounts; None when the node has not taken it."""
+    return all_told(folder).get(pull_id)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing the folder's files. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Write a file whole, for its owner only, on disk when this returns. Raises OSError; nothing is left then."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _give(draft, file.parent)
+        draft.rename(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _give(made: Path, like: Path) -> None:
+    """Give what root made to whom `like` belongs: a stop by root is the platform's to read and to take away."""
+    owner = like.stat()
+    if os.geteuid() == 0 and made.stat().st_uid != owner.st_uid:
+        os.chown(made, owner.st_uid, owner.st_gid)
