@@ -5,7 +5,8 @@ measured with `perf_counter` and decides nothing.
 
 A machine's wall clock can jump: a wrong time server, a hand, a suspended laptop. `SteadyClock` follows the monotonic
 clock from the wall clock's time at its start and takes on another wall time only once that has stood for a while, so
-that one wrong reading dates nothing.
+that one wrong reading dates nothing. `running_s` takes on none: what waits for its time at a venue lives by it, since
+a jump would make everything due at once, or nothing for an hour; the venue's own clock is measured against it.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,14 @@ def wall_s() -> float:
 def monotonic_s() -> float:
     """Return seconds of a clock that never jumps."""
     return monotonic()
+
+
+_BEGAN_S = time() - monotonic()
+
+
+def running_s() -> float:
+    """Return seconds since 1970 by the wall clock of the process's start and what has passed since: it never jumps."""
+    return _BEGAN_S + monotonic()
 
 
 class Clock(Protocol):

@@ -88,6 +88,9 @@ class Runner:
     async def taken(self) -> bool:
         return True
 
+    def takes_foreign(self, instrument: InstrumentId) -> bool:
+        return False
+
     def wants_empty(self) -> bool:
         return False
 

@@ -12,6 +12,7 @@ import pytest
 
 from aether.domain.events import (
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderFilled,
     OrderRejected,
@@ -21,6 +22,7 @@ from aether.domain.identifiers import AccountId, ClientOrderId
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Side
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder
+from aether.exchange.venue import Order as VenueOrder
 from aether.venues.client import RetryPolicy
 from aether.venues.limits import BinanceLimits, CoinbaseLimits, KrakenLimits, VenueLimits
 from aether.venues.protocol import Credentials
@@ -281,6 +283,118 @@ async def test_a_foreign_order_is_named_and_counted(local: LocalExchange, venue:
         assert still_open(trader) == 1, "it is somebody's; only a stop takes it back"
 
 
+def foreign(trader: Trader, size: int, price: int) -> VenueOrder:
+    """Place a buy order of the account's that nobody here knows: by hand, on the venue's own page."""
+    return trader.exchange.venue.place("company", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, size, price=price))
+
+
+def take(session: ExecutionSession) -> None:
+    """Let the account take up what it did not place."""
+    session.comparison.takes = lambda _: True
+
+
+async def adopted(trader: Trader) -> OrderAdopted:
+    found = await trader.until(lambda: [r for r in trader.reports if isinstance(r, OrderAdopted)])
+    assert isinstance(found[0], OrderAdopted)
+    return found[0]
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_foreign_order_is_taken_up_and_driven_as_every_other(
+    local: LocalExchange, venue: str, *, heard: bool
+) -> None:
+    """Told by the stream at once, or found by the comparison; then it fills and is canceled as our own (R5)."""
+    async with trader_at(local, venue, before=take, compare_every_s=600 if heard else 0.3) as trader:
+        trader.session.begin(remembered([]))
+        await trader.session.compare()
+        if not heard:
+            deafen(trader)
+        placed = foreign(trader, ONE // 10, 600_000)
+        found = await adopted(trader)
+        assert found.request.id == foreign_id(found.venue_order_id)
+        assert (found.request.side, found.request.size, found.request.limit_price) == ("buy", ONE // 10, 600_000)
+        assert (found.filled, found.filled_notional, found.trade_ids) == (0, 0, ())
+        assert not trader.session.tracker.foreign
+        trader.quote("sell", 60_000, 0.04)
+        if not heard:
+            await trader.session.compare()
+        (fill,) = await trader.filled(found.request, "0.04")
+        assert fill.order_id == found.request.id
+        trader.session.cancel(found.request.id)
+        await trader.report(OrderCanceled, found.request)
+        assert placed.status == "canceled"
+        assert not [r for r in trader.reports if isinstance(r, VenueNoted)]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_foreign_order_that_has_traded_is_taken_up_with_what_is_left(local: LocalExchange, venue: str) -> None:
+    """What it executed before is booked as a stranger's, once; afterwards it fills as the account's own."""
+    async with trader_at(local, venue, before=take, running=False, compare_every_s=0.3) as trader:
+        trader.quote("sell", 60_000, 0.4)
+        foreign(trader, ONE, 600_000)
+        trader.session.begin(remembered([]))
+        running = asyncio.create_task(trader.session.run())
+        try:
+            found = await adopted(trader)
+            (before,) = [r for r in trader.reports if isinstance(r, OrderFilled)]
+            assert (before.order_id, before.size) == (found.request.id, ONE * 4 // 10)
+            assert trader.reports.index(before) < trader.reports.index(found)
+            assert (found.filled, found.trade_ids) == (before.size, (before.trade_id,))
+            assert found.filled_notional == 24_000 * ONE
+            trader.quote("sell", 60_000, 0.6)
+            fills = await trader.filled(found.request)
+            assert [f.size for f in fills] == [ONE * 4 // 10, ONE * 6 // 10]
+        finally:
+            running.cancel()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_adopted_order_is_known_after_a_restart(local: LocalExchange, venue: str) -> None:
+    async with trader_at(local, venue, before=take, running=False, compare_every_s=0.3) as trader:
+        placed = foreign(trader, ONE // 10, 600_000)
+        async with trader_at(local, venue, before=take) as first:
+            first.session.begin(remembered([]))
+            await first.session.compare()
+            found = await adopted(first)
+        order = journaled(found.request, OrderState.PENDING_CANCEL)
+        order.venue_order_id = found.venue_order_id
+        trader.session.begin(remembered([order]))
+        running = asyncio.create_task(trader.session.run())
+        try:
+            await trader.report(OrderCanceled, found.request)
+            assert placed.status == "canceled"
+            assert not [r for r in trader.reports if isinstance(r, OrderAdopted)]
+        finally:
+            running.cancel()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_busy_account_is_compared_as_often_as_a_quiet_one(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each execution has the balances read where no stream tells them; that puts no comparison off (finding 8)."""
+    async with trader_at(local, venue, compare_every_s=0.5) as trader:
+        sale = await trader.send("sell", OrderType.LIMIT, "9", limit_price=60_000)
+        await trader.report(OrderAccepted, sale)
+        tell, ours = trader.exchange.face.on_order, trader.at_venue(sale)
+        monkeypatch.setattr(trader.exchange.face, "on_order", lambda o, what: tell(o, what) if o is ours else None)
+        trader.exchange.venue.place(
+            "company", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=400_000)
+        )
+
+        async def trade() -> None:
+            while True:
+                trader.quote("buy", 60_000, 0.001)
+                await asyncio.sleep(0.05)
+
+        trading = asyncio.create_task(trade())
+        try:
+            await until(lambda: trader.session.tracker.foreign, 10)
+        finally:
+            trading.cancel()
+
+
 @pytest.mark.parametrize("venue", VENUES)
 async def test_a_foreign_fill_is_told_once_whichever_way_it_comes(local: LocalExchange, venue: str) -> None:
     async with trader_at(local, venue, compare_every_s=0.3) as trader:
@@ -346,6 +460,45 @@ async def test_an_order_never_leaves_after_its_deadline(local: LocalExchange, ve
 
 def is_known(trader: Trader, order: OrderRequest) -> bool:
     return any(isinstance(r, OrderAccepted | OrderRejected) and r.order_id == order.id for r in trader.reports)
+
+
+@pytest.mark.parametrize("jump_s", [-3_600, 3_600])
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_wall_clock_that_jumps_delays_nothing(
+    local: LocalExchange, venue: str, jump_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time server puts the machine's clock right in the middle of the work: what is due stays due (finding 10)."""
+    monkeypatch.setattr("aether.venues.tracked.LONGEST_WAIT_S", 0.05)
+    async with trader_at(local, venue) as trader:
+        (order, *_) = await rest(trader, 3)
+        trader.exchange.faults.rates = {"rate_limit": 1.0}
+        trader.session.cancel(order.id)
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr("aether.clock.time", lambda: time() + jump_s)
+        trader.exchange.faults.clear()
+        await trader.report(OrderCanceled, order)
+        late = await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000)
+        await trader.report(OrderAccepted, late)
+        stilled = asyncio.Event()
+        trader.session.on_still = stilled.set
+        trader.session.stop()
+        await asyncio.wait_for(stilled.wait(), 30)
+        assert still_open(trader) == 0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_executions_are_asked_for_by_the_venues_clock(local: LocalExchange, venue: str) -> None:
+    """A machine ten minutes ahead of the venue asks since ten minutes ago, and finds what it missed (finding 8)."""
+    async with trader_at(local, venue, clock=lambda: time() + 600, compare_every_s=0.3) as trader:
+        trader.quote("sell", 61_000, 1)
+        sale = await trader.send("sell", OrderType.LIMIT, "1", limit_price=60_000)
+        await trader.report(OrderAccepted, sale)
+        deafen(trader)
+        trader.quote("buy", 60_000, 1)
+        trader.exchange.venue.place("company", NewOrder("BTC/USD", Side.BUY, OrderType.MARKET, ONE // 10))
+        await trader.filled(sale)
+        await trader.until(lambda: [r for r in trader.reports if isinstance(r, OrderFilled) and r.side is Side.BUY])
+        assert trader.session.connection.connects == 1, "it was found without a reconnection"
 
 
 @pytest.mark.parametrize("drift_s", [3, 30, -3, -30])

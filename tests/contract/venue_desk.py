@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from aether.clock import running_s
 from aether.domain.events import OrderFilled, VenueReport
 from aether.domain.identifiers import ClientOrderId, InstrumentId
 from aether.domain.orders import OrderRequest, OrderType, Side, TimeInForce
@@ -145,6 +146,7 @@ async def trader_at(
     before: Callable[[ExecutionSession], None] | None = None,
     timeout_s: float = 2.0,
     limits: VenueLimits | None = None,
+    clock: Callable[[], float] = running_s,
     **options: Any,
 ) -> AsyncIterator[Trader]:
     exchange = local.exchanges[venue]
@@ -155,7 +157,13 @@ async def trader_at(
         http = await stack.enter_async_context(aiohttp.ClientSession())
         protocol = with_urls(protocol_of(venue), exchange.url, exchange.ws_url)
         client = VenueClient(
-            protocol, http, credentials=credentials, state_folder=state_folder, timeout_s=timeout_s, limits=limits
+            protocol,
+            http,
+            credentials=credentials,
+            state_folder=state_folder,
+            timeout_s=timeout_s,
+            limits=limits,
+            clock=clock,
         )
         await client.load_markets()
         session = ExecutionSession(client, **{"answer_timeout_s": 1.0, **options})

@@ -10,15 +10,17 @@ from pathlib import Path
 from time import time_ns
 
 import aiohttp
+import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from aether.bus.local import LocalBus
 from aether.compose.markets import venue_feed
-from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode
+from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, ForeignOrders, Limits, Mode, Reconciliation
 from aether.domain.errors import AetherError
 from aether.domain.events import (
+    AccountConfigured,
     BookUpdate,
     KillSwitchEngaged,
     KillSwitchReleased,
@@ -40,6 +42,7 @@ from aether.node.live import LiveVenue
 from aether.node.pulls import Pull
 from aether.node.runtime import Node
 from aether.node.shard import Shard
+from aether.store import queries
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.migrate import migrate
@@ -472,6 +475,48 @@ async def test_a_silent_private_stream_is_no_loss(firm: Firm) -> None:
         firm.local.exchanges[venue].venue.place("third", order)
     await until(lambda: firm.held() == firm.at_venues() > 0)
     assert not firm.shard.engine.state.stops
+
+
+async def test_foreign_orders_become_what_the_settings_say_over_a_restart(firm: Firm) -> None:
+    """Adopted at all three venues, in rows of their own, filled after a crash; then the account wants none (R5)."""
+    config = firm.node._plans[0].config
+    configured = AccountConfigured(
+        ts_ns=0,
+        version=1,
+        limits=config.limits,
+        sizing=config.sizing,
+        exits=config.exits,
+        review=config.review,
+        reconciliation=Reconciliation(foreign_orders=ForeignOrders.ADOPT),
+        actor="ada",
+    )
+    firm.tell(configured)
+    foreign = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=599_000)
+    await until(lambda: firm.shard.takes_foreign(InstrumentId("kraken:BTC/USD")))
+    for venue in VENUES:
+        firm.local.exchanges[venue].venue.place(COMPANY, foreign)
+    await until(lambda: len(firm.shard.engine.state.open_orders) == 3)
+    firm.books()
+    firm.want(Side.BUY, 0.01, Algorithm.ICEBERG, 59_000)
+    await until(lambda: firm.open_orders() == len(firm.shard.engine.state.open_orders) == 4)
+    await firm.crash()
+    await firm.start()
+    rows = await queries.list_orders(firm.database.node, COMPANY, only_open=False, limit=9)
+    assert [o.number for o in rows] == [4, 3, 2, 1]
+    assert sorted(str(o.id).split("-")[0] for o in rows) == ["company", "foreign", "foreign", "foreign"]
+    for venue in VENUES:
+        order = NewOrder("BTC/USD", Side.SELL, OrderType.LIMIT, 6 * ONE, price=589_000)
+        firm.local.exchanges[venue].venue.place("third", order)
+    await until(lambda: firm.held() == firm.at_venues() > 0 and not firm.shard.engine.state.open_orders)
+    assert not firm.shard.engine.state.stops
+    wanted = Reconciliation(foreign_orders=ForeignOrders.CANCEL)
+    firm.tell(msgspec.structs.replace(configured, version=2, reconciliation=wanted))
+    far = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=500_000)
+    placed = [firm.local.exchanges[v].venue.place(COMPANY, far) for v in VENUES]
+    await until(lambda: firm.open_orders() == 0)
+    await until(lambda: not firm.shard.engine.state.open_orders)
+    assert [o.filled for o in placed] == [0, 0, 0]
+    assert not firm.shard.engine.state.stops, "nobody has to look: it is the account's wish"
 
 
 async def test_an_order_that_turns_up_after_a_kill_is_taken_back(firm: Firm) -> None:

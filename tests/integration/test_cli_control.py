@@ -71,9 +71,11 @@ def test_accounts(run: Run, ada: Person) -> None:
     said = run("accounts", "set", "director-3", "limits.max_open_orders=60", "--reason", "more room")
     assert "limits.max_open_orders: 50 → 60 loosens" in said
     assert "Saved." in said
+    said = run("accounts", "set", "director-3", "reconciliation.foreign_orders=cancel", "--reason", "one program")
+    assert "reconciliation.foreign_orders: alert → cancel loosens" in said
     assert "Back to version 0" in run("accounts", "rollback", "director-3", "0", "--reason", "less room")
     assert "60 → 50" in run("accounts", "settings", "director-3")
-    assert json.loads(run("accounts", "settings", "director-3", "--json"))[0]["version"] == 2
+    assert json.loads(run("accounts", "settings", "director-3", "--json"))[0]["version"] == 3
     until(lambda: ada.call("GET", "/accounts/director-3/balances").json(), "no balance")
     booked = run("accounts", "capital", "director-3", "50", "--venue", "paper", "--reason", "from the bank")
     assert "deposit of 50 at paper" in booked

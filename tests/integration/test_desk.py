@@ -223,6 +223,11 @@ def test_settings_show_what_they_would_change_and_go_back(ada: Person) -> None:
         "needs_second_person": False,
     }
     assert ada.do("PUT", "/accounts/tuned/settings", change).json()["done"] is True
+    wrong = {"limits": {"max_open_orders": "many"}, "reconciliation": {"foreign_orders": "sell"}}
+    for part, fields in wrong.items():
+        refused = ada.do("PUT", "/accounts/tuned/settings", {"version": 1, "changes": {part: fields}, "reason": "wrong"})
+        assert refused.status_code == 422
+        assert all(f"{part}.{name}" in refused.json()["detail"] for name in fields), refused.json()
     stale = ada.do("PUT", "/accounts/tuned/settings", change)
     assert (stale.status_code, stale.json()["title"]) == (409, "Conflict")
     back = ada.do("POST", "/accounts/tuned/settings/rollback", {"version": 1, "to": 0, "reason": "as before"})

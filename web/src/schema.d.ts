@@ -2897,7 +2897,7 @@ export interface components {
              */
             changes: {
                 [key: string]: {
-                    [key: string]: number;
+                    [key: string]: number | string;
                 };
             };
             /**

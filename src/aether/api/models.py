@@ -475,7 +475,9 @@ class SettingsRequest(Model):
     """
 
     version: int = Field(ge=0, le=2**53)
-    changes: dict[str, dict[str, int | float]] = Field(max_length=4, examples=[{"limits": {"max_daily_loss_bps": 200}}])
+    changes: dict[str, dict[str, int | float | Annotated[str, Field(max_length=40)]]] = Field(
+        max_length=5, examples=[{"limits": {"max_daily_loss_bps": 200}}]
+    )
     effective_ns: int = Field(0, ge=0, le=2**62)
     reason: Reason
 

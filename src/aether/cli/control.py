@@ -143,29 +143,36 @@ def accounts_settings(
 @accounts_app.command("set")
 def accounts_set(
     account: Annotated[str, typer.Argument()],
-    settings: Annotated[list[str], typer.Argument(help="Like limits.max_daily_loss_bps=200.")],
+    settings: Annotated[
+        list[str], typer.Argument(help="Like limits.max_daily_loss_bps=200 or reconciliation.foreign_orders=cancel.")
+    ],
     reason: Reason,
     data_dir: DataDir = None,
     url: Url = "",
 ) -> None:
     """Change settings; in production a second person approves what loosens a limit."""
     remote = Remote(settings_of(data_dir), url)
-    changes: dict[str, dict[str, float]] = {}
+    changes: dict[str, dict[str, float | str]] = {}
     for text in settings:
         field, sign, value = text.partition("=")
         part, dot, name = field.partition(".")
-        try:
-            changes.setdefault(part, {})[name] = json.loads(value)
-        except ValueError:
-            sign = ""
-        if not (sign and dot):
+        if not (sign and dot and value):
             raise InvalidValueError(f"The setting is {text!r}.", remedy="Write it like limits.max_daily_loss_bps=200.")
+        changes.setdefault(part, {})[name] = _number_or_word(value)
     newest = remote.call("GET", f"/accounts/{account}/settings")[0]["version"]
     body = {"version": newest, "changes": changes, "reason": reason}
     for change in remote.call("POST", f"/accounts/{account}/settings/diff", body)["changes"]:
         mark = "[yellow]loosens[/]" if change["loosens"] else ""
         out.print(f"  {change['field']}: {change['before']} → {change['after']} {mark}", highlight=False)
     _told(remote.call("PUT", f"/accounts/{account}/settings", body), "Saved.")
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, int | float) else text
 
 
 @accounts_app.command("rollback")

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
-from aether.domain.accounts import AccountConfig, Exits, Limits, Review, Sizing
+from aether.domain.accounts import AccountConfig, Exits, Limits, Reconciliation, Review, Sizing
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import AccountConfigured
 from aether.domain.identifiers import AccountId
@@ -37,6 +37,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sizing: Sizing = Sizing()
     exits: Exits = Exits()
     review: Review = Review()
+    reconciliation: Reconciliation = Reconciliation()
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +71,19 @@ TIGHTER_WHEN_HIGHER = frozenset(
 )
 """Numbers that protect more the higher they are; all other limits and sizes protect more the lower they are."""
 
-EITHER_WAY = ("exits.", "review.")
+EITHER_WAY = ("exits.", "review.", "reconciliation.")
 """Fields in which any change counts as loosening: there is no safe direction."""
 
 
 def document_of(config: AccountConfig) -> Document:
     """Return the settings that an account has now."""
-    return Document(limits=config.limits, sizing=config.sizing, exits=config.exits, review=config.review)
+    return Document(
+        limits=config.limits,
+        sizing=config.sizing,
+        exits=config.exits,
+        review=config.review,
+        reconciliation=config.reconciliation,
+    )
 
 
 def diff(before: Document, after: Document) -> list[Change]:
@@ -99,10 +106,10 @@ def _flat(document: Document) -> dict[str, Any]:
     return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
 
 
-def _loosens(field: str, before: float, after: float) -> bool:
+def _loosens(field: str, before: Any, after: Any) -> bool:
     if field in TIGHTER_WHEN_HIGHER:
-        return after < before
-    return field.startswith(EITHER_WAY) or after > before
+        return bool(after < before)
+    return field.startswith(EITHER_WAY) or bool(after > before)
 
 
 def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
@@ -286,6 +293,7 @@ class Configurations:
                 sizing=document.sizing,
                 exits=document.exits,
                 review=document.review,
+                reconciliation=document.reconciliation,
                 actor=row.author,
             )
             await insert_requests(connection, [AccountId(row.account)], event)

@@ -102,6 +102,28 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: Annotated[int, Meta(ge=5, le=86_400)] = 300
 
 
+class ForeignOrders(StrEnum):
+    """What becomes of an open order at a venue that the account did not place (requirement R5)."""
+
+    ALERT = "alert"
+    """It is somebody's: people are told, only a stop takes it back."""
+    ADOPT = "adopt"
+    """The account takes it up as an operator's order: its funds are locked, and it is driven as every other. What such
+    orders execute before they are taken up is booked as an operator's too."""
+    CANCEL = "cancel"
+    """The account takes it up and cancels it."""
+
+
+class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows when a venue knows what the books do not.
+
+    Attributes:
+        foreign_orders: of pairs that the account has; of others people are told.
+    """
+
+    foreign_orders: ForeignOrders = ForeignOrders.ALERT
+
+
 class StrategyAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy at work in an account. An instrument belongs to at most one strategy of an account.
 
@@ -140,6 +162,7 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     tradable: tuple[InstrumentId, ...] = ()
     review: Review = Review()
+    reconciliation: Reconciliation = Reconciliation()
     live_approval: str = ""
 
     @property

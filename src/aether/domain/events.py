@@ -11,7 +11,7 @@ neither make old data look fresh nor move the account's clock.
 
 import msgspec
 
-from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Review, Sizing
+from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Reconciliation, Review, Sizing
 from aether.domain.commands import Severity
 from aether.domain.identifiers import (
     AssetCode,
@@ -24,7 +24,7 @@ from aether.domain.identifiers import (
     VenueOrderId,
 )
 from aether.domain.instruments import Instrument
-from aether.domain.orders import Liquidity, Side
+from aether.domain.orders import Liquidity, OrderRequest, Side
 from aether.domain.parents import ParentId, ParentRequest
 
 
@@ -152,6 +152,22 @@ class CancelRejected(_Report, frozen=True, kw_only=True):
     reason: str
 
 
+class OrderAdopted(_Report, frozen=True, kw_only=True):
+    """An order that the account did not place works at the venue, and the account's settings let it take it up.
+
+    Attributes:
+        request: as the venue tells it, under an id made of the venue's number.
+        filled, filled_notional: what had traded before; nothing of it is booked again.
+        trade_ids: the executions behind that.
+    """
+
+    request: OrderRequest
+    venue_order_id: VenueOrderId
+    filled: int = 0
+    filled_notional: int = 0
+    trade_ids: tuple[TradeId, ...] = ()
+
+
 class BalanceReported(_Report, frozen=True, kw_only=True):
     """The venue's own view of a balance: everything held, free or locked, as a ledger amount."""
 
@@ -273,6 +289,7 @@ class AccountConfigured(_Event, frozen=True, kw_only=True):
     exits: Exits
     review: Review
     actor: str
+    reconciliation: Reconciliation = Reconciliation()
 
 
 class IntentDecided(_Event, frozen=True, kw_only=True):
@@ -353,6 +370,7 @@ VenueReport = (
     | OrderCanceled
     | OrderExpired
     | CancelRejected
+    | OrderAdopted
     | BalanceReported
     | VenueNoted
 )
@@ -385,6 +403,7 @@ VENUE_REPORTS = (
     OrderCanceled,
     OrderExpired,
     CancelRejected,
+    OrderAdopted,
     BalanceReported,
     VenueNoted,
 )

@@ -174,6 +174,7 @@ class Order(msgspec.Struct, kw_only=True):
             execution cost (Perold 1988).
         send_price, half_spread: the mid and half the spread when it was sent; price units.
         reason: why it was denied, rejected or closed; empty otherwise.
+        number: its place in the account's own order; 0 where its id ends with it.
     """
 
     request: OrderRequest
@@ -191,6 +192,7 @@ class Order(msgspec.Struct, kw_only=True):
     half_spread: int = 0
     reason: str = ""
     trade_ids: list[TradeId] = msgspec.field(default_factory=list)
+    number: int = 0
 
     @property
     def remaining(self) -> int:

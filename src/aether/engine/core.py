@@ -230,7 +230,12 @@ class Engine:
                 self.state.config = msgspec.structs.replace(self.config, limits=event.limits)
             case AccountConfigured():
                 self.state.config = msgspec.structs.replace(
-                    self.config, limits=event.limits, sizing=event.sizing, exits=event.exits, review=event.review
+                    self.config,
+                    limits=event.limits,
+                    sizing=event.sizing,
+                    exits=event.exits,
+                    review=event.review,
+                    reconciliation=event.reconciliation,
                 )
                 told = f"Settings are now version {event.version}, by {event.actor}"
                 self._desk.alert(Severity.INFO, "configured", told)

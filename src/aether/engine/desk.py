@@ -8,6 +8,7 @@ which hear of fills, ends and questions through `Outbox.facts` and are never cal
 
 import msgspec
 
+from aether.domain.accounts import ForeignOrders
 from aether.domain.commands import CancelAll, CancelOrder, Severity, SubmitOrder
 from aether.domain.events import (
     VENUE_REPORTS,
@@ -17,6 +18,7 @@ from aether.domain.events import (
     CapitalMoved,
     EngineFaulted,
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderExpired,
     OrderFilled,
@@ -53,6 +55,7 @@ from aether.engine.state import (
     TRADES_REMEMBERED,
     AccountState,
 )
+from aether.engine.stops import PERMITS
 from aether.engine.valuation import FEE_WINDOW_DAYS, charge_of, instrument_of, net_asset_value, tolerance, worth_of
 
 _report_decoder: msgspec.json.Decoder[VenueReport] = msgspec.json.Decoder(VenueReport)
@@ -178,11 +181,45 @@ class Desk:
                 self._move(report.order_id, Trigger.CANCEL, report.reason)
             case OrderExpired():
                 self._move(report.order_id, Trigger.EXPIRE, report.reason)
+            case OrderAdopted():
+                self._adopt(report)
             case VenueNoted():
                 self._note(report)
             case CancelRejected():
                 order = self._known(report.order_id)
                 self._move(report.order_id, cancel_refused_trigger(order) if order else Trigger.CANCEL_REFUSED)
+
+    def _adopt(self, event: OrderAdopted) -> None:
+        """Take up an order that the account did not place, with as much of its funds locked as there is."""
+        state, request = self._state, event.request
+        if self._known(request.id) is not None:
+            return
+        instrument = state.instruments.get(request.instrument)
+        if instrument is None:
+            text = f"the venue works order {event.venue_order_id} of {request.instrument}, no pair of this account"
+            self._question(BreakKind.STRANGER, request.id, text)
+            return
+        candidate = make_candidate(state, msgspec.structs.replace(request, size=request.size - event.filled))
+        order = self._record(request, candidate, 0, 0)
+        order.venue_order_id, order.number = event.venue_order_id, state.next_order
+        order.filled, order.filled_notional = event.filled, event.filled_notional
+        order.trade_ids = list(event.trade_ids)
+        order.reserved = max(0, min(candidate.reserve, candidate.free))
+        state.next_order += 1
+        state.ledger.reserve(candidate.reserve_key, order.reserved)
+        self._out.changes.balances.add(candidate.reserve_key)
+        state.open_orders[request.id] = order
+        self._enter(order, OrderState.PARTIALLY_FILLED if order.filled else OrderState.ACCEPTED, "")
+        size = format_amount(amount_of_size(request.size, instrument.size_decimals))
+        is_unwanted = state.own.reconciliation.foreign_orders is ForeignOrders.CANCEL
+        is_stopped = any(not PERMITS[stop].keeps_orders for stop in state.stops)
+        told = (
+            f"{instrument.venue} works order {event.venue_order_id} ({request.side} {size} of {instrument.id}), which "
+            f"this account did not place; it is {'canceled' if is_unwanted or is_stopped else 'adopted'}"
+        )
+        self.alert(Severity.WARNING, "foreign_order", told)
+        if is_unwanted or is_stopped:
+            self.cancel(order)
 
     def _note(self, note: VenueNoted) -> None:
         """Tell people what the venue's side found; order numbers go on above those that the venue knows."""
@@ -265,7 +302,10 @@ class Desk:
             self._remember(memory)
             if not self._is_old(event.order_id):
                 text = f"the venue executed order {event.order_id}, which this account does not know; it is booked"
-                self._question(BreakKind.STRANGER, event.order_id, text)
+                if state.own.reconciliation.foreign_orders is ForeignOrders.ADOPT:
+                    self.alert(Severity.WARNING, "foreign_fill", text)
+                else:
+                    self._question(BreakKind.STRANGER, event.order_id, text)
         else:
             self._advance(order, event, notional, charge)
         for key in dict.fromkeys((instrument.base_key, instrument.quote_key, charge.key)):

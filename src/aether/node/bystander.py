@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from aether.clock import wall_ns
 from aether.domain.events import KillSwitchEngaged, VenueReport
-from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, VenueId
+from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
 from aether.node.ports import Venue
 from aether.telemetry import logger
 from aether.venues.reconciliation import Remembered
@@ -64,6 +64,10 @@ class Bystander:
     def wants_empty(self) -> bool:
         """Return that nothing may be open."""
         return True
+
+    def takes_foreign(self, instrument: InstrumentId) -> bool:  # noqa: ARG002  a port
+        """Return that nothing is taken up."""
+        return False
 
     def still(self) -> None:
         """Say that everything is gone."""

@@ -196,6 +196,7 @@ class LiveVenue:
         waiting = self._waiting.pop(venue, [])
         session.begin(account.remembered(venue, {c.order.request.id for c in waiting}))
         session.on_still, session.wants_empty = account.still, account.wants_empty
+        session.comparison.takes = account.takes_foreign
         if self._is_braked:
             session.stop()
         self._sessions[venue] = session

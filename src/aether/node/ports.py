@@ -5,7 +5,7 @@ from typing import Protocol
 
 from aether.domain.commands import Command
 from aether.domain.events import BalanceBooked, CapitalMoved, Event, VenueReport
-from aether.domain.identifiers import BalanceKey, ClientOrderId, VenueId
+from aether.domain.identifiers import BalanceKey, ClientOrderId, InstrumentId, VenueId
 from aether.venues.reconciliation import Remembered
 
 
@@ -86,6 +86,10 @@ class LiveAccount(Protocol):
 
     def wants_empty(self) -> bool:
         """Return whether a stop keeps no orders open."""
+        ...
+
+    def takes_foreign(self, instrument: InstrumentId) -> bool:
+        """Return whether the account takes up an open order of a pair that it did not place."""
         ...
 
     def still(self) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from aether.bus.local import LocalBus
 from aether.clock import Clock
-from aether.domain.accounts import AccountConfig
+from aether.domain.accounts import AccountConfig, ForeignOrders
 from aether.domain.errors import FencedError
 from aether.domain.events import (
     MARKET_EVENTS,
@@ -33,7 +33,7 @@ from aether.domain.events import (
     as_given,
     encode_event,
 )
-from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, VenueId
+from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
 from aether.engine.core import Engine
 from aether.engine.step import Taken, step
 from aether.engine.stops import PERMITS, Stop, may_enter
@@ -216,6 +216,12 @@ class Shard:
         """Return whether a stop keeps no orders open."""
         is_stopped = any(not PERMITS[stop].keeps_orders for stop in self.engine.state.stops)
         return is_stopped or self._stopped_at is not None or bool(self.failure)
+
+    def takes_foreign(self, instrument: InstrumentId) -> bool:
+        """Return whether an open order of a pair is taken up that the account did not place: not under a stop."""
+        state = self.engine.state
+        is_wanted = state.own.reconciliation.foreign_orders is not ForeignOrders.ALERT
+        return is_wanted and instrument in state.instruments and not self.wants_empty()
 
     async def taken(self) -> bool:
         """Return once every report so far has been taken: whether the account may open positions."""

@@ -128,8 +128,9 @@ class Batch:
         account, seq, state = self.account, self.rows[-1].seq, engine.state
         for order in changes.orders.values():
             r = order.request
+            number = order.number or int(r.id.rsplit("-", 1)[1])
             self.orders.append(
-                (account, r.id, int(r.id.rsplit("-", 1)[1]), r.instrument, r.side, r.type, r.time_in_force, r.purpose)
+                (account, r.id, number, r.instrument, r.side, r.type, r.time_in_force, r.purpose)
                 + (r.strategy, order.state, r.size, r.limit_price, r.trigger_price, order.filled)
                 + (order.filled_notional, order.fees, order.arrival_price, order.venue_order_id, order.reason)
                 + (order.created_ns, order.updated_ns, r.owner, order.decision_price, order.send_price)

@@ -209,7 +209,7 @@ class Asker:
 
     async def _read_fills(self, tracked: Tracked) -> None:
         symbol = self.instrument(tracked.request).symbol
-        since_s = max(0, int(tracked.decided_s) - 60)
+        since_s = max(1, int(tracked.decided_s) - 60)
         action = Fills(symbol=symbol, since_s=since_s, venue_order_id=tracked.venue_order_id)
         executions: list[Execution] = await self._client.call(action)
         own = [e for e in executions if e.venue_order_id == tracked.venue_order_id]

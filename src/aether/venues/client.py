@@ -16,13 +16,14 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from aether.clock import wall_s
+from aether.clock import running_s
 from aether.domain.errors import Failure, InvalidValueError, VenueError, WithdrawingKeyError
 from aether.telemetry import logger
 from aether.venues.actions import (
     PRIVATE,
     TRADING,
     Action,
+    ClosedOrders,
     Depth,
     Fills,
     GetOrder,
@@ -81,6 +82,7 @@ class VenueClient:
     Args:
         credentials: None for public data only.
         state_folder: where nonce and rate limits are shared with other processes; None for this process alone.
+        clock: seconds since 1970; must not jump.
         random_source: jitter of waits.
         limits: the rate limits of this account's tier; by default the venue's usual ones.
     """
@@ -92,7 +94,7 @@ class VenueClient:
         *,
         credentials: Credentials | None = None,
         state_folder: Path | None = None,
-        clock: Callable[[], float] = wall_s,
+        clock: Callable[[], float] = running_s,
         random_source: random.Random | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         limits: VenueLimits | None = None,
@@ -169,6 +171,7 @@ class VenueClient:
         return abs(self.clock_offset_s - signed_with) > MOVED_S
 
     async def _once(self, action: Action, order_age_s: float, permit: Permit | None = None) -> Any:
+        action = self._by_venue_time(action)
         requests = self.protocol.requests(action)
         costs = await self.admit(action, requests, order_age_s, permit)
         found: Any = None
@@ -180,6 +183,12 @@ class VenueClient:
             if isinstance(action, GetOrder) and found:
                 break
         return self._only_order(found) if isinstance(action, GetOrder) else found
+
+    def _by_venue_time(self, action: Action) -> Action:
+        """Return a question about the past in the venue's time."""
+        if not isinstance(action, Fills | ClosedOrders) or not action.since_s:
+            return action
+        return msgspec.structs.replace(action, since_s=max(1, int(action.since_s + self.clock_offset_s)))
 
     async def _ask(
         self, action: Action, request: Request, costs: Costs, permit: Permit | None = None

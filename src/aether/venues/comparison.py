@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import Callable
 
 from aether.domain.commands import Severity
-from aether.domain.events import BalanceReported, VenueNoted, VenueReport
-from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, VenueOrderId, balance_key
+from aether.domain.events import BalanceReported, OrderAdopted, VenueNoted, VenueReport
+from aether.domain.identifiers import AssetCode, BalanceKey, ClientOrderId, InstrumentId, VenueOrderId, balance_key
+from aether.domain.orders import OrderRequest
 from aether.domain.scaled import amount_of_size, format_amount
 from aether.telemetry import FOREIGN_ORDERS, logger
 from aether.venues.actions import Balances, ClosedOrders, Fills, OpenOrders
 from aether.venues.client import VenueClient
-from aether.venues.messages import Balance, OrderUpdate
+from aether.venues.messages import Balance, Execution, OrderUpdate
 from aether.venues.protocol import CancelScope
-from aether.venues.reconciliation import Held, Ids, Remembered, foreign_fill
+from aether.venues.reconciliation import Held, Ids, Remembered, foreign_fill, foreign_request
 from aether.venues.tracker import Tracker
 
 _log = logger("session")
 
+UNKNOWN_AGE_S = 7 * 86_400.0
+"""How old a foreign order may be whose age the venue does not tell."""
 OVERLAP_S = 60.0
 """Executions are read again from so long before the last comparison: clocks differ."""
 
@@ -30,6 +33,8 @@ class Comparison:
 
     def __init__(self, client: VenueClient, tracker: Tracker, put: Callable[[VenueReport], None]) -> None:
         self.held = Held()
+        self.takes: Callable[[InstrumentId], bool] = lambda _: False
+        """Asked of a foreign order's pair: whether the account takes it up."""
         self._client = client
         self._protocol = client.protocol
         self._clock = client.clock
@@ -90,13 +95,58 @@ class Comparison:
                 await self._read_all_fills(self.held.settled_s - OVERLAP_S)
             self.held.settled_s = asked_s
             self.tell_foreign_fills()
+            await self._take_up()
+
+    async def take_up(self) -> None:
+        """Make foreign orders the account's own, where it takes them. Raises VenueError."""
+        async with self._comparing:
+            await self._take_up()
+
+    async def _take_up(self) -> None:
+        for number, update in list(self._tracker.foreign.items()):
+            request = foreign_request(update) if self.takes(update.instrument) else None
+            if request is not None and self.held.settled_s:
+                executions = await self._read_fills_of(update)
+                if number in self._tracker.foreign:
+                    self._adopt(request, number, executions)
+
+    async def _read_fills_of(self, update: OrderUpdate) -> list[Execution]:
+        """Read a foreign order's executions; those that the books cannot have are told as a stranger's first."""
+        if not update.filled:
+            return []
+        symbol = self._protocol.listings.of(update.instrument).instrument.symbol
+        since_s = update.created_ns / 1e9 or self._clock() - UNKNOWN_AGE_S
+        action = Fills(symbol=symbol, since_s=max(1, int(since_s - OVERLAP_S)), venue_order_id=update.venue_order_id)
+        read: list[Execution] = await self._client.call(action)
+        own = [e for e in read if e.venue_order_id == update.venue_order_id]
+        for execution in own:
+            if execution.ts_ns / 1e9 >= self.held.settled_s + self._client.clock_offset_s - OVERLAP_S:
+                self._tracker.executed(execution, self._clock())
+        self.tell_foreign_fills()
+        return own
+
+    def _adopt(self, request: OrderRequest, number: VenueOrderId, executions: list[Execution]) -> None:
+        now_s = self._clock()
+        self.tell_foreign_fills()
+        known = self._tracker.adopt(request, number, executions, now_s)
+        instrument = self._protocol.listings.of(request.instrument).instrument
+        self._put(
+            OrderAdopted(
+                ts_ns=int(now_s * 1e9),
+                request=request,
+                venue_order_id=number,
+                filled=sum(e.size for e in known),
+                filled_notional=sum(instrument.notional(e.price, e.size) for e in known),
+                trade_ids=tuple(sorted(e.trade_id for e in known)),
+            )
+        )
 
     async def _catch_up(self, remembered: Remembered) -> None:
         """Read what happened since the books end, and whether the venue knows order ids that they do not."""
-        since_s = remembered.since_ns / 1e9
+        since_s = remembered.since_ns / 1e9 - OVERLAP_S
         for symbol in self._symbols():
             ended: list[OrderUpdate] = await self._client.call(
-                ClosedOrders(symbol=symbol, since_s=max(0, int(since_s)))
+                ClosedOrders(symbol=symbol, since_s=max(1, int(since_s)))
             )
             for update in ended:
                 self._note_id(update.client_id)
@@ -124,7 +174,7 @@ class Comparison:
         self._tracker.listed(updates, asked_s, self._clock(), is_of_stop=is_of_stop)
         for number, update in self._tracker.foreign.items():
             self._note_id(update.client_id)
-            if number not in self._told_foreign:
+            if number not in self._told_foreign and not self.takes(update.instrument):
                 self._told_foreign.add(number)
                 self.note(Severity.WARNING, "foreign_order", self._describe(update))
         FOREIGN_ORDERS.labels(self.account, self._protocol.venue).set(len(self._tracker.foreign))
@@ -150,7 +200,7 @@ class Comparison:
     async def _read_all_fills(self, since_s: float) -> None:
         """Read every execution since a time; those that are known change nothing."""
         for symbol in self._symbols():
-            for execution in await self._client.call(Fills(symbol=symbol, since_s=max(0, int(since_s)))):
+            for execution in await self._client.call(Fills(symbol=symbol, since_s=max(1, int(since_s)))):
                 self._tracker.executed(execution, self._clock())
 
     def _symbols(self) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from aether.venues.limits import Costs, Level, Limit, charge, wait_s
+from aether.venues.limits import Costs, Level, Limit, charge, set_back, wait_s
 
 
 class _State(msgspec.Struct):
@@ -52,6 +52,8 @@ class KeyState:
         seconds."""
         now = self._clock()
         with self._open() as state:
+            for level in state.levels.values():
+                set_back(level, now)
             found = [(limit, _name(limit, part), cost) for limit, part, cost in costs]
             waits = [wait_s(limit, state.levels.get(name, Level()), cost, now, share) for limit, name, cost in found]
             longest = max(waits, default=0.0)
@@ -76,7 +78,7 @@ class KeyState:
         now = self._clock()
         with self._open() as state:
             for limit, part, _ in costs:
-                level = state.levels.setdefault(_name(limit, part), Level())
+                level = state.levels.setdefault(_name(limit, part), Level(at_s=now))
                 level.blocked_until_s = max(level.blocked_until_s, now + seconds)
 
     @contextmanager

@@ -54,6 +54,14 @@ class Level(msgspec.Struct, kw_only=True):
     blocked_until_s: float = 0.0
 
 
+def set_back(level: Level, now_s: float) -> None:
+    """Bring a level that was kept by a clock ahead of this one to this clock: nothing waits for the difference."""
+    ahead_s = level.at_s - now_s
+    if ahead_s > 0:
+        level.at_s = now_s
+        level.blocked_until_s -= ahead_s
+
+
 def level_at(limit: Limit, level: Level, now_s: float) -> float:
     """Return how full a limit is at a time."""
     if limit.decay_per_s:

@@ -17,8 +17,8 @@ import msgspec
 
 from aether.domain.events import OrderFilled
 from aether.domain.identifiers import AccountId, ClientOrderId, InstrumentId, VenueOrderId, client_order_id
-from aether.domain.orders import Order
-from aether.venues.messages import Balance, Execution, fill_report
+from aether.domain.orders import Order, OrderRequest, OrderType, Purpose, Side, TimeInForce
+from aether.venues.messages import Balance, Execution, OrderUpdate, fill_report
 
 AHEAD = 4_096
 """Order ids of this account, not given out yet, that are looked for at a venue."""
@@ -96,6 +96,22 @@ def foreign_fill(execution: Execution) -> OrderFilled:
     """Return the report of an execution of an order that the books do not know."""
     order_id = foreign_id(execution.venue_order_id)
     return fill_report(execution, order_id, execution.instrument, execution.side)
+
+
+def foreign_request(update: OrderUpdate) -> OrderRequest | None:
+    """Return an order that is not ours as one of the account's; None when the venue does not say enough of it."""
+    if update.side is None or update.size <= 0:
+        return None
+    return OrderRequest(
+        id=foreign_id(update.venue_order_id),
+        instrument=update.instrument,
+        side=update.side,
+        type=update.type or OrderType.LIMIT,
+        size=update.size,
+        limit_price=update.limit_price,
+        time_in_force=update.time_in_force or TimeInForce.GTC,
+        purpose=Purpose.ENTRY if update.side is Side.BUY else Purpose.EXIT,
+    )
 
 
 def foreign_id(venue_order_id: VenueOrderId) -> ClientOrderId:

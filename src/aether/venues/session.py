@@ -309,6 +309,8 @@ class ExecutionSession:
             self._note_execution()
         elif isinstance(message, OrderUpdate):
             self.tracker.updated(message, now)
+            if any(self.comparison.takes(u.instrument) for u in self.tracker.foreign.values()):
+                self._start(self.comparison.take_up())
         elif isinstance(message, Balance):
             self.comparison.balance(message, now)
         elif isinstance(message, Connected):
@@ -359,18 +361,24 @@ class ExecutionSession:
 
     async def _compare_in_time(self) -> None:
         """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
+        compared_s = self._clock()
         while True:
-            try:
-                every_s = min(self._compare_every_s, EMPTY_EVERY_S) if self.wants_empty() else self._compare_every_s
-                await asyncio.wait_for(self._moved.wait(), every_s)
-            except TimeoutError:
-                work = self.compare
-            else:
+            every_s = min(self._compare_every_s, EMPTY_EVERY_S) if self.wants_empty() else self._compare_every_s
+            left_s = compared_s + every_s - self._clock()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), max(0.001, left_s))
                 await asyncio.sleep(BALANCES_AFTER_S)
-                work = self.comparison.read_balances
+            started_s = self._clock()
+            is_due = started_s >= compared_s + every_s
+            if not is_due and not self._moved.is_set():
+                continue
             self._moved.clear()
             try:
-                await work()
+                if is_due:
+                    await self.compare()
+                    compared_s = started_s
+                else:
+                    await self.comparison.read_balances()
             except Exception as error:  # noqa: BLE001  the pace goes on
                 self._not_compared(error)
                 self._moved.set()

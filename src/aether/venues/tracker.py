@@ -95,7 +95,7 @@ class Tracker:
         self._active: dict[ClientOrderId, Tracked] = {}
         self._early: dict[VenueOrderId, list[Execution | OrderUpdate]] = {}
         self._foreign_fills: list[Execution] = []
-        self._foreign_trades: set[TradeId] = set()
+        self._foreign_trades: dict[TradeId, Execution] = {}
         self._sweep_asked = self._needs_cancel = False
         self._sweep_pause = Pause()
         self._sweep_failures = 0
@@ -406,13 +406,38 @@ class Tracker:
         if tracked is not None:
             self._fill(tracked, execution, now_s)
         elif not self._keep_early(execution) and execution.trade_id not in self._foreign_trades:
-            self._foreign_trades.add(execution.trade_id)
+            self._foreign_trades[execution.trade_id] = execution
+            if len(self._foreign_trades) > CLOSED_KEPT:
+                del self._foreign_trades[next(iter(self._foreign_trades))]
             self._foreign_fills.append(execution)
 
     def take_foreign_fills(self) -> list[Execution]:
         """Return the executions of orders that are not ours since the last call."""
         taken, self._foreign_fills = self._foreign_fills, []
         return taken
+
+    def adopt(
+        self, request: OrderRequest, number: VenueOrderId, executions: Iterable[Execution], now_s: float
+    ) -> list[Execution]:
+        """Take a foreign order up as one of the account's; nothing of what it executed so far is reported again.
+
+        Args:
+            executions: that the venue tells of it; those that were told as a stranger's are known besides.
+
+        Returns:
+            All of them.
+        """
+        told = [e for e in self._foreign_trades.values() if e.venue_order_id == number]
+        known = {e.trade_id: e for e in (*told, *executions)}
+        tracked = self._track(request, now_s)
+        tracked.phase, tracked.opened_s, tracked.is_accepted, tracked.is_doubted = Phase.OPEN, now_s, True, True
+        tracked.trades = set(known)
+        tracked.filled = tracked.told_filled = sum(e.size for e in known.values())
+        tracked.venue_order_id = number
+        self._by_venue[number] = tracked
+        self._active[request.id] = tracked
+        self.foreign.pop(number, None)
+        return list(known.values())
 
     def _note_foreign(self, update: OrderUpdate) -> None:
         if update.state in _FINAL:

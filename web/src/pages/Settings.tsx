@@ -8,6 +8,15 @@ import { formatTime, words } from "../format";
 
 type Version = Schemas["SettingsVersion"];
 
+/** Settings that are one of a few words; all others are numbers. */
+const CHOICES: Record<string, readonly (readonly [string, string])[]> = {
+  "reconciliation.foreign_orders": [
+    ["alert", "Tell people"],
+    ["adopt", "Take them up"],
+    ["cancel", "Cancel them"],
+  ],
+};
+
 /** An account's settings: versions, changes with what they would do, capital, closing. */
 export function Settings() {
   const { account = "" } = useParams();
@@ -37,10 +46,10 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
   const [reason, setReason] = useState("");
   const [told, setTold] = useState("");
   const request = () => {
-    const changes: Record<string, Record<string, number>> = {};
+    const changes: Record<string, Record<string, number | string>> = {};
     for (const [field, text] of Object.entries(changed)) {
       const [part = "", name = ""] = field.split(".");
-      if (text !== String(newest.settings[part]?.[name])) (changes[part] ??= {})[name] = Number(text);
+      if (text !== String(newest.settings[part]?.[name])) (changes[part] ??= {})[name] = CHOICES[field] ? text : Number(text);
     }
     return { version: newest.version, changes, effective_ns: 0, reason };
   };
@@ -59,15 +68,20 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
           <fieldset key={part}>
             <legend>{words(part)}</legend>
             <div className="grid">
-              {Object.entries(fields).map(([name, value]) => (
-                <Field
-                  key={name}
-                  label={words(name)}
-                  value={changed[`${part}.${name}`] ?? String(value)}
-                  onChange={(text) => setChanged({ ...changed, [`${part}.${name}`]: text })}
-                  inputMode="decimal"
-                />
-              ))}
+              {Object.entries(fields).map(([name, value]) => {
+                const field = `${part}.${name}`;
+                const shared = {
+                  label: words(name),
+                  value: changed[field] ?? String(value),
+                  onChange: (text: string) => setChanged({ ...changed, [field]: text }),
+                };
+                const options = CHOICES[field];
+                return options ? (
+                  <Choice key={name} {...shared} options={options} />
+                ) : (
+                  <Field key={name} {...shared} inputMode="decimal" />
+                );
+              })}
             </div>
           </fieldset>
         ))}
