@@ -225,7 +225,9 @@ def test_settings_show_what_they_would_change_and_go_back(ada: Person) -> None:
     assert ada.do("PUT", "/accounts/tuned/settings", change).json()["done"] is True
     wrong = {"limits": {"max_open_orders": "many"}, "reconciliation": {"foreign_orders": "sell"}}
     for part, fields in wrong.items():
-        refused = ada.do("PUT", "/accounts/tuned/settings", {"version": 1, "changes": {part: fields}, "reason": "wrong"})
+        refused = ada.do(
+            "PUT", "/accounts/tuned/settings", {"version": 1, "changes": {part: fields}, "reason": "wrong"}
+        )
         assert refused.status_code == 422
         assert all(f"{part}.{name}" in refused.json()["detail"] for name in fields), refused.json()
     stale = ada.do("PUT", "/accounts/tuned/settings", change)
