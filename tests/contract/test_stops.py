@@ -396,6 +396,29 @@ async def test_a_busy_account_is_compared_as_often_as_a_quiet_one(
 
 
 @pytest.mark.parametrize("venue", VENUES)
+async def test_an_execution_that_was_lost_alone_is_found(local: LocalExchange, venue: str) -> None:
+    """Balances are told, and so are other executions: neither explains this one (finding 8)."""
+    async with trader_at(local, venue, compare_every_s=0.3) as trader:
+        trader.quote("buy", 59_000, 1)
+        sale = await trader.send("sell", OrderType.LIMIT, "1", limit_price=60_000)
+        await trader.report(OrderAccepted, sale)
+        await trader.until(trader.balances_agree)
+        face, lost = trader.exchange.face, NewOrder("BTC/USD", Side.SELL, OrderType.MARKET, ONE // 10)
+        told = {name: getattr(face, name) for name in ("on_trade", "on_order")}
+        for name in told:
+            setattr(face, name, lambda *_args: None)
+        trader.exchange.venue.place("company", lost)
+        for name, tell in told.items():
+            setattr(face, name, tell)
+        trader.quote("buy", 60_000, 0.4)
+        await trader.filled(sale, "0.4")
+        await trader.until(
+            lambda: [r for r in trader.reports if isinstance(r, OrderFilled) and r.order_id.startswith("foreign-")]
+        )
+        assert trader.session.connection.connects == 1, "it was found without a reconnection"
+
+
+@pytest.mark.parametrize("venue", VENUES)
 async def test_a_foreign_fill_is_told_once_whichever_way_it_comes(local: LocalExchange, venue: str) -> None:
     async with trader_at(local, venue, compare_every_s=0.3) as trader:
         trader.quote("sell", 60_000, 1)

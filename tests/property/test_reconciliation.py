@@ -35,16 +35,16 @@ def test_the_newest_balance_stands_whatever_arrives_when(moments: list[tuple[int
     assert news[0]
 
 
-@given(before=st.integers(0, 5), after=st.integers(0, 5), executed=st.booleans())
-def test_a_move_without_an_execution_is_not_explained(before: int, after: int, executed: bool) -> None:
+@given(steps=st.lists(st.integers(0, 3), min_size=1, max_size=10), settled=st.integers(0, 9))
+def test_what_moved_since_everything_was_explained_wants_an_explanation(steps: list[int], settled: int) -> None:
+    """However often it is told in between, and by whom: only what is held then and now counts."""
     held = Held()
-    held.told(Balance(ts_ns=0, asset=USD, total=before), 1.0)
-    held.settled_s = 1.0
-    known = dict(held.totals)
-    if executed:
-        held.note_execution(2.0)
-    held.told(Balance(ts_ns=0, asset=USD, total=after), 3.0)
-    assert held.is_explained(known) == (before == after or executed)
+    at = min(settled, len(steps) - 1)
+    for n, total in enumerate(steps):
+        held.told(Balance(ts_ns=0, asset=USD, total=total), float(n))
+        if n == at:
+            held.settle(float(n), dict(held.totals))
+    assert held.have_moved() == (steps[-1] != steps[at])
 
 
 @given(

@@ -89,11 +89,11 @@ class Comparison:
             self.listed(await self._client.call(OpenOrders()), asked_s)
             if self._remembered is not None and not self.held.settled_s:
                 await self._catch_up(self._remembered)
-            before = dict(self.held.totals)
             await self.read_balances()
-            if not self.held.is_explained(before):
+            totals = dict(self.held.totals)
+            if self.held.settled_s and self.held.have_moved():
                 await self._read_all_fills(self.held.settled_s - OVERLAP_S)
-            self.held.settled_s = asked_s
+            self.held.settle(asked_s, totals)
             self.tell_foreign_fills()
             await self._take_up()
 

@@ -63,15 +63,15 @@ class Ids:
 
 
 class Held:
-    """What a venue says is held, and whether that is explained."""
+    """What a venue says is held, and up to when every move of it is explained."""
 
     def __init__(self) -> None:
         self.totals: dict[str, int] = {}
         """By asset, as told last."""
         self.settled_s = 0.0
         """Up to when every move is explained."""
+        self._settled: dict[str, int] = {}
         self._told_s: dict[str, float] = {}
-        self._executed_s = 0.0
 
     def told(self, balance: Balance, told_s: float) -> bool:
         """Take in a balance as it was at `told_s`; return whether it is news."""
@@ -83,13 +83,14 @@ class Held:
         self.totals[asset] = balance.total
         return is_news
 
-    def note_execution(self, now_s: float) -> None:
-        """An execution was seen: balances may move."""
-        self._executed_s = now_s
+    def have_moved(self) -> bool:
+        """Return whether something is held that was not when everything was explained last."""
+        return self.totals != self._settled
 
-    def is_explained(self, before: dict[str, int]) -> bool:
-        """Return whether what moved since `before` can come from an execution that was seen."""
-        return before == self.totals or not before or self._executed_s >= self.settled_s
+    def settle(self, asked_s: float, totals: dict[str, int]) -> None:
+        """Note that all executions before `asked_s` are known, and all that led to `totals`."""
+        self.settled_s = asked_s
+        self._settled = totals
 
 
 def foreign_fill(execution: Execution) -> OrderFilled:

@@ -322,7 +322,6 @@ class ExecutionSession:
         self._pump()
 
     def _note_execution(self) -> None:
-        self.comparison.held.note_execution(self._clock())
         if not self._protocol.tells_balances:
             self._moved.set()
 
