@@ -18,7 +18,7 @@ from aether.domain.events import (
     OrderRejected,
     VenueNoted,
 )
-from aether.domain.identifiers import AccountId, ClientOrderId
+from aether.domain.identifiers import AccountId, ClientOrderId, foreign_id
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Side
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder
@@ -26,7 +26,7 @@ from aether.exchange.venue import Order as VenueOrder
 from aether.venues.client import RetryPolicy
 from aether.venues.limits import BinanceLimits, CoinbaseLimits, KrakenLimits, VenueLimits
 from aether.venues.protocol import Credentials
-from aether.venues.reconciliation import Remembered, foreign_id
+from aether.venues.reconciliation import Remembered
 from aether.venues.session import ExecutionSession
 from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
 from tests.waiting import until

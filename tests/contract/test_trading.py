@@ -5,6 +5,7 @@ Whatever a venue lacks is refused with a clear error; that is stated in the tabl
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import time
 
 import pytest
 
@@ -249,8 +250,12 @@ async def test_restart_with_open_orders(local: LocalExchange, venue: str) -> Non
         first.quote("buy", 60_000, 0.2)
         known = {f.trade_id for f in await first.filled(order, "0.2")}
     first.quote("buy", 60_000, 0.3)
+    then = known_order(order, 20_000_000, known)
     async with trader_at(
-        local, venue, credentials=credentials, before=lambda s: s.tracker.restore(known_order(order, 20_000_000, known))
+        local,
+        venue,
+        credentials=credentials,
+        before=lambda s: s.tracker.restore(then, time()),
     ) as second:
         fills = await second.filled(order, "0.3")
         assert sum(f.size for f in fills) == 30_000_000
@@ -269,7 +274,7 @@ def known_order(
 
 async def test_an_order_that_the_venue_has_forgotten_is_canceled(trader: Trader) -> None:
     request = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
-    trader.session.tracker.restore(known_order(request, 0, set(), OrderState.ACCEPTED))
+    trader.session.tracker.restore(known_order(request, 0, set(), OrderState.ACCEPTED), time())
     await trader.session.compare()
     assert "does not know" in (await trader.report(OrderCanceled, request)).reason
 
@@ -277,7 +282,7 @@ async def test_an_order_that_the_venue_has_forgotten_is_canceled(trader: Trader)
 async def test_an_order_that_never_left_is_rejected_after_a_restart(trader: Trader) -> None:
     request = trader.request("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
     trader.session.tracker.deadline_s = trader.session.tracker.settle_margin_s = 0.0
-    trader.session.tracker.restore(known_order(request, 0, set(), OrderState.SUBMITTED))
+    trader.session.tracker.restore(known_order(request, 0, set(), OrderState.SUBMITTED), time())
     await trader.session.compare()
     await trader.report(OrderRejected, request)
 

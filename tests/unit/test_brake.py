@@ -118,10 +118,10 @@ async def test_a_file_for_all_stays_until_each_account_has_its_own(
     written = pulls.write
     full = True
 
-    def write(folder: Path, account: str, what: Pull) -> None:
+    def write(folder: Path, account: str, what: Pull) -> Pull:
         if full and account != EVERY_ACCOUNT:
             raise OSError(28, "No space left on device")
-        written(folder, account, what)
+        return written(folder, account, what)
 
     monkeypatch.setattr(pulls, "write", write)
     async with Node(tmp_path) as node:

@@ -46,6 +46,31 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"type":"OrderAccepted","ts_ns":1700000000123456789,"order_id":"a-1","venue_order_id":"V1"}',
     ),
     (
+        msgspec.convert(
+            {
+                "type": "OrderAdopted",
+                "ts_ns": TS,
+                "request": {
+                    "id": "foreign-V1",
+                    "instrument": "paper:BTC/USD",
+                    "side": "buy",
+                    "type": "limit",
+                    "size": 6,
+                    "limit_price": 5,
+                },
+                "venue_order_id": "V1",
+                "filled": 2,
+                "filled_notional": 10,
+                "trade_ids": ["T1"],
+            },
+            ev.OrderAdopted,
+        ),
+        '{"type":"OrderAdopted","ts_ns":1700000000123456789,"request":{"id":"foreign-V1","instrument":"paper:BTC/USD",'
+        '"side":"buy","type":"limit","size":6,"limit_price":5,"trigger_price":0,"trail":0,"display_size":0,'
+        '"expire_ns":0,"time_in_force":"gtc","post_only":false,"purpose":"entry","strategy":"","parent":"",'
+        '"owner":"operator"},"venue_order_id":"V1","filled":2,"filled_notional":10,"trade_ids":["T1"]}',
+    ),
+    (
         msgspec.convert({"type": "OrderRejected", "ts_ns": TS, "order_id": "a-1", "reason": "no"}, ev.OrderRejected),
         '{"type":"OrderRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"no"}',
     ),

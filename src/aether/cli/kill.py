@@ -93,7 +93,7 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     is_running = is_alive(settings.data_dir)
     unkept = ""
     try:
-        pulls.write(folder, account, pull)
+        pull = pulls.write(folder, account, pull)
     except OSError as error:
         unkept = f"{error.strerror or error} ({folder})"
     deadline = monotonic_s() + PAPERWORK_S
@@ -108,10 +108,9 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     if unkept and not paperwork.result:
         raise DatabaseUnavailableError(
             f"Nothing was stopped: the brake's file cannot be written: {unkept}, and the database did not take it.",
-            remedy="Cancel at the venues themselves; then make room on the disk.",
+            remedy=f"Let {folder} be a folder that this user may write to; until then stop with the button of the "
+            "page, or cancel at the venues themselves.",
         )
-    if paperwork.result and not is_running:
-        pulls.remove(folder, account, pull.id)
     if not status:
         _say_kept(paperwork.result or [], is_running=is_running)
     if not paperwork.result:
@@ -178,13 +177,14 @@ def _say_stopped(status: dict[str, Status]) -> None:
 
 
 def _say_kept(recorded: list[AccountId], *, is_running: bool) -> None:
+    if recorded:
+        out.print(f"Recorded for {', '.join(recorded)}.", highlight=False)
     if is_running:
         out.print(
             "The platform has not answered; nothing is known of its orders. If they must go now, cancel at the venues."
         )
     elif recorded:
-        out.print(f"Recorded for {', '.join(recorded)}; no node runs:")
-        out.print("it takes effect before anything else at the next start.")
+        out.print("No platform is known to run here; it takes effect before anything else at the next start.")
     else:
         out.print("No node runs; orders that work at a venue stay there until the next start,")
         out.print("which honours the brake before anything else.")
@@ -241,8 +241,15 @@ def _add_files(data_dir: Path, found: dict[str, _Standing]) -> None:
         for account, one in status.items():
             standing = found.setdefault(account, _Standing(account, not one.is_journaled, "", []))
             standing.waits_for = list(one.unconfirmed)
-    for name, pull in pulls.read(folder):
+    try:
+        lying = list(pulls.read(folder))
+    except OSError as error:
+        out.print(f"The brake's files cannot be read: {error.strerror or error} ({folder})", highlight=False)
+        lying = []
+    for name, pull in lying:
         for account in list(found) if name == EVERY_ACCOUNT and found else [name]:
             standing = found.setdefault(account, _Standing(account, engaged=True, reason=pull.reason, waits_for=[]))
             standing.engaged, standing.reason = True, pull.reason
-            standing.waits_for.append(f"its journal (pulled by {pull.actor})")
+            told = f"its journal (pulled by {pull.actor})"
+            if told not in standing.waits_for:
+                standing.waits_for.append(told)

@@ -6,10 +6,12 @@ lost a role is not in it any more.
 """
 
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import msgspec
 import sqlalchemy as sa
 
+from aether.clock import monotonic_s
 from aether.control.access import Caller, CallerKind, Role
 from aether.control.factors import digest
 from aether.control.sessions import SessionRules, person_of
@@ -37,10 +39,17 @@ class Roster:
     """A copy of who is who.
 
     Args:
-        clock: nanoseconds since 1970.
+        clock: nanoseconds since 1970, by which sessions and tokens end.
+        age_clock: seconds; must not jump.
     """
 
-    def __init__(self, scope: Scope, rules: SessionRules, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        rules: SessionRules,
+        clock: Callable[[], int],
+        age_clock: Callable[[], float] = monotonic_s,
+    ) -> None:
         self.accounts: frozenset[str] = frozenset()
         """The accounts that there are."""
         self.has_people = True
@@ -48,13 +57,14 @@ class Roster:
         self._scope = scope
         self._rules = rules
         self._clock = clock
+        self._age_clock = age_clock
         self._entries: dict[str, _Entry] = {}
-        self._read_ns = 0
+        self._read_s = -inf
 
     @property
     def is_good(self) -> bool:
         """Whether it was read lately enough to be believed."""
-        return self._clock() - self._read_ns < GOOD_FOR_S * NS
+        return self._age_clock() - self._read_s < GOOD_FOR_S
 
     def caller_of(self, token: str, where: Caller) -> Caller | None:
         """Return who a session or token of a service is; None when it is nobody's, or the copy is too old."""
@@ -74,7 +84,7 @@ class Roster:
 
     async def read(self) -> None:
         """Read it anew."""
-        now = self._clock()
+        now, read_s = self._clock(), self._age_clock()
         async with self._scope.begin() as connection:
             held: dict[str, dict[str, Role]] = {}
             for row in await connection.execute(sa.select(roles)):
@@ -99,7 +109,7 @@ class Roster:
             self.has_people = bool((await connection.execute(sa.select(sa.func.count()).select_from(users))).scalar())
             self.accounts = frozenset((await connection.execute(sa.select(account_scopes.c.account))).scalars())
         self._entries = found
-        self._read_ns = now
+        self._read_s = read_s
 
     async def follow(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Read it anew after each change, until canceled; while the database is away it stays as it is."""

@@ -50,6 +50,16 @@ def instrument_id(venue: VenueId, symbol: Symbol) -> InstrumentId:
     return InstrumentId(f"{venue}:{symbol}")
 
 
+def symbol_of(instrument: InstrumentId) -> Symbol:
+    """Return the symbol in an instrument's id, whether its venue lists it or not."""
+    return Symbol(instrument.partition(":")[2])
+
+
+def foreign_id(venue_order_id: VenueOrderId) -> ClientOrderId:
+    """Return the id under which an order that is not ours stands in the books."""
+    return ClientOrderId(f"foreign-{venue_order_id}")
+
+
 def balance_key(venue: VenueId, asset: AssetCode) -> BalanceKey:
     """Return the key under which the ledger keeps `asset` at `venue`."""
     return BalanceKey(f"{venue}:{asset}")

@@ -67,6 +67,7 @@ CHECKPOINT_EVERY = 2_048
 CLOCK_BACK_NS = 60 * NS_PER_S
 """A node's clock so far behind the account's was set right: the account's was ahead of the world."""
 TELL_AGAIN_NS = 60 * NS_PER_S
+SETTINGS = ("limits", "sizing", "exits", "review", "reconciliation")
 MAX_ROUNDS = 1_000
 """Times that facts may lead to further facts within one step."""
 
@@ -229,14 +230,8 @@ class Engine:
             case LimitsChanged():
                 self.state.config = msgspec.structs.replace(self.config, limits=event.limits)
             case AccountConfigured():
-                self.state.config = msgspec.structs.replace(
-                    self.config,
-                    limits=event.limits,
-                    sizing=event.sizing,
-                    exits=event.exits,
-                    review=event.review,
-                    reconciliation=event.reconciliation,
-                )
+                settings = {name: getattr(event, name) for name in SETTINGS}
+                self.state.config = msgspec.structs.replace(self.config, **settings)
                 told = f"Settings are now version {event.version}, by {event.actor}"
                 self._desk.alert(Severity.INFO, "configured", told)
             case ModeChanged():

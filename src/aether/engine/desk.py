@@ -38,6 +38,7 @@ from aether.domain.identifiers import (
     StrategyName,
     balance_key,
     client_order_id,
+    foreign_id,
 )
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, Purpose, Side
@@ -199,6 +200,8 @@ class Desk:
             text = f"the venue works order {event.venue_order_id} of {request.instrument}, no pair of this account"
             self._question(BreakKind.STRANGER, request.id, text)
             return
+        if event.filled >= request.size:
+            return
         candidate = make_candidate(state, msgspec.structs.replace(request, size=request.size - event.filled))
         order = self._record(request, candidate, 0, 0)
         order.venue_order_id, order.number = event.venue_order_id, state.next_order
@@ -286,6 +289,10 @@ class Desk:
             )
             self._question(BreakKind.STRANGER if order is None else BreakKind.IMPOSSIBLE, event.order_id, text)
             return
+        if order is not None and f"{foreign_id(event.venue_order_id)}|{event.trade_id}" in state.trades:
+            self._release(order, max(0, order.remaining - event.size))
+            self._advance(order, event, instrument.notional(event.price, event.size), 0)
+            return
         notional = instrument.notional(event.price, event.size)
         quantity = amount_of_size(event.size, instrument.size_decimals)
         fee_key = balance_key(instrument.venue, event.fee_asset)
@@ -307,19 +314,19 @@ class Desk:
                 else:
                     self._question(BreakKind.STRANGER, event.order_id, text)
         else:
-            self._advance(order, event, notional, charge)
+            self._advance(order, event, notional, charge.worth)
         for key in dict.fromkeys((instrument.base_key, instrument.quote_key, charge.key)):
             self._judge_free(key)
         state.ledger.assert_balanced()
 
-    def _advance(self, order: Order, event: OrderFilled, notional: int, charge: Charge) -> None:
-        """Bring an order forward by an execution that is booked."""
+    def _advance(self, order: Order, event: OrderFilled, notional: int, fee: int) -> None:
+        """Bring an order forward by an execution that is booked: with it, or as a stranger's before it was known."""
         extra = overfill(order, event.size)
         state_after, oddity = judge(order, fill_trigger(order, event.size))
         order.trade_ids.append(event.trade_id)
         order.filled += event.size
         order.filled_notional += notional
-        order.fees += charge.worth
+        order.fees += fee
         if event.venue_order_id:
             order.venue_order_id = event.venue_order_id
         self._enter(order, state_after, order.reason)

@@ -13,7 +13,7 @@ database, and the file stays until they are.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -207,7 +207,10 @@ class Brake:
         """
         missing = [(name, found) for name, found in self._pulled.items() if not found.is_kept]
         if missing or self._done:
-            self._disk.submit(self._write, missing, list(self._done))
+            self._on_disk(self._write, missing, list(self._done))
+
+    def _on_disk(self, work: Callable[..., None], *arguments: object) -> None:
+        self._disk.submit(work, *arguments).add_done_callback(_tell_of)
 
     def _write(self, missing: list[tuple[AccountId, _Pulled]], done: list[tuple[str, str]]) -> None:
         is_whole = True
@@ -219,8 +222,10 @@ class Brake:
                 if lying is not None and (name, lying.id) not in self._handled:
                     is_whole = False
                     continue
-                pulls.write(self._folder, name, found.pull)
-                found.is_kept = True
+                kept = pulls.write(self._folder, name, found.pull)
+                self._handled.add((name, kept.id))
+                found.is_kept = kept == found.pull
+                is_whole &= found.is_kept
             except OSError as error:
                 is_whole = False
                 _log.error("brake_not_kept", account_id=name, reason=str(error))
@@ -246,7 +251,12 @@ class Brake:
         }
         if status != self._written:
             self._written = status
-            self._disk.submit(pulls.tell, self._folder, status)
+            self._on_disk(pulls.tell, self._folder, status)
+
+
+def _tell_of(done: Future[None]) -> None:
+    if (error := done.exception()) is not None:
+        _log.error("brake_not_on_disk", reason=f"{type(error).__name__}: {error}")
 
 
 async def _no_others(_pull: Pull) -> bool:

@@ -74,8 +74,7 @@ class LiveVenue:
         if isinstance(command, SubmitOrder):
             self._submit(command, account)
         elif isinstance(command, CancelOrder):
-            if session := self._sessions.get(_venue_of(command.instrument)):
-                session.cancel(command.order_id)
+            self._cancel(command, account)
         elif isinstance(command, CancelAll):
             self._stop_sessions()
 
@@ -92,6 +91,17 @@ class LiveVenue:
             return
         self._waiting.setdefault(venue, []).append(command)
         asyncio.get_running_loop().call_later(ORDER_WAITS_S, self._give_up, command, account)
+
+    def _cancel(self, command: CancelOrder, account: LiveAccount) -> None:
+        """Cancel an order; one that waits for its venue never leaves."""
+        venue = _venue_of(command.instrument)
+        if session := self._sessions.get(venue):
+            session.cancel(command.order_id)
+            return
+        waiting = self._waiting.get(venue, [])
+        for submit in [w for w in waiting if w.order.request.id == command.order_id]:
+            waiting.remove(submit)
+            _reject(submit, STOPPED, account)
 
     def _give_up(self, command: SubmitOrder, account: LiveAccount) -> None:
         """Report an order whose venue was not there in time; it is never sent."""
@@ -130,6 +140,8 @@ class LiveVenue:
 
     def unconfirmed(self) -> list[str]:
         """Return the venues whose list of open orders is not yet seen to be empty after a stop, in words."""
+        if self._account is None:
+            return ["venues: not opened yet"]
         asked = [f"{venue}: {s.left()}" for venue, s in self._sessions.items() if not s.is_still]
         return asked + [f"{venue}: no way to it yet" for venue in sorted(self._opening)]
 
@@ -176,12 +188,14 @@ class LiveVenue:
             _log.error("venues_left", reason="another process owns the account")
 
     async def _mind(self, venue: VenueId, work: Coroutine[Any, Any, None]) -> None:
-        """Do a venue's work; when it fails, empty the others before the account ends with it."""
+        """Do a venue's work; when it fails, empty every venue before the account ends with it.
+
+        A session that has failed asks and cancels on: what works at its venue is gone when its list says so. One that
+        never was stays among those to which there is no way.
+        """
         try:
             await work
         except Exception as error:
-            self._sessions.pop(venue, None)
-            self._opening.discard(venue)
             _log.error("venue_failed", venue=venue, reason=f"{type(error).__name__}: {error}")
             self.stop()
             await until_empty(self.unconfirmed)

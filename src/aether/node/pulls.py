@@ -5,6 +5,7 @@ whole and on disk when they are written, belong to the platform also when root w
 process at a time.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +16,11 @@ import msgspec
 
 from aether.clock import wall_ns
 from aether.domain.events import KillSwitchEngaged
+from aether.venues.wire import plain_text
 
 SUFFIX = ".brake"
 STATUS = "status.json"
+LONGEST_FILE = 64 * 1024
 
 
 class Pull(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,19 +56,45 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     is_journaled: bool
 
 
+class _Lying(msgspec.Struct):
+    """A pull as it lies in a file; one that was written by hand has no id."""
+
+    reason: str
+    actor: str
+    flatten: bool = False
+    id: str = ""
+
+
+_UNREADABLE = (OSError, ValueError, RecursionError, msgspec.MsgspecError)
+"""What a file in the folder can be besides a pull: anything."""
+
 Told = dict[str, dict[str, Status]]
 """Pulls by id, each with its accounts."""
 
 
-def write(folder: Path, account: str, pull: Pull) -> None:
+def write(folder: Path, account: str, pull: Pull) -> Pull:
     """Keep a pull as a file, whole and on disk when this returns; one that lies there adds what it asks for.
 
-    Raises OSError, also when there is no data directory around the folder; nothing is left behind then.
+    Returns:
+        What lies there now: an empty file where the disk has no room for more, which stops without saying why.
+
+    Raises:
+        OSError: also when there is no data directory around the folder; nothing is left behind then.
     """
     folder.mkdir(exist_ok=True, mode=0o700)
     _give(folder, folder.parent)
     with _alone(folder):
-        _put(folder / f"{account}{SUFFIX}", msgspec.json.encode(pull.on_top_of(read_one(folder, account))))
+        whole = pull.on_top_of(read_one(folder, account))
+        file = folder / f"{account}{SUFFIX}"
+        try:
+            _put(file, msgspec.json.encode(whole))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            file.touch(mode=0o600)
+            _give(file, folder.parent)
+            return read_one(folder, account) or whole
+    return whole
 
 
 def remove(folder: Path, account: str, pull_id: str) -> None:
@@ -95,14 +124,30 @@ def read_one(folder: Path, account: str) -> Pull | None:
     """Return the pull that lies under a name, None when there is none; what cannot be read is one as well."""
     file = folder / f"{account}{SUFFIX}"
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Pull)
-    except FileNotFoundError:
+        made = f"{_ascii(file.name)} of {file.lstat().st_mtime_ns}"
+    except OSError:
         return None
-    except (OSError, msgspec.DecodeError):
-        with suppress(OSError):
-            made = f"{file.name} of {file.lstat().st_mtime_ns}"
-            return Pull(reason=f"the file {file.name}", actor="a file", id=made)
-    return None
+    try:
+        lying = msgspec.json.decode(_content(file), type=_Lying)
+    except _UNREADABLE:
+        return Pull(reason=f"the file {_ascii(file.name)}", actor="a file", id=made)
+    return Pull(
+        reason=plain_text(lying.reason),
+        actor=plain_text(lying.actor),
+        flatten=lying.flatten,
+        id=_ascii(lying.id) if lying.id else made,
+    )
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _content(file: Path) -> bytes:
+    """Return what a file begins with; one that would keep its reader waiting has nothing in it. Raises OSError."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(LONGEST_FILE) or b""
 
 
 def tell(folder: Path, status: Mapping[str, Mapping[str, Status]]) -> None:
@@ -115,7 +160,7 @@ def all_told(folder: Path) -> Told:
     """Return how far the pulls are, as the node told last; nothing when it has not."""
     try:
         return msgspec.json.decode((folder / STATUS).read_bytes(), type=Told)
-    except (OSError, msgspec.DecodeError):
+    except _UNREADABLE:
         return {}
 
 

@@ -117,6 +117,8 @@ class Shard:
         self._published = 0.0
         self._awaiting: list[asyncio.Future[None]] = []
         self._heard_ns = engine.state.now_ns - OVERLAP_NS
+        self._is_braked = False
+        """The venues were stopped, and the engine has not heard of it."""
         self._stopped_at: float | None = None
         """Since when everything should be gone at the venues, until it is seen to be."""
 
@@ -215,7 +217,7 @@ class Shard:
     def wants_empty(self) -> bool:
         """Return whether a stop keeps no orders open."""
         is_stopped = any(not PERMITS[stop].keeps_orders for stop in self.engine.state.stops)
-        return is_stopped or self._stopped_at is not None or bool(self.failure)
+        return is_stopped or self._is_braked or bool(self.failure)
 
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         """Return whether an open order of a pair is taken up that the account did not place: not under a stop."""
@@ -232,6 +234,7 @@ class Shard:
 
     def stop(self) -> None:
         """Stop the account's orders at their venues at once, whatever becomes of its own logic."""
+        self._is_braked = True
         if self._stopped_at is None:
             self._stopped_at = perf_counter()
         self._venue.stop()
@@ -300,6 +303,7 @@ class Shard:
             if taken.commands:
                 await self._commit(may_snapshot=False)
             if isinstance(given, KillSwitchEngaged):
+                self._is_braked = False
                 self._venue.release()
                 self.on_killed(self.account, given)
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import msgspec
 
 from aether.domain.errors import AetherError, Failure, VenueError
-from aether.domain.identifiers import VenueOrderId
+from aether.domain.identifiers import VenueOrderId, symbol_of
 from aether.domain.instruments import Instrument
 from aether.domain.orders import OrderRequest
 from aether.telemetry import logger
-from aether.venues.actions import Action, Cancel, CancelAllOrders, Fills, GetOrder, OpenOrders, Submit
+from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, Fills, GetOrder, OpenOrders, Submit
 from aether.venues.client import Permit, VenueClient
 from aether.venues.connection import Connection
 from aether.venues.messages import Execution, OrderUpdate
@@ -184,7 +184,7 @@ class Asker:
         return answer.venue_order_id
 
     async def _withdraw(self, tracked: Tracked) -> None:
-        symbol = self.instrument(tracked.request).symbol
+        symbol = symbol_of(tracked.request.instrument)
         action = Cancel(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
         try:
             await self.perform(action, order_age_s=self.age_s(tracked))
@@ -194,23 +194,42 @@ class Asker:
         else:
             self.tracker.withdrawn(tracked, self._clock())
 
+    async def amend(self, tracked: Tracked, size: int, limit_price: int) -> None:
+        """Change size or price of an open order; 0 leaves it. Raises UnsupportedError, VenueError."""
+        instrument = self.instrument(tracked.request)
+        action = Amend(
+            symbol=instrument.symbol,
+            client_order_id=tracked.request.id,
+            venue_order_id=tracked.venue_order_id,
+            size=instrument.size_text(size) if size else "",
+            price=instrument.price_text(limit_price) if limit_price else "",
+        )
+        await self.perform(action, order_age_s=self.age_s(tracked))
+        wanted = {"size": size, "limit_price": limit_price}
+        tracked.request = msgspec.structs.replace(tracked.request, **{k: v for k, v in wanted.items() if v})
+
     async def _look_up(self, tracked: Tracked) -> None:
-        symbol = self.instrument(tracked.request).symbol
+        symbol = symbol_of(tracked.request.instrument)
         action = GetOrder(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
         asked_s = self._clock()
         try:
             update: OrderUpdate = await self._client.call(action)
         except VenueError as error:
-            if error.failure is not Failure.NOT_FOUND:
+            is_gone = error.failure is Failure.REJECTED and not self._is_listed(tracked.request)
+            if error.failure is not Failure.NOT_FOUND and not is_gone:
                 raise
             self.tracker.not_found(tracked, asked_s, self._clock())
         else:
             self.tracker.found(tracked, update, self._clock())
 
     async def _read_fills(self, tracked: Tracked) -> None:
-        symbol = self.instrument(tracked.request).symbol
+        symbol = symbol_of(tracked.request.instrument)
         since_s = max(1, int(tracked.decided_s) - 60)
         action = Fills(symbol=symbol, since_s=since_s, venue_order_id=tracked.venue_order_id)
+        if not self._is_listed(tracked.request):
+            _log.error("executions_unreadable", order_id=tracked.request.id, instrument=tracked.request.instrument)
+            self.tracker.fills_unreadable(tracked, self._clock())
+            return
         executions: list[Execution] = await self._client.call(action)
         own = [e for e in executions if e.venue_order_id == tracked.venue_order_id]
         self.tracker.fills_read(tracked, own, self._clock())
@@ -223,18 +242,24 @@ class Asker:
             await self.perform(CancelAllOrders())
         elif scope is CancelScope.SYMBOL:
             instruments = {t.request.instrument for t in sweep.orders} | {u.instrument for u in sweep.listed}
-            symbols = {self._protocol.listings.of(i).instrument.symbol for i in instruments}
-            for symbol in sorted(symbols):
-                await self._cancel_symbol(symbol)
+            await self._cancel_each({symbol_of(i) for i in instruments})
         else:
             numbers = [t.venue_order_id for t in sweep.orders] + [u.venue_order_id for u in sweep.listed]
             if known := tuple(n for n in dict.fromkeys(numbers) if n):
                 await self._client.call(CancelAllOrders(venue_order_ids=known))
         self.tracker.swept(self._clock())
 
-    async def _cancel_symbol(self, symbol: str) -> None:
-        try:
-            await self._client.call(CancelAllOrders(symbol=symbol))
-        except VenueError as error:
-            if error.failure is not Failure.NOT_FOUND:
-                raise
+    async def _cancel_each(self, symbols: set[str]) -> None:
+        """Cancel everything pair by pair; one that is refused keeps none of the others. Raises VenueError."""
+        failed: VenueError | None = None
+        for symbol in sorted(symbols):
+            try:
+                await self._client.call(CancelAllOrders(symbol=symbol))
+            except VenueError as error:
+                if error.failure is not Failure.NOT_FOUND:
+                    failed = error
+        if failed is not None:
+            raise failed
+
+    def _is_listed(self, request: OrderRequest) -> bool:
+        return self._protocol.listings.has(request.instrument)

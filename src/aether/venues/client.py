@@ -45,6 +45,8 @@ _log = logger("venue")
 REQUEST_TIMEOUT_S = 10.0
 MEASURED_AGAIN_S = 5.0
 """A venue's clock that was measured so recently is not measured again because a time stamp was refused."""
+MEASURED_WITHIN_S = 5.0
+"""What was refused waits so long for the venue's clock, and no longer: it may be the cancel of everything."""
 MOVED_S = 0.5
 CHECKED_AGAIN_S = 0.25
 """While an order waits for its turn, it is looked at so often whether it should still go."""
@@ -142,6 +144,8 @@ class VenueClient:
         wait_s = READS.first_wait_s
         for attempt in range(READS.attempts):
             try:
+                if not isinstance(action, PRIVATE):
+                    return await self._once(action, order_age_s, permit)
                 return await self.in_time(lambda: self._once(action, order_age_s, permit))
             except VenueError as error:
                 if error.failure not in _SAFE_TO_REPEAT or attempt == READS.attempts - 1:
@@ -166,8 +170,9 @@ class VenueClient:
         """Measure the venue's clock, unless that was just done; return whether it differs from what was signed with."""
         async with self._measuring:
             if abs(self.clock() - self._measured_s) > MEASURED_AGAIN_S:
-                with suppress(VenueError):
-                    await self.measure_clock()
+                with suppress(VenueError, TimeoutError):
+                    async with asyncio.timeout(MEASURED_WITHIN_S):
+                        await self.measure_clock()
         return abs(self.clock_offset_s - signed_with) > MOVED_S
 
     async def _once(self, action: Action, order_age_s: float, permit: Permit | None = None) -> Any:

@@ -104,11 +104,15 @@ class Comparison:
 
     async def _take_up(self) -> None:
         for number, update in list(self._tracker.foreign.items()):
-            request = foreign_request(update) if self.takes(update.instrument) else None
+            request = self._taken(update)
             if request is not None and self.held.settled_s:
                 executions = await self._read_fills_of(update)
-                if number in self._tracker.foreign:
+                if number in self._tracker.foreign and self.takes(update.instrument):
                     self._adopt(request, number, executions)
+
+    def _taken(self, update: OrderUpdate) -> OrderRequest | None:
+        """Return a foreign order as the account takes it up, None when it does not, or too little is known of it."""
+        return foreign_request(update) if self.takes(update.instrument) else None
 
     async def _read_fills_of(self, update: OrderUpdate) -> list[Execution]:
         """Read a foreign order's executions; those that the books cannot have are told as a stranger's first."""
@@ -126,8 +130,12 @@ class Comparison:
         return own
 
     def _adopt(self, request: OrderRequest, number: VenueOrderId, executions: list[Execution]) -> None:
+        """Make an order the account's own, unless it was over before that: then its executions are a stranger's."""
         now_s = self._clock()
         self.tell_foreign_fills()
+        if sum(e.size for e in executions) >= request.size:
+            del self._tracker.foreign[number]
+            return
         known = self._tracker.adopt(request, number, executions, now_s)
         instrument = self._protocol.listings.of(request.instrument).instrument
         self._put(
@@ -174,7 +182,7 @@ class Comparison:
         self._tracker.listed(updates, asked_s, self._clock(), is_of_stop=is_of_stop)
         for number, update in self._tracker.foreign.items():
             self._note_id(update.client_id)
-            if number not in self._told_foreign and not self.takes(update.instrument):
+            if number not in self._told_foreign and self._taken(update) is None:
                 self._told_foreign.add(number)
                 self.note(Severity.WARNING, "foreign_order", self._describe(update))
         FOREIGN_ORDERS.labels(self.account, self._protocol.venue).set(len(self._tracker.foreign))
@@ -182,12 +190,13 @@ class Comparison:
             self._tell_ahead()
 
     def _describe(self, update: OrderUpdate) -> str:
-        side = update.side or "an order"
-        instrument = self._protocol.listings.of(update.instrument).instrument
-        size = format_amount(amount_of_size(update.size, instrument.size_decimals))
+        what = f"{update.side or 'an order'}"
+        if update.is_listed:
+            instrument = self._protocol.listings.of(update.instrument).instrument
+            what += f" {format_amount(amount_of_size(update.size, instrument.size_decimals))}"
         return (
-            f"{self._protocol.venue} works order {update.venue_order_id} ({side} {size} of {update.instrument}), which "
-            "this account did not place"
+            f"{self._protocol.venue} works order {update.venue_order_id} ({what} of {update.instrument}), which this "
+            "account did not place"
         )
 
     async def read_balances(self) -> None:

@@ -97,6 +97,8 @@ class OrderUpdate(msgspec.Struct, kw_only=True):
         client_id: empty for orders that were not ours.
         filled: size executed so far; -1 where the message does not say.
         average_price: of what has traded, 0 where the message does not say.
+        is_listed: whether its pair is one that the venue listed; otherwise `instrument` has the venue's own name of the
+            pair, and no size or price can be read.
     """
 
     ts_ns: int
@@ -113,6 +115,7 @@ class OrderUpdate(msgspec.Struct, kw_only=True):
     limit_price: int = 0
     average_price: int = 0
     created_ns: int = 0
+    is_listed: bool = True
 
 
 class Execution(msgspec.Struct, kw_only=True):

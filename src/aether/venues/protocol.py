@@ -16,8 +16,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from aether.domain.errors import Failure, InvalidValueError, VenueError
-from aether.domain.identifiers import ClientOrderId, VenueId
+from aether.domain.identifiers import ClientOrderId, Symbol, VenueId, VenueOrderId, instrument_id
+from aether.domain.orders import OrderState, Side
 from aether.venues.actions import Action, Request
+from aether.venues.messages import OrderUpdate
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import Listings, MalformedError, parse, plain_text
 
@@ -204,6 +206,21 @@ def each_listed(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
             if error.kind != "symbol":
                 raise
     return result
+
+
+def unlisted_order(
+    venue: VenueId, pair: str, client_id: object, number: object, side: object, state: OrderState
+) -> OrderUpdate:
+    """Return an order of a pair that is not listed: it is open all the same, and a stop takes it back."""
+    return OrderUpdate(
+        ts_ns=0,
+        instrument=instrument_id(venue, Symbol(plain_text(pair))),
+        client_id=ClientOrderId(str(client_id or "")),
+        venue_order_id=VenueOrderId(str(number)),
+        state=state,
+        side=Side(str(side).lower()),
+        is_listed=False,
+    )
 
 
 def each_tradable(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:

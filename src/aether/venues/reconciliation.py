@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from aether.domain.events import OrderFilled
-from aether.domain.identifiers import AccountId, ClientOrderId, InstrumentId, VenueOrderId, client_order_id
+from aether.domain.identifiers import AccountId, ClientOrderId, InstrumentId, client_order_id, foreign_id
 from aether.domain.orders import Order, OrderRequest, OrderType, Purpose, Side, TimeInForce
 from aether.venues.messages import Balance, Execution, OrderUpdate, fill_report
 
@@ -113,8 +113,3 @@ def foreign_request(update: OrderUpdate) -> OrderRequest | None:
         time_in_force=update.time_in_force or TimeInForce.GTC,
         purpose=Purpose.ENTRY if update.side is Side.BUY else Purpose.EXIT,
     )
-
-
-def foreign_id(venue_order_id: VenueOrderId) -> ClientOrderId:
-    """Return the id under which an order that is not ours stands in the books."""
-    return ClientOrderId(f"foreign-{venue_order_id}")

@@ -18,7 +18,7 @@ from aether.domain.events import VenueReport
 from aether.domain.identifiers import BalanceKey, ClientOrderId
 from aether.domain.orders import OrderRequest
 from aether.telemetry import VENUE_OVERDUE, logger
-from aether.venues.actions import Amend, DeadManSwitch
+from aether.venues.actions import DeadManSwitch
 from aether.venues.asking import Asker
 from aether.venues.client import VenueClient
 from aether.venues.comparison import Comparison
@@ -94,6 +94,7 @@ class ExecutionSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
+        self._comparing: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._told_s = 0.0
         self.connection = Connection(
@@ -164,9 +165,11 @@ class ExecutionSession:
 
     def begin(self, remembered: Remembered) -> None:
         """Go on from what the account's books hold: orders, and from when on nobody listened."""
-        self.comparison.begin(remembered)
+        now = self._clock()
+        since_ns = min(remembered.since_ns, int(now * 1e9))
+        self.comparison.begin(msgspec.structs.replace(remembered, since_ns=since_ns))
         for order in remembered.orders:
-            self.tracker.restore(order)
+            self.tracker.restore(order, now)
         if remembered.is_stopped:
             self.stop()
 
@@ -203,21 +206,24 @@ class ExecutionSession:
             await self.ready.wait()
             try:
                 await self._asker.perform(DeadManSwitch(timeout_s=self._dead_man_s))
-            except VenueError as error:
-                _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=error.message)
+            except Exception as error:  # noqa: BLE001  it is refreshed again and again
+                _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=_told(error))
             await asyncio.sleep(self._dead_man_s / DEAD_MAN_REFRESHES)
 
     async def _measure_in_time(self) -> None:
         """Measure the venue's clock again and again: ours may drift."""
         while True:
             await asyncio.sleep(CLOCK_EVERY_S)
-            with suppress(VenueError):
+            try:
                 await self._client.measure_clock()
+            except Exception as error:  # noqa: BLE001  it is measured again and again
+                _log.warning("clock_not_measured", venue=self._protocol.venue, reason=_told(error))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -254,22 +260,7 @@ class ExecutionSession:
         Raises:
             UnsupportedError, VenueError: when it cannot be, or the venue refuses.
         """
-        tracked = self.tracker.orders[order_id]
-        instrument = self._asker.instrument(tracked.request)
-        action = Amend(
-            symbol=instrument.symbol,
-            client_order_id=tracked.request.id,
-            venue_order_id=tracked.venue_order_id,
-            size=instrument.size_text(size) if size else "",
-            price=instrument.price_text(limit_price) if limit_price else "",
-        )
-        await self._asker.perform(action, order_age_s=self._asker.age_s(tracked))
-        changes: dict[str, int] = {}
-        if size:
-            changes["size"] = size
-        if limit_price:
-            changes["limit_price"] = limit_price
-        tracked.request = msgspec.structs.replace(tracked.request, **changes)
+        await self._asker.amend(self.tracker.orders[order_id], size, limit_price)
 
     def _left(self) -> int:
         return len(self.tracker.unwanted()) + len(self.tracker.foreign)
@@ -314,12 +305,19 @@ class ExecutionSession:
         elif isinstance(message, Balance):
             self.comparison.balance(message, now)
         elif isinstance(message, Connected):
-            self._start(self._compare())
+            self._end_comparing()
+            self._comparing = self._start(self._compare())
         elif isinstance(message, Disconnected):
+            self._end_comparing()
             self.ready.clear()
         else:
             return
         self._pump()
+
+    def _end_comparing(self) -> None:
+        """Give up a comparison after a connection that is gone: it would call a later one compared."""
+        if self._comparing is not None:
+            self._comparing.cancel()
 
     def _note_execution(self) -> None:
         if not self._protocol.tells_balances:
@@ -355,8 +353,7 @@ class ExecutionSession:
 
     def _not_compared(self, error: Exception) -> None:
         known = isinstance(error, VenueError)
-        reason = error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
-        _log.warning("comparison_failed", venue=self._protocol.venue, reason=reason, exc_info=not known)
+        _log.warning("comparison_failed", venue=self._protocol.venue, reason=_told(error), exc_info=not known)
 
     async def _compare_in_time(self) -> None:
         """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
@@ -397,3 +394,7 @@ class ExecutionSession:
                 self._told_s = overdue_s
                 told = f"{self._protocol.venue} has not taken back {self._left() or 'all'} orders for {overdue_s:.0f} s"
                 self.comparison.note(Severity.CRITICAL, "not_canceled", told)
+
+
+def _told(error: Exception) -> str:
+    return error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"

@@ -52,6 +52,7 @@ class Tracked(Pause, kw_only=True):
         missed_s: since when the venue does not know it.
         is_asked: a request about it is under way.
         is_doubted: the venue should be asked how it stands.
+        is_adopted: somebody else placed it, and may change it: it ends when the venue says so.
     """
 
     request: OrderRequest
@@ -70,6 +71,7 @@ class Tracked(Pause, kw_only=True):
     is_asked: bool = False
     is_doubted: bool = False
     is_accepted: bool = False
+    is_adopted: bool = False
 
 
 class Send(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ Executions are reported once, by the venue's trade id, whichever way they come.
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from aether.domain.errors import Failure
 from aether.domain.events import (
     CancelRejected,
@@ -26,7 +28,7 @@ from aether.domain.events import (
     OrderRejected,
     VenueReport,
 )
-from aether.domain.identifiers import ClientOrderId, TradeId, VenueOrderId
+from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueOrderId, foreign_id
 from aether.domain.orders import Order, OrderRequest, OrderState, Side, TimeInForce
 from aether.venues.messages import Execution, OrderUpdate, fill_report
 from aether.venues.tracked import (
@@ -53,8 +55,9 @@ CONFIRM_AFTER_S = 1.0
 SWEEPS_FAILED = 3
 """When the cancel of everything has failed so often in a row, orders are canceled one by one besides."""
 CLOSED_KEPT = 4_096
-EARLY_KEPT = 1_024
-"""Orders of which the stream may speak before the answer to their request tells that they are ours."""
+EARLY_KEPT = 4_096
+"""What the stream may say of orders before the answer to their request tells that they are ours; of more, the oldest is
+taken for a stranger's."""
 STOPPED = "it was stopped before it was sent"
 _FINAL = (OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED)
 
@@ -94,8 +97,9 @@ class Tracker:
         self._by_venue: dict[VenueOrderId, Tracked] = {}
         self._active: dict[ClientOrderId, Tracked] = {}
         self._early: dict[VenueOrderId, list[Execution | OrderUpdate]] = {}
+        self._early_count = 0
         self._foreign_fills: list[Execution] = []
-        self._foreign_trades: dict[TradeId, Execution] = {}
+        self._foreign_trades: dict[tuple[InstrumentId, TradeId], Execution] = {}
         self._sweep_asked = self._needs_cancel = False
         self._sweep_pause = Pause()
         self._sweep_failures = 0
@@ -107,12 +111,14 @@ class Tracker:
         tracked = self._track(request, decided_s)
         self._active[request.id] = tracked
 
-    def restore(self, order: Order) -> None:
+    def restore(self, order: Order, now_s: float) -> None:
         """Take up an order of an earlier session; what had been reported of it is not reported again.
 
-        One that may have been sent is looked up; one that was to be canceled is to be canceled.
+        One that may have been sent is looked up; one that was to be canceled is to be canceled. Books that a clock
+        ahead of this one has written count as written now.
         """
-        tracked = self._track(order.request, order.created_ns / 1e9)
+        tracked = self._track(order.request, min(now_s, order.created_ns / 1e9))
+        tracked.is_adopted = order.request.id == foreign_id(order.venue_order_id)
         tracked.filled = tracked.told_filled = order.filled
         tracked.trades = set(order.trade_ids)
         is_told = order.state in (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
@@ -126,7 +132,7 @@ class Tracker:
         tracked.phase = Phase.OPEN if tracked.is_accepted else Phase.SENT
         tracked.is_doubted = True
         if order.state is OrderState.PENDING_CANCEL:
-            tracked.unwanted_s = max(order.updated_ns, 1) / 1e9
+            tracked.unwanted_s = min(now_s, max(order.updated_ns, 1) / 1e9)
         self._active[order.request.id] = tracked
 
     def cancel(self, order_id: ClientOrderId, now_s: float) -> None:
@@ -347,6 +353,11 @@ class Tracker:
         else:
             tracked.hurry()
 
+    def fills_unreadable(self, tracked: Tracked, now_s: float) -> None:
+        """Nobody can tell an order's executions any more, its pair is gone: it ends with those that are known."""
+        tracked.told_filled = tracked.filled
+        self.fills_read(tracked, (), now_s)
+
     def swept(self, now_s: float) -> None:
         """The venue took the cancel of everything; its list says whether all is gone."""
         self._sweep_asked = self._needs_cancel = False
@@ -405,11 +416,8 @@ class Tracker:
         tracked = self._find(execution.client_id, execution.venue_order_id, now_s)
         if tracked is not None:
             self._fill(tracked, execution, now_s)
-        elif not self._keep_early(execution) and execution.trade_id not in self._foreign_trades:
-            self._foreign_trades[execution.trade_id] = execution
-            if len(self._foreign_trades) > CLOSED_KEPT:
-                del self._foreign_trades[next(iter(self._foreign_trades))]
-            self._foreign_fills.append(execution)
+        elif not self._keep_early(execution):
+            self._note_foreign_fill(execution)
 
     def take_foreign_fills(self) -> list[Execution]:
         """Return the executions of orders that are not ours since the last call."""
@@ -431,6 +439,7 @@ class Tracker:
         known = {e.trade_id: e for e in (*told, *executions)}
         tracked = self._track(request, now_s)
         tracked.phase, tracked.opened_s, tracked.is_accepted, tracked.is_doubted = Phase.OPEN, now_s, True, True
+        tracked.is_adopted = True
         tracked.trades = set(known)
         tracked.filled = tracked.told_filled = sum(e.size for e in known.values())
         tracked.venue_order_id = number
@@ -438,6 +447,14 @@ class Tracker:
         self._active[request.id] = tracked
         self.foreign.pop(number, None)
         return list(known.values())
+
+    def _note_foreign_fill(self, execution: Execution) -> None:
+        key = (execution.instrument, execution.trade_id)
+        if key not in self._foreign_trades:
+            self._foreign_trades[key] = execution
+            if len(self._foreign_trades) > CLOSED_KEPT:
+                del self._foreign_trades[next(iter(self._foreign_trades))]
+            self._foreign_fills.append(execution)
 
     def _note_foreign(self, update: OrderUpdate) -> None:
         if update.state in _FINAL:
@@ -456,9 +473,19 @@ class Tracker:
         may_be_ours = self._awaits_number()
         if may_be_ours:
             self._early.setdefault(message.venue_order_id, []).append(message)
-            while len(self._early) > EARLY_KEPT:
-                del self._early[next(iter(self._early))]
+            self._early_count += 1
+            while self._early_count > EARLY_KEPT:
+                self._give_away(self._early.pop(next(iter(self._early))))
         return may_be_ours
+
+    def _give_away(self, messages: list[Execution | OrderUpdate]) -> None:
+        """Take what was said under a number for a stranger's, rather than forget it."""
+        self._early_count -= len(messages)
+        for message in messages:
+            if isinstance(message, Execution):
+                self._note_foreign_fill(message)
+            else:
+                self._note_foreign(message)
 
     def _awaits_number(self) -> bool:
         """Return whether an order may be at the venue under a number that it has not told."""
@@ -471,7 +498,9 @@ class Tracker:
         tracked.venue_order_id = venue_order_id
         self._by_venue[venue_order_id] = tracked
         self.foreign.pop(venue_order_id, None)
-        self._hear(self._early.pop(venue_order_id, []), now_s)
+        early = self._early.pop(venue_order_id, [])
+        self._early_count -= len(early)
+        self._hear(early, now_s)
 
     def _hear(self, messages: list[Execution | OrderUpdate], now_s: float) -> None:
         for message in messages:
@@ -483,6 +512,8 @@ class Tracker:
     def _apply(self, tracked: Tracked, update: OrderUpdate, now_s: float) -> None:
         """Bring an order to what the venue says of it."""
         self._learn(tracked, update.venue_order_id, now_s)
+        if tracked.is_adopted and update.size > tracked.request.size:
+            tracked.request = msgspec.structs.replace(tracked.request, size=update.size)
         if update.state is OrderState.REJECTED and not tracked.is_accepted:
             self._reject(tracked, update.reason or "rejected by the venue", now_s)
             return
@@ -529,19 +560,19 @@ class Tracker:
     def _release_early(self, now_s: float) -> None:
         """Once no order waits for its number, what is left of the early messages is not ours."""
         if self._early and not self._awaits_number():
-            early, self._early = self._early, {}
+            early, self._early, self._early_count = self._early, {}, 0
             for messages in early.values():
                 self._hear(messages, now_s)
 
     def _fill(self, tracked: Tracked, execution: Execution, now_s: float) -> None:
-        if execution.trade_id in tracked.trades or execution.trade_id in self._foreign_trades:
+        if execution.trade_id in tracked.trades:
             return
         tracked.trades.add(execution.trade_id)
         tracked.filled += execution.size
         self._accept(tracked, execution.venue_order_id, now_s, execution.ts_ns)
         request = tracked.request
         self._report(fill_report(execution, request.id, request.instrument, request.side))
-        if tracked.filled >= tracked.request.size:
+        if tracked.filled >= tracked.request.size and not tracked.is_adopted:
             tracked.phase, tracked.ending, tracked.closed_s = Phase.CLOSED, None, now_s
             tracked.hurry()
 

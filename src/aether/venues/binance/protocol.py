@@ -61,7 +61,6 @@ from aether.venues.protocol import (
     Credentials,
     Response,
     Urls,
-    each_listed,
     each_tradable,
     field,
     http_failure,
@@ -70,6 +69,7 @@ from aether.venues.protocol import (
     retry_after,
     rows,
     short_id,
+    unlisted_order,
 )
 from aether.venues.stream import Channel, Stream, to_json
 from aether.venues.wire import NS_PER_MS, NS_PER_S, Listings, MalformedError, decimals_of, rate_ppm, scaled
@@ -331,7 +331,7 @@ class BinanceProtocol:
                     can_withdraw=bool(field(result, "enableWithdrawals")),
                 )
             case OpenOrders() | ClosedOrders():
-                return each_listed(rows(result), lambda row: [self._order_update(row)])
+                return [self._order_update(row) for row in rows(result)]
             case GetOrder():
                 return [self._order_update(result)]
             case Fills():
@@ -396,10 +396,14 @@ class BinanceProtocol:
         ]
 
     def _order_update(self, row: Any) -> OrderUpdate:
-        listing = self.listings[field(row, "symbol")]
         state = ORDER_STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
+        listing = self.listings.get(field(row, "symbol"))
+        if listing is None:
+            return unlisted_order(
+                BINANCE, row["symbol"], row["clientOrderId"], row["orderId"], field(row, "side"), state
+            )
         return OrderUpdate(
             ts_ns=int(row.get("updateTime") or row.get("time") or 0) * NS_PER_MS,
             instrument=listing.id,

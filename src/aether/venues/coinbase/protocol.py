@@ -62,6 +62,7 @@ from aether.venues.protocol import (
     refuse,
     retry_after,
     rows,
+    unlisted_order,
 )
 from aether.venues.stream import Channel, Stream, to_json
 from aether.venues.wire import (
@@ -268,7 +269,7 @@ class CoinbaseProtocol:
                     can_trade=bool(field(result, "can_trade")), can_withdraw=bool(field(result, "can_transfer"))
                 )
             case OpenOrders() | ClosedOrders():
-                return each_listed(rows(field(result, "orders")), lambda row: [self._order_update(row)])
+                return [self._order_update(row) for row in rows(field(result, "orders"))]
             case GetOrder():
                 found = [result["order"]] if "order" in result else rows(field(result, "orders"))
                 wanted = self.wire_id(action.client_order_id)
@@ -361,10 +362,14 @@ class CoinbaseProtocol:
         )
 
     def _order_update(self, row: Any) -> OrderUpdate:
-        listing = self.listings[field(row, "product_id")]
         state = ORDER_STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
+        listing = self.listings.get(field(row, "product_id"))
+        if listing is None:
+            return unlisted_order(
+                COINBASE, row["product_id"], row.get("client_order_id"), row["order_id"], field(row, "side"), state
+            )
         filled = listing.size[row.get("filled_size") or "0"]
         if state is OrderState.ACCEPTED and filled:
             state = OrderState.PARTIALLY_FILLED

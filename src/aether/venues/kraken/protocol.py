@@ -63,6 +63,7 @@ from aether.venues.protocol import (
     retry_after,
     rows,
     short_id,
+    unlisted_order,
 )
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, scaled, seconds_ns
@@ -355,19 +356,22 @@ class KrakenProtocol:
         ]
 
     def _orders(self, found: dict[str, Any], symbol: str) -> list[OrderUpdate]:
-        return each_listed(found.items(), lambda item: self._order_update(*item, symbol))
+        return [update for item in found.items() for update in self._order_update(*item, symbol)]
 
     def _order_update(self, order_id: str, row: Any, symbol: str) -> list[OrderUpdate]:
         descr = field(row, "descr")
-        listing = self.listings[field(descr, "pair")]
+        state = _STATES.get(field(row, "status"))
+        if state is None:
+            raise MalformedError("status", str(row["status"]))
+        listing = self.listings.get(field(descr, "pair"))
+        if listing is None:
+            found = unlisted_order(KRAKEN, descr["pair"], row.get("cl_ord_id"), order_id, descr["type"], state)
+            return [found] if not symbol or not self.listings.has(instrument_id(KRAKEN, Symbol(symbol))) else []
         if symbol and listing.instrument.symbol != symbol:
             return []
         price, size = listing.price, listing.size
         kind = TYPES_BACK.get(descr["ordertype"])
         filled = size[row["vol_exec"]]
-        state = _STATES.get(field(row, "status"))
-        if state is None:
-            raise MalformedError("status", str(row["status"]))
         if state is OrderState.ACCEPTED and filled:
             state = OrderState.PARTIALLY_FILLED
         if state is OrderState.FILLED and filled < size[row["vol"]]:
