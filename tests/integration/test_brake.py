@@ -268,6 +268,25 @@ async def test_the_brake_works_while_the_database_hangs(firm: Firm, server: Embe
     await until(lambda: not (firm.folder / "company.brake").exists())
 
 
+async def test_a_confirmed_stop_stays_one_while_the_database_hangs(firm: Firm, server: EmbeddedServer) -> None:
+    """The engine has not heard of it yet; an order that turns up is taken back, and none is taken up."""
+    await firm.rest(2)
+    before, pids = confirmed(), postgres_pids(server)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        firm.node.brake.pull(EVERY_ACCOUNT, PULL)
+        await until(lambda: confirmed() == before + 1)
+        order = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 100, price=500_000)
+        for venue in VENUES:
+            firm.local.exchanges[venue].venue.place(COMPANY, order)
+        await until(lambda: firm.open_orders() == 0)
+        assert not firm.shard.takes_foreign(InstrumentId("kraken:BTC/USD"))
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 async def test_a_kill_that_was_never_journaled_is_honoured_by_the_next_start(
     firm: Firm, server: EmbeddedServer
 ) -> None:

@@ -2,6 +2,7 @@
 found)."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -241,3 +242,70 @@ def test_a_stop_by_root_is_the_platforms_to_read(tmp_path: Path) -> None:
     os.chown(tmp_path, 4711, 4711)
     pulls.write(tmp_path / "brake", "a", pull())
     assert {p.stat().st_uid for p in (tmp_path / "brake", tmp_path / "brake" / "a.brake")} == {4711}
+
+
+ODD_FILES = {
+    "no id": b'{"reason":"by hand","actor":"me"}',
+    "no UTF-8": b'{"reason":"a\xff\xfe","actor":"me"}',
+    "nested": b"[" * 100_000,
+    "NUL": b'{"reason":"a\\u0000b","actor":"m\\u0000e","id":"\\ud800"}',
+    "huge": b"[" + b"1," * 200_000,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("content", ODD_FILES.values(), ids=ODD_FILES)
+async def test_whatever_a_hand_writes_stops_once_and_is_journaled(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also found by a start, and told to whoever looks; the node works on."""
+    monkeypatch.setattr(brake, "JOURNAL_AFTER_S", 0.05)
+    (tmp_path / "a.brake").write_bytes(content)
+    node = Node(tmp_path)
+    node.brake.honour()
+    async with node:
+        await until(lambda: node.accounts[A].journaled)
+        await asyncio.sleep(0.3)
+        assert node.accounts[A].stops == len(node.accounts[A].journaled) == 1
+        event = node.accounts[A].journaled[0]
+        assert "\0" not in event.reason + event.actor
+        assert len(pulls.all_told(tmp_path)) == 1
+        node.brake.journaled(A, event)
+        await until(lambda: not node.names())
+
+
+async def test_a_file_that_would_keep_its_reader_waiting_stops_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.brake")
+    node = Node(tmp_path)
+    node.brake.honour()
+    assert node.accounts[A].stops == 1
+
+
+async def test_a_name_that_is_no_text_hides_nothing(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.brake")).write_bytes(b"{}")
+    async with Node(tmp_path):
+        pulls.write(tmp_path, A, pull(id="1"))
+        await until(lambda: pulls.told(tmp_path, "1"))
+
+
+async def test_a_full_disk_takes_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room for the reason, and a stop needs none; what is wanted besides is in memory until there is."""
+    put, full = pulls._put, True
+
+    def no_room(file: Path, content: bytes) -> None:
+        if full and file.suffix == pulls.SUFFIX:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(file, content)
+
+    monkeypatch.setattr(pulls, "_put", no_room)
+    by_hand = pulls.write(tmp_path, B, pull(id="1"))
+    assert (tmp_path / "b.brake").read_bytes() == b""
+    async with Node(tmp_path) as node:
+        await until(lambda: pulls.told(tmp_path, by_hand.id))
+        node.brake.pull(A, pull(id="2", flatten=True))
+        await until(lambda: node.names() == ["a", "b"])
+        await asyncio.sleep(0.1)
+        assert node.accounts[A].stops == node.accounts[B].stops == 1
+        full = False
+        await until(lambda: (found := pulls.read_one(tmp_path, A)) is not None and found.flatten)
+        assert node.accounts[A].stops == 1

@@ -1,5 +1,6 @@
 """Orders that the account did not place: taken up, canceled or only told, as its settings say (R5)."""
 
+import msgspec
 import pytest
 
 from aether.domain.accounts import Exits, ForeignOrders, Limits, Reconciliation, Review, Sizing
@@ -8,14 +9,19 @@ from aether.domain.events import (
     AccountConfigured,
     KillSwitchEngaged,
     KillSwitchReleased,
+    OrderAccepted,
     OrderAdopted,
     OrderCanceled,
     OrderFilled,
+    VenueReport,
 )
 from aether.domain.identifiers import AssetCode, ClientOrderId, InstrumentId, TradeId, VenueOrderId
-from aether.domain.orders import Liquidity, OrderRequest, OrderState, OrderType, Purpose, Side
+from aether.domain.orders import Liquidity, Order, OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import BreakKind
 from aether.engine.strategy import Enter
+from aether.venues.messages import Execution, OrderUpdate
+from aether.venues.tracked import Phase, Send
+from aether.venues.tracker import EARLY_KEPT, Tracker
 from tests.desk import BTC, Desk, account, alerts, canceled, submitted
 
 ONE = 10**8
@@ -190,3 +196,102 @@ def test_any_venues_number_has_a_row(number: str) -> None:
     (own,) = submitted(desk.want(Enter(instrument=BTC.id)))
     assert desk.order(f"foreign-{number}").number == 1
     assert own.id == "desk-2", "no two orders of an account have one number"
+
+
+def test_an_order_that_is_filled_already_is_not_taken_up() -> None:
+    desk = desk_with(ForeignOrders.ADOPT)
+    desk.tell(adopted(desk, filled=ONE // 10, filled_notional=4_000 * ONE))
+    assert desk.engine.state.open_orders == {}
+
+
+def test_an_execution_told_as_a_strangers_moves_its_order_on_and_no_money_twice() -> None:
+    """It was heard before anybody knew that the order is ours."""
+    desk = desk_with(ForeignOrders.ALERT)
+    (own,) = submitted(desk.want(Enter(instrument=BTC.id)))
+    desk.accept(own)
+    early = msgspec.structs.replace(trade(desk, "T1", own.size, "V9"), price=5_000_000)
+    desk.tell(early)
+    held, usd = desk.held(), sum(desk.usd())
+    desk.tell(msgspec.structs.replace(early, order_id=own.id))
+    assert (desk.held(), sum(desk.usd())) == (held, usd)
+    assert desk.order(own.id).state is OrderState.FILLED
+    assert desk.usd()[1] == 0
+
+
+def tracker() -> tuple[Tracker, list[VenueReport]]:
+    reports: list[VenueReport] = []
+    made = Tracker(lambda i: i, reports.append)
+    made.may_send = True
+    return made, reports
+
+
+def heard(instrument: str, name: str, size: int, number: str) -> Execution:
+    return Execution(
+        ts_ns=1,
+        instrument=InstrumentId(instrument),
+        client_id=ClientOrderId(""),
+        venue_order_id=VenueOrderId(number),
+        trade_id=TradeId(name),
+        side=Side.BUY,
+        price=1_000,
+        size=size,
+        fee=0,
+        fee_asset=AssetCode("USD"),
+        liquidity=Liquidity.TAKER,
+    )
+
+
+def limit(order_id: str) -> OrderRequest:
+    return OrderRequest(
+        id=ClientOrderId(order_id),
+        instrument=InstrumentId("binance:BTC/USD"),
+        side=Side.BUY,
+        type=OrderType.LIMIT,
+        size=10,
+        limit_price=1_000,
+    )
+
+
+def test_a_strangers_trade_of_another_pair_hides_none_of_ours() -> None:
+    """Binance numbers trades by pair: 77 of ETH and 77 of BTC are two."""
+    made, reports = tracker()
+    made.executed(heard("binance:ETH/USD", "77", 5, "900"), 1.0)
+    made.submit(limit("company-1"), 1.0)
+    (ask,) = made.due(1.0)
+    assert isinstance(ask, Send)
+    made.permit(ask.order, 1.0)
+    made.accepted(ask.order, VenueOrderId("1"), 1.1)
+    made.executed(heard("binance:BTC/USD", "77", 10, "1"), 1.2)
+    assert [type(r) for r in reports] == [OrderAccepted, OrderFilled]
+
+
+def test_nothing_that_is_heard_of_others_is_forgotten_while_one_is_in_doubt() -> None:
+    made, _ = tracker()
+    order = Order(request=limit("company-1"), state=OrderState.SUBMITTED, created_ns=1, updated_ns=1)
+    made.restore(order, 1.0)
+    told = 0
+    for n in range(3 * EARLY_KEPT):
+        made.executed(heard("binance:BTC/USD", f"t{n}", 1, f"F{n % 7}"), 1.0)
+        told += len(made.take_foreign_fills())
+        assert made._early_count == sum(map(len, made._early.values())) <= EARLY_KEPT
+    assert told + made._early_count == 3 * EARLY_KEPT
+
+
+def test_an_adopted_order_that_its_owner_enlarges_goes_on() -> None:
+    made, _ = tracker()
+    made.adopt(limit("foreign-9"), VenueOrderId("9"), [], 1.0)
+    update = OrderUpdate(
+        ts_ns=1,
+        instrument=InstrumentId("binance:BTC/USD"),
+        client_id=ClientOrderId(""),
+        venue_order_id=VenueOrderId("9"),
+        state=OrderState.ACCEPTED,
+        filled=0,
+        size=20,
+        side=Side.BUY,
+    )
+    made.updated(update, 2.0)
+    made.executed(heard("binance:BTC/USD", "t1", 10, "9"), 3.0)
+    made.listed([msgspec.structs.replace(update, filled=10)], 10.0, 10.1)
+    (order,) = made.orders.values()
+    assert (order.phase, order.unwanted_s) == (Phase.OPEN, 0.0), "nobody wants it gone"

@@ -63,7 +63,8 @@ async def _send(socket: WebSocket, caller: Caller) -> None:
 
 async def _send_one(socket: WebSocket, message: dict[str, object]) -> bool:
     try:
-        await asyncio.wait_for(socket.send_text(_encode(message).decode()), SEND_TIMEOUT_S)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await socket.send_text(_encode(message).decode())
     except (WebSocketDisconnect, RuntimeError, TimeoutError):
         return False
     return True

@@ -83,7 +83,8 @@ class RequestReader:
             while not connection.is_closed():
                 await self.fetch()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(announced.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await announced.wait()
                 announced.clear()
         finally:
             connection.terminate()

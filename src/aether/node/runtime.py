@@ -256,7 +256,8 @@ class Node:
         """Write the market's one-minute bars now and then, and the last ones at the end, for charts."""
         while not ended.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), BARS_EVERY_S)
+                async with asyncio.timeout(BARS_EVERY_S):
+                    await ended.wait()
             for shard in self.shards.values():
                 SHED.labels(shard.account).inc(shard.inbox.take_shed())
             if not self._bars:

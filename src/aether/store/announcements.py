@@ -41,7 +41,8 @@ class Announcements:
             return
         event = self._followers[task]
         with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), POLL_S)
+            async with asyncio.timeout(POLL_S):
+                await event.wait()
         event.clear()
 
     def _wake(self, _c: asyncpg.Connection, _pid: int, _channel: str, _payload: str) -> None:

@@ -131,7 +131,8 @@ class Connection:
         self._waiting[number] = answer
         try:
             await socket.send_str(make_text(number))
-            return await asyncio.wait_for(answer, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await answer
         except (aiohttp.ClientError, TimeoutError, OSError, ConnectionError) as error:
             raise refuse(venue, Failure.UNKNOWN_OUTCOME, f"no answer on the socket ({type(error).__name__})") from error
         finally:

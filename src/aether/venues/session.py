@@ -1,13 +1,14 @@
 """An account's trading at one venue: the sockets, limits and tasks around a `Tracker`, which says what to ask.
 
 The session asks what is due, one task for each request, and gives the answers back. It compares with the venue after
-each (re)connection before anything new is sent, then at a steady pace, and when a balance moved without an execution:
-open orders, executions, balances. Cancels and questions go on while the private socket is away.
+each (re)connection before anything new is sent, then at a steady pace, a quicker one while something moves: open
+orders, balances, executions. Cancels and questions go on while the private socket is away.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import msgspec
@@ -36,6 +37,8 @@ ANSWER_TIMEOUT_S = 5.0
 COMPARE_EVERY_S = 60.0
 EMPTY_EVERY_S = 5.0
 """How often an account is compared that should have nothing open: an order may turn up late."""
+MOVED_EVERY_S = 15.0
+"""How often an account is compared in which something moves: no stream tells of an execution that it has lost."""
 CLOCK_EVERY_S = 300.0
 BALANCES_AFTER_S = 0.1
 WATCH_EVERY_S = 1.0
@@ -134,10 +137,11 @@ class ExecutionSession:
         """
         try:
             self._start(self._compare_in_time())
-            self._start(self._measure_in_time())
+            self._start(self._again(CLOCK_EVERY_S, self._client.measure_clock, "clock_not_measured"))
             self._start(self._watch())
             if self._dead_man_s:
-                self._start(self._refresh_dead_man())
+                every_s = self._dead_man_s / DEAD_MAN_REFRESHES
+                self._start(self._again(every_s, self._refresh_dead_man, "dead_man_not_refreshed"))
             self._pump()
             async for message in self.connection.messages():
                 self._take(message)
@@ -202,22 +206,17 @@ class ExecutionSession:
         return texts
 
     async def _refresh_dead_man(self) -> None:
-        while True:
-            await self.ready.wait()
-            try:
-                await self._asker.perform(DeadManSwitch(timeout_s=self._dead_man_s))
-            except Exception as error:  # noqa: BLE001  it is refreshed again and again
-                _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=_told(error))
-            await asyncio.sleep(self._dead_man_s / DEAD_MAN_REFRESHES)
+        await self.ready.wait()
+        await self._asker.perform(DeadManSwitch(timeout_s=self._dead_man_s))
 
-    async def _measure_in_time(self) -> None:
-        """Measure the venue's clock again and again: ours may drift."""
+    async def _again(self, every_s: float, work: Callable[[], Coroutine[Any, Any, object]], failed: str) -> None:
+        """Do something again and again, whatever goes wrong."""
         while True:
-            await asyncio.sleep(CLOCK_EVERY_S)
             try:
-                await self._client.measure_clock()
-            except Exception as error:  # noqa: BLE001  it is measured again and again
-                _log.warning("clock_not_measured", venue=self._protocol.venue, reason=_told(error))
+                await work()
+            except Exception as error:  # noqa: BLE001  the next time it may work
+                _log.warning(failed, venue=self._protocol.venue, reason=_told(error))
+            await asyncio.sleep(every_s)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -228,7 +227,7 @@ class ExecutionSession:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("task_failed", venue=self._protocol.venue, reason=f"{type(error).__name__}: {error}")
+            _log.error("task_failed", venue=self._protocol.venue, reason=_told(error))
 
     # What the account wants.
 
@@ -255,11 +254,7 @@ class ExecutionSession:
         self._pump()
 
     async def amend(self, order_id: ClientOrderId, *, size: int = 0, limit_price: int = 0) -> None:
-        """Change size or price of an open order, as far as the venue offers it.
-
-        Raises:
-            UnsupportedError, VenueError: when it cannot be, or the venue refuses.
-        """
+        """Change size or price of an open order; 0 leaves it. Raises UnsupportedError, VenueError."""
         await self._asker.amend(self.tracker.orders[order_id], size, limit_price)
 
     def _left(self) -> int:
@@ -267,7 +262,8 @@ class ExecutionSession:
 
     def left(self) -> str:
         """Return what a stop still waits for, for people."""
-        return f"{self._left()} orders not seen to be gone for {self.tracker.overdue(self._clock()):.0f} s"
+        what = f"{left} orders not seen to be gone" if (left := self._left()) else "no list of open orders seen"
+        return f"{what} for {self.tracker.overdue(self._clock()):.0f} s"
 
     # What is due is asked.
 
@@ -304,6 +300,7 @@ class ExecutionSession:
                 self._start(self.comparison.take_up())
         elif isinstance(message, Balance):
             self.comparison.balance(message, now)
+            self._moved.set()
         elif isinstance(message, Connected):
             self._end_comparing()
             self._comparing = self._start(self._compare())
@@ -359,13 +356,13 @@ class ExecutionSession:
         """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
         compared_s = self._clock()
         while True:
-            every_s = min(self._compare_every_s, EMPTY_EVERY_S) if self.wants_empty() else self._compare_every_s
-            left_s = compared_s + every_s - self._clock()
+            left_s = compared_s + self._next_in_s() - self._clock()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), max(0.001, left_s))
+                async with asyncio.timeout(max(0.001, left_s)):
+                    await self._moved.wait()
                 await asyncio.sleep(BALANCES_AFTER_S)
             started_s = self._clock()
-            is_due = started_s >= compared_s + every_s
+            is_due = started_s >= compared_s + self._next_in_s()
             if not is_due and not self._moved.is_set():
                 continue
             self._moved.clear()
@@ -373,12 +370,17 @@ class ExecutionSession:
                 if is_due:
                     await self.compare()
                     compared_s = started_s
-                else:
+                elif not self._protocol.tells_balances:
                     await self.comparison.read_balances()
             except Exception as error:  # noqa: BLE001  the pace goes on
                 self._not_compared(error)
                 self._moved.set()
                 await asyncio.sleep(LONGEST_WAIT_S)
+
+    def _next_in_s(self) -> float:
+        """Return how long after a comparison the next one is due."""
+        moved_s = MOVED_EVERY_S if self.comparison.held.have_moved() else inf
+        return min(self._compare_every_s, EMPTY_EVERY_S if self.wants_empty() else moved_s)
 
     # What people are told.
 
@@ -396,5 +398,5 @@ class ExecutionSession:
                 self.comparison.note(Severity.CRITICAL, "not_canceled", told)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
