@@ -382,8 +382,6 @@ class ExecutionSession:
         moved_s = MOVED_EVERY_S if self.comparison.held.have_moved() else inf
         return min(self._compare_every_s, EMPTY_EVERY_S if self.wants_empty() else moved_s)
 
-    # What people are told.
-
     async def _watch(self) -> None:
         """Tell of wishes that the venue does not fulfil, again each time they have lasted twice as long."""
         while True:
