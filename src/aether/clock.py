@@ -10,6 +10,7 @@ a jump would make everything due at once, or nothing for an hour; the venue's ow
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from time import monotonic, monotonic_ns, time, time_ns
 from typing import Protocol
 
@@ -41,6 +42,11 @@ _BEGAN_S = time() - monotonic()
 def running_s() -> float:
     """Return seconds since 1970 by the wall clock of the process's start and what has passed since: it never jumps."""
     return _BEGAN_S + monotonic()
+
+
+def utc_text(ts_ns: int) -> str:
+    """Return a time as people read it."""
+    return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 class Clock(Protocol):

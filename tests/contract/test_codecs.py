@@ -410,8 +410,14 @@ def test_one_pair_that_the_ledger_cannot_hold_does_not_hide_the_others() -> None
     assert [native for native, _ in found] == ["BTC-USD"]
 
 
-def test_orders_and_fills_of_pairs_that_are_not_listed_are_passed_over() -> None:
+def test_fills_of_pairs_that_are_not_listed_are_passed_over_and_orders_are_not() -> None:
+    """Nobody knows their precision; but an open order is open, and a stop takes it back."""
+    found = {}
     for venue, name, action in (("kraken", "open orders", OpenOrders()), ("coinbase", "fills", Fills())):
         case = next(c for v, c in CASES if v == venue and c["name"] == name)
         response = Response(status=200, headers={}, body=case["payload"].encode())
-        assert decoded(protocol_of(venue), action, response) == []
+        found[name] = decoded(protocol_of(venue), action, response)
+    assert found["fills"] == []
+    (order,) = found["open orders"]
+    assert (order.venue_order_id, order.instrument, order.side) == ("OQCLML-BW3P3-BUCMWZ", "kraken:XBTUSD", "buy")
+    assert (order.state, order.is_listed, order.size, order.filled) == ("accepted", False, 0, -1)

@@ -5,9 +5,8 @@ from typing import Any
 
 import pyotp
 
-from aether.control.access import Caller, CallerKind, Role
+from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.factors import Site
-from aether.control.people import Allowlists
 from aether.control.plane import ControlPlane, build_control
 from aether.control.proving import Answer
 from aether.control.sealing import KeyEncryption, Sealer

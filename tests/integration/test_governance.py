@@ -8,12 +8,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from aether.control.access import PLATFORM, Role
+from aether.control.access import PLATFORM, Allowlists, Role
 from aether.control.approvals import Task
 from aether.control.audit import AuditProver, append, entry_of, read_public_key
-from aether.control.configuration import Document, diff, loosened, parse_document
+from aether.control.configuration import SUPERSEDED, Document, diff, loosened, parse_document
 from aether.control.desk import PlanReader
-from aether.control.people import Allowlists
 from aether.control.sealing import KeyFile
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode
 from aether.domain.errors import AuditBrokenError, ConflictError, InvalidValueError, RefusedError
@@ -228,6 +227,41 @@ async def test_versions_are_kept_compared_rolled_back_and_take_effect_in_time(de
     history = await settings.history("company")
     assert [v.number for v in history] == [3, 2, 1, 0]
     assert history[0].document == history[3].document == opened.document
+
+
+async def test_a_change_is_judged_by_what_is_in_force_when_it_takes_effect(desk: Desk) -> None:
+    """A loosening approved for later was in force at once, by a tightening on top of it (finding 6)."""
+    settings, ada = desk.control.configurations, await enrol(desk, "ada@example.com")
+    month = desk.clock() + 29 * 86_400 * NS
+    loose, changes = await settings.propose("company", {"limits": {"max_open_orders": 500}}, 0, month)
+    assert [c.field for c in changes] == ["limits.max_open_orders"]
+    await settings.save(ada.caller, "company", loose, 0, "for the new year", month)
+    now, changes = await settings.propose("company", {"limits": {"max_daily_loss_bps": 10}}, 1)
+    assert [(c.field, c.loosens) for c in changes] == [("limits.max_daily_loss_bps", False)]
+    assert now.limits.max_open_orders == 50, "what is to come is not in force"
+    _, later = await settings.propose("company", {"limits": {"max_open_orders": 400}}, 1, month + NS)
+    assert [(c.before, c.loosens) for c in later] == [(500, False)], "by then the other one is"
+    await settings.save(ada.caller, "company", now, 1, "a bad week")
+    desk.clock.move(30 * 86_400)
+    assert await settings.apply_due() == 0, "it was made on top of other settings"
+    history = await settings.history("company")
+    assert [(v.number, v.applied_ns == SUPERSEDED) for v in history] == [(2, False), (1, True), (0, False)]
+    (applied,) = await requests_of(desk.database, "company")
+    assert applied["limits"]["max_open_orders"] == 50  # type: ignore[index]
+    _, changes = await settings.propose("company", {"limits": {"max_open_orders": 60}}, 2)
+    assert [(c.before, c.after, c.loosens) for c in changes] == [(50, 60, True)]
+
+
+async def test_a_version_that_waits_is_taken_back_by_one_like_that_in_force(desk: Desk) -> None:
+    settings, ada = desk.control.configurations, await enrol(desk, "ada@example.com")
+    opened = (await settings.history("company"))[0].document
+    loose, _ = await settings.propose("company", {"limits": {"max_open_orders": 500}}, 0, desk.clock() + 60 * NS)
+    with pytest.raises(InvalidValueError, match="Nothing differs from the settings in force"):
+        await settings.save(ada.caller, "company", opened, 0, "the same")
+    await settings.save(ada.caller, "company", loose, 0, "later", desk.clock() + 60 * NS)
+    await settings.save(ada.caller, "company", opened, 1, "no, rather not")
+    desk.clock.move(61)
+    assert await settings.apply_due() == 0
 
 
 async def test_two_changes_from_the_same_version_do_not_both_win(desk: Desk) -> None:

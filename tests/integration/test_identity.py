@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from aether.control.access import ACTIONS, EVERYWHERE, Role
+from aether.control.access import ACTIONS, EVERYWHERE, Allowlists, Role
 from aether.control.factors import digest
-from aether.control.people import Allowlists
 from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
 from aether.control.proving import Answer
 from aether.control.sealing import KeyFile
@@ -305,6 +304,55 @@ async def test_roles_come_from_the_allowlist_and_an_admin_always_stays(database:
     assert (await desk.control.people.person(ada.caller.id)).roles == {"*": Role.ADMIN}
     with pytest.raises(ConflictError):
         await desk.control.people.invite(ada.caller, "bob@example.com", "Bob", {"*": Role.AUDITOR}, "again")
+
+
+async def test_an_open_page_is_no_use_of_its_session(desk: Desk) -> None:
+    """The web socket asked every few seconds who its caller is, and no session with an open page ever ended (12)."""
+    ada = await enrol(desk, "ada@example.com")
+    idle_s = desk.control.sessions.rules.idle_s
+    for _ in range(idle_s // 60 - 1):
+        desk.clock.move(60)
+        assert await desk.control.sessions.caller_of(ada.session.token, nobody(), is_use=False)
+    desk.clock.move(60)
+    assert await desk.control.sessions.caller_of(ada.session.token, nobody()) is None
+
+
+async def test_whoever_left_the_list_is_admin_no_more(database: Database, tmp_path: Path) -> None:
+    """The settings count at every request, also for a session that was open before the restart (finding 7)."""
+    both = Allowlists(admins=frozenset({"ada@example.com", "eve@example.com"}), strict=True)
+    before = await make_desk(database, KeyFile(tmp_path / "kek.json"), allowlists=both)
+    ada = await enrol(before, "ada@example.com")
+    eve = await enrol(before, "eve@example.com", {"*": Role.ADMIN, "company": Role.TRADER}, by=ada)
+    alone = Allowlists(admins=frozenset({"ada@example.com"}), strict=True)
+    desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), allowlists=alone)
+    found = await desk.control.sessions.caller_of(eve.session.token, nobody())
+    assert found is not None
+    assert found.roles == {"company": Role.TRADER}
+    await desk.control.roster.read()
+    known = desk.control.roster.caller_of(eve.session.token, nobody())
+    assert known is not None
+    assert known.roles == {"company": Role.TRADER}
+    challenge = await desk.control.identity.passkey_challenge()
+    again = await desk.control.identity.sign_in_with_passkey(
+        challenge.challenge, eve.passkey.answer(challenge.passkey), nobody()
+    )
+    assert again.caller.roles == {"company": Role.TRADER}
+    with pytest.raises(InvalidValueError, match="No admin would be left"):
+        await desk.control.people.set_disabled(found, ada.caller.id, disabled=True, reason="a coup")
+
+
+async def test_two_directors_stay_in_production(database: Database, tmp_path: Path) -> None:
+    """One admin locked the only other director out; nothing could be approved any more (finding 7)."""
+    people = frozenset({"ada@example.com", "bob@example.com", "eve@example.com"})
+    lists = Allowlists(admins=people, directors=people, strict=True)
+    desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), allowlists=lists)
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    eve = await enrol(desk, "eve@example.com", by=ada)
+    await desk.control.people.set_disabled(ada.caller, eve.caller.id, disabled=True, reason="has left")
+    with pytest.raises(InvalidValueError, match="Only 1 of the directors"):
+        await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="in the way")
+    assert await desk.control.sessions.caller_of(bob.session.token, nobody()) is not None, "nothing was done"
 
 
 async def test_who_lost_everything_enrols_anew_with_the_same_roles(desk: Desk) -> None:

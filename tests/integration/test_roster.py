@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from aether.control.access import ACTIONS, EVERYWHERE, CallerKind, Role
+from aether.control.access import ACTIONS, EVERYWHERE, Allowlists, CallerKind, Role
 from aether.control.roster import GOOD_FOR_S, Roster
 from aether.control.sealing import KeyFile
 from aether.control.sessions import SessionRules
@@ -90,7 +90,7 @@ async def test_a_copy_counts_for_a_quarter_of_an_hour_and_no_session_longer_than
 ) -> None:
     ada = await enrol(desk, "ada@example.com")
     rules = SessionRules(idle_s=600)
-    roster = Roster(database.control, rules, desk.clock, lambda: desk.clock() / 1e9)
+    roster = Roster(database.control, rules, Allowlists(), desk.clock, lambda: desk.clock() / 1e9)
     assert not roster.is_good
     await roster.read()
     assert roster.caller_of(ada.session.token, nobody())

@@ -2915,7 +2915,7 @@ export interface components {
         };
         /**
          * SettingsVersion
-         * @description One version of an account's settings; `applied_ns` is 0 while its time has not come.
+         * @description One version of an account's settings; `applied_ns` is 0 while its time has not come, -1 when it never will.
          */
         SettingsVersion: {
             /** Applied Ns */
@@ -7028,6 +7028,8 @@ export interface operations {
                 only_waiting?: boolean;
                 limit?: number;
                 before_ns?: number | null;
+                /** @description only what is about this account */
+                account?: string;
             };
             header?: never;
             path?: never;
@@ -7443,6 +7445,8 @@ export interface operations {
                 /** @description only actions that begin so */
                 action?: string;
                 actor?: string;
+                /** @description only what is about this account */
+                account?: string;
             };
             header?: never;
             path?: never;

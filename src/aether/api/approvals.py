@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from aether.api.guard import Granted, allow
-from aether.api.models import Approval, DecideRequest, Limit, ReasonRequest
+from aether.api.models import Approval, DecideRequest, Limit, OfAccount, ReasonRequest
 from aether.api.shown import approval_of
 
 router = APIRouter(tags=["approvals"])
@@ -17,6 +17,7 @@ async def list_approvals(
     only_waiting: bool = False,
     limit: Limit = 50,
     before_ns: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
+    account: OfAccount = "",
 ) -> list[Approval]:
     """Return requests, newest first."""
     approvals = granted.context.control.approvals

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from aether.api.guard import Granted, allow
-from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof, Limit
+from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof, Limit, OfAccount
 from aether.clock import wall_ns
 from aether.control.audit import AuditRow
 
@@ -47,6 +47,7 @@ async def list_audit(
     before: Annotated[int | None, Query(ge=0, description="return entries before this sequence")] = None,
     action: Annotated[str, Query(max_length=60, description="only actions that begin so")] = "",
     actor: Annotated[str, Query(max_length=254)] = "",
+    account: OfAccount = "",
 ) -> list[AuditEntry]:
     """Return entries about the accounts that the caller may watch, newest first."""
     audit = granted.context.control.audit

@@ -210,15 +210,21 @@ def _where(connection: HTTPConnection, context: Context) -> Caller:
     )
 
 
-async def identify(connection: HTTPConnection, context: Context, access: LocalAccess, where: Caller) -> Caller | None:
-    """Return who calls: by token, by session, or the machine's owner while nobody is set up."""
+async def identify(
+    connection: HTTPConnection, context: Context, access: LocalAccess, where: Caller, *, is_use: bool = True
+) -> Caller | None:
+    """Return who calls: by token, by session, or the machine's owner while nobody is set up.
+
+    Args:
+        is_use: a session lives longer by it.
+    """
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme:
         return await context.control.tokens.caller_of(token.strip(), where) if scheme.lower() == "bearer" else None
     session = connection.cookies.get(cookie_name(context))
     if not session:
         return None
-    found = await context.control.sessions.caller_of(session, where)
+    found = await context.control.sessions.caller_of(session, where, is_use=is_use)
     if found is None and access.is_session(session) and await local_access_open(context):
         return access.owner(where)
     return found
@@ -286,7 +292,7 @@ class Guard:
         """Return what the request may work with, or refuse it; `proof` is the token of a second factor."""
         context: Context = request.app.state.context
         caller: Caller = request.state.caller
-        account = request.path_params.get("account") or request.query_params.get("account") or EVERYWHERE
+        account = _account_of(request)
         try:
             scope, is_away = await self._scope(request, context, caller, account)
             if self.action.proof and caller.kind is CallerKind.PERSON:
@@ -360,6 +366,13 @@ class Guard:
         target = f"{path}?{query}" if query else path
         payload = payload_hash(request.method, target, await request.body())
         await context.control.proofs.use(caller, self.action, payload, token, wall_ns())
+
+
+def _account_of(request: Request) -> str:
+    """Return the account that a request names, `*` for none: a query names one only where the route says so."""
+    declared = {field.alias for field in request.scope["route"].dependant.query_params}
+    named = request.query_params.get("account") if "account" in declared else None
+    return request.path_params.get("account") or named or EVERYWHERE
 
 
 class ProvenGuard(Guard):

@@ -47,6 +47,7 @@ AccountId = Annotated[
     _like("^[a-z][a-z0-9.-]{1,39}$", "an account begins with a small letter; letters, digits, . and -", "d-3"),
 ]
 AccountName = Annotated[str, _like(r"^([a-z][a-z0-9.-]{1,39}|\*)$", "it is an account's id, or * for all", "company")]
+OfAccount = Annotated[str, Query(max_length=40, description="only what is about this account")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Amount = Annotated[
     str,
@@ -453,7 +454,7 @@ class SettingChange(Model):
 
 
 class SettingsVersion(Model):
-    """One version of an account's settings; `applied_ns` is 0 while its time has not come."""
+    """One version of an account's settings; `applied_ns` is 0 while its time has not come, -1 when it never will."""
 
     version: int
     settings: dict[str, dict[str, Any]]

@@ -33,8 +33,13 @@ def problem(
     status: int, title: str, detail: str, remedy: str = "", headers: dict[str, str] | None = None, **more: str
 ) -> JSONResponse:
     """Return a problem."""
-    body = Problem(title=title, status=status, detail=detail, remedy=remedy, **more)
+    body = Problem(title=title, status=status, detail=as_text(detail), remedy=as_text(remedy), **more)
     return JSONResponse(body.model_dump(), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def as_text(told: str) -> str:
+    """Return what can be sent: halves of characters, which JSON lets in, are written out."""
+    return told.encode("utf-8", "backslashreplace").decode()
 
 
 def problem_of(error: errors.AetherError) -> JSONResponse:

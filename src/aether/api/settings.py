@@ -17,6 +17,7 @@ from aether.api.models import (
     SettingsVersion,
 )
 from aether.api.shown import done_of
+from aether.clock import utc_text
 from aether.control.approvals import Outcome, Task
 from aether.control.configuration import Change, Version, diff, loosened
 from aether.control.desk import check_account_id
@@ -59,7 +60,7 @@ async def list_settings(account: str, granted: Reads) -> list[SettingsVersion]:
 async def compare_settings(account: str, body: SettingsRequest, granted: Reads) -> SettingsDiff:
     """Return what a change would do, without doing it."""
     control = granted.context.control
-    _, changes = await control.configurations.propose(account, body.changes, body.version)
+    _, changes = await control.configurations.propose(account, body.changes, body.version, body.effective_ns)
     loosens = bool(loosened(changes))
     return SettingsDiff(
         changes=_changes(changes), loosens=loosens, needs_second_person=loosens and control.approvals.two_people
@@ -69,18 +70,19 @@ async def compare_settings(account: str, body: SettingsRequest, granted: Reads) 
 async def _save(granted: Granted, body: SettingsRequest) -> Outcome:
     """Save a version; one that loosens anything goes the way of sensitive changes."""
     control, account = granted.context.control, granted.account
-    document, changes = await control.configurations.propose(account, body.changes, body.version)
+    document, changes = await control.configurations.propose(account, body.changes, body.version, body.effective_ns)
     if not loosened(changes):
         saved = await control.configurations.save(
             granted.caller, account, document, body.version, body.reason, body.effective_ns
         )
         return Outcome(result=saved)
     told = ", ".join(f"{c.field} {c.before} → {c.after}" for c in changes)
+    at_ns = control.configurations.to_come(body.effective_ns)
     task = Task(
         action="accounts.loosen",
         account=account,
         payload={"changes": body.changes, "base": body.version, "effective_ns": body.effective_ns},
-        summary=f"{account}: {told}"[:300],
+        summary=f"{account}: {told}, from {utc_text(at_ns) if at_ns else 'the approval on'}",
         reason=body.reason,
     )
     return await control.approvals.submit(granted.caller, task)

@@ -1,7 +1,8 @@
 """Live updates over one web socket: accounts' worth, what changed, new bars; newest first wins.
 
 Messages are JSON objects with a `type`. A caller gets what is about accounts that they may read. A page that falls
-behind is told to reload what it shows instead of being sent the past. A session that ends takes its sockets along.
+behind is told to reload what it shows instead of being sent the past. A session that ends takes its sockets along, and
+an open socket is no use of a session: one that nobody touches ends all the same. What a page sends is not read.
 """
 
 import asyncio
@@ -35,7 +36,8 @@ async def stream(socket: WebSocket) -> None:
         sender = group.create_task(_send(socket, caller))
         with suppress(WebSocketDisconnect, RuntimeError):
             while not sender.done():
-                await socket.receive_text()
+                if (await socket.receive())["type"] == "websocket.disconnect":
+                    break
         sender.cancel()
 
 
@@ -46,7 +48,7 @@ async def _send(socket: WebSocket, caller: Caller) -> None:
     with context.bus.subscribe() as subscription:
         async for _, message in subscription:
             if monotonic_s() - checked > CHECK_EVERY_S:
-                found = await identify(socket, context, access, caller)
+                found = await identify(socket, context, access, caller, is_use=False)
                 if found is None:
                     await socket.close(POLICY_VIOLATION)
                     return

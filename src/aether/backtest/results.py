@@ -12,13 +12,13 @@ import msgspec
 from aether.backtest.metrics import Metrics, measure
 from aether.backtest.runner import Outcome, Plan
 from aether.backtest.tearsheet import render
+from aether.clock import utc_text
 from aether.domain.errors import DataDirectoryError, UnknownNameError
 from aether.domain.instruments import Instrument
 from aether.domain.orders import OrderState
 from aether.domain.records import Fill
 from aether.domain.scaled import format_amount
 from aether.market.dataset import Dataset, DatasetKind
-from aether.market.quality import utc_text
 from aether.matching.simulator import FillModel
 
 

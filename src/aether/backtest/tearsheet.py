@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from aether.backtest.metrics import drawdown, equity_arrays
 from aether.backtest.runner import Outcome
+from aether.clock import utc_text
 from aether.domain.orders import Side
 from aether.market.dataset import Dataset, DatasetKind
-from aether.market.quality import utc_text
 
 MAX_POINTS = 1_200
 MAX_TRADES_LISTED = 500

@@ -11,13 +11,12 @@ import typer
 
 from aether.cli.console import AsJson, DataDir, out, print_json, settings_of, table
 from aether.cli.remote import Remote, secret_text
-from aether.clock import wall_ns
+from aether.clock import utc_text, wall_ns
 from aether.compose.control import allowlists_of, checkpoint_folder, control_plane, key_encryption
 from aether.compose.storage import open_storage
 from aether.control.audit import AuditProver, SignedCheckpoint, read_public_key
 from aether.control.sealing import Sealer
 from aether.domain.errors import DataFormatError, InvalidValueError
-from aether.market.quality import utc_text
 
 Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the one of the data directory.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit trail.")]

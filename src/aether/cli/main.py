@@ -44,7 +44,7 @@ from aether.cli.control import (
 from aether.cli.exchange import serve_app
 from aether.cli.remote import Remote
 from aether.cli.venue import record, venue_app
-from aether.clock import wall_ns
+from aether.clock import utc_text, wall_ns
 from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
 from aether.compose.directory import DataDirectory
 from aether.compose.markets import EXCHANGE_MARKET, Market
@@ -60,7 +60,7 @@ from aether.domain.scaled import amount_of_size, average_price, format_amount, p
 from aether.engine.strategy import find_strategy, parse_params
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
-from aether.market.quality import OnBad, QualityReport, utc_text
+from aether.market.quality import OnBad, QualityReport
 from aether.matching.simulator import FillModel
 from aether.node.pulls import Pull
 from aether.store import datasets, queries

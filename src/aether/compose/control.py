@@ -12,11 +12,12 @@ import msgspec
 from aether.clock import wall_ns
 from aether.compose.directory import DataDirectory
 from aether.config import Settings
+from aether.control.access import Allowlists
 from aether.control.bao import BaoLogin, BaoTransit
 from aether.control.factors import Site
 from aether.control.guards import Facts, database_power
 from aether.control.oidc import OpenId
-from aether.control.people import Allowlists, normal_email
+from aether.control.people import normal_email
 from aether.control.plane import ControlPlane, build_control
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
 from aether.control.sessions import SessionRules

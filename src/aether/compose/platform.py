@@ -72,6 +72,8 @@ CHECKPOINT_EVERY_S = 300.0
 GUARD_EVERY_S = 5.0
 TAKE_UP_AGAIN_S = 5.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
+MAX_FRAME_BYTES = 4_096
+"""Of what a page sends over its web socket, which nobody reads."""
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 _log = logger("platform")
@@ -270,6 +272,7 @@ async def run_platform(
                     log_level="error",
                     access_log=False,
                     ws="websockets-sansio",
+                    ws_max_size=MAX_FRAME_BYTES,
                     timeout_graceful_shutdown=2,
                     server_header=False,
                     proxy_headers=False,

@@ -175,3 +175,29 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PLATFORM = Caller(kind=CallerKind.PLATFORM, id="platform", name="platform")
+
+
+class Allowlists(msgspec.Struct, frozen=True):
+    """Who may become what, from the settings alone.
+
+    Attributes:
+        admins: who may hold the role admin; empty allows anybody in development.
+        directors: who may approve what another asked for; likewise.
+        strict: production, where an empty list allows nobody.
+    """
+
+    admins: frozenset[str] = frozenset()
+    directors: frozenset[str] = frozenset()
+    strict: bool = False
+
+    def held(self, email: str, given: Mapping[str, Role]) -> dict[str, Role]:
+        """Return the roles that a person holds of those that were given: whoever left the list is admin no more."""
+        return {a: role for a, role in given.items() if role is not Role.ADMIN or self.allows_admin(email)}
+
+    def allows_admin(self, email: str) -> bool:
+        """Return whether a person may be admin."""
+        return email in self.admins or not (self.admins or self.strict)
+
+    def allows_approval(self, email: str) -> bool:
+        """Return whether a person may approve what another asked for."""
+        return email in self.directors or not (self.directors or self.strict)

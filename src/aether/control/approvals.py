@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.clock import wall_ns
-from aether.control.access import ACTIONS, Caller, CallerKind
+from aether.control.access import ACTIONS, Allowlists, Caller, CallerKind
 from aether.control.audit import append, entry_of
-from aether.control.people import Allowlists
 from aether.control.sealing import Sealer
 from aether.control.sessions import roles_of
 from aether.domain.errors import AetherError, ConflictError, InvalidValueError, RefusedError, UnknownNameError

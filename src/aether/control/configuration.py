@@ -4,7 +4,7 @@ A version holds all settings. Going back makes a new version with an old one's c
 by `loosened`: it decides whether a second person is needed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -50,6 +50,15 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     effective_ns: int
     applied_ns: int
+
+
+SUPERSEDED = -1
+"""In place of the time at which a version was applied: a later one takes effect before it, so it never does."""
+
+
+def in_force(versions: Sequence[Version], at_ns: int) -> Version:
+    """Return the version that is in force at a time, of all, newest first."""
+    return next(v for v in versions if v.applied_ns != SUPERSEDED and v.effective_ns <= at_ns)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,16 +197,27 @@ class Configurations:
                 return found
         raise UnknownNameError(f"{account} has no version {number}.", remedy="Look at its history.")
 
-    async def propose(self, account: str, changes: Mapping[str, Any], base: int) -> tuple[Document, list[Change]]:
-        """Return what the settings would be, and what differs from the newest version.
+    async def propose(
+        self, account: str, changes: Mapping[str, Any], base: int, effective_ns: int = 0
+    ) -> tuple[Document, list[Change]]:
+        """Return what the settings would be, and what differs from those in force then.
+
+        Args:
+            base: the newest version that the caller has seen.
+            effective_ns: when they are to take effect, 0 for now.
 
         Raises:
             ConflictError: when `base` is not the newest version any more.
         """
-        newest = (await self.history(account))[0]
-        self._check_base(account, newest.number, base)
-        document = parse_document(newest.document, changes)
-        return document, diff(newest.document, document)
+        versions = await self.history(account)
+        self._check_base(account, versions[0].number, base)
+        before = in_force(versions, max(effective_ns, self._clock())).document
+        document = parse_document(before, changes)
+        return document, diff(before, document)
+
+    def to_come(self, effective_ns: int) -> int:
+        """Return a time to come as it is, 0 for one that is past by now."""
+        return effective_ns if effective_ns > self._clock() else 0
 
     def _check_base(self, account: str, newest: int, base: int) -> None:
         if newest != base:
@@ -209,6 +229,8 @@ class Configurations:
         self, caller: Caller, account: str, document: Document, base: int, reason: str, effective_ns: int = 0
     ) -> Version:
         """Write the next version; it is applied at its time by `apply_due`.
+
+        Versions that were to take effect after it never do: they were made, and approved, on top of other settings.
 
         Raises:
             ConflictError: when `base` is not the newest version any more.
@@ -224,13 +246,15 @@ class Configurations:
             await connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(:space, hashtext(:key))"), {"space": LOCK, "key": account}
             )
-            newest = (await self._history(connection, account))[0]
+            versions = await self._history(connection, account)
+            newest = versions[0]
             self._check_base(account, newest.number, base)
             if newest.number == 0:
                 await self._keep_opening(connection, account, newest)
-            changes = diff(newest.document, document)
-            if not changes:
-                raise InvalidValueError("Nothing differs from the newest version.", remedy="Change something.")
+            changes = diff(in_force(versions, max(effective_ns, now)).document, document)
+            superseded = await self._supersede(connection, account, max(effective_ns, now))
+            if not (changes or superseded):
+                raise InvalidValueError("Nothing differs from the settings in force.", remedy="Change something.")
             row = {
                 "account": account,
                 "version": newest.number + 1,
@@ -249,13 +273,27 @@ class Configurations:
                 account=account,
                 target=f"version {newest.number + 1}",
                 before={c.field: c.before for c in changes},
-                after={c.field: c.after for c in changes},
+                after={c.field: c.after for c in changes} | ({"superseded": superseded} if superseded else {}),
                 reason=reason,
             )
             await append(connection, entry, now)
             await self._apply_due(connection, now)
             await announce(connection)
         return (await self.history(account))[0]
+
+    async def _supersede(self, connection: AsyncConnection, account: str, after_ns: int) -> list[int]:
+        """Let the versions that wait for a later time never take effect; return their numbers."""
+        query = (
+            sa.update(configurations)
+            .where(
+                configurations.c.account == account,
+                configurations.c.applied_ns == 0,
+                configurations.c.effective_ns > after_ns,
+            )
+            .values(applied_ns=SUPERSEDED)
+            .returning(configurations.c.version)
+        )
+        return sorted((await connection.execute(query)).scalars())
 
     async def _keep_opening(self, connection: AsyncConnection, account: str, opened: Version) -> None:
         """Write down what the account was opened with, before the first change."""

@@ -4,6 +4,7 @@ The checks look at facts that are gathered elsewhere, so the same list serves th
 `aether doctor --production`.
 """
 
+import ipaddress
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,6 +73,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     venue_urls: tuple[str, ...] = ()
 
 
+WIDEST_PROXIES = {4: 8, 6: 16}
+"""The shortest prefix of a network of proxies, by version of the protocol: a private one, never most of the world."""
+
+
 class Finding(NamedTuple):
     """What a check found: empty `problem` means that all is well."""
 
@@ -92,7 +97,15 @@ def _https(f: Facts) -> str:
 def _proxies(f: Facts) -> str:
     if not f.trusted_proxies:
         return "no proxy is named that ends TLS and tells the caller's address"
-    return "every address is trusted as a proxy" if {"*", "0.0.0.0/0", "::/0"} & set(f.trusted_proxies) else ""
+    try:
+        networks = [ipaddress.ip_network(text, strict=False) for text in f.trusted_proxies]
+    except ValueError as error:
+        return f"a proxy is no address and no network: {error}"
+    old = ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv4Network))
+    new = ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv6Network))
+    wide = [str(n) for n in old if n.prefixlen < WIDEST_PROXIES[4]]
+    wide += [str(n) for n in new if n.prefixlen < WIDEST_PROXIES[6]]
+    return f"{wide[0]} is trusted as a proxy: whoever is in there may pretend any address" if wide else ""
 
 
 def _admins(f: Facts) -> str:
@@ -100,9 +113,10 @@ def _admins(f: Facts) -> str:
 
 
 def _directors(f: Facts) -> str:
-    if len(set(f.directors)) >= 2:
+    named = {d.strip().lower() for d in f.directors}
+    if len(named) >= 2:
         return ""
-    return f"the list of directors names {len(set(f.directors))}, two are needed to approve each other's requests"
+    return f"the list of directors names {len(named)}, two are needed to approve each other's requests"
 
 
 def _weak_secrets(f: Facts) -> str:

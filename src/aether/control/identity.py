@@ -31,12 +31,12 @@ from aether.control.factors import (
     totp_step_of,
     totp_uri,
 )
-from aether.control.passwords import Passwords, check_strength
+from aether.control.passwords import Passwords
 from aether.control.people import People, normal_email
 from aether.control.proving import Answer, Factors, Proving, method_of
 from aether.control.sealing import Sealer
 from aether.control.sessions import Sessions, SignedIn
-from aether.control.throttle import Throttle, sign_in_attempts
+from aether.control.throttle import LINK, Attempt, Throttle, sign_in_attempts
 from aether.domain.errors import ConflictError, NotSignedInError
 from aether.store.control_schema import invitations, passkeys, roles, users
 from aether.store.database import Scope
@@ -78,12 +78,16 @@ class Identity:
         Raises:
             NotSignedInError: when the invitation is not good.
             InvalidValueError: when address, name or password cannot be.
+            TooManyAttemptsError: after many passwords that cannot be.
         """
         async with self._parts.scope.begin() as connection:
             found = await self._parts.people.invitation(connection, token)
         email = found.email or normal_email(email)
         self._parts.people.check_roles(email, {a: Role(r) for a, r in found.roles.items()})
-        check_strength(password, email, name)
+        attempt = (Attempt(LINK, digest(token)),)
+        await self._parts.throttle.begin(attempt, self._parts.clock())
+        await self._parts.passwords.check(password, email, name)
+        await self._parts.throttle.succeeded(attempt)
         seed = new_totp_seed()
         sealed = await self._parts.sealer.seal(seed.encode(), f"totp|{email}")
         handle = secrets.token_bytes(32)

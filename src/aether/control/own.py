@@ -18,7 +18,6 @@ from aether.control.factors import (
     totp_uri,
 )
 from aether.control.identity import Parts
-from aether.control.passwords import check_strength
 from aether.control.proving import Factors
 from aether.control.throttle import FACTOR, Attempt
 from aether.domain.errors import InvalidValueError, UnknownNameError
@@ -43,7 +42,7 @@ class Own:
         if not await self._parts.passwords.matches(user.password_hash, current):
             raise wrong("The present password is wrong.")
         await self._parts.throttle.succeeded(attempt)
-        check_strength(password, user.email, user.name)
+        await self._parts.passwords.check(password, user.email, user.name)
         hashed = await self._parts.passwords.hash(password)
         async with self._parts.scope.begin() as connection:
             await connection.execute(sa.update(users).where(users.c.id == caller.id).values(password_hash=hashed))

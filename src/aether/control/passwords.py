@@ -7,8 +7,8 @@ import asyncio
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
-from zxcvbn import zxcvbn
 
+from aether.control.strength import Judge
 from aether.domain.errors import InvalidValueError
 
 # OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, two passes, one lane.
@@ -20,39 +20,10 @@ MIN_LENGTH = 12
 MAX_LENGTH = 128
 MIN_SCORE = 3
 """Of zxcvbn's 0 to 4: about 10⁸ guesses are not enough."""
-SCORED_LENGTH = 72
 AT_ONCE = 2
 """How many are checked at the same time: more would only take turns on the same cores."""
 OWN_WORDS = ("aether", "trading", "bitcoin", "kraken", "binance", "coinbase")
 """Words that are easily guessed here."""
-
-
-def check_strength(password: str, *context: str) -> None:
-    """Refuse a password that is easily guessed (NIST SP 800-63B: length and lists, no composition rules).
-
-    Args:
-        context: what it must not be made of, like the address and the name.
-
-    Raises:
-        InvalidValueError: saying why.
-    """
-    problem = ""
-    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        problem = f"The password has {len(password)} characters"
-    else:
-        words = [
-            *OWN_WORDS,
-            *context,
-            *(w for text in context for w in text.replace("@", " ").replace(".", " ").split()),
-        ]
-        found = zxcvbn(password[:SCORED_LENGTH], user_inputs=words)
-        if found["score"] < MIN_SCORE:
-            why = found["feedback"]["warning"].rstrip(".") or "It is easily guessed"
-            problem = f"The password is too weak: {why[0].lower()}{why[1:]}"
-    if problem:
-        raise InvalidValueError(
-            f"{problem}.", remedy=f"Choose {MIN_LENGTH} to {MAX_LENGTH} characters; a few random words do well."
-        )
 
 
 class Passwords:
@@ -62,6 +33,31 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._nobodys = self._hasher.hash("nobody's password")
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._judge = Judge()
+
+    async def check(self, password: str, *context: str) -> None:
+        """Refuse a password that is easily guessed (NIST SP 800-63B: length and lists, no composition rules).
+
+        Args:
+            context: what it must not be made of, like the address and the name.
+
+        Raises:
+            InvalidValueError: saying why.
+            TooManyAttemptsError: when many are being judged.
+        """
+        problem = ""
+        if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+            problem = f"The password has {len(password)} characters"
+        else:
+            parts = [word for text in context for word in text.replace("@", " ").replace(".", " ").split()]
+            score, warning = await self._judge.score(password, [*OWN_WORDS, *context, *parts])
+            if score < MIN_SCORE:
+                why = warning.rstrip(".") or "It is easily guessed"
+                problem = f"The password is too weak: {why[0].lower()}{why[1:]}"
+        if problem:
+            raise InvalidValueError(
+                f"{problem}.", remedy=f"Choose {MIN_LENGTH} to {MAX_LENGTH} characters; a few random words do well."
+            )
 
     async def hash(self, password: str) -> str:
         """Return the hash to store."""

@@ -1,6 +1,7 @@
 """The people of a firm: who is invited, who is what where, who is locked out.
 
-Who may be admin comes from the settings alone, and an admin always stays.
+Who may be admin comes from the settings alone, and an admin always stays; in production so do two directors, or nothing
+could be approved any more.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import EVERYWHERE, PLATFORM, Caller, Role
+from aether.control.access import EVERYWHERE, PLATFORM, Allowlists, Caller, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.control.sessions import Sessions, roles_of
@@ -19,28 +20,8 @@ from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
 INVITATION_S = 3 * 86_400
-
-
-class Allowlists(msgspec.Struct, frozen=True):
-    """Who may become what, from the settings alone.
-
-    Attributes:
-        admins: who may hold the role admin; empty allows anybody in development.
-        directors: who may approve what another asked for; likewise.
-        strict: production, where an empty list allows nobody.
-    """
-
-    admins: frozenset[str] = frozenset()
-    directors: frozenset[str] = frozenset()
-    strict: bool = False
-
-    def allows_admin(self, email: str) -> bool:
-        """Return whether a person may be admin."""
-        return email in self.admins or not (self.admins or self.strict)
-
-    def allows_approval(self, email: str) -> bool:
-        """Return whether a person may approve what another asked for."""
-        return email in self.directors or not (self.directors or self.strict)
+DIRECTORS = 2
+"""So many approve each other's requests in production."""
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,6 +209,7 @@ class People:
             await connection.execute(sa.update(users).where(users.c.id == user_id).values(values))
             if disabled:
                 await self._sessions.end_all(connection, user_id)
+                await self._keep_directors(connection, user.email)
             await self._keep_an_admin(connection)
             action = "users.disable" if disabled else "users.enable"
             await append(connection, entry_of(caller, action, "done", target=user.email, reason=reason), self._clock())
@@ -242,12 +224,24 @@ class People:
 
     async def _keep_an_admin(self, connection: AsyncConnection) -> None:
         query = (
-            sa.select(sa.func.count())
+            sa.select(users.c.email)
             .select_from(roles.join(users, users.c.id == roles.c.user_id))
             .where(roles.c.account == EVERYWHERE, roles.c.role == Role.ADMIN, users.c.disabled_ns == 0)
         )
-        if (await connection.execute(query)).scalar_one() == 0:
+        if not any(map(self.allowlists.allows_admin, (await connection.execute(query)).scalars())):
             raise InvalidValueError("No admin would be left.", remedy="Make somebody else admin first.")
+
+    async def _keep_directors(self, connection: AsyncConnection, disabled: str) -> None:
+        """Refuse to lock a director out when fewer than two would be left to approve each other's requests."""
+        if not self.allowlists.strict or not self.allowlists.allows_approval(disabled):
+            return
+        left = (await connection.execute(sa.select(users.c.email).where(users.c.disabled_ns == 0))).scalars()
+        count = sum(map(self.allowlists.allows_approval, left))
+        if count < DIRECTORS:
+            raise InvalidValueError(
+                f"Only {count} of the directors could sign in without {disabled}, {DIRECTORS} are needed to approve.",
+                remedy="Have another director set up first; to end this one's sessions, sign them out.",
+            )
 
     async def reset_factors(self, email: str) -> str:
         """Return an invitation that lets a person who lost everything enrol anew; for whoever rules the machine.

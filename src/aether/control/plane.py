@@ -6,17 +6,17 @@ from typing import Any
 
 import msgspec
 
-from aether.control.access import EVERYWHERE, Caller, Role
+from aether.control.access import EVERYWHERE, Allowlists, Caller, Role
 from aether.control.approvals import Approvals, Execute, Task
 from aether.control.audit import AuditTrail, append, entry_of, signing_key
 from aether.control.challenges import Challenges
-from aether.control.configuration import Configurations, parse_document
+from aether.control.configuration import Configurations
 from aether.control.desk import Desk
 from aether.control.factors import Site
 from aether.control.identity import Identity, Parts
 from aether.control.own import Own
 from aether.control.passwords import Passwords
-from aether.control.people import Allowlists, People
+from aether.control.people import People
 from aether.control.proofs import Proofs
 from aether.control.proving import Proving
 from aether.control.roster import Roster
@@ -97,7 +97,7 @@ async def build_control(
         KeyServiceError: when the signing key cannot be opened.
     """
     scope = database.control
-    sessions = Sessions(scope, rules, clock)
+    sessions = Sessions(scope, rules, allowlists, clock)
     people = People(scope, sessions, allowlists, clock)
     challenges, throttle, passwords = Challenges(scope, clock), Throttle(scope), Passwords()
     proving = Proving(scope, sealer, site, people, challenges, throttle, clock)
@@ -121,7 +121,7 @@ async def build_control(
         configurations=configurations,
         desk=desk,
         operators=operators,
-        roster=Roster(scope, rules, clock),
+        roster=Roster(scope, rules, allowlists, clock),
     )
 
 
@@ -142,9 +142,9 @@ def _executors(
 
     async def configure(caller: Caller, task: Task) -> Any:
         p = task.payload
-        newest = (await configurations.history(task.account))[0]
-        document = parse_document(newest.document, p["changes"])
-        return await configurations.save(caller, task.account, document, p["base"], task.reason, p["effective_ns"])
+        at_ns = configurations.to_come(p["effective_ns"])
+        document, _ = await configurations.propose(task.account, p["changes"], p["base"], at_ns)
+        return await configurations.save(caller, task.account, document, p["base"], task.reason, at_ns)
 
     async def set_roles(caller: Caller, task: Task) -> None:
         given = {account: Role(role) for account, role in task.payload["roles"].items()}

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from aether.clock import monotonic_s
-from aether.control.access import Caller, CallerKind, Role
+from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.factors import digest
 from aether.control.sessions import SessionRules, person_of
 from aether.control.tokens import service_of
@@ -47,6 +47,7 @@ class Roster:
         self,
         scope: Scope,
         rules: SessionRules,
+        allowlists: Allowlists,
         clock: Callable[[], int],
         age_clock: Callable[[], float] = monotonic_s,
     ) -> None:
@@ -56,6 +57,7 @@ class Roster:
         """Whether anybody is set up; the machine's owner may stop until then."""
         self._scope = scope
         self._rules = rules
+        self._allowlists = allowlists
         self._clock = clock
         self._age_clock = age_clock
         self._entries: dict[str, _Entry] = {}
@@ -96,7 +98,7 @@ class Roster:
             )
             found = {
                 row.digest: _Entry(
-                    person_of(row, held.get(row.user_id, {}), _NOBODY),
+                    person_of(row, held.get(row.user_id, {}), self._allowlists, _NOBODY),
                     min(row.seen_ns + self._rules.idle_s * NS, row.created_ns + self._rules.max_s * NS),
                 )
                 for row in await connection.execute(open_sessions)

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import Caller, CallerKind, Role
+from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.domain.errors import UnknownNameError
@@ -40,8 +40,9 @@ async def roles_of(connection: AsyncConnection, user_id: str) -> dict[str, Role]
     return {r.account: Role(r.role) for r in held}
 
 
-def person_of(session: Row, held: Mapping[str, Role], where: Caller) -> Caller:
+def person_of(session: Row, given: Mapping[str, Role], allowlists: Allowlists, where: Caller) -> Caller:
     """Return the caller whose session it is, with the roles that they hold."""
+    held = allowlists.held(session.email, given)
     return msgspec.structs.replace(
         where, kind=CallerKind.PERSON, id=session.user_id, name=session.email, roles=held, session=session.id
     )
@@ -50,16 +51,18 @@ def person_of(session: Row, held: Mapping[str, Role], where: Caller) -> Caller:
 class Sessions:
     """The sessions of a firm."""
 
-    def __init__(self, scope: Scope, rules: SessionRules, clock: Callable[[], int]) -> None:
+    def __init__(self, scope: Scope, rules: SessionRules, allowlists: Allowlists, clock: Callable[[], int]) -> None:
         self._scope = scope
         self.rules = rules
+        self._allowlists = allowlists
         self._clock = clock
 
-    async def caller_of(self, token: str, where: Caller) -> Caller | None:
+    async def caller_of(self, token: str, where: Caller, *, is_use: bool = True) -> Caller | None:
         """Return whose session a token is, None when it is nobody's or has ended.
 
         Args:
             where: address, agent and request of the caller.
+            is_use: the session lives longer by it.
         """
         query = (
             sa.select(sessions, users.c.email, users.c.disabled_ns)
@@ -71,9 +74,9 @@ class Sessions:
             row = (await connection.execute(query)).one_or_none()
             if row is None or row.disabled_ns or not self._is_open(row):
                 return None
-            if now - row.seen_ns > SEEN_EVERY_S * NS:
+            if is_use and now - row.seen_ns > SEEN_EVERY_S * NS:
                 await connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(seen_ns=now))
-            return person_of(row, await roles_of(connection, row.user_id), where)
+            return person_of(row, await roles_of(connection, row.user_id), self._allowlists, where)
 
     def _is_open(self, row: Row) -> bool:
         now = self._clock()
@@ -87,7 +90,7 @@ class Sessions:
             kind=CallerKind.PERSON,
             id=user.id,
             name=user.email,
-            roles=await roles_of(connection, user.id),
+            roles=self._allowlists.held(user.email, await roles_of(connection, user.id)),
         )
 
     async def open(self, connection: AsyncConnection, user: str, caller: Caller, method: str) -> SignedIn:

@@ -39,6 +39,9 @@ ADDRESS = Rule("address", 30)
 FACTOR = Rule("factor", 5)
 """A person's second factor."""
 
+LINK = Rule("link", 10)
+"""An invitation with which somebody tries passwords."""
+
 
 class Attempt(NamedTuple):
     """A key with its rule."""

@@ -5,13 +5,13 @@ why, `skip` leaves them out (gaps stay, they are only reported).
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from aether.clock import utc_text
 from aether.domain.errors import DataQualityError
 from aether.domain.scaled import format_scaled
 from aether.market.dataset import Column, Dataset, DatasetKind
@@ -55,11 +55,6 @@ class QualityReport:
     def is_clean(self) -> bool:
         """Whether no rule is broken."""
         return not self.findings
-
-
-def utc_text(ts_ns: int) -> str:
-    """Return a time as people read it."""
-    return datetime.fromtimestamp(ts_ns / NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def check(

@@ -11,7 +11,7 @@ import msgspec
 
 from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
 from aether.domain.events import Bar, BookUpdate, Quote, Trade
-from aether.domain.identifiers import InstrumentId, Symbol, VenueId
+from aether.domain.identifiers import InstrumentId, Symbol, VenueId, symbol_of
 from aether.domain.instruments import Instrument, make_instrument
 from aether.domain.scaled import AMOUNT_DECIMALS, MAX_DECIMALS, format_amount
 from aether.venues import actions as a
@@ -68,10 +68,10 @@ class _Guess(Listings):
         self._decimals = (min(price_decimals, MAX_DECIMALS), min(size_decimals, AMOUNT_DECIMALS))
 
     def __contains__(self, native: object) -> bool:
-        return isinstance(native, str) and symbol_of(self.venue, native) is not None
+        return isinstance(native, str) and symbol_named(self.venue, native) is not None
 
     def __missing__(self, native: str) -> Any:
-        symbol = symbol_of(self.venue, native)
+        symbol = symbol_named(self.venue, native)
         if symbol is None:
             raise MalformedError("symbol", f"{native[:40]!r} is no pair that can be told apart")
         price_decimals, size_decimals = self._decimals
@@ -83,7 +83,7 @@ class _Guess(Listings):
         return self[native]
 
 
-def symbol_of(venue: str, native: str) -> Symbol | None:
+def symbol_named(venue: str, native: str) -> Symbol | None:
     """Return our symbol of a venue's pair name, None when it cannot be told."""
     if venue == "coinbase":
         return Symbol(native.replace("-", "/")) if native.count("-") == 1 else None
@@ -206,8 +206,8 @@ def to_records(message: Any, listings: Listings) -> Iterator[dict[str, Any]]:
     instrument: Instrument | None = None
     identifier = getattr(message, "instrument", InstrumentId(""))
     if identifier:
-        instrument = listings.of(identifier).instrument
-        head["symbol"] = instrument.symbol
+        instrument = listings.of(identifier).instrument if listings.has(identifier) else None
+        head["symbol"] = symbol_of(identifier)
     yield {**head, **_fields(message, instrument)}
 
 

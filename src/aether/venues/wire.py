@@ -292,6 +292,13 @@ class Listings(dict[str, Listing]):
             self[native] = listing
             self._by_id[instrument.id] = listing
 
+    def find(self, native: str) -> Listing | None:
+        """Return what the venue calls so, None when it is not listed."""
+        try:
+            return self[native]
+        except MalformedError:
+            return None
+
     def of(self, instrument: InstrumentId) -> Listing:
         """Return the listing of one of our instruments. Raises KeyError when it is not listed."""
         return self._by_id[instrument]

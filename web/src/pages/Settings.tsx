@@ -107,6 +107,11 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
   );
 }
 
+function inForce(version: Version) {
+  if (version.applied_ns < 0) return "never: another came before its time";
+  return version.applied_ns ? formatTime(version.applied_ns) : `from ${formatTime(version.effective_ns)}`;
+}
+
 function History(props: { account: string; versions: Version[]; query: { isPending: boolean; error: Error | null } }) {
   const client = useQueryClient();
   const newest = props.versions[0]?.version ?? 0;
@@ -119,7 +124,7 @@ function History(props: { account: string; versions: Version[]; query: { isPendi
     { name: "Version", cell: (v) => v.version },
     { name: "By", text: true, cell: (v) => v.author },
     { name: "Made", text: true, cell: (v) => formatTime(v.created_ns) },
-    { name: "In force", text: true, cell: (v) => (v.applied_ns ? formatTime(v.applied_ns) : `from ${formatTime(v.effective_ns)}`) },
+    { name: "In force", text: true, cell: (v) => inForce(v) },
     {
       name: "Changes",
       text: true,

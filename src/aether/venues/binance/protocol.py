@@ -399,7 +399,7 @@ class BinanceProtocol:
         state = ORDER_STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
-        listing = self.listings.get(field(row, "symbol"))
+        listing = self.listings.find(field(row, "symbol"))
         if listing is None:
             return unlisted_order(
                 BINANCE, row["symbol"], row["clientOrderId"], row["orderId"], field(row, "side"), state

@@ -365,7 +365,7 @@ class CoinbaseProtocol:
         state = ORDER_STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
-        listing = self.listings.get(field(row, "product_id"))
+        listing = self.listings.find(field(row, "product_id"))
         if listing is None:
             return unlisted_order(
                 COINBASE, row["product_id"], row.get("client_order_id"), row["order_id"], field(row, "side"), state

@@ -363,7 +363,7 @@ class KrakenProtocol:
         state = _STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
-        listing = self.listings.get(field(descr, "pair"))
+        listing = self.listings.find(field(descr, "pair"))
         if listing is None:
             found = unlisted_order(KRAKEN, descr["pair"], row.get("cl_ord_id"), order_id, descr["type"], state)
             return [found] if not symbol or not self.listings.has(instrument_id(KRAKEN, Symbol(symbol))) else []

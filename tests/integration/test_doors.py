@@ -1,0 +1,82 @@
+"""No stranger slows the desk: what an invited person or an outsider could do to it (A2, A9; found by attack)."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.integration.people import Person, first_admin
+from tests.integration.platform import Platform
+
+SLOW = "4@8({[<369&%7!1|0$5+2" * 4
+"""Seconds of work for an estimator of passwords: every sign may stand for several letters."""
+
+
+@pytest.fixture(scope="module")
+def ada(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """The first admin of a platform."""
+    platform = Platform(tmp_path_factory.mktemp("desk"))
+    yield first_admin(platform.link())
+    assert platform.stop() == 0
+
+
+def invited(ada: Person, email: str) -> dict[str, str]:
+    body = {"email": email, "name": "Bob", "roles": {"company": "trader"}, "reason": "needed at the desk"}
+    token = ada.do("POST", "/users", body).json()["token"]
+    return {"token": token, "email": email, "name": "Bob", "password": SLOW[:72]}
+
+
+def test_a_password_that_is_hard_to_judge_holds_up_nobody(ada: Person) -> None:
+    """It occupied the loop on which every account trades for 25 s; a kill switch waited (finding 1)."""
+    asked = invited(ada, "bob@example.com")
+    answers: list[int] = []
+    guest = threading.Thread(
+        target=lambda: answers.append(Person(ada.url).call("POST", "/setup/person", asked).status_code)
+    )
+    guest.start()
+    stop = ada.call("POST", "/accounts/company/kill-switch/engage", {"reason": "while it is judged"})
+    assert (stop.status_code, answers) == (200, []), "the stop was done before the password was judged"
+    guest.join()
+    assert answers == [422]
+    ada.do("POST", "/accounts/company/kill-switch/release", {"reason": "it was a test"})
+
+
+def test_many_of_them_wait_for_a_bounded_time_and_the_link_is_slowed_down(ada: Person) -> None:
+    asked = invited(ada, "eve@example.com")
+    with ThreadPoolExecutor(30) as pool:
+        codes = Counter(pool.map(lambda _: Person(ada.url).call("POST", "/setup/person", asked).status_code, range(30)))
+    assert codes[429] >= 15, codes
+    assert codes[422] <= 12, codes
+    assert set(codes) == {422, 429}
+
+
+def test_what_no_text_can_hold_gets_an_answer_in_words(ada: Person) -> None:
+    """Half a character as the name of a field ended in a 500 (finding 14)."""
+    headers = {"content-type": "application/json"}
+    path = "/api/v1/accounts/company/kill-switch/engage"
+    for body in (b'{"reason": "why not", "\\ud800": 1}', b'{"reason": "\\udfff\\udfff\\udfff\\udfff"}'):
+        answer = ada.http.post(path, content=body, headers=headers)
+        assert answer.status_code == 422, answer.text
+        assert "\\ud" in answer.json()["detail"]
+
+
+def test_what_a_page_sends_is_not_read(ada: Person) -> None:
+    """A binary frame ended in a trace (finding 14)."""
+    address = ada.url.replace("http", "ws") + "/api/v1/stream"
+    cookie = {"Cookie": f"aether_session={ada.http.cookies['aether_session']}"}
+    with connect(address, additional_headers=cookie, proxy=None) as page:
+        for frame in (b"\x00\xff", "text", b"", "{}"):
+            page.send(frame)
+        types = {json.loads(page.recv(timeout=20))["type"] for _ in range(20)}
+        assert types & {"account", "changed", "bar"}
+        page.send("x" * 5_000)
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                page.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009, "too big"
