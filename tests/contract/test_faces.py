@@ -101,14 +101,14 @@ async def test_coinbase_wants_a_token_for_just_this_request_and_now() -> None:
     ("venue", "action", "refused"),
     [
         ("kraken", a.Balances(), lambda s, b: b.get("error") == ["EAPI:Rate limit exceeded"]),
-        ("binance", a.OpenOrders(), lambda s, b: s == 429 and b["code"] == -1003),
+        ("binance", a.Balances(), lambda s, b: s == 429 and b["code"] == -1003),
         ("coinbase", a.Balances(), lambda s, b: s == 429),
     ],
 )
 async def test_rate_limits_are_enforced(venue: str, action: a.Action, refused: Any) -> None:
     async with caller_at(venue) as caller:
         answers = []
-        for _ in range(80):
+        for _ in range(620):
             answers.append(await caller.ask(action))
             if refused(*answers[-1]):
                 break
