@@ -91,19 +91,21 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     _check_directory(settings)
     folder = settings.data_dir / BRAKE_FOLDER
     is_running = is_alive(settings.data_dir)
-    unkept = ""
+    unkept, lying = "", pull
     try:
-        pull = pulls.write(folder, account, pull)
+        lying = pulls.write(folder, account, pull)
     except OSError as error:
         unkept = f"{error.strerror or error} ({folder})"
     deadline = monotonic_s() + PAPERWORK_S
     paperwork = _Asking(settings, lambda database: _record(database, account, pull))
-    status = _watch(folder, pull, paperwork) if is_running and not unkept else None
+    status = _watch(folder, lying, paperwork) if is_running and not unkept else None
     if status:
         _say_stopped(status)
+    if pull.flatten and not lying.flatten:
+        out.print("The disk is full: it stops, and nothing says yet that everything is to be sold. Make room, repeat.")
     paperwork.join(max(0.0, deadline - monotonic_s()))
     if isinstance(paperwork.error, UnknownNameError) or (status is not None and not status):
-        pulls.remove(folder, account, pull.id)
+        pulls.remove(folder, account, lying.id)
         raise paperwork.error if isinstance(paperwork.error, UnknownNameError) else _unknown(account)
     if unkept and not paperwork.result:
         raise DatabaseUnavailableError(
