@@ -56,7 +56,7 @@ from aether.engine.state import (
     TRADES_REMEMBERED,
     AccountState,
 )
-from aether.engine.stops import PERMITS
+from aether.engine.stops import keep_orders
 from aether.engine.valuation import FEE_WINDOW_DAYS, charge_of, instrument_of, net_asset_value, tolerance, worth_of
 
 _report_decoder: msgspec.json.Decoder[VenueReport] = msgspec.json.Decoder(VenueReport)
@@ -215,7 +215,7 @@ class Desk:
         self._enter(order, OrderState.PARTIALLY_FILLED if order.filled else OrderState.ACCEPTED, "")
         size = format_amount(amount_of_size(request.size, instrument.size_decimals))
         is_unwanted = state.own.reconciliation.foreign_orders is ForeignOrders.CANCEL
-        is_stopped = any(not PERMITS[stop].keeps_orders for stop in state.stops)
+        is_stopped = not keep_orders(state.stops)
         told = (
             f"{instrument.venue} works order {event.venue_order_id} ({request.side} {size} of {instrument.id}), which "
             f"this account did not place; it is {'canceled' if is_unwanted or is_stopped else 'adopted'}"

@@ -27,7 +27,7 @@ from aether.engine.changes import Closed, Fact, Filled, Halting, Moved, Outbox, 
 from aether.engine.desk import Desk
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
-from aether.engine.stops import PERMITS, Cause, Stop, move
+from aether.engine.stops import Cause, Stop, keep_orders, may_exit, move
 from aether.engine.valuation import equity_point, fresh_from, mark_price, net_asset_value, sellable_size
 from aether.kernel.exits import NO_EXIT, retry_wait_s, shrunk
 
@@ -123,10 +123,10 @@ class Safety:
         """Enter what a cause enters; take back what is open where a stop keeps no orders."""
         entered = move(self._state.stops, cause, self._state.now_ns, reason, actor)
         is_asked = cause in (Cause.KILL_ENGAGED, Cause.KILL_AND_FLATTEN)
-        if is_asked or any(not PERMITS[stop].keeps_orders for stop in entered):
+        if is_asked or not keep_orders(entered):
             self._desk.cancel_all()
             if cause is not Cause.ENGINE_FAULTED:
-                keeps_exits = all(PERMITS[stop].exits for stop in self._state.stops)
+                keeps_exits = may_exit(self._state.stops)
                 self._out.facts.append(Halting("all orders were canceled", keeps_exits))
         if is_asked or entered or cause is Cause.ENGINE_FAULTED:
             self._alert(severity, code, told)

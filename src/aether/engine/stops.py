@@ -133,6 +133,11 @@ def may_enter(stops: Stops) -> bool:
     return not stops
 
 
+def keep_orders(stops: Iterable[Stop]) -> bool:
+    """Return whether what is open stays open."""
+    return all(PERMITS[stop].keeps_orders for stop in stops)
+
+
 def may_exit(stops: Iterable[Stop]) -> bool:
     """Return whether positions may be left other than by flattening."""
     return all(PERMITS[stop].exits for stop in stops)

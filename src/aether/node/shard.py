@@ -36,7 +36,7 @@ from aether.domain.events import (
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
 from aether.engine.core import Engine
 from aether.engine.step import Taken, step
-from aether.engine.stops import PERMITS, Stop, may_enter
+from aether.engine.stops import Stop, keep_orders, may_enter
 from aether.node.committer import Committer
 from aether.node.inbox import Inbox, Input
 from aether.node.ports import Venue
@@ -216,8 +216,7 @@ class Shard:
 
     def wants_empty(self) -> bool:
         """Return whether a stop keeps no orders open."""
-        is_stopped = any(not PERMITS[stop].keeps_orders for stop in self.engine.state.stops)
-        return is_stopped or self._is_braked or bool(self.failure)
+        return not keep_orders(self.engine.state.stops) or self._is_braked or bool(self.failure)
 
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         """Return whether an open order of a pair is taken up that the account did not place: not under a stop."""
