@@ -177,6 +177,10 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 PLATFORM = Caller(kind=CallerKind.PLATFORM, id="platform", name="platform")
 
 
+DIRECTORS = 2
+"""So many approve each other's requests in production."""
+
+
 class Allowlists(msgspec.Struct, frozen=True):
     """Who may become what, from the settings alone.
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 import sqlalchemy as sa
 
+from aether.control.access import DIRECTORS
 from aether.domain.accounts import AccountConfig, Mode
 from aether.domain.errors import InsecureSettingError
 from aether.store.database import Database
@@ -114,7 +115,7 @@ def _admins(f: Facts) -> str:
 
 def _directors(f: Facts) -> str:
     named = {d.strip().lower() for d in f.directors}
-    if len(named) >= 2:
+    if len(named) >= DIRECTORS:
         return ""
     return f"the list of directors names {len(named)}, two are needed to approve each other's requests"
 

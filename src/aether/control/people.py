@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import EVERYWHERE, PLATFORM, Allowlists, Caller, Role
+from aether.control.access import DIRECTORS, EVERYWHERE, PLATFORM, Allowlists, Caller, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.control.sessions import Sessions, roles_of
@@ -20,8 +20,6 @@ from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
 INVITATION_S = 3 * 86_400
-DIRECTORS = 2
-"""So many approve each other's requests in production."""
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
