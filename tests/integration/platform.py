@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ class Platform:
 
     def __init__(self, data_dir: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
+        self.link_told = ""
         self._process = subprocess.Popen(
             [*COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *options],
             stdout=subprocess.PIPE,
@@ -25,6 +27,11 @@ class Platform:
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
         )
+
+    def hold_files(self, most: int) -> None:
+        """Let its process hold no more files than that."""
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most, hard))
 
     def link(self) -> str:
         """Wait until it serves; return the link that signs in."""

@@ -1,10 +1,14 @@
 """No stranger slows the desk: what an invited person or an outsider could do to it (A2, A9; found by attack)."""
 
+import contextlib
 import json
+import resource
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -17,12 +21,23 @@ SLOW = "4@8({[<369&%7!1|0$5+2" * 4
 """Seconds of work for an estimator of passwords: every sign may stand for several letters."""
 
 
+HALF_SENT = 1_100
+
+
 @pytest.fixture(scope="module")
-def ada(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform with as many files as a process usually may hold."""
+    made = Platform(tmp_path_factory.mktemp("desk"))
+    made.link_told = made.link()
+    made.hold_files(1_024)
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def ada(platform: Platform) -> Person:
     """The first admin of a platform."""
-    platform = Platform(tmp_path_factory.mktemp("desk"))
-    yield first_admin(platform.link())
-    assert platform.stop() == 0
+    return first_admin(platform.link_told)
 
 
 def invited(ada: Person, email: str) -> dict[str, str]:
@@ -99,3 +114,64 @@ def test_what_a_page_sends_is_not_read(ada: Person) -> None:
                 page.recv(timeout=20)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009, "too big"
+
+
+def stops_and_goes_on(person: Person) -> None:
+    """Stop an account, and let it go on."""
+    stopped = person.call("POST", "/accounts/company/kill-switch/engage", {"reason": "meanwhile"})
+    assert stopped.status_code == 200, stopped.text
+    assert stopped.json()["stopped"] == ["company"]
+    assert stopped.json()["unconfirmed"] == []
+    person.do("POST", "/accounts/company/kill-switch/release", {"reason": "it was a test"})
+
+
+def test_requests_sent_by_half_silence_nobody(ada: Person) -> None:
+    """They held every file of the process, and with them the kill switch, for as long as they liked (finding 3)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))
+    where = urlsplit(ada.url)
+    halves = [
+        b"",
+        b"POST /api/v1/session HTTP/1.1\r\nHost: loc",
+        b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\n",
+    ]
+    halves.append(halves[2] + b"Content-Length: 100\r\n\r\n{")
+    held: list[socket.socket] = []
+    try:
+        for n in range(HALF_SENT):
+            one = socket.create_connection((where.hostname, where.port), timeout=20)
+            one.sendall(halves[n % len(halves)])
+            held.append(one)
+        newcomer = Person(ada.url)
+        newcomer.http.cookies = ada.http.cookies
+        newcomer.passkey = ada.passkey
+        stops_and_goes_on(newcomer)
+        for one in held[: HALF_SENT // 2]:
+            with contextlib.suppress(ConnectionResetError):
+                assert b"HTTP/1.1 4" in (one.recv(4_096) or b"HTTP/1.1 4"), "it gave way, or its request was refused"
+    finally:
+        for one in held:
+            one.close()
+
+
+def test_probes_are_not_asked_without_end(ada: Person) -> None:
+    """Sixty connections on `/healthz` or `/readyz` alone slowed the kill switch thirtyfold (finding 2)."""
+    for path in ("/healthz", "/readyz", "/metrics", "/"):
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _, path=path: ada.http.get(path), range(300)))
+        refused = [a for a in answers if a.status_code == 429]
+        assert len(refused) >= 50, path
+        assert all(int(a.headers["Retry-After"]) >= 1 for a in refused)
+        stops_and_goes_on(ada)
+
+
+def test_who_is_known_is_let_in_while_strangers_are_slowed_down(ada: Person) -> None:
+    """A flood of sessions that are nobody's took the pool that everybody's are looked up with (finding 2)."""
+    stranger = Person(ada.url)
+    stranger.http.cookies.set("aether_session", "nobody's")
+    with ThreadPoolExecutor(10) as pool:
+        codes = Counter(pool.map(lambda _: stranger.call("GET", "/accounts").status_code, range(300)))
+    assert set(codes) == {401, 429}
+    assert codes[429] >= 50, codes
+    assert ada.call("GET", "/accounts").status_code == 200
+    stops_and_goes_on(ada)

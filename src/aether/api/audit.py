@@ -1,18 +1,26 @@
 """The audit trail: reading, exporting, proving, checkpointing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from aether.api.guard import Granted, allow
 from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof, Limit, OfAccount
+from aether.api.problems import problem_of
 from aether.clock import wall_ns
 from aether.control.audit import AuditRow
+from aether.domain.errors import TooManyAttemptsError
 
 router = APIRouter(tags=["audit"])
+
+WHOLE_READS = 2
+WHOLE_READ_S = 5.0
 
 Watch = Annotated[Granted, allow("audit.read", anywhere=True)]
 All = Annotated[Granted, allow("audit.read")]
@@ -55,6 +63,41 @@ async def list_audit(
     return [entry_shown(row) for row in rows]
 
 
+class _Turns:
+    """Who reads the whole trail: few at a time, since each keeps processor and database busy for as long as it is."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Have a turn while the context is open. Raises TooManyAttemptsError when there is none."""
+        if self._taken >= WHOLE_READS:
+            raise TooManyAttemptsError(
+                f"The trail is read by {WHOLE_READS} others already.", remedy="Try again.", retry_after_s=WHOLE_READ_S
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+_turns = _Turns()
+
+
+class _Export(StreamingResponse):
+    """An export: it has its turn until the last line was sent, or nobody reads on."""
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            with _turns.taken():
+                await super().__call__(scope, receive, send)
+        except TooManyAttemptsError as error:
+            await problem_of(error)(scope, receive, send)
+
+
 @router.get("/audit/export", response_class=StreamingResponse)
 async def export(granted: All) -> StreamingResponse:
     """Return the whole trail as JSON, one entry a line, each proven; the last line tells whether it is complete."""
@@ -66,14 +109,15 @@ async def export(granted: All) -> StreamingResponse:
             yield msgspec.json.encode({**entry_shown(row).model_dump()}) + b"\n"
         yield msgspec.json.encode({"complete": True, "entries": count}) + b"\n"
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return _Export(lines(), media_type="application/x-ndjson")
 
 
 @router.post("/audit/verify")
 async def verify(granted: All) -> AuditProof:
     """Prove the whole trail against its hashes and the signed checkpoints."""
     audit = granted.context.control.audit
-    return AuditProof(entries=await audit.verify(), checkpoints=len(await audit.stored()))
+    with _turns.taken():
+        return AuditProof(entries=await audit.verify(), checkpoints=len(await audit.stored()))
 
 
 @router.post("/audit/checkpoints", status_code=201)

@@ -66,10 +66,10 @@ UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 METRICS = "/metrics"
 """Tells what accounts are worth: in production it needs a caller too."""
 
-RATE_PER_S = 50.0
-BURST = 400.0
-STRANGERS_PER_S = 20.0
-STRANGERS_BURST = 100.0
+CALLERS = (50.0, 400.0)
+"""Requests a second, and at once, of somebody who is known."""
+STRANGERS = (20.0, 100.0)
+"""The same of an address: of pages and probes, and of whoever is not on the roster, before anything is looked up."""
 BUCKETS_KEPT = 10_000
 
 STOP = "/kill-switch/engage"
@@ -101,12 +101,12 @@ def address_of(connection: HTTPConnection, context: Context) -> str:
     """Return where a request comes from: the peer, or what the nearest proxy that we trust saw."""
     peer = connection.client.host if connection.client else ""
     hops = [h.strip() for h in connection.headers.get("x-forwarded-for", "").split(",") if h.strip()]
-    while hops and _is_trusted(peer, context.trusted_proxies):
+    while hops and is_trusted(peer, context.trusted_proxies):
         peer = hops.pop()
     return peer
 
 
-def _is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
+def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
     try:
         found = ipaddress.ip_address(address)
         return any(found in ipaddress.ip_network(net, strict=False) for net in trusted)
@@ -149,19 +149,13 @@ class Authentication:
             return
         connection = HTTPConnection(scope)
         path = scope["path"]
-        if not path.startswith(PREFIX) and not (path == METRICS and self._context.is_production):
-            await self._app(scope, receive, send)
-            return
         where = _where(connection, self._context)
+        caller, is_away = None, False
         try:
-            caller, is_away = await self._identify(connection, self._context, where)
-            self._limit(caller, where)
-            if caller is None and path not in PUBLIC:
-                raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
-            if scope["type"] == "http":
-                self._check_origin(connection)
-            elif not is_same_origin(connection, self._context):
-                raise RefusedError("Requests from other sites are refused.", remedy="Use the platform's own page.")
+            if not path.startswith(PREFIX) and not (path == METRICS and self._context.is_production):
+                self._limit(f"page {where.address}", *STRANGERS)
+            else:
+                caller, is_away = await self._enter(connection, self._context, where)
         except AetherError as error:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
@@ -170,6 +164,20 @@ class Authentication:
             return
         scope.setdefault("state", {}).update(caller=caller or where, is_database_away=is_away)
         await self._app(scope, receive, send)
+
+    async def _enter(self, connection: HTTPConnection, context: Context, where: Caller) -> tuple[Caller | None, bool]:
+        """Return who calls, and whether the roster had to tell; refuse who may not come in."""
+        if identify_by_roster(connection, context, self._access, where) is None:
+            self._limit(f"address {where.address}", *STRANGERS)
+        caller, is_away = await self._identify(connection, context, where)
+        if caller is not None:
+            self._limit(f"{caller.kind} {caller.id}", *CALLERS)
+        elif connection.scope["path"] not in PUBLIC:
+            raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
+        is_reading = connection.scope["type"] == "http" and connection.scope["method"] not in UNSAFE
+        if not is_reading and not is_same_origin(connection, context):
+            raise RefusedError("Requests from other sites are refused.", remedy="Use the platform's own page.")
+        return caller, is_away
 
     async def _identify(
         self, connection: HTTPConnection, context: Context, where: Caller
@@ -185,17 +193,10 @@ class Authentication:
                 raise
             return identify_by_roster(connection, context, self._access, where), True
 
-    def _limit(self, caller: Caller | None, where: Caller) -> None:
-        key = f"{caller.kind} {caller.id}" if caller else f"address {where.address}"
-        per_s, burst = (RATE_PER_S, BURST) if caller else (STRANGERS_PER_S, STRANGERS_BURST)
+    def _limit(self, key: str, per_s: float, burst: float) -> None:
         wait_s = self._limiter.wait_s(key, per_s, burst)
         if wait_s:
             raise TooManyAttemptsError("Too many requests.", remedy="Slow down.", retry_after_s=wait_s)
-
-    def _check_origin(self, connection: HTTPConnection) -> None:
-        assert self._context is not None
-        if connection.scope["method"] in UNSAFE and not is_same_origin(connection, self._context):
-            raise RefusedError("Requests from other sites are refused.", remedy="Use the platform's own page.")
 
 
 def _where(connection: HTTPConnection, context: Context) -> Caller:

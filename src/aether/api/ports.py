@@ -27,7 +27,7 @@ class Readiness:
 class Health(Protocol):
     """Says how the process is."""
 
-    async def readiness(self) -> list[Readiness]:
+    def readiness(self) -> list[Readiness]:
         """Return each dependency with its state."""
         ...
 

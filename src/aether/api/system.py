@@ -20,16 +20,16 @@ probes = APIRouter(tags=["probes"])
 Reads = Annotated[Granted, allow("platform.read")]
 
 
-async def _checks(request: Request) -> list[Check]:
+def _checks(request: Request) -> list[Check]:
     context: Context = request.app.state.context
-    return [Check(name=r.name, ok=r.ok, detail=r.detail) for r in await context.health.readiness()]
+    return [Check(name=r.name, ok=r.ok, detail=r.detail) for r in context.health.readiness()]
 
 
 @router.get("/system")
 async def get_system(request: Request, granted: Reads) -> System:
     """Return the version, the market and the state of each dependency."""
     context = granted.context
-    checks = await _checks(request)
+    checks = _checks(request)
     return System(
         version=__version__,
         market=context.market_name,
@@ -82,7 +82,7 @@ async def readyz(request: Request, response: Response) -> list[Check]:
 
     In production without details, since anybody may ask.
     """
-    checks = await _checks(request)
+    checks = _checks(request)
     if request.app.state.context.is_production:
         checks = [Check(name=c.name, ok=c.ok, detail="") for c in checks]
     response.status_code = 200 if all(c.ok for c in checks) else 503

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from aether.api.app import create_app
+from aether.api.connections import Places, limited
+from aether.api.guard import is_trusted
 from aether.api.local import LocalAccess
 from aether.api.ports import Context, Readiness
 from aether.api.session import first_link
 from aether.bus.local import LocalBus
-from aether.clock import wall_ns
+from aether.clock import monotonic_s, wall_ns
 from aether.compose.control import (
     addresses_of,
     checkpoint_folder,
@@ -61,6 +64,7 @@ from aether.store import queries
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
 from aether.store.database import CONNECTION_ERRORS, Database
+from aether.store.patience import DATABASE_AWAY, within
 from aether.strategies import catalogue
 from aether.telemetry import INSECURE, SECRETS_DUE, logger
 from aether.venues.registry import PROTOCOLS
@@ -70,6 +74,10 @@ LAG_LIMIT_EVENTS = 3_000
 APPLY_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 300.0
 GUARD_EVERY_S = 5.0
+LOOK_EVERY_S = 1.0
+DATABASE_ANSWERS_S = 2.0
+LOOKED_WITHIN_S = 10.0
+"""A sign of life from the database that is older says nothing."""
 TAKE_UP_AGAIN_S = 5.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
 MAX_FRAME_BYTES = 4_096
@@ -87,22 +95,32 @@ class NodeHealth:
         self._node = node
         self._database = database
         self._wall_clock = wall_clock
+        self._away = "not asked yet"
+        self._asked_s = -inf
 
-    async def readiness(self) -> list[Readiness]:
+    async def look(self) -> None:
+        """Ask the database for a sign of life; `readiness` tells what came of it, so that probes cost nothing."""
+        try:
+            await within(DATABASE_ANSWERS_S, self._database.ping())
+            self._away = ""
+        except DATABASE_AWAY as error:
+            self._away = str(error) or f"it does not answer within {DATABASE_ANSWERS_S:g} s"
+        self._asked_s = monotonic_s()
+
+    def readiness(self) -> list[Readiness]:
         """Return database, accounts, market data, journal lag, and security when it is not as it should be."""
-        checks = [await self._database_check(), self._accounts_check(), self._market_check(), self._lag_check()]
+        checks = [self._database_check(), self._accounts_check(), self._market_check(), self._lag_check()]
         if self.insecure:
             checks.append(Readiness("security", False, "; ".join(f"{f.check}: {f.problem}" for f in self.insecure)))
         return checks
 
-    async def _database_check(self) -> Readiness:
+    def _database_check(self) -> Readiness:
         if self._node.committer.outage:
             return Readiness("database", False, f"trading is paused: {self._node.committer.outage}")
-        try:
-            await self._database.ping()
-        except DatabaseUnavailableError as error:
-            return Readiness("database", False, error.message)
-        return Readiness("database", True, "reachable")
+        if self._away:
+            return Readiness("database", False, self._away)
+        age_s = monotonic_s() - self._asked_s
+        return Readiness("database", age_s < LOOKED_WITHIN_S, f"reachable {age_s:.0f} s ago")
 
     def _accounts_check(self) -> Readiness:
         failed = self._node.failures()
@@ -266,9 +284,11 @@ async def run_platform(
                 is_production=settings.is_production,
                 oidc=openid(settings, url),
             )
+            places = Places(lambda address: is_trusted(address, settings.trusted_proxies))
             server = _Server(
                 uvicorn.Config(
                     create_app(context, access),
+                    http=limited(places),
                     log_level="error",
                     access_log=False,
                     ws="websockets-sansio",
@@ -292,6 +312,7 @@ async def run_platform(
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(server.serve(sockets=[listener]))
                 minding = [
+                    group.create_task(_mind("health_not_seen", LOOK_EVERY_S, health.look)),
                     group.create_task(announcements.run()),
                     group.create_task(control.roster.follow(announcements.changed)),
                     group.create_task(_mind("settings_not_applied", APPLY_EVERY_S, control.configurations.apply_due)),
