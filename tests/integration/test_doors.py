@@ -175,3 +175,32 @@ def test_who_is_known_is_let_in_while_strangers_are_slowed_down(ada: Person) -> 
     assert codes[429] >= 50, codes
     assert ada.call("GET", "/accounts").status_code == 200
     stops_and_goes_on(ada)
+
+
+def test_a_service_that_may_stop_may_not_sell(ada: Person) -> None:
+    """A token for stops sold every position of the firm, without a proof of anybody (finding 8)."""
+    path = "/accounts/company/kill-switch/engage"
+    for actions, code in ((["kill.engage"], 403), (["kill.engage", "kill.flatten"], 200)):
+        body = {"name": "-".join(actions), "actions": actions, "accounts": ["company"], "days": 1}
+        service = Person(ada.url)
+        service.http.headers["authorization"] = f"Bearer {ada.do('POST', '/tokens', body).json()['token']}"
+        sold = service.call("POST", path, {"reason": "the watchdog says so", "flatten": True})
+        assert sold.status_code == code, sold.text
+        if code == 403:
+            state = {a["id"]: a["status"] for a in ada.call("GET", "/accounts").json()}
+            assert state["company"] == "trading", "nothing was done"
+        assert service.call("POST", path, {"reason": "the watchdog says so"}).status_code == 200
+        ada.do("POST", "/accounts/company/kill-switch/release", {"reason": "it was a test"})
+
+
+def test_what_lets_trading_go_on_takes_a_proof(ada: Person) -> None:
+    """A session alone resumed after a halt, and decided entries that wait (finding 8)."""
+    for path, body in (
+        ("/accounts/company/resume", {"reason": "looked at it"}),
+        ("/accounts/company/intents/1/decide", {"approve": True, "reason": "looked at it"}),
+    ):
+        answer = ada.call("POST", path, body)
+        assert (answer.status_code, answer.json()["title"]) == (403, "ProofRefused"), path
+        assert ada.do("POST", path, body).status_code in (200, 409), (
+            "there is no entry, and that is told after the proof"
+        )

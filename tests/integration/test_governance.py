@@ -85,6 +85,32 @@ async def test_a_sensitive_task_waits_for_another_director(desk: Desk) -> None:
     assert (event["type"], event["actor"]) == ("KillSwitchReleased", "ada@example.com")
 
 
+async def test_capital_is_booked_by_two(desk: Desk) -> None:
+    """One person booked 99.9 M, which scaled every limit that is a share of the worth (found by attack)."""
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    booked = Task(
+        action="capital.move",
+        account="company",
+        payload={"venue": "kraken", "asset": "USD", "amount": str(10**18), "value": None, "reference": "wire 7"},
+        summary="A deposit is booked",
+        reason="the bank says so",
+    )
+    waits = (await desk.control.approvals.submit(ada.caller, booked)).approval
+    assert waits is not None
+    assert await requests_of(desk.database, "company") == []
+    await desk.control.approvals.decide(bob.caller, waits.id, approve=True, reason="seen at the bank")
+    (event,) = await requests_of(desk.database, "company")
+    told = {k: event[k] for k in ("type", "amount", "reference", "actor", "reason")}
+    assert told == {
+        "type": "CapitalMoved",
+        "amount": 10**18,
+        "reference": "wire 7",
+        "actor": "ada@example.com",
+        "reason": "the bank says so",
+    }
+
+
 async def test_ten_approvals_at_once_carry_it_out_once(desk: Desk) -> None:
     ada = await enrol(desk, "ada@example.com")
     bob = await enrol(desk, "bob@example.com", by=ada)

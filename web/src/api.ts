@@ -143,11 +143,13 @@ export const api = {
           }),
     ),
   resume: (account: string, reason: string) =>
-    unwrap(client.POST("/api/v1/accounts/{account}/resume", { params: inAccount(account), body: { reason } })),
+    proven((header) =>
+      client.POST("/api/v1/accounts/{account}/resume", { params: { ...inAccount(account), header }, body: { reason } }),
+    ),
   decideIntent: (account: string, number: number, approve: boolean, reason: string) =>
-    unwrap(
+    proven((header) =>
       client.POST("/api/v1/accounts/{account}/intents/{number}/decide", {
-        params: { path: { account, number } },
+        params: { path: { account, number }, header },
         body: { approve, reason },
       }),
     ),

@@ -164,6 +164,8 @@ export interface paths {
         /**
          * Move Capital
          * @description Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss.
+         *
+         *     In production a second person approves it: limits that are shares of the worth move with it.
          */
         post: operations["move_capital_api_v1_accounts__account__capital_post"];
         delete?: never;
@@ -4976,7 +4978,10 @@ export interface operations {
     decide_intent_api_v1_accounts__account__intents__number__decide_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
                 number: number;
@@ -5657,7 +5662,10 @@ export interface operations {
     resume_trading_api_v1_accounts__account__resume_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description token of a proof for exactly this request, from POST /mfa/proofs */
+                "x-mfa-token"?: string;
+            };
             path: {
                 account: string;
             };

@@ -22,12 +22,11 @@ from aether.api.models import (
     TradeStarted,
 )
 from aether.api.shown import approval_of
-from aether.control.access import EVERYWHERE
+from aether.control.access import ACTIONS, EVERYWHERE
 from aether.control.approvals import Task
-from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
+from aether.domain.errors import ConflictError, InvalidValueError, RefusedError, UnknownNameError
 from aether.domain.events import (
     BreakAssigned,
-    CapitalMoved,
     IntentDecided,
     KillSwitchEngaged,
     OperatorEvent,
@@ -56,6 +55,8 @@ PAPERWORK_S = 6.0
 PAPERWORK_AWAY_S = 1.0
 """The same, when it did not even say who asks."""
 BPS = 10_000
+
+FLATTEN = ACTIONS["kill.flatten"]
 
 Engage = Annotated[Granted, allow("kill.engage")]
 Release = Annotated[Granted, allow("kill.release")]
@@ -105,6 +106,11 @@ async def engage(account: str, body: KillRequest, granted: Engage) -> KillResult
 async def _engage(body: KillRequest, granted: Granted) -> KillResult:
     """Pull the brake, which waits for nothing, then do the paperwork, for which nobody has to wait."""
     stops, who = granted.context.stops, granted.caller.name
+    if body.flatten and not granted.caller.may(FLATTEN, granted.account):
+        raise RefusedError(
+            f"{who} may stop, and not {FLATTEN.meaning}.",
+            remedy="Stop without selling, or use a token with kill.flatten.",
+        )
     stopped = stops.pull(granted.account, body.reason, who, flatten=body.flatten)
     event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
     try:
@@ -282,7 +288,10 @@ async def decide_intent(
 async def move_capital(
     account: str, body: CapitalRequest, granted: Annotated[Granted, allow("capital.move")]
 ) -> KillResult:
-    """Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss."""
+    """Book money that came in or went out: it moves the base of the account's worth, and is no profit or loss.
+
+    In production a second person approves it: limits that are shares of the worth move with it.
+    """
     stored = await queries.get_account(granted.scope, account)
     asset = AssetCode(body.asset or stored.config.currency)
     free = await _free_at(granted, stored, body.venue, asset, is_new=body.new_asset)
@@ -302,17 +311,21 @@ async def move_capital(
             remedy="Give what coins cost, more than 0, or leave it out; the currency has its own value.",
         )
     await _refuse_twice(granted, account, body.venue, asset, sign * amount, body.reference)
-    event = CapitalMoved(
-        ts_ns=0,
-        venue=VenueId(body.venue),
-        asset=asset,
-        amount=sign * amount,
-        value=value,
-        reference=body.reference,
+    task = Task(
+        action="capital.move",
+        account=granted.account,
+        payload={
+            "venue": body.venue,
+            "asset": asset,
+            "amount": str(sign * amount),
+            "value": None if value is None else str(value),
+            "reference": body.reference,
+        },
+        summary=f"A {body.direction} of {body.amount} {asset} at {body.venue} is booked in {granted.account}: "
+        "it moves the base of its limits" + (f"; reference {body.reference}" if body.reference else ""),
         reason=body.reason,
-        actor=granted.caller.name,
     )
-    return await _apply(granted, event, body.reason)
+    return await _carried_out(granted, task)
 
 
 async def _free_at(granted: Granted, stored: queries.StoredAccount, venue: str, asset: str, *, is_new: bool) -> int:

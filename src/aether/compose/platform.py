@@ -80,6 +80,8 @@ LOOKED_WITHIN_S = 10.0
 """A sign of life from the database that is older says nothing."""
 TAKE_UP_AGAIN_S = 5.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
+ACCEPTED_AT_ONCE = 100
+"""The loop takes so many connections in one turn: those that get no place are closed before the next."""
 MAX_FRAME_BYTES = 4_096
 """Of what a page sends over its web socket, which nobody reads."""
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
@@ -289,6 +291,7 @@ async def run_platform(
                 uvicorn.Config(
                     create_app(context, access),
                     http=limited(places),
+                    backlog=ACCEPTED_AT_ONCE,
                     log_level="error",
                     access_log=False,
                     ws="websockets-sansio",

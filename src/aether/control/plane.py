@@ -26,7 +26,7 @@ from aether.control.sessions import SessionRules, Sessions
 from aether.control.throttle import Throttle
 from aether.control.tokens import Tokens
 from aether.domain.accounts import AccountPlan
-from aether.domain.events import BalanceBooked, KillSwitchReleased, OperatorEvent
+from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased, OperatorEvent
 from aether.domain.identifiers import AccountId, AssetCode, VenueId
 from aether.store import queries
 from aether.store.database import Database
@@ -168,6 +168,20 @@ def _executors(
         )
         return await operators.submit(caller, task.action, task.account, event, task.reason)
 
+    async def move_capital(caller: Caller, task: Task) -> list[int]:
+        p = task.payload
+        event = CapitalMoved(
+            ts_ns=0,
+            venue=VenueId(p["venue"]),
+            asset=AssetCode(p["asset"]),
+            amount=int(p["amount"]),
+            value=None if p["value"] is None else int(p["value"]),
+            reference=p["reference"],
+            reason=task.reason,
+            actor=caller.name,
+        )
+        return await operators.submit(caller, task.action, task.account, event, task.reason)
+
     async def open_live(caller: Caller, task: Task) -> None:
         plan = msgspec.convert(task.payload["plan"], AccountPlan)
         approval = task.payload.get("approval", f"{caller.name}, without a second person")
@@ -183,4 +197,5 @@ def _executors(
         "users.roles": set_roles,
         "kill.release": release,
         "books.book": book,
+        "capital.move": move_capital,
     }
