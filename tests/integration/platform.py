@@ -19,7 +19,6 @@ class Platform:
 
     def __init__(self, data_dir: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
-        self.link_told = ""
         self._process = subprocess.Popen(
             [*COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *options],
             stdout=subprocess.PIPE,

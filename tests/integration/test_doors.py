@@ -25,19 +25,13 @@ HALF_SENT = 1_100
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform with as many files as a process usually may hold."""
-    made = Platform(tmp_path_factory.mktemp("desk"))
-    made.link_told = made.link()
-    made.hold_files(1_024)
-    yield made
-    assert made.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def ada(platform: Platform) -> Person:
-    """The first admin of a platform."""
-    return first_admin(platform.link_told)
+def ada(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """The first admin of a platform that may hold as many files as a process usually may."""
+    platform = Platform(tmp_path_factory.mktemp("desk"))
+    link = platform.link()
+    platform.hold_files(1_024)
+    yield first_admin(link)
+    assert platform.stop() == 0
 
 
 def invited(ada: Person, email: str) -> dict[str, str]:

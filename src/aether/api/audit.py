@@ -1,7 +1,8 @@
 """The audit trail: reading, exporting, proving, checkpointing."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import msgspec
@@ -63,27 +64,22 @@ async def list_audit(
     return [entry_shown(row) for row in rows]
 
 
-class _Turns:
-    """Who reads the whole trail: few at a time, since each keeps processor and database busy for as long as it is."""
-
-    def __init__(self) -> None:
-        self._taken = 0
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Have a turn while the context is open. Raises TooManyAttemptsError when there is none."""
-        if self._taken >= WHOLE_READS:
-            raise TooManyAttemptsError(
-                f"The trail is read by {WHOLE_READS} others already.", remedy="Try again.", retry_after_s=WHOLE_READ_S
-            )
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+_whole_reads = asyncio.Semaphore(WHOLE_READS)
 
 
-_turns = _Turns()
+@asynccontextmanager
+async def _turn() -> AsyncIterator[None]:
+    """Read the whole trail: few may at a time, since each keeps processor and database busy for as long as it is.
+
+    Raises:
+        TooManyAttemptsError: when nobody else may.
+    """
+    if _whole_reads.locked():
+        raise TooManyAttemptsError(
+            f"The trail is read by {WHOLE_READS} others already.", remedy="Try again.", retry_after_s=WHOLE_READ_S
+        )
+    async with _whole_reads:
+        yield
 
 
 class _Export(StreamingResponse):
@@ -92,7 +88,7 @@ class _Export(StreamingResponse):
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
-            with _turns.taken():
+            async with _turn():
                 await super().__call__(scope, receive, send)
         except TooManyAttemptsError as error:
             await problem_of(error)(scope, receive, send)
@@ -116,7 +112,7 @@ async def export(granted: All) -> StreamingResponse:
 async def verify(granted: All) -> AuditProof:
     """Prove the whole trail against its hashes and the signed checkpoints."""
     audit = granted.context.control.audit
-    with _turns.taken():
+    async with _turn():
         return AuditProof(entries=await audit.verify(), checkpoints=len(await audit.stored()))
 
 

@@ -71,7 +71,6 @@ class Places:
             is_read = not connection.transport.get_write_buffer_size()
             if is_read and address in (None, self._held.get(connection.transport)):
                 self.leave(connection.transport)
-                self.waits(connection, does=False)
                 connection.give_way()
                 return True
         return False
@@ -149,8 +148,8 @@ class LimitedHttp(H11Protocol):
         self._let_be()
         if self.transport.is_closing():
             return
-        has_begun = bool(self.conn.trailing_data[0]) if self.conn.our_state is h11.IDLE else True
-        if has_begun and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        is_within_head = self.conn.our_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if is_within_head or self.conn.our_state is h11.SEND_RESPONSE:
             self.transport.write(_TOO_SLOW)
         self.transport.close()
 

@@ -27,7 +27,7 @@ from aether.control.throttle import Throttle
 from aether.control.tokens import Tokens
 from aether.domain.accounts import AccountPlan
 from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased, OperatorEvent
-from aether.domain.identifiers import AccountId, AssetCode, VenueId
+from aether.domain.identifiers import AccountId
 from aether.store import queries
 from aether.store.database import Database
 from aether.store.requests import insert_requests
@@ -155,32 +155,13 @@ def _executors(
         feed = task.payload["feed"] or None
         return await operators.submit(caller, task.action, task.account, event, task.reason, feed)
 
-    async def book(caller: Caller, task: Task) -> list[int]:
-        p = task.payload
-        event = BalanceBooked(
-            ts_ns=0,
-            venue=VenueId(p["venue"]),
-            asset=AssetCode(p["asset"]),
-            amount=int(p["amount"]),
-            reason=task.reason,
-            actor=caller.name,
-            reference=p["reference"],
-        )
-        return await operators.submit(caller, task.action, task.account, event, task.reason)
+    def booked_as(kind: type[BalanceBooked | CapitalMoved]) -> Execute:
+        async def book(caller: Caller, task: Task) -> list[int]:
+            fields = {**task.payload, "ts_ns": 0, "reason": task.reason, "actor": caller.name}
+            event: BalanceBooked | CapitalMoved = msgspec.convert(fields, kind, strict=False)
+            return await operators.submit(caller, task.action, task.account, event, task.reason)
 
-    async def move_capital(caller: Caller, task: Task) -> list[int]:
-        p = task.payload
-        event = CapitalMoved(
-            ts_ns=0,
-            venue=VenueId(p["venue"]),
-            asset=AssetCode(p["asset"]),
-            amount=int(p["amount"]),
-            value=None if p["value"] is None else int(p["value"]),
-            reference=p["reference"],
-            reason=task.reason,
-            actor=caller.name,
-        )
-        return await operators.submit(caller, task.action, task.account, event, task.reason)
+        return book
 
     async def open_live(caller: Caller, task: Task) -> None:
         plan = msgspec.convert(task.payload["plan"], AccountPlan)
@@ -196,6 +177,6 @@ def _executors(
         "accounts.live": open_live,
         "users.roles": set_roles,
         "kill.release": release,
-        "books.book": book,
-        "capital.move": move_capital,
+        "books.book": booked_as(BalanceBooked),
+        "capital.move": booked_as(CapitalMoved),
     }
