@@ -174,6 +174,7 @@ def test_with_none_it_starts_stopped_tells_little_and_watches(
             (Path(secure["AETHER_DATA_DIR"]) / "kek.json").chmod(0o644)
             end = time.monotonic() + 30
             while time.monotonic() < end and "security" not in ready:
+                time.sleep(0.2)
                 ready = {c["name"]: c["ok"] for c in client.get("/readyz").json()}
             assert ready["security"] is False, "a setting that became insecure is told"
             (Path(secure["AETHER_DATA_DIR"]) / "kek.json").chmod(0o600)
