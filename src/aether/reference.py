@@ -20,7 +20,7 @@ from aether.api.guard import PREFIX as API_PREFIX
 from aether.api.guard import Guard
 from aether.api.system import describe_parameters
 from aether.cli.main import app as command_line
-from aether.compose.platform import schema_app
+from aether.compose.api import schema_app
 from aether.config import FILE_NAME, PREFIX, Settings
 from aether.control.access import ACTIONS, EVERYWHERE, Action, Reach, Role
 from aether.control.guards import GUARDS

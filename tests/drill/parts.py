@@ -54,22 +54,24 @@ class Part:
 
     def start(self) -> None:
         with self.log.open("ab") as stream:
-            self._process = subprocess.Popen(self._command, stdout=stream, stderr=subprocess.STDOUT, env=self.env)
+            self._process = subprocess.Popen(
+                self._command, stdout=stream, stderr=subprocess.STDOUT, env=self.env, start_new_session=True
+            )
 
     def has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it, with all of its processes, as a power cut would."""
         assert self._process is not None
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        os.killpg(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        os.killpg(self.pid, signal.SIGCONT)
 
     def end(self) -> int:
         """End it as Ctrl-C does; return its exit code."""

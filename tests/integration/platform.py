@@ -7,8 +7,10 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 COMMAND = [sys.executable, "-m", "aether.cli"]
 START_WITHIN_S = 60
@@ -25,12 +27,39 @@ class Platform:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The process that keeps the others up."""
+        return self._process.pid
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """Return its processes by name, as they are told in the data directory."""
+        told = json.loads((self.data_dir / "processes.json").read_text())
+        return {process["name"]: process for process in told}
+
+    def kill_part(self, name: str) -> int:
+        """End one of its processes as a fault would; return what its number was."""
+        pid = int(self.processes()[name]["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_for_part(self, name: str, *, other_than: int) -> int:
+        """Wait until a process is up again; return its number."""
+        for _ in range(1_200):
+            found = self.processes()[name]
+            if found["state"] == "up" and found["pid"] != other_than:
+                return int(found["pid"])
+            time.sleep(0.05)
+        raise AssertionError(f"{name} is not up again: {found}")
+
     def hold_files(self, most: int) -> None:
-        """Let its process hold no more files than that."""
-        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most, hard))
+        """Let the process where strangers knock hold no more files than that."""
+        pid = int(self.processes()["api"]["pid"])
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, hard))
 
     def link(self) -> str:
         """Wait until it serves; return the link that signs in."""
@@ -52,8 +81,8 @@ class Platform:
         raise AssertionError("it ended: " + "".join(said))
 
     def kill(self) -> None:
-        """End it as a power cut would."""
-        self._process.kill()
+        """End it, with all of its processes, as a power cut would."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._close()
 

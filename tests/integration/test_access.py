@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from aether.compose.platform import schema_app
+from aether.compose.api import schema_app
 from aether.control.access import ACTIONS, Reach
 from aether.reference import access_table, guarded_routes
 from tests.integration.people import API, Person, first_admin

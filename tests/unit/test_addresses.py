@@ -2,7 +2,7 @@
 
 import pytest
 
-from aether.compose.platform import local_url_of
+from aether.compose.api import local_url_of
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aether.compose import platform
+from aether.compose.housekeeping import mind
 from aether.domain.accounts import Exits, Limits, Review, StrategyAssignment
 from aether.domain.commands import Command
 from aether.domain.events import (
@@ -635,14 +635,9 @@ def test_a_holding_that_was_filled_while_killed_has_levels_after_the_release() -
 # What the platform minds beside the trading.
 
 
-async def test_a_database_that_is_away_while_new_accounts_are_looked_for_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_database_that_is_away_while_new_accounts_are_looked_for_ends_nothing() -> None:
     asked: list[str] = []
     done = asyncio.Event()
-
-    class Running:
-        started = asyncio.Event()
 
     async def work() -> None:
         asked.append("again")
@@ -653,9 +648,7 @@ async def test_a_database_that_is_away_while_new_accounts_are_looked_for_ends_no
         done.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(platform, "TAKE_UP_AGAIN_S", 0.0)
-    Running.started.set()
-    taking_up = asyncio.create_task(platform._take_up(Running(), work))  # type: ignore[arg-type]
+    taking_up = asyncio.create_task(mind("accounts_not_taken_up", 0.0, work))
     await asyncio.wait({asyncio.create_task(done.wait()), taking_up}, return_when=asyncio.FIRST_COMPLETED)
     assert not taking_up.done()
     assert len(asked) == 3

@@ -121,10 +121,22 @@ function Frame({ me, onInvitation }: { me: Me; onInvitation: (token: string) => 
         </nav>
         <span className="spacer" />
         <span className={isLive ? "badge live" : "badge paper"}>{isLive ? "LIVE" : "PAPER"}</span>
-        <span className={`health ${health}`} role="status" title={told}>
-          <i aria-hidden="true" />
-          {health === "up" ? "Healthy" : health === "warn" ? "Degraded" : "Offline"}
-        </span>
+        <details className={`health ${health}`}>
+          <summary>
+            <span role="status" title={told}>
+              <i aria-hidden="true" />
+              {health === "up" ? "Healthy" : health === "warn" ? "Degraded" : "Offline"}
+            </span>
+          </summary>
+          <ul aria-label="Processes">
+            {system.data?.processes.map((p) => (
+              <li key={p.name}>
+                {p.name} <b>{p.state}</b>
+                {p.restarts > 0 && `, started again ${p.restarts} ${p.restarts === 1 ? "time" : "times"}`}
+              </li>
+            ))}
+          </ul>
+        </details>
         {(may("kill.engage") || may("kill.release")) && <KillSwitch accounts={accounts} />}
       </header>
       {me.kind === "person" && (

@@ -1557,7 +1557,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Return all metrics in the Prometheus text format; in production to those who may read them.
+         * @description Return the metrics of all processes in the Prometheus text format; in production to those who may read them.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -2615,6 +2615,22 @@ export interface components {
             title: string;
         };
         /**
+         * Process
+         * @description One process of the platform: `starting`, `up`, or `down` until it is started again.
+         */
+        Process: {
+            /** Name */
+            name: string;
+            /** Pid */
+            pid: number;
+            /** Restarts */
+            restarts: number;
+            /** Since Ns */
+            since_ns: number;
+            /** State */
+            state: string;
+        };
+        /**
          * Proof
          * @description A token to send as `X-MFA-Token` with that very request, within two minutes.
          */
@@ -3012,6 +3028,8 @@ export interface components {
             feed: string;
             /** Market */
             market: string;
+            /** Processes */
+            processes: components["schemas"]["Process"][];
             /** Ready */
             ready: boolean;
             /** Venues */

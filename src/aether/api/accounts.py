@@ -85,7 +85,8 @@ def _waiting(plan: AccountPlan, granted: Granted) -> AccountSummary:
 
 async def _planned(granted: Granted) -> list[AccountPlan]:
     """Return the plans of accounts that the caller may see."""
-    plans = await PlanReader(granted.context.database.control).opened(granted.context.feed)
+    feed = granted.context.feed
+    plans = await PlanReader(granted.context.database.control).opened(feed) if feed else []
     return [p for p in plans if granted.caller.may(granted.action, p.config.id)]
 
 

@@ -1,12 +1,15 @@
 """Local access: before anybody is set up, a one-time token from the terminal opens a session for the machine's owner.
 
-The process makes its secrets anew at each start and keeps only their hashes. Once the first admin is set up these
-sessions are nobody's (`guard.identify`), and in production there never are any.
+Only hashes are kept, in a file of the data directory, so that a process that is started again still knows them; each
+start of the platform begins without any. Once the first admin is set up these sessions are nobody's
+(`guard.identify`), and in production there never are any.
 """
 
 import hashlib
 import hmac
+import os
 import secrets
+from pathlib import Path
 
 import msgspec
 
@@ -15,42 +18,68 @@ from aether.control.access import Caller, CallerKind
 MAX_SESSIONS = 64
 
 
+class _Kept(msgspec.Struct):
+    """Hashes of tokens that were not used yet, and of sessions."""
+
+    tokens: list[str] = []
+    sessions: list[str] = []
+
+
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class LocalAccess:
-    """The tokens and sessions of this process."""
+    """The tokens and sessions of the machine's owner.
 
-    def __init__(self) -> None:
-        self.link_secret = secrets.token_urlsafe(32)
-        self._tokens: set[str] = set()
-        self._sessions: list[str] = []
+    Args:
+        link_secret: that lets its holder ask for a token; it lies in the data directory, for its owner only.
+        file: where hashes are kept; None keeps them in memory.
+    """
+
+    def __init__(self, link_secret: str, file: Path | None) -> None:
+        self._link_secret = link_secret
+        self._file = file
+        self._kept = _Kept()
+        if file is not None and file.exists():
+            self._kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
 
     def new_token(self) -> str:
         """Return a token that opens one session."""
         token = secrets.token_urlsafe(24)
-        self._tokens.add(_digest(token))
+        self._kept.tokens = [*self._kept.tokens[-MAX_SESSIONS + 1 :], _digest(token)]
+        self._keep()
         return token
 
     def redeem(self, token: str) -> str | None:
         """Return a new session for an unused token, None for anything else; the token is used up."""
         digest = _digest(token)
-        if digest not in self._tokens:
+        if digest not in self._kept.tokens:
             return None
-        self._tokens.discard(digest)
+        self._kept.tokens.remove(digest)
         session = secrets.token_urlsafe(32)
-        self._sessions = [*self._sessions[-MAX_SESSIONS + 1 :], _digest(session)]
+        self._kept.sessions = [*self._kept.sessions[-MAX_SESSIONS + 1 :], _digest(session)]
+        self._keep()
         return session
 
     def end(self, session: str | None) -> None:
         """End a session, if it is one."""
-        if session is not None and _digest(session) in self._sessions:
-            self._sessions.remove(_digest(session))
+        if session is not None and _digest(session) in self._kept.sessions:
+            self._kept.sessions.remove(_digest(session))
+            self._keep()
 
     def is_session(self, session: str | None) -> bool:
         """Return whether `session` is open."""
-        return session is not None and _digest(session) in self._sessions
+        return session is not None and _digest(session) in self._kept.sessions
+
+    def _keep(self) -> None:
+        if self._file is None:
+            return
+        draft = self._file.with_name(f".{self._file.name}.draft")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(msgspec.json.encode(self._kept))
+        draft.rename(self._file)
 
     @staticmethod
     def owner(where: Caller) -> Caller:
@@ -58,5 +87,5 @@ class LocalAccess:
         return msgspec.structs.replace(where, kind=CallerKind.LOCAL, id="local", name="owner of this machine")
 
     def is_link_secret(self, secret: str) -> bool:
-        """Return whether `secret` may ask for another token; it lies in the data directory, for its owner only."""
-        return hmac.compare_digest(secret.encode(), self.link_secret.encode())
+        """Return whether `secret` may ask for another token."""
+        return bool(self._link_secret) and hmac.compare_digest(secret.encode(), self._link_secret.encode())

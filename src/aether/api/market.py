@@ -20,7 +20,7 @@ Reads = Annotated[Granted, allow("platform.read")]
 
 
 def _known(granted: Granted) -> dict[str, instruments.Instrument]:
-    return {i.id: i for i in granted.context.place.instruments()}
+    return {i.id: i for i in granted.context.offer().instruments}
 
 
 @router.get("/instruments")
@@ -51,7 +51,9 @@ async def list_bars(instrument: str, granted: Reads, limit: Annotated[int, Query
     found = _known(granted).get(instrument)
     if found is None:
         raise UnknownNameError(f"There is no instrument {instrument!r}.", remedy="List them with GET /instruments.")
-    rows = await queries.list_bars(context.database.desk, context.feed, instrument, interval_s=CHART_BAR_S, limit=limit)
+    rows = await queries.list_bars(
+        context.database.desk, context.offer().feed, instrument, interval_s=CHART_BAR_S, limit=limit
+    )
     return [
         Bar(
             ts_ns=r.ts_ns,

@@ -920,6 +920,16 @@ class Check(Model):
     detail: str
 
 
+class Process(Model):
+    """One process of the platform: `starting`, `up`, or `down` until it is started again."""
+
+    name: str
+    pid: int
+    state: str
+    restarts: int
+    since_ns: int
+
+
 class System(Model):
     """The service as a whole."""
 
@@ -929,3 +939,4 @@ class System(Model):
     feed: str
     venues: list[str]
     checks: list[Check]
+    processes: list[Process]

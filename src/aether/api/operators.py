@@ -111,7 +111,7 @@ async def _engage(body: KillRequest, granted: Granted) -> KillResult:
             f"{who} may stop, and not {FLATTEN.meaning}.",
             remedy="Stop without selling, or use a token with kill.flatten.",
         )
-    stopped = stops.pull(granted.account, body.reason, who, flatten=body.flatten)
+    stopped = await stops.pull(granted.account, body.reason, who, flatten=body.flatten)
     event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
     try:
         limit_s = PAPERWORK_AWAY_S if granted.is_database_away else PAPERWORK_S
@@ -119,8 +119,8 @@ async def _engage(body: KillRequest, granted: Granted) -> KillResult:
     except DATABASE_AWAY as error:
         _log.error("kill_not_recorded", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
         result = KillResult(applied=False, recorded=False)
-    result.stopped = [str(a) for a in stopped]
-    result.unconfirmed = stops.unconfirmed(granted.account)
+    result.stopped = stopped
+    result.unconfirmed = await stops.unconfirmed(granted.account)
     return result
 
 
@@ -128,7 +128,7 @@ async def _release(granted: Granted, reason: str) -> KillResult:
     task = Task(
         action="kill.release",
         account=granted.account,
-        payload={"feed": granted.context.feed if granted.account == EVERYWHERE else ""},
+        payload={"feed": granted.context.offer().feed if granted.account == EVERYWHERE else ""},
         summary=f"Trading goes on in {'all accounts' if granted.account == EVERYWHERE else granted.account}",
         reason=reason,
     )

@@ -1,16 +1,19 @@
-"""What the API needs from the process that it runs in."""
+"""What the API needs from the process that it runs in, and from the node, which may be another one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from aether.bus.local import LocalBus
+from aether.bus.topics import OFFER
 from aether.control.oidc import OpenId
 from aether.control.plane import ControlPlane
-from aether.domain.accounts import AccountConfig, AccountPlan
-from aether.domain.identifiers import AccountId, FeedId, InstrumentId
-from aether.domain.instruments import Instrument
+from aether.domain.errors import NoAnswerError
+from aether.domain.identifiers import FeedId
+from aether.domain.offers import MarketOffer
 from aether.engine.strategy import Catalogue
 from aether.store.database import Database
 
@@ -24,6 +27,22 @@ class Readiness:
     detail: str
 
 
+class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the platform.
+
+    Attributes:
+        state: `starting`, `up`, or `down` until it is started again.
+        restarts: how often it was started again since the platform began.
+        since_ns: when it came into this state.
+    """
+
+    name: str
+    pid: int
+    state: str
+    restarts: int
+    since_ns: int
+
+
 class Health(Protocol):
     """Says how the process is."""
 
@@ -32,31 +51,14 @@ class Health(Protocol):
         ...
 
 
-class MarketPlace(Protocol):
-    """What the running market offers to new accounts."""
-
-    def instruments(self) -> Sequence[Instrument]:
-        """Return every instrument that can be traded on it now."""
-        ...
-
-    def plan(self, config: AccountConfig, wanted: Sequence[InstrumentId], cash: int) -> AccountPlan:
-        """Return how an account would be opened.
-
-        Raises:
-            UnknownNameError: when the market has no such instrument.
-            InvalidValueError: when the account cannot be on it.
-        """
-        ...
-
-
 class Stops(Protocol):
     """Stops accounts at their venues at once, whatever else works."""
 
-    def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[AccountId]:
-        """Stop an account, or all with `*`; return those that were stopped."""
+    async def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[str]:
+        """Stop an account, or all with `*`; return those that are known to be stopped."""
         ...
 
-    def unconfirmed(self, account: str) -> list[str]:
+    async def unconfirmed(self, account: str) -> list[str]:
         """Return what a stop still waits for, in words; nothing when every venue's list was seen to be empty."""
         ...
 
@@ -75,12 +77,10 @@ class Context:
     bus: LocalBus
     catalogue: Catalogue
     health: Health
-    feed: FeedId
-    market_name: str
     ui: Path
     control: ControlPlane
-    place: MarketPlace
     stops: Stops
+    processes: Callable[[], list[ProcessState]] = list
     venues: tuple[str, ...] = ()
     public_url: str = ""
     trusted_proxies: tuple[str, ...] = ()
@@ -91,3 +91,18 @@ class Context:
     def is_https(self) -> bool:
         """Whether browsers reach the platform over HTTPS."""
         return self.public_url.startswith("https://")
+
+    @property
+    def feed(self) -> FeedId | None:
+        """The market that the node runs; None while it has not said."""
+        told = self.bus.latest(OFFER).get(OFFER)
+        return None if told is None else FeedId(told["feed"])
+
+    def offer(self) -> MarketOffer:
+        """Return what the node's market offers. Raises NoAnswerError while it has not said."""
+        told = self.bus.latest(OFFER).get(OFFER)
+        if told is None:
+            raise NoAnswerError(
+                "The trading process has not said yet which market it runs.", remedy="Try again in a few seconds."
+            )
+        return msgspec.convert(told, MarketOffer)

@@ -18,6 +18,7 @@ STATUS: tuple[tuple[type[errors.AetherError], int], ...] = (
     (errors.ConflictError, 409),
     (errors.DatabaseUnavailableError, 503),
     (errors.KeyServiceError, 503),
+    (errors.NoAnswerError, 503),
 )
 """Which error is which status; all others are 422."""
 

@@ -107,6 +107,7 @@ async def roll_back(account: str, body: RollbackRequest, granted: Configures) ->
 async def create_account(body: AccountCreate, granted: Annotated[Granted, allow("accounts.create")]) -> Done:
     """Open an account on the running market; in production a second person approves a live one."""
     context = granted.context
+    offer = context.offer()
     strategies: tuple[StrategyAssignment, ...] = ()
     wanted = tuple(InstrumentId(i) for i in body.instruments)
     if body.strategy:
@@ -122,12 +123,12 @@ async def create_account(body: AccountCreate, granted: Annotated[Granted, allow(
         name=body.name,
         kind=AccountKind(body.kind),
         mode=Mode(body.mode),
-        feed=context.feed,
+        feed=offer.feed,
         currency=AssetCode(""),
         strategies=strategies,
         tradable=() if strategies else wanted,
     )
-    plan = context.place.plan(config, wanted, parse_amount(body.cash))
+    plan = offer.plan(config, wanted, parse_amount(body.cash))
     if body.mode == "paper":
         await context.control.desk.open(granted.caller, plan, "accounts.create", body.reason)
         return Done(done=True)

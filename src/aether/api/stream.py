@@ -14,6 +14,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from aether.api.guard import identify
 from aether.api.local import LocalAccess
 from aether.api.ports import Context
+from aether.bus.topics import INTERNAL
 from aether.clock import monotonic_s
 from aether.control.access import ACTIONS, Caller
 
@@ -46,13 +47,15 @@ async def _send(socket: WebSocket, caller: Caller) -> None:
     access: LocalAccess = socket.app.state.access
     checked = monotonic_s()
     with context.bus.subscribe() as subscription:
-        async for _, message in subscription:
+        async for topic, message in subscription:
             if monotonic_s() - checked > CHECK_EVERY_S:
                 found = await identify(socket, context, access, caller, is_use=False)
                 if found is None:
                     await socket.close(POLICY_VIOLATION)
                     return
                 caller, checked = found, monotonic_s()
+            if topic.startswith(INTERNAL):
+                continue
             if subscription.lost:
                 subscription.lost = 0
                 await _send_one(socket, {"type": "reload"})

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request, Response
 
 from aether import __version__
 from aether.api.guard import Granted, allow
-from aether.api.models import Check, Strategy, StrategyParameter, System
+from aether.api.models import Check, Process, Strategy, StrategyParameter, System
 from aether.api.ports import Context
+from aether.bus.topics import METRICS
 from aether.control.access import ACTIONS
-from aether.domain.errors import RefusedError
+from aether.domain.errors import NoAnswerError, RefusedError
 from aether.engine.strategy import StrategyDefinition
-from aether.telemetry import metrics_text
+from aether.telemetry import API_REGISTRY, NODE_UP, metrics_text
 
 router = APIRouter(tags=["system"])
 probes = APIRouter(tags=["probes"])
@@ -32,11 +33,12 @@ async def get_system(request: Request, granted: Reads) -> System:
     checks = _checks(request)
     return System(
         version=__version__,
-        market=context.market_name,
+        market=context.offer().name if context.feed else "",
         ready=all(c.ok for c in checks),
-        feed=context.feed,
+        feed=context.feed or "",
         venues=list(context.venues),
         checks=checks,
+        processes=[Process.model_validate(p, from_attributes=True) for p in context.processes()],
     )
 
 
@@ -91,7 +93,14 @@ async def readyz(request: Request, response: Response) -> list[Check]:
 
 @probes.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Return all metrics in the Prometheus text format; in production to those who may read them."""
-    if request.app.state.context.is_production and not request.state.caller.may(ACTIONS["metrics.read"]):
+    """Return the metrics of all processes in the Prometheus text format; in production to those who may read them."""
+    context: Context = request.app.state.context
+    if context.is_production and not request.state.caller.may(ACTIONS["metrics.read"]):
         raise RefusedError("The metrics are not yours to read.", remedy="Use a service's token with metrics.read.")
-    return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    try:
+        trading = str(await context.bus.ask(METRICS, {}))
+    except NoAnswerError:
+        trading = ""
+    NODE_UP.set(1 if trading else 0)
+    own = metrics_text(API_REGISTRY).decode()
+    return Response(trading + own, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,5 +1,1 @@
-"""The `aether` command: one file a group of commands, `main.py` joins them."""
-
-from aether.cli.main import main
-
-__all__ = ["main"]
+"""The `aether` command: one file a group of commands, `main.py` joins them; `part.py` is a process of a platform."""

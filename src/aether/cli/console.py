@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aether.config import Settings, load_settings
+from aether.domain.errors import AetherError
 from aether.telemetry import configure_logging
 
 PIPE_WIDTH = 200
@@ -30,6 +32,12 @@ def settings_of(data_dir: Path | None = None, **overrides: object) -> Settings:
     settings = load_settings({"data_dir": data_dir, **overrides})
     configure_logging(settings.log_level, as_json=settings.log_json or settings.is_production)
     return settings
+
+
+def tell_error(error: AetherError) -> None:
+    """Print what was wrong and what to do, on standard error."""
+    err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    err.print(f"[dim]What to do:[/] {escape(error.remedy)}", highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

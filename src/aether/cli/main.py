@@ -19,7 +19,6 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -29,7 +28,7 @@ from aether.api.system import describe_parameters
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
 from aether.cli import kill
-from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table
+from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table, tell_error
 from aether.cli.control import (
     accounts_app,
     approvals_app,
@@ -42,17 +41,21 @@ from aether.cli.control import (
     whoami,
 )
 from aether.cli.exchange import serve_app
+from aether.cli.recordings import read_recording, warn_about
 from aether.cli.remote import Remote
 from aether.cli.venue import record, venue_app
 from aether.clock import utc_text, wall_ns
 from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
+from aether.compose.api import production_findings
 from aether.compose.directory import DataDirectory
-from aether.compose.markets import EXCHANGE_MARKET, Market
-from aether.compose.platform import Started, production_findings, run_platform
+from aether.compose.markets import EXCHANGE_MARKET, REPLAY, MarketChoice
+from aether.compose.platform import Started, run_in_one_process
+from aether.compose.processes import read_processes
 from aether.compose.storage import open_storage, prepare_database
+from aether.compose.supervisor import run_supervised
 from aether.config import Environment, Settings
 from aether.domain.accounts import Limits, Mode
-from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
+from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError, unwrapped
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentRequest, missing_fields
@@ -60,7 +63,7 @@ from aether.domain.scaled import amount_of_size, average_price, format_amount, p
 from aether.engine.strategy import find_strategy, parse_params
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
-from aether.market.quality import OnBad, QualityReport
+from aether.market.quality import OnBad
 from aether.matching.simulator import FillModel
 from aether.node.pulls import Pull
 from aether.store import datasets, queries
@@ -122,10 +125,12 @@ def main() -> None:
     """Run the command line; the console script's entry."""
     try:
         app()
-    except AetherError as error:
-        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-        err.print(f"[dim]What to do:[/] {escape(error.remedy)}", highlight=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from error
+    except BaseException as error:
+        known = unwrapped(error)
+        if not isinstance(known, AetherError):
+            raise
+        tell_error(known)
+        raise SystemExit(known.exit_code) from error
 
 
 def _with_database(settings: Settings, work: Callable[[Scope], Coroutine[Any, Any, T]], role: Role = Role.DESK) -> T:
@@ -163,26 +168,23 @@ def up(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     base_url: Annotated[str, typer.Option(help="Of a venue's REST, in place of its own.")] = "",
     ws_url: Annotated[str, typer.Option(help="Of a venue's socket, in place of its own.")] = "",
+    one_process: Annotated[
+        bool, typer.Option("--one-process", help="Run everything in this process, for debugging.")
+    ] = False,
 ) -> None:
     """Start the platform: database, market, three paper accounts, web interface."""
     settings = settings_of(data_dir, port=port, host=host, log_level=log_level)
-    chosen = Market()
-    if market.startswith("replay:"):
-        options = ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap)
-        dataset, report = _read(settings, market.removeprefix("replay:"), options)
-        _warn_about(dataset, report)
-        chosen = Market(dataset, _speed(speed))
-    elif market in (EXCHANGE_MARKET, *PROTOCOLS):
-        chosen = Market(venue=market, base_url=base_url, ws_url=ws_url)
-    elif market != "synthetic":
-        known = ", ".join(("synthetic", EXCHANGE_MARKET, *PROTOCOLS))
-        raise InvalidValueError(f"--market is {market!r}.", remedy=f"Choose {known}, or replay:FILE.")
+    known = ("synthetic", EXCHANGE_MARKET, *PROTOCOLS)
+    if market not in known and not market.startswith(REPLAY):
+        raise InvalidValueError(f"--market is {market!r}.", remedy=f"Choose {', '.join(known)}, or replay:FILE.")
+    options = ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap)
+    choice = MarketChoice(name=market, options=tuple(options), speed=_speed(speed), base_url=base_url, ws_url=ws_url)
 
     def started(told: Started) -> None:
         kind = "[red]PRODUCTION[/]" if settings.is_production else "[yellow]PAPER[/]"
         out.print(
             Panel.fit(
-                f"[bold]Aether {__version__}[/]  {kind}  {chosen.name}\n\n"
+                f"[bold]Aether {__version__}[/]  {kind}  {told.market}\n\n"
                 f"Open   [bold cyan]{told.link}[/]\n"
                 f"Data   {settings.data_dir}\n\n"
                 f"[dim]{_told_of_link(told.link)} Ctrl-C stops; the next start goes on.[/]",
@@ -191,8 +193,20 @@ def up(
             soft_wrap=True,
         )
 
-    with suppress(KeyboardInterrupt):
-        _run_unwrapped(run_platform(settings, chosen, seed=seed, exit_when_done=exit_when_done, on_started=started))
+    if one_process:
+        dataset = read_recording(settings, choice.recording, options) if choice.recording else None
+        chosen = choice.market(dataset)
+        work = run_in_one_process(
+            settings, choice, chosen, seed=seed, exit_when_done=exit_when_done, on_started=started
+        )
+        with suppress(KeyboardInterrupt):
+            asyncio.run(work)
+    else:
+        code = asyncio.run(
+            run_supervised(settings, choice, seed=seed, exit_when_done=exit_when_done, on_started=started)
+        )
+        if code:
+            raise typer.Exit(code)
     out.print("[dim]Stopped; everything is saved.[/]")
 
 
@@ -202,20 +216,6 @@ def _told_of_link(link: str) -> str:
     if "#invitation=" in link:
         return "The link sets up the first admin, once; `aether link` gives another."
     return "Sign in there with your e-mail address."
-
-
-def _run_unwrapped(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; an Aether error inside a group of tasks comes out as itself."""
-    try:
-        asyncio.run(work)
-    except BaseExceptionGroup as group:
-        known = group.subgroup(AetherError)
-        inner: BaseException | None = known
-        while isinstance(inner, BaseExceptionGroup):
-            inner = inner.exceptions[0]
-        if inner is not None:
-            raise inner from group
-        raise
 
 
 def _speed(text: str) -> float | None:
@@ -274,7 +274,24 @@ def doctor(
         checks.append(("database", True, f"reachable, schema {newest_revision()}"))
     except AetherError as error:
         checks.append(("database", False, str(error)))
+    checks += _process_checks(settings)
     _show_checks(checks, as_json=as_json)
+
+
+def _process_checks(settings: Settings) -> list[tuple[str, bool, str]]:
+    """Return how the processes of the running platform are; none when none runs."""
+    if not kill.is_alive(settings.data_dir):
+        return []
+    return [
+        (
+            p.name,
+            p.state == "up",
+            f"{p.state} since {utc_text(p.since_ns)}"
+            + (f", process {p.pid}" if p.pid else "")
+            + (f", started again {p.restarts} times" if p.restarts else ""),
+        )
+        for p in read_processes(settings.data_dir)
+    ]
 
 
 def _show_checks(checks: Sequence[tuple[str, bool, str]], *, as_json: bool) -> None:
@@ -462,47 +479,6 @@ def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = Fals
 # Recordings.
 
 
-def _read(settings: Settings, source: str, options: ReadOptions) -> tuple[Dataset, QualityReport | None]:
-    """Return a recording from a file, or from the database when `source` is `dataset:NAME`."""
-    if not source.startswith("dataset:"):
-        return read_dataset(Path(source), options)
-    stored = _with_database(settings, lambda scope: datasets.load(scope, source.removeprefix("dataset:")))
-    return (
-        Dataset(
-            kind=DatasetKind(stored.kind),
-            symbol=stored.symbol,
-            price_decimals=stored.price_decimals,
-            size_decimals=stored.size_decimals,
-            interval_s=stored.interval_s,
-            ts_ns=stored.ts_ns,
-            columns=stored.columns,
-            source=stored.source,
-        ),
-        None,
-    )
-
-
-def _warn_about(dataset: Dataset, report: QualityReport | None) -> None:
-    if report is not None:
-        for finding in report.findings:
-            err.print(f"[yellow]Skipped:[/] {finding.rule}, {finding.count} times, first at {finding.examples[0]}")
-    if dataset.kind is DatasetKind.BARS:
-        turnover = float((dataset.columns["close"] / 10**dataset.price_decimals).mean()) * float(
-            dataset.columns["volume"].mean() / 10**dataset.size_decimals
-        )
-        per_day = turnover * 86_400 / dataset.interval_s
-        if per_day > IMPLAUSIBLE_DAILY_TURNOVER:
-            err.print(
-                f"[yellow]Note:[/] the volume means {per_day:,.0f} a day if it counts {dataset.symbol.split('/')[0]}; "
-                "if it counts the quote currency, pass --volume-in quote.",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-
-IMPLAUSIBLE_DAILY_TURNOVER = 1e12
-
-
 @data_app.command("check")
 def data_check(
     file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet or Feather, gzipped or not.")],
@@ -535,7 +511,7 @@ def data_check(
             f"{utc_text(report.last_ns)} UTC, prices with {dataset.price_decimals} decimals",
             highlight=False,
         )
-        _warn_about(dataset, None)
+        warn_about(dataset, None)
         rows = [(f.rule, f"{f.count:,}", f.examples[0]) for f in report.findings]
         table("Broken rules", ("rule*", "times", "first*"), rows, "Clean: no rule is broken.")
     if not report.is_clean:
@@ -559,7 +535,7 @@ def data_import(
         dataset = _read_recording(file, symbol, venue)
     else:
         dataset, report = read_dataset(file, ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap))
-        _warn_about(dataset, report)
+        warn_about(dataset, report)
     called = name or file.name.split(".")[0]
     stored = datasets.StoredColumns(
         kind=dataset.kind,
@@ -644,8 +620,8 @@ def backtest_run(
     plan_cash = parse_amount(cash)
     if plan_cash <= 0:
         raise InvalidValueError(f"--cash is {cash}.", remedy="Give more than 0.")
-    dataset, report = _read(settings, data, ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap))
-    _warn_about(dataset, report)
+    options = ReadOptions(symbol, timestamps, volume_in, on_bad, max_gap)
+    dataset = read_recording(settings, data, options)
     if dataset.interval_s > bar or (dataset.interval_s and bar % dataset.interval_s):
         raise InvalidValueError(
             f"--bar is {bar} s, the recording has bars of {dataset.interval_s} s.",

@@ -47,8 +47,8 @@ class DataDirectory:
         return running_file(self.path)
 
     @contextlib.contextmanager
-    def owned(self) -> Iterator[None]:
-        """Hold the directory while the context is open.
+    def owned(self) -> Iterator[int]:
+        """Hold the directory while the context is open, or a process that inherits the descriptor runs.
 
         Raises:
             DataDirectoryError: when another process holds it.
@@ -66,7 +66,7 @@ class DataDirectory:
                 ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
@@ -76,8 +76,11 @@ def running_file(path: Path) -> Path:
     return path / "running.json"
 
 
-def write_private(file: Path, content: dict[str, object]) -> None:
-    file.unlink(missing_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def write_private(file: Path, content: object) -> None:
+    """Write a file whole, as JSON, for its owner only."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(msgspec.json.encode(content))
+    draft.rename(file)

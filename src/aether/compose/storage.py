@@ -23,8 +23,11 @@ class Storage:
 
 
 @contextlib.asynccontextmanager
-async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
+async def open_storage(settings: Settings, *, is_prepared: bool = False) -> AsyncIterator[Storage]:
     """Open the database of `settings`, starting the embedded server if it is the one, and migrate it.
+
+    Args:
+        is_prepared: another process of the platform has migrated it.
 
     With a `database_url` in production and no `database_admin_url`, migrating is somebody else's: the schema must be
     this version's.
@@ -41,7 +44,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     elif not admin_url and not settings.is_production:
         admin_url = url
     try:
-        if admin_url:
+        if admin_url and not is_prepared:
             await prepare_database(admin_url, url)
         database = Database(url)
         try:

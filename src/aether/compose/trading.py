@@ -6,7 +6,7 @@ exchange; a live one sessions with its own keys. A paper account never holds an 
 
 import os
 import socket
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,9 +27,9 @@ from aether.control.access import PLATFORM
 from aether.control.desk import PlanReader
 from aether.control.plane import Operators
 from aether.domain.accounts import AccountConfig, AccountPlan, Mode
-from aether.domain.errors import AetherError, InvalidValueError, UnknownNameError
-from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, InstrumentId, VenueId
-from aether.domain.instruments import Instrument
+from aether.domain.errors import AetherError, InvalidValueError
+from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, VenueId
+from aether.domain.offers import MarketOffer
 from aether.domain.scaled import format_amount
 from aether.market.replay import feed_id, replay_trades
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket, synthetic_instruments
@@ -149,56 +149,6 @@ def own_of(booked: Mapping[BalanceKey, int], venue: VenueId) -> dict[str, int]:
     return {k.partition(":")[2]: total for k, total in booked.items() if k.partition(":")[0] == venue}
 
 
-class Place:
-    """What the running market offers to new accounts (`aether.api.ports.MarketPlace`).
-
-    Args:
-        instruments: that its feed carries.
-    """
-
-    def __init__(self, market: Market, feed: FeedId, instruments: Sequence[Instrument], venues: Venues) -> None:
-        self._market = market
-        self._feed = feed
-        self._instruments = {i.id: i for i in instruments}
-        self._venues = venues
-
-    def instruments(self) -> Sequence[Instrument]:
-        """Return every instrument that can be traded on the market now."""
-        return list(self._instruments.values())
-
-    def plan(self, config: AccountConfig, wanted: Sequence[InstrumentId], cash: int) -> AccountPlan:
-        """Return how an account would be opened. Raises UnknownNameError, InvalidValueError."""
-        if self._market.recording is not None:
-            raise InvalidValueError(
-                "A recording takes no more accounts.", remedy="Start the platform on a market that goes on."
-            )
-        unknown = [i for i in wanted if i not in self._instruments]
-        if unknown:
-            raise UnknownNameError(
-                f"The market has no instrument {unknown[0]!r}.", remedy=f"It has {', '.join(self._instruments)}."
-            )
-        chosen = tuple(self._instruments[i] for i in dict.fromkeys(wanted))
-        quotes = {i.quote for i in chosen}
-        if len(quotes) != 1:
-            raise InvalidValueError(
-                f"The instruments are quoted in {', '.join(sorted(quotes))}.", remedy="Choose those of one currency."
-            )
-        is_live = config.mode is Mode.LIVE
-        if is_live and self._venues.are_simulated:
-            raise InvalidValueError(
-                f"The {self._market.name} is simulated: no account can be live on it.",
-                remedy="Start the platform with --market kraken, binance or coinbase.",
-            )
-        limits = msgspec.structs.replace(config.limits, market_data_max_age_ms=LIVE_MARKET_MS)
-        config = msgspec.structs.replace(
-            config,
-            currency=next(iter(quotes)),
-            feed=self._feed,
-            limits=limits if self._venues.clients else config.limits,
-        )
-        return AccountPlan(config=config, instruments=chosen, cash=0 if is_live else cash)
-
-
 async def live_capital(plan: AccountPlan, venues: Venues, keys: KeyRing) -> dict[tuple[VenueId, AssetCode], int]:
     """Return what a live account's venues hold; it begins with that: its currency, and coins such as those that pay
     fees.
@@ -267,7 +217,7 @@ class Built:
 
     node: Node
     feed: FeedId
-    place: Place
+    offer: MarketOffer
 
 
 async def stop_others(database: Database, feed: FeedId, pull: Pull) -> bool:
@@ -345,4 +295,12 @@ async def build_node(
         brake_folder=settings.data_dir / BRAKE_FOLDER,
         stop_others=lambda pull: stop_others(database, identity, pull),
     )
-    return Built(node, identity, Place(market, identity, list(offered.values()), venues))
+    offer = MarketOffer(
+        name=market.name,
+        feed=identity,
+        instruments=tuple(offered.values()),
+        is_recording=market.recording is not None,
+        is_simulated=venues.are_simulated,
+        max_age_ms=LIVE_MARKET_MS if venues.clients else None,
+    )
+    return Built(node, identity, offer)

@@ -230,5 +230,22 @@ class ConflictError(AetherError):
     exit_code = 24
 
 
+class NoAnswerError(AetherError):
+    """Another process of the platform does not answer."""
+
+    exit_code = 25
+
+
 class LedgerError(Exception):
     """The books do not balance, or more is to be locked than is free: a fault of ours, never of a venue."""
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """Return the first Aether error inside a group of errors, however deep; anything else as it is."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    known = error.subgroup(AetherError)
+    inner: BaseException = known if known is not None else error
+    while known is not None and isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner

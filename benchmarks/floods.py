@@ -1,0 +1,173 @@
+"""What floods at the doors cost: the kill switch and the node's latency under each, against quiet minutes of the same run.
+
+A platform as `aether up` starts it trades on the local exchange. Each flood comes from a process of its own, with the
+least claim on the processor, as strangers on other machines would have none. A kill is measured as a person's machine
+would: from the request to an answer that nothing is left to be confirmed. Phases alternate: quiet, flood, quiet, flood.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+ROUNDS = 2
+PHASE_S = 12.0
+KILLS = 8
+API = "/api/v1"
+TICKS = "aether_tick_to_decision_seconds_bucket"
+COMMAND = [sys.executable, "-m", "aether.cli"]
+
+SIGN_IN = b'{"email":"nobody@example.com","password":"a wrong password of some length"}'
+FLOODS = {
+    "350 connections with wrong passwords": (350, b"POST /api/v1/session", SIGN_IN, False),
+    "60 connections that probe": (60, b"GET /readyz", b"", False),
+    "1,100 requests sent by half": (1_100, b"POST /api/v1/session", SIGN_IN, True),
+}
+"""Connections, the request's line and body, and whether it is never ended."""
+
+
+async def _flood(url: str, name: str) -> None:
+    """Knock until ended."""
+    where = urlsplit(url)
+    count, line, body, is_half = FLOODS[name]
+    head = line + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    request = head % len(body) + body
+    sent = request[:-10] if is_half and body else request
+
+    async def knock() -> None:
+        while True:
+            with suppress(OSError, EOFError, asyncio.LimitOverrunError):
+                reader, writer = await asyncio.open_connection(where.hostname, where.port)
+                try:
+                    while True:
+                        writer.write(sent)
+                        await writer.drain()
+                        answer = await reader.readuntil(b"\r\n\r\n")
+                        length = re.search(rb"content-length: (\d+)", answer)
+                        await reader.readexactly(int(length[1]) if length else 0)
+                finally:
+                    writer.close()
+            await asyncio.sleep(0.05)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(knock())
+
+
+def _ticks(http: httpx.Client) -> dict[float, float]:
+    """Return how many events were decided on within each bound, seconds."""
+    found = re.findall(rf'{TICKS}{{le="([^"]+)"}} (\S+)', http.get("/metrics").text)
+    return {float(bound): float(count) for bound, count in found}
+
+
+def _p99(before: dict[float, float], after: dict[float, float]) -> float:
+    """Return the 99th percentile between two looks, within a bucket as if evenly spread, seconds."""
+    counts = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
+    wanted = 0.99 * counts[-1][1]
+    low, below = 0.0, 0.0
+    for bound, count in counts:
+        if count >= wanted:
+            share = (wanted - below) / (count - below) if count > below else 0.0
+            return low + share * ((bound if bound != float("inf") else low) - low)
+        low, below = bound, count
+    return low
+
+
+class _Desk:
+    """A platform with its owner signed in, who keeps one connection as a page does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process = subprocess.Popen(
+            [*COMMAND, "up", "--market", "exchange", "--port", "0", "--data-dir", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert self._process.stdout is not None
+        link = next(m for line in self._process.stdout if (m := re.search(r"(http\S+)/#token=(\S+)", line)))
+        self.url = link[1]
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+        self.http.post(f"{API}/session/token", json={"token": link[2]}).raise_for_status()
+        while self.http.get("/readyz").status_code != 200:
+            time.sleep(0.5)
+
+    def kill_by_api(self) -> float:
+        """Stop all accounts as the page does; return how long it took until nothing was left to be confirmed."""
+        began = perf_counter()
+        while True:
+            told: Any = self.http.post(f"{API}/kill-switch/engage", json={"reason": "measured"}).json()
+            if not told["unconfirmed"]:
+                return perf_counter() - began
+
+    def kill_by_command(self) -> float:
+        """Stop all accounts from the terminal."""
+        began = perf_counter()
+        command = [*COMMAND, "kill", "engage", "--reason", "measured", "--data-dir", str(self.folder)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        return perf_counter() - began
+
+    def end(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(120)
+
+
+def _phase(desk: _Desk, flood: str) -> tuple[float, float, float]:
+    """Return kills by API and by command (medians), and the 99th percentile of tick to decision, all in seconds."""
+    flooding = None
+    if flood:
+        command = ["nice", "-n", "19", sys.executable, "-m", "benchmarks.floods", desk.url, flood]
+        flooding = subprocess.Popen(command)
+        time.sleep(2)
+    try:
+        before = _ticks(desk.http)
+        began = perf_counter()
+        by_api = []
+        for _ in range(KILLS):
+            by_api.append(desk.kill_by_api())
+            time.sleep(0.5)
+        by_command = desk.kill_by_command()
+        time.sleep(max(0.0, PHASE_S - (perf_counter() - began)))
+        return median(by_api), by_command, _p99(before, _ticks(desk.http))
+    finally:
+        if flooding is not None:
+            flooding.kill()
+            flooding.wait()
+            time.sleep(1)
+
+
+def run() -> Iterable[tuple[str, str]]:
+    """Yield each figure with its name."""
+    with tempfile.TemporaryDirectory() as folder:
+        desk = _Desk(Path(folder) / "data")
+        try:
+            for flood in FLOODS:
+                pairs = [(_phase(desk, ""), _phase(desk, flood)) for _ in range(ROUNDS)]
+                figures = ("kill switch by API", "kill switch by command", "tick to decision p99")
+                for n, figure in enumerate(figures):
+                    quiet = median(pair[0][n] for pair in pairs)
+                    loud = median(pair[1][n] for pair in pairs)
+                    yield (
+                        f"{figure}: {flood}, against quiet",
+                        f"{loud / quiet:.2f} ({quiet * 1e3:.1f} -> {loud * 1e3:.1f} ms)",
+                    )
+        finally:
+            desk.end()
+
+
+if __name__ == "__main__":
+    asyncio.run(_flood(sys.argv[1], sys.argv[2]))

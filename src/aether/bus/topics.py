@@ -1,0 +1,19 @@
+"""What the processes of a platform say to each other: names of topics and of questions."""
+
+OFFER = "node.offer"
+"""What the market offers (`aether.domain.offers.MarketOffer`), once the node is built."""
+HEALTH = "node.health"
+"""`checks`: name, whether all is well, detail of each; every `HEALTH_EVERY_S`."""
+HEALTH_EVERY_S = 1.0
+SILENT_AFTER_S = 3.5
+"""A node whose health is older does not answer."""
+
+PULL = "pull"
+"""Stop an account (`account`, `reason`, `actor`, `flatten`); the answer names those that were stopped."""
+UNCONFIRMED = "unconfirmed"
+"""What a stop of `account` still waits for, in words."""
+METRICS = "metrics"
+"""The node's metrics in the Prometheus text format."""
+QUESTIONS = (PULL, UNCONFIRMED, METRICS)
+INTERNAL = "node."
+"""How topics begin that are no page's."""

@@ -1,0 +1,133 @@
+"""One process of a platform, as `aether up` starts it: `python -m aether.cli.part node|api DESCRIPTOR`.
+
+It reads its instructions from the descriptor, says there that it is up, and ends when it is told to or that closes.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aether.bus.link import Link, serve
+from aether.bus.local import LocalBus
+from aether.bus.topics import QUESTIONS
+from aether.cli.console import tell_error
+from aether.compose.instructions import API, Instructions, Up
+from aether.compose.storage import open_storage
+from aether.domain.errors import AetherError, unwrapped
+from aether.telemetry import configure_logging
+
+NICE = 5
+"""How much the API steps back behind the node when both want the processor."""
+SOCKET = "node.sock"
+
+Ready = Callable[[str], None]
+
+
+async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
+    from aether.compose.node import run_node  # noqa: PLC0415  each process loads only what is its own
+
+    settings, choice = told.settings, told.choice
+    dataset = None
+    if choice.recording:
+        from aether.cli.recordings import read_recording  # noqa: PLC0415
+
+        dataset = await asyncio.to_thread(read_recording, settings, choice.recording, choice.options)
+    bus = LocalBus()
+    async with open_storage(settings, is_prepared=True) as storage, serve(bus, settings.data_dir / SOCKET):
+        await run_node(
+            settings,
+            choice.market(dataset),
+            bus,
+            storage,
+            stop,
+            seed=told.seed,
+            begins_stopped=settings.is_production and told.is_first,
+            exit_when_done=told.exit_when_done,
+            on_built=lambda built: ready(built.offer.name),
+        )
+
+
+async def _api(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
+    from aether.api.local import LocalAccess  # noqa: PLC0415
+    from aether.compose.api import Entrance, run_api  # noqa: PLC0415
+    from aether.compose.platform import ACCESS_FILE  # noqa: PLC0415
+
+    os.nice(NICE)
+    settings = told.settings
+    entrance = Entrance(
+        socket.socket(fileno=told.listener),
+        told.url,
+        LocalAccess(told.link_secret, settings.data_dir / ACCESS_FILE),
+        told.choice.kind,
+        told.choice.addresses,
+    )
+    bus = LocalBus()
+    async with open_storage(settings, is_prepared=True) as storage, asyncio.TaskGroup() as group:
+        linking = group.create_task(Link(bus, settings.data_dir / SOCKET, QUESTIONS).run())
+        await run_api(settings, entrance, bus, storage.database, stop, on_ready=ready)
+        linking.cancel()
+
+
+async def _run(name: str, descriptor: int) -> None:
+    line = socket.socket(fileno=descriptor)
+    reader, writer = await asyncio.open_connection(sock=line, limit=2**24)
+    told = msgspec.json.decode(await reader.readline(), type=Instructions, dec_hook=_decode)
+    configure_logging(
+        told.settings.log_level, as_json=told.settings.log_json or told.settings.is_production, process=name
+    )
+    stop = asyncio.Event()
+    is_up = False
+
+    def ready(said: str) -> None:
+        nonlocal is_up
+        is_up = True
+        writer.write(msgspec.json.encode(Up(told=said)) + b"\n")
+
+    def end() -> None:
+        stop.set()
+        if not is_up:
+            work.cancel()
+
+    async def follow_parent() -> None:
+        await reader.read()
+        end()
+
+    work = asyncio.ensure_future((_api if name == API else _node)(told, stop, ready))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    following = asyncio.create_task(follow_parent())
+    try:
+        await work
+    except asyncio.CancelledError:
+        if is_up or not stop.is_set():
+            raise
+    finally:
+        following.cancel()
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    return Path(value) if wanted is Path else value
+
+
+def main() -> None:
+    """Run a process to its end; an error ends it with that error's exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    name, descriptor = sys.argv[1], int(sys.argv[2])
+    try:
+        asyncio.run(_run(name, descriptor))
+    except BaseException as error:
+        known = unwrapped(error)
+        if not isinstance(known, AetherError):
+            raise
+        tell_error(known)
+        raise SystemExit(known.exit_code) from error
+
+
+if __name__ == "__main__":
+    main()

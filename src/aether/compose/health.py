@@ -1,0 +1,103 @@
+"""How the processes are: the node says it over the bus, the API tells whoever asks."""
+
+from math import inf
+
+from aether.api.ports import Readiness
+from aether.bus.local import LocalBus
+from aether.bus.topics import HEALTH, SILENT_AFTER_S
+from aether.clock import monotonic_s, wall_ns
+from aether.control.guards import Finding
+from aether.node.runtime import Node
+from aether.store.database import Database
+from aether.store.patience import DATABASE_AWAY, within
+
+STALE_MARKET_S = 10.0
+LAG_LIMIT_EVENTS = 3_000
+DATABASE_ANSWERS_S = 2.0
+LOOKED_WITHIN_S = 10.0
+"""A sign of life from the database that is older says nothing."""
+
+
+class NodeHealth:
+    """How a node is, as it says itself."""
+
+    def __init__(self, node: Node, database: Database, bus: LocalBus, *, wall_clock: bool) -> None:
+        self._node = node
+        self._database = database
+        self._bus = bus
+        self._wall_clock = wall_clock
+        self._away = "not asked yet"
+        self._asked_s = -inf
+
+    def tell(self) -> None:
+        """Say how the node is."""
+        self._bus.publish(HEALTH, {"checks": [[c.name, c.ok, c.detail] for c in self._checks()]})
+
+    async def look(self) -> None:
+        """Ask the database for a sign of life; `tell` says what came of it."""
+        try:
+            await within(DATABASE_ANSWERS_S, self._database.ping())
+            self._away = ""
+        except DATABASE_AWAY as error:
+            self._away = str(error) or f"it does not answer within {DATABASE_ANSWERS_S:g} s"
+        self._asked_s = monotonic_s()
+
+    def _checks(self) -> list[Readiness]:
+        return [self._database_check(), self._accounts_check(), self._market_check(), self._lag_check()]
+
+    def _database_check(self) -> Readiness:
+        if self._node.committer.outage:
+            return Readiness("database", False, f"trading is paused: {self._node.committer.outage}")
+        if self._away:
+            return Readiness("database", False, self._away)
+        age_s = monotonic_s() - self._asked_s
+        return Readiness("database", age_s < LOOKED_WITHIN_S, f"reachable {age_s:.0f} s ago")
+
+    def _accounts_check(self) -> Readiness:
+        failed = self._node.failures()
+        if failed:
+            return Readiness("accounts", False, "; ".join(f"{a}: {reason}" for a, reason in failed.items()))
+        if not self._node.is_ready:
+            return Readiness("accounts", False, "starting")
+        return Readiness("accounts", True, f"{len(self._node.shards)} trading")
+
+    def _market_check(self) -> Readiness:
+        if self._node.feed_ended.is_set():
+            return Readiness("market data", True, "the recording has ended")
+        if not self._wall_clock:
+            return Readiness("market data", True, "replaying")
+        if not self._node.shards:
+            return Readiness("market data", True, "no account wants any yet")
+        markets = [m for s in self._node.shards.values() for m in s.engine.state.market.values()]
+        newest = max((max(m.book_ns, m.trade_ns) for m in markets), default=0)
+        age_s = (wall_ns() - newest) / 1e9
+        detail = f"{age_s:.1f} s old" if newest else "none yet"
+        if age_s < -STALE_MARKET_S:
+            detail = f"{-age_s:.0f} s ahead of this machine's clock: one of the two is wrong"
+        return Readiness("market data", abs(age_s) <= STALE_MARKET_S, detail)
+
+    def _lag_check(self) -> Readiness:
+        lag = max((s.lag for s in self._node.shards.values()), default=0)
+        return Readiness("journal lag", lag <= LAG_LIMIT_EVENTS, f"{lag} events not durable yet")
+
+
+class PlatformHealth:
+    """How the platform is, as the API knows it (`aether.api.ports.Health`)."""
+
+    def __init__(self, bus: LocalBus) -> None:
+        self.insecure: list[Finding] = []
+        self._bus = bus
+
+    def readiness(self) -> list[Readiness]:
+        """Return what the node says of itself, or that it is silent; and security when it is not as it should be."""
+        checks = self._node_checks()
+        if self.insecure:
+            checks.append(Readiness("security", False, "; ".join(f"{f.check}: {f.problem}" for f in self.insecure)))
+        return checks
+
+    def _node_checks(self) -> list[Readiness]:
+        age_s = self._bus.age_s(HEALTH)
+        if age_s > SILENT_AFTER_S:
+            told = f"has not answered for {age_s:.0f} s" if age_s < inf else "has not answered yet"
+            return [Readiness("trading process", False, told)]
+        return [Readiness(*check) for check in self._bus.latest(HEALTH)[HEALTH]["checks"]]

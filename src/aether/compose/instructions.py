@@ -1,0 +1,37 @@
+"""What the platform and a process that it starts say to each other."""
+
+import msgspec
+
+from aether.compose.markets import MarketChoice
+from aether.config import Settings
+
+NODE, API = "node", "api"
+"""The processes of a platform."""
+
+
+class Instructions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is told when it is started.
+
+    Attributes:
+        is_first: the platform begins; it is not a process that is started again.
+        listener: descriptor of the web interface's socket.
+    """
+
+    settings: Settings
+    choice: MarketChoice
+    seed: int
+    exit_when_done: bool
+    is_first: bool
+    listener: int
+    url: str
+    link_secret: str
+
+
+class Up(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process says once it is up.
+
+    Attributes:
+        told: the node's market, or the API's link.
+    """
+
+    told: str

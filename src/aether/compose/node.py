@@ -1,0 +1,145 @@
+"""The trading process: a node on its market, and nothing that a stranger could reach."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from aether.bus.local import LocalBus
+from aether.bus.topics import HEALTH_EVERY_S, METRICS, OFFER
+from aether.clock import wall_ns
+from aether.compose.control import key_encryption
+from aether.compose.health import NodeHealth
+from aether.compose.housekeeping import mind
+from aether.compose.markets import Market, open_venues
+from aether.compose.stops import answer_stops
+from aether.compose.storage import Storage
+from aether.compose.trading import Built, build_node, node_name, take_up_accounts
+from aether.config import Settings
+from aether.control.access import PLATFORM
+from aether.control.configuration import Configurations
+from aether.control.desk import PlanReader
+from aether.control.plane import Operators
+from aether.control.sealing import Sealer
+from aether.control.secrets import SecretReader
+from aether.domain.errors import UncleanEndError
+from aether.domain.events import KillSwitchEngaged
+from aether.node.runtime import BEGINS_STOPPED, Node
+from aether.store import queries
+from aether.store.announcements import Announcements
+from aether.store.control_schema import CONTROL_CHANNEL
+from aether.telemetry import NODE_REGISTRY, metrics_text
+
+APPLY_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
+TAKE_UP_AGAIN_S = 5.0
+
+
+async def run_node(
+    settings: Settings,
+    market: Market,
+    bus: LocalBus,
+    storage: Storage,
+    stop: asyncio.Event,
+    *,
+    seed: int,
+    begins_stopped: bool,
+    exit_when_done: bool,
+    on_built: Callable[[Built], None],
+) -> None:
+    """Trade on a market until `stop` is set, or the recording is done.
+
+    Args:
+        begins_stopped: with every kill switch engaged.
+        on_built: called once its venues answer and its stops can be pulled; accounts are recovered after that.
+
+    Raises:
+        UncleanEndError: when an account had failed.
+        VenueError, KeyServiceError, ...: when it cannot start.
+    """
+    database = storage.database
+    keys = SecretReader(database.node, Sealer(key_encryption(settings)), node_name())
+    announcements = Announcements(database.control, CONTROL_CHANNEL)
+    last = await queries.last_closes(database.desk, market.venue) if market.venue else {}
+    async with open_venues(market, seed, last) as venues:
+        built = await build_node(settings, storage, market, bus, seed, venues, keys, announcements.changed)
+        node = built.node
+        if begins_stopped:
+            await _engage_at_start(Operators(database, wall_ns), node)
+        health = NodeHealth(node, database, bus, wall_clock=market.recording is None)
+        answer_stops(bus, node)
+        bus.answer(METRICS, _metrics)
+        bus.publish(OFFER, msgspec.to_builtins(built.offer))
+        health.tell()
+        on_built(built)
+        configurations = Configurations(database.control, wall_ns)
+        plans = PlanReader(database.control)
+
+        async def take_up() -> None:
+            await take_up_accounts(
+                built, plans, bus, venues, keys, announcements.changed, stopped=settings.is_production
+            )
+
+        async def take_up_once_started() -> None:
+            await node.started.wait()
+            await mind("accounts_not_taken_up", TAKE_UP_AGAIN_S, take_up)
+
+        async with asyncio.TaskGroup() as group:
+            minding = [
+                group.create_task(_tell(health)),
+                group.create_task(mind("health_not_seen", LOOK_EVERY_S, health.look)),
+                group.create_task(announcements.run()),
+                group.create_task(mind("settings_not_applied", APPLY_EVERY_S, configurations.apply_due)),
+            ]
+            if market.recording is None:
+                minding.append(group.create_task(take_up_once_started()))
+            group.create_task(_until_done(node, stop, minding, exit_when_done=exit_when_done))
+    _check_end(node)
+
+
+async def _metrics(_body: dict[str, object]) -> str:
+    return metrics_text(NODE_REGISTRY).decode()
+
+
+async def _tell(health: NodeHealth) -> None:
+    while True:
+        health.tell()
+        await asyncio.sleep(HEALTH_EVERY_S)
+
+
+async def _engage_at_start(operators: Operators, node: Node) -> None:
+    """Begin with every kill switch engaged; people release it (R4)."""
+    event = KillSwitchEngaged(ts_ns=0, reason=BEGINS_STOPPED, actor=PLATFORM.name)
+    for account in node.planned():
+        await operators.submit(PLATFORM, "kill.engage", account, event, event.reason)
+
+
+async def _until_done(
+    node: Node, stop: asyncio.Event, minding: Sequence[asyncio.Task[None]], *, exit_when_done: bool
+) -> None:
+    """Run the node, then end what was minded beside it."""
+
+    async def stop_when_drained() -> None:
+        await node.drain()
+        stop.set()
+
+    watcher = asyncio.create_task(stop_when_drained()) if exit_when_done else None
+    try:
+        await node.run(stop)
+    finally:
+        for task in minding:
+            task.cancel()
+        if watcher:
+            watcher.cancel()
+
+
+def _check_end(node: Node) -> None:
+    """Raise UncleanEndError when an account did not end cleanly."""
+    unclean = node.failures()
+    if unclean:
+        told = "; ".join(f"{account}: {reason}" for account, reason in unclean.items())
+        raise UncleanEndError(
+            f"Stopped, but not every account ended cleanly ({told}).",
+            remedy="What the journal holds is safe; see the log and docs/runbooks/account-stopped.md before the next "
+            "start.",
+        )

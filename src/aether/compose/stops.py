@@ -1,0 +1,81 @@
+"""How a stop reaches the brake: a question over the bus, and the brake's file where nobody answers."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from aether.bus.local import LocalBus, Message
+from aether.bus.topics import PULL, UNCONFIRMED
+from aether.control.access import EVERYWHERE
+from aether.domain.errors import NoAnswerError
+from aether.node import pulls
+from aether.node.brake import EVERY_ACCOUNT
+from aether.node.pulls import Pull
+from aether.node.runtime import Node
+from aether.telemetry import logger
+
+AWAY = "the trading process, which does not answer; it stops before anything else when it is back"
+
+_log = logger("stops")
+
+
+def answer_stops(bus: LocalBus, node: Node) -> None:
+    """Let the node's brake be pulled over the bus."""
+    brake = node.brake
+
+    async def pull(body: Message) -> list[str]:
+        asked = Pull(reason=body["reason"], actor=body["actor"], flatten=body["flatten"])
+        return [str(account) for account in brake.pull(_brake_name(body["account"]), asked)]
+
+    async def unconfirmed(body: Message) -> list[str]:
+        starting = [] if node.is_ready else ["the trading process, which is starting"]
+        return starting + brake.unconfirmed(_brake_name(body["account"]))
+
+    bus.answer(PULL, pull)
+    bus.answer(UNCONFIRMED, unconfirmed)
+
+
+class BusStops:
+    """The brake of a node, over the bus (`aether.api.ports.Stops`).
+
+    Args:
+        folder: the brake's; a node that does not answer finds the pull there, before it does anything else.
+    """
+
+    def __init__(self, bus: LocalBus, folder: Path) -> None:
+        self._bus = bus
+        self._folder = folder
+        self._left: dict[str, str] = {}
+        """Accounts whose pull was left as a file, and its id."""
+
+    async def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[str]:
+        """Stop an account, or all with `*`; return those that are known to be stopped."""
+        body = {"account": account, "reason": reason, "actor": actor, "flatten": flatten}
+        try:
+            stopped: list[str] = await self._bus.ask(PULL, body)
+        except NoAnswerError as error:
+            _log.error("stop_left_as_a_file", account_id=account, reason=error.message)
+            pull = Pull(reason=reason, actor=actor, flatten=flatten)
+            try:
+                lying = await asyncio.to_thread(pulls.write, self._folder, _brake_name(account), pull)
+                self._left[account] = lying.id
+            except OSError as failed:
+                _log.error("brake_not_kept", account_id=account, reason=str(failed))
+            return []
+        self._left.pop(account, None)
+        return stopped
+
+    async def unconfirmed(self, account: str) -> list[str]:
+        """Return what a stop still waits for, in words."""
+        left = self._left.get(account)
+        if left is not None and pulls.told(self._folder, left) is None:
+            return [AWAY]
+        try:
+            found: Any = await self._bus.ask(UNCONFIRMED, {"account": account})
+        except NoAnswerError:
+            return [AWAY]
+        return list(found)
+
+
+def _brake_name(account: str) -> str:
+    return EVERY_ACCOUNT if account == EVERYWHERE else account

@@ -1,0 +1,255 @@
+"""`aether up`: starts the platform's processes, starts them again when they end, and ends them in order.
+
+The processes are the node, which trades, and the API, where strangers knock. Each is started with everything that it
+has to know over a socket of its own (`Instructions`), says over it that it is up, and ends when the socket closes: it
+never outlives the platform. That they are up is a wanted state: whatever ends one, it is started again, later each
+time. A node that keeps ending is stopped at its venues first: its next start finds the brake pulled.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+
+from aether.api.ports import ProcessState
+from aether.clock import monotonic_s, wall_ns
+from aether.compose.instructions import API, NODE, Instructions, Up
+from aether.compose.markets import MarketChoice
+from aether.compose.platform import Ground, Started, ground
+from aether.compose.processes import write_processes
+from aether.compose.trading import BRAKE_FOLDER
+from aether.config import Settings
+from aether.domain.errors import UncleanEndError
+from aether.node import pulls
+from aether.node.brake import EVERY_ACCOUNT
+from aether.node.pulls import Pull
+from aether.telemetry import logger
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+STEADY_S = 60.0
+"""A process that was up for so long begins again with the first pause."""
+CRASHES, CRASHES_WITHIN_S = 3, 600.0
+"""A node that has ended so often within that time is stopped."""
+ENDS_WITHIN_S = 60.0
+"""A process that does not end when asked to is killed after so long."""
+
+_log = logger("supervisor")
+
+
+@dataclass
+class _Part:
+    """A process of the platform."""
+
+    name: str
+    process: asyncio.subprocess.Process | None = None
+    line: asyncio.StreamWriter | None = None
+    state: str = "starting"
+    since_ns: int = 0
+    restarts: int = 0
+    told: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """What it said when it was up first."""
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+
+class _EndedError(Exception):
+    """A process ended before it was up, having said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Supervisor:
+    """Keeps the processes of a platform up.
+
+    Args:
+        found: what they stand on.
+        exit_when_done: the platform ends when the node has.
+    """
+
+    def __init__(
+        self, settings: Settings, choice: MarketChoice, found: Ground, *, seed: int, exit_when_done: bool
+    ) -> None:
+        self._settings = settings
+        self._choice = choice
+        self._ground = found
+        self._seed = seed
+        self._exit_when_done = exit_when_done
+        self._parts = [_Part(API), _Part(NODE)]
+        self._crashes: list[float] = []
+        self._stop = asyncio.Event()
+        self._is_ending = False
+        self._began_ns = wall_ns()
+
+    async def run(self, on_started: Callable[[Started], None]) -> int:
+        """Keep the processes up until a signal; return the exit code of the platform."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        keeping = [asyncio.create_task(self._keep(part)) for part in self._parts]
+        telling = asyncio.create_task(self._tell_started(on_started))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({*keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        self._is_ending = True
+        telling.cancel()
+        stopping.cancel()
+        codes = [await self._end(part) for part in self._parts]
+        for task in keeping:
+            task.cancel()
+        ended = await asyncio.gather(*keeping, return_exceptions=True)
+        for result in ended:
+            if isinstance(result, _EndedError):
+                return result.code
+            if isinstance(result, Exception):
+                raise result
+        return next((code for code in codes if code), 0)
+
+    async def _tell_started(self, on_started: Callable[[Started], None]) -> None:
+        api, node = self._parts
+        on_started(Started(await node.told, await api.told))
+
+    async def _keep(self, part: _Part) -> None:
+        """Start a process, and again whenever it ends. Raises _EndedError when it never came up."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began_s = monotonic_s()
+            code = await self._run_once(part)
+            if self._is_ending:
+                return
+            if not part.told.done():
+                raise _EndedError(code if code > 0 else 128 - code)
+            if part.name == NODE and code == 0 and self._exit_when_done:
+                self._stop.set()
+                return
+            if monotonic_s() - began_s > STEADY_S:
+                pause_s = FIRST_PAUSE_S
+            _log.error("process_ended", process=part.name, code=code, again_in_s=pause_s)
+            if part.name == NODE:
+                await self._note_crash()
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            part.restarts += 1
+
+    async def _run_once(self, part: _Part) -> int:
+        """Run a process to its end; return its exit code, negative for a signal's."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            kept = (theirs.fileno(), self._ground.lock, self._ground.listener.fileno())
+            part.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "aether.cli.part",
+                part.name,
+                str(theirs.fileno()),
+                pass_fds=kept if part.name == API else kept[:2],
+            )
+        reader, part.line = await asyncio.open_connection(sock=ours)
+        self._note(part, "starting")
+        listening = asyncio.create_task(self._listen(part, reader))
+        instructions = Instructions(
+            settings=self._settings,
+            choice=self._choice,
+            seed=self._seed,
+            exit_when_done=self._exit_when_done,
+            is_first=not part.told.done(),
+            listener=self._ground.listener.fileno(),
+            url=self._ground.url,
+            link_secret=self._ground.link_secret,
+        )
+        with suppress(OSError):
+            part.line.write(msgspec.json.encode(instructions, enc_hook=str) + b"\n")
+            await part.line.drain()
+        code = await part.process.wait()
+        listening.cancel()
+        part.line.close()
+        self._note(part, "down")
+        return code
+
+    async def _listen(self, part: _Part, reader: asyncio.StreamReader) -> None:
+        """Take what a process says."""
+        with suppress(OSError, ValueError, msgspec.MsgspecError):
+            while line := await reader.readline():
+                up = msgspec.json.decode(line, type=Up)
+                if not part.told.done():
+                    part.told.set_result(up.told)
+                self._note(part, "up")
+
+    def _note(self, part: _Part, state: str) -> None:
+        part.state, part.since_ns = state, wall_ns()
+        own = ProcessState(name="aether up", pid=os.getpid(), state="up", restarts=0, since_ns=self._began_ns)
+        states = [
+            ProcessState(
+                name=p.name,
+                pid=p.process.pid if p.process and p.is_running() else 0,
+                state=p.state,
+                restarts=p.restarts,
+                since_ns=p.since_ns,
+            )
+            for p in self._parts
+        ]
+        try:
+            write_processes(self._settings.data_dir, [own, *states])
+        except OSError as error:
+            _log.warning("processes_not_told", reason=str(error))
+
+    async def _note_crash(self) -> None:
+        """Count an end of the node; pull the brake when there are too many."""
+        now = monotonic_s()
+        self._crashes = [at for at in self._crashes if now - at < CRASHES_WITHIN_S] + [now]
+        if len(self._crashes) < CRASHES:
+            return
+        self._crashes.clear()
+        reason = f"the trading process ended {CRASHES} times within {CRASHES_WITHIN_S / 60:.0f} minutes"
+        _log.error("brake_pulled", reason=reason)
+        pull = Pull(reason=reason, actor="platform")
+        try:
+            await asyncio.to_thread(pulls.write, self._settings.data_dir / BRAKE_FOLDER, EVERY_ACCOUNT, pull)
+        except OSError as error:
+            _log.error("brake_not_kept", reason=str(error))
+
+    async def _end(self, part: _Part) -> int:
+        """End a process as it should, or kill it when it does not; return its exit code."""
+        if part.process is None:
+            return 0
+        if not part.is_running():
+            return 0 if part.told.done() else part.process.returncode or 0
+        with suppress(ProcessLookupError):
+            part.process.terminate()
+        try:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                return await part.process.wait()
+        except TimeoutError:
+            _log.error("process_killed", process=part.name, reason=f"it did not end within {ENDS_WITHIN_S:.0f} s")
+            with suppress(ProcessLookupError):
+                part.process.kill()
+            await part.process.wait()
+            return UncleanEndError.exit_code
+
+
+async def run_supervised(
+    settings: Settings,
+    choice: MarketChoice,
+    *,
+    seed: int = 1,
+    exit_when_done: bool = False,
+    on_started: Callable[[Started], None],
+) -> int:
+    """Run the platform in processes of its own until interrupted (or the recording is done); return its exit code.
+
+    A code other than 0 was explained by the process that ended with it.
+
+    Raises:
+        AetherError: as `ground` does.
+    """
+    async with ground(settings, choice.kind) as found:
+        supervisor = Supervisor(settings, choice, found, seed=seed, exit_when_done=exit_when_done)
+        return await supervisor.run(on_started)

@@ -1,0 +1,181 @@
+"""`aether up` keeps its processes up: whichever is killed comes back, and trading needs none but its own (issue 11)."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aether.node import pulls
+from aether.node.pulls import Pull
+from tests.integration.platform import Platform, aether, aether_json
+
+API = "/api/v1"
+
+
+def until(met: Callable[[], Any], what: str, patience_s: float = 60) -> Any:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if found := met():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not come within {patience_s:.0f} s")
+
+
+class Desk(Platform):
+    """A platform with its owner signed in."""
+
+    def __init__(self, data_dir: Path, *options: str) -> None:
+        super().__init__(data_dir, *options)
+        url, _, token = self.link().partition("/#token=")
+        self.http = httpx.Client(base_url=url, timeout=20)
+        assert self.http.post(f"{API}/session/token", json={"token": token}).status_code == 204
+        until(self.is_ready, "readiness")
+
+    def is_ready(self) -> bool:
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def rows(self) -> int:
+        """Return how long the journals are; past the API."""
+        told: Any = aether_json("journal", "verify", data_dir=self.data_dir)
+        return sum(account["rows"] for account in told)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    made = Desk(tmp_path_factory.mktemp("processes"))
+    yield made
+    assert made.stop() == 0
+
+
+def test_doctor_and_the_page_name_every_process(desk: Desk) -> None:
+    told = desk.http.get(f"{API}/system").json()["processes"]
+    assert [(p["name"], p["state"], p["restarts"]) for p in told] == [
+        ("aether up", "up", 0),
+        ("api", "up", 0),
+        ("node", "up", 0),
+    ]
+    assert len({p["pid"] for p in told}) == 3
+    checked: Any = aether_json("doctor", data_dir=desk.data_dir)
+    assert {c["check"] for c in checked if c["ok"]} >= {"aether up", "api", "node"}
+
+
+def test_the_process_of_strangers_holds_nothing_of_the_trading_one(desk: Desk) -> None:
+    """Nothing of the node waits on anything of the API: no shared process, pool or lock (issue 11)."""
+    api, node = (desk.processes()[name]["pid"] for name in ("api", "node"))
+    ours, theirs = ({str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()} for pid in (api, node))
+    shared = {link for link in ours & theirs if link.startswith(("socket:", "/")) and "/dev/" not in link}
+    allowed = {str(desk.data_dir / "aether.lock")}
+    assert shared - allowed == set()
+
+
+def test_trading_goes_on_while_the_api_is_killed_and_its_session_survives(desk: Desk) -> None:
+    node = desk.processes()["node"]["pid"]
+    before = desk.rows()
+    killed = desk.kill_part("api")
+    until(lambda: desk.rows() > before, "another row in a journal")
+    desk.wait_for_part("api", other_than=killed)
+    assert desk.http.get(f"{API}/accounts").status_code == 200, "the owner is still signed in, at the same address"
+    assert desk.processes()["node"]["pid"] == node
+    assert desk.processes()["api"]["restarts"] == 1
+    until(desk.is_ready, "readiness")
+
+
+def test_a_stop_while_the_trading_process_is_away_holds_when_it_is_back(desk: Desk) -> None:
+    """The API says so at once, and leaves the brake's file, which the node honours before anything else (R4)."""
+    killed = desk.kill_part("node")
+    answer = desk.http.post(f"{API}/kill-switch/engage", json={"reason": "while it was away"})
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["stopped"] or told["recorded"]
+    desk.wait_for_part("node", other_than=killed)
+    until(desk.is_ready, "readiness")
+    states = desk.http.get(f"{API}/kill-switch").json()
+    assert states
+    assert all(s["engaged"] for s in states)
+    assert desk.http.post(f"{API}/kill-switch/release", json={"reason": "drill over"}).status_code == 403
+
+
+def test_a_trading_process_that_hangs_is_told_of_within_seconds(desk: Desk) -> None:
+    node = int(desk.processes()["node"]["pid"])
+    os.kill(node, signal.SIGSTOP)
+    try:
+
+        def silent() -> bool:
+            told = desk.http.get("/readyz")
+            return told.status_code == 503 and told.json()[0]["name"] == "trading process"
+
+        until(silent, "the word that it is silent", 15)
+        metrics = desk.http.get("/metrics").text
+        assert "aether_node_up 0.0" in metrics
+        answer = desk.http.post(f"{API}/kill-switch/engage", json={"reason": "it hangs"})
+        assert answer.status_code == 200
+        assert "does not answer" in answer.json()["unconfirmed"][0]
+    finally:
+        os.kill(node, signal.SIGCONT)
+    until(desk.is_ready, "readiness")
+    metrics = desk.http.get("/metrics").text
+    assert "aether_node_up 1.0" in metrics
+    assert "aether_events_total{" in metrics
+    assert metrics.count("# TYPE aether_commit_seconds histogram") == 1
+
+
+def test_a_trading_process_that_keeps_ending_is_stopped_at_its_venues(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    try:
+        killed = 0
+        for _ in range(3):
+            killed = desk.kill_part("node")
+            desk.wait_for_part("node", other_than=killed)
+        until(desk.is_ready, "readiness")
+
+        def engaged() -> bool:
+            states = desk.http.get(f"{API}/kill-switch").json()
+            return bool(states) and all(s["engaged"] and "ended 3 times" in s["reason"] for s in states)
+
+        until(engaged, "the brake")
+    finally:
+        assert desk.stop() == 0
+
+
+def test_processes_end_with_the_one_that_started_them_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    parts = [p["pid"] for p in desk.processes().values()]
+    os.kill(desk.pid, signal.SIGKILL)
+    until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and _is_alive(pid) for pid in parts), "their end")
+    desk.wait()
+    again = Desk(tmp_path)
+    assert again.stop() == 0
+    assert not (tmp_path / "processes.json").exists()
+    assert not (tmp_path / "node.sock").exists()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_all_of_it_runs_in_one_process_for_debugging(tmp_path: Path) -> None:
+    pulls.write(tmp_path / "brake", "all", Pull(reason="before the start", actor="a test"))
+    desk = Desk(tmp_path, "--one-process")
+    assert list(desk.processes()) == ["all in one"]
+    assert all(s["engaged"] for s in desk.http.get(f"{API}/kill-switch").json())
+    assert "aether_events_total{" in desk.http.get("/metrics").text
+    assert desk.stop() == 0
+
+
+def test_a_platform_whose_market_does_not_answer_ends_with_the_reason(tmp_path: Path) -> None:
+    done = aether("up", "--market", "kraken", "--base-url", "http://127.0.0.1:9", "--port", "0", data_dir=tmp_path)
+    assert done.returncode == 15, done.stderr
+    assert "What to do" in done.stderr
+    assert "everything is saved" not in done.stdout
+    assert not (tmp_path / "running.json").exists()
