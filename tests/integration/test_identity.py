@@ -1,6 +1,7 @@
 """People: set-up, two factors, sessions, lockout, step-up proofs (A2)."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -237,6 +238,33 @@ async def test_wrong_passwords_wait_longer_and_longer_for_that_address_alone(des
         await identity.sign_in("ada@example.com", PASSWORD, nobody("198.51.100.1"))
     asked = await identity.passkey_challenge()
     await identity.sign_in_with_passkey(asked.challenge, member.passkey.answer(asked.passkey), nobody("198.51.100.1"))
+
+
+async def test_an_attack_on_a_password_locks_no_known_device_out(desk: Desk) -> None:
+    """51 wrong passwords from 13 addresses locked a director out from everywhere (issue 11, finding 4)."""
+    identity, devices = desk.control.identity, desk.control.devices
+    await enrol(desk, "ada@example.com")
+    hers, his = (devices.issue(f"{name}@example.com", "device") for name in ("ada", "bob"))
+
+    async def attack(n: int, device: str = "") -> None:
+        with contextlib.suppress(NotSignedInError, TooManyAttemptsError):
+            await identity.sign_in("ada@example.com", "not the password", nobody(f"198.51.100.{n // 4}"), device)
+
+    for n in range(51):
+        await attack(n)
+    with pytest.raises(TooManyAttemptsError):
+        await identity.sign_in("ada@example.com", PASSWORD, nobody("203.0.113.5"))
+    assert await identity.attacks("ada@example.com") == 50, "she is told"
+    for forged in (his, hers[:-1], f"9{hers}", "x", "." * 300, ""):
+        with pytest.raises(TooManyAttemptsError):
+            await identity.sign_in("ada@example.com", PASSWORD, nobody("203.0.113.5"), forged)
+    assert (await identity.sign_in("ada@example.com", PASSWORD, nobody("203.0.113.5"), hers)).methods
+    for n in range(11):
+        await attack(n, hers)
+    with pytest.raises(TooManyAttemptsError):
+        await identity.sign_in("ada@example.com", PASSWORD, nobody("203.0.113.5"), hers)
+    desk.clock.move(91 * 86_400)
+    assert not devices.knows(hers, "ada@example.com")
 
 
 async def test_an_address_that_tries_many_accounts_waits(desk: Desk) -> None:

@@ -61,6 +61,7 @@ SQL: dict[str, str] = {
 
 INSECURE: list[tuple[str, str, dict[str, str]]] = [
     ("debug", "log_level is debug", {"AETHER_LOG_LEVEL": "debug"}),
+    ("database tls", "sslmode=verify-full", {"AETHER_DATABASE_ADMIN_URL": "postgresql://owner:x@db.example/aether"}),
     ("tls", "not set", {"AETHER_PUBLIC_URL": ""}),
     ("tls", "not https", {"AETHER_PUBLIC_URL": "http://desk.example.com"}),
     ("proxies", "no proxy", {"AETHER_TRUSTED_PROXIES": ""}),

@@ -166,6 +166,12 @@ function Frame({ me, onInvitation }: { me: Me; onInvitation: (token: string) => 
           <button onClick={() => void api.firstInvitation().then((i) => onInvitation(i.token))}>Set up sign-in</button>
         </div>
       )}
+      {me.attacks >= 5 && (
+        <div className="banner" role="alert">
+          {me.attacks} wrong passwords were tried for your address within the last hour, on devices that you never signed
+          in from. This one stays open to you; tell an admin.
+        </div>
+      )}
       {health !== "up" && (
         <div className={`banner ${health}`} role="alert">
           {told}

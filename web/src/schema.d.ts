@@ -2393,11 +2393,14 @@ export interface components {
          *         roles: by account; `*` for all.
          *         actions: what the caller may do somewhere.
          *         oidc: whether an OpenID provider may sign people in.
+         *         attacks: wrong passwords tried for the caller's address within the last hour, by devices never signed in from.
          *         recovery_codes: shown once, when they are new.
          */
         Me: {
             /** Actions */
             actions: string[];
+            /** Attacks */
+            attacks: number;
             /**
              * Kind
              * @enum {string}

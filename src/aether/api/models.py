@@ -146,6 +146,7 @@ class Me(Model):
         roles: by account; `*` for all.
         actions: what the caller may do somewhere.
         oidc: whether an OpenID provider may sign people in.
+        attacks: wrong passwords tried for the caller's address within the last hour, by devices never signed in from.
         recovery_codes: shown once, when they are new.
     """
 
@@ -156,6 +157,7 @@ class Me(Model):
     needs_setup: bool
     production: bool
     oidc: bool
+    attacks: int
     recovery_codes: list[str] = []
 
 

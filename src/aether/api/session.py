@@ -1,5 +1,6 @@
 """Becoming somebody: links from the terminal, setting up a person, signing in with two factors, an OpenID provider."""
 
+import secrets
 from typing import Annotated, Any
 
 import msgspec
@@ -23,11 +24,16 @@ from aether.api.models import (
 )
 from aether.api.ports import Context
 from aether.control.access import ACTIONS, EVERYWHERE, Caller, CallerKind
+from aether.control.devices import KNOWN_S
 from aether.control.proving import Answer, Factors
 from aether.control.sessions import SignedIn
 from aether.domain.errors import NotSignedInError, RefusedError, UnknownNameError
 
 router = APIRouter(tags=["session"])
+
+DEVICE_COOKIE = "aether_device"
+DEVICE_PATH = "/api/v1/session"
+"""Nothing else is told which device it is."""
 
 
 def _context(request: Request) -> Context:
@@ -59,6 +65,7 @@ def answer_of(body: FactorRequest) -> Answer:
 async def _me(request: Request, caller: Caller, codes: tuple[str, ...] = ()) -> Me:
     context = _context(request)
     is_somebody = bool(caller.id)
+    is_person = is_somebody and caller.kind is CallerKind.PERSON
     return Me.model_validate(
         {
             "kind": caller.kind.value if is_somebody else "nobody",
@@ -72,6 +79,7 @@ async def _me(request: Request, caller: Caller, codes: tuple[str, ...] = ()) -> 
             "needs_setup": not await context.control.people.has_people(),
             "production": context.is_production,
             "oidc": context.oidc is not None,
+            "attacks": await context.control.identity.attacks(caller.name) if is_person else 0,
             "recovery_codes": list(codes),
         }
     )
@@ -92,6 +100,16 @@ def _set_cookie(request: Request, response: Response, token: str) -> None:
 
 async def _opened(request: Request, response: Response, signed_in: SignedIn) -> Me:
     _set_cookie(request, response, signed_in.token)
+    context = _context(request)
+    response.set_cookie(
+        DEVICE_COOKIE,
+        context.control.devices.issue(signed_in.caller.name, secrets.token_hex(8)),
+        max_age=KNOWN_S,
+        httponly=True,
+        samesite="strict",
+        secure=context.is_https,
+        path=DEVICE_PATH,
+    )
     return await _me(request, signed_in.caller, signed_in.recovery_codes)
 
 
@@ -178,7 +196,8 @@ async def who_am_i(request: Request) -> Me:
 async def sign_in(body: SignInRequest, request: Request) -> Challenge:
     """Check address and password; the second factor comes next."""
     identity = _context(request).control.identity
-    return challenge_of(await identity.sign_in(body.email, body.password, _caller(request)))
+    device = request.cookies.get(DEVICE_COOKIE, "")
+    return challenge_of(await identity.sign_in(body.email, body.password, _caller(request), device))
 
 
 @router.post("/session/factor")

@@ -162,6 +162,7 @@ async def guard_facts(settings: Settings, database: Database | None, market: str
         private_files=(directory.running, directory.path / "aether.toml"),
         bao_url=settings.bao_url,
         database=await database_power(database) if database else Facts().database,
+        database_urls=tuple(u for u in (settings.database_url, settings.database_admin_url) if u),
         market=market,
         modes=dict(modes),
         venue_urls=settings.venue_urls,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from aether.control.access import DIRECTORS
 from aether.domain.accounts import AccountConfig, Mode
 from aether.domain.errors import InsecureSettingError
-from aether.store.database import Database
+from aether.store.database import Database, goes_in_the_clear
 
 WEAK = frozenset(
     (
@@ -69,6 +69,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     private_files: tuple[Path, ...] = ()
     bao_url: str = ""
     database: DatabasePower = DatabasePower()
+    database_urls: tuple[str, ...] = ()
     market: str = ""
     modes: dict[str, str] = {}
     venue_urls: tuple[str, ...] = ()
@@ -149,6 +150,11 @@ def _database(f: Facts) -> str:
     return f"the platform's login {' and '.join(found)}" if found else ""
 
 
+def _database_tls(f: Facts) -> str:
+    is_open = any(goes_in_the_clear(url) for url in f.database_urls)
+    return "the database's URL leaves its machine without sslmode=verify-full" if is_open else ""
+
+
 def _simulated(f: Facts) -> str:
     live = sorted(a for a, mode in f.modes.items() if mode == Mode.LIVE)
     if f.market.startswith(SIMULATED_MARKETS):
@@ -192,6 +198,12 @@ GUARDS: tuple[Guard, ...] = (
         "The platform's login owns nothing and inherits nothing.",
         _database,
         "Log in as a role made by `aether db migrate --login NAME`, see docs/how-to/use-your-own-postgresql.md.",
+    ),
+    Guard(
+        "database tls",
+        "A database on another machine proves who it is.",
+        _database_tls,
+        "Add ?sslmode=verify-full&sslrootcert=FILE to its URL.",
     ),
     Guard(
         "simulation",

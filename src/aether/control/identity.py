@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from aether.control.access import Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
 from aether.control.challenges import Challenges, wrong
+from aether.control.devices import Devices
 from aether.control.factors import (
     Passkey,
     Site,
@@ -36,7 +37,7 @@ from aether.control.people import People, normal_email
 from aether.control.proving import Answer, Factors, Proving, method_of
 from aether.control.sealing import Sealer
 from aether.control.sessions import Sessions, SignedIn
-from aether.control.throttle import LINK, Attempt, Throttle, sign_in_attempts
+from aether.control.throttle import ACCOUNT, LINK, Attempt, Throttle, sign_in_attempts
 from aether.domain.errors import ConflictError, NotSignedInError
 from aether.store.control_schema import invitations, passkeys, roles, users
 from aether.store.database import Scope
@@ -63,6 +64,7 @@ class Parts:
     challenges: Challenges
     throttle: Throttle
     passwords: Passwords
+    devices: Devices
     clock: Callable[[], int]
 
 
@@ -160,16 +162,20 @@ class Identity:
             signed_in = await self._parts.sessions.open(connection, user, made, "passkey" if passkey else "totp")
         return msgspec.structs.replace(signed_in, recovery_codes=tuple(codes))
 
-    async def sign_in(self, email: str, password: str, caller: Caller) -> Factors:
+    async def sign_in(self, email: str, password: str, caller: Caller, device: str = "") -> Factors:
         """Check a password and return the challenge for a second factor.
 
         An unknown address, a wrong password and a disabled person look the same and take as long.
+
+        Args:
+            device: the token that a device was given when the person signed in from it before.
 
         Raises:
             TooManyAttemptsError, NotSignedInError: see `throttle.py`.
         """
         email = email.strip().lower()
-        attempts = sign_in_attempts(email, caller.address)
+        known = digest(device) if self._parts.devices.knows(device, email) else ""
+        attempts = sign_in_attempts(email, caller.address, known)
         blocked = await self._parts.throttle.begin(attempts, self._parts.clock())
         found = await self._parts.scope.all(sa.select(users).where(users.c.email == email))
         user = found[0] if found and not found[0].disabled_ns else None
@@ -181,6 +187,10 @@ class Identity:
             async with self._parts.scope.begin() as connection:
                 await connection.execute(sa.update(users).where(users.c.id == user.id).values(password_hash=renewed))
         return await self._parts.proving.ask("sign-in", user, {"method": "password"})
+
+    async def attacks(self, email: str) -> int:
+        """Return how many wrong passwords were tried lately for an address, on devices that it never signed in from."""
+        return await self._parts.throttle.failures(Attempt(ACCOUNT, email), self._parts.clock())
 
     async def _refuse_sign_in(self, email: str, blocked: bool, caller: Caller) -> NotSignedInError:
         entry = entry_of(

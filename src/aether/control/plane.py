@@ -12,6 +12,7 @@ from aether.control.audit import AuditTrail, append, entry_of, signing_key
 from aether.control.challenges import Challenges
 from aether.control.configuration import Configurations
 from aether.control.desk import Desk
+from aether.control.devices import Devices
 from aether.control.factors import Site
 from aether.control.identity import Identity, Parts
 from aether.control.own import Own
@@ -42,6 +43,7 @@ class ControlPlane:
     sessions: Sessions
     identity: Identity
     own: Own
+    devices: Devices
     tokens: Tokens
     proofs: Proofs
     audit: AuditTrail
@@ -101,7 +103,9 @@ async def build_control(
     people = People(scope, sessions, allowlists, clock)
     challenges, throttle, passwords = Challenges(scope, clock), Throttle(scope), Passwords()
     proving = Proving(scope, sealer, site, people, challenges, throttle, clock)
-    parts = Parts(scope, sealer, site, people, sessions, proving, challenges, throttle, passwords, clock)
+    signing = await signing_key(scope, sealer)
+    devices = Devices(signing, clock)
+    parts = Parts(scope, sealer, site, people, sessions, proving, challenges, throttle, passwords, devices, clock)
     secrets = Secrets(scope, sealer, check_key, venues, clock)
     configurations = Configurations(scope, clock)
     desk = Desk(scope, clock)
@@ -113,9 +117,10 @@ async def build_control(
         sessions=sessions,
         identity=Identity(parts),
         own=Own(parts),
+        devices=devices,
         tokens=Tokens(scope, clock),
         proofs=Proofs(scope),
-        audit=AuditTrail(scope, await signing_key(scope, sealer)),
+        audit=AuditTrail(scope, signing),
         secrets=secrets,
         approvals=approvals,
         configurations=configurations,

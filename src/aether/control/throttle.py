@@ -1,7 +1,8 @@
 """Attempts that failed, and how long the next one has to wait: per account and address, and per each alone.
 
 Counts live in the database, so every replica and restart knows them. Waits double; nobody is locked out for ever, and
-one who attacks an account from elsewhere slows its owner only after many more attempts.
+one who attacks an account from elsewhere slows its owner only after many more attempts, and never on a device that they
+have signed in from before, nor with a passkey.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ ACCOUNT = Rule("account", 50)
 """An account tried from anywhere."""
 ADDRESS = Rule("address", 30)
 """An address trying any account."""
+DEVICE = Rule("device", 10)
+"""A device that an account was signed in from before: counted alone, whatever others try."""
 FACTOR = Rule("factor", 5)
 """A person's second factor."""
 
@@ -55,8 +58,10 @@ class Attempt(NamedTuple):
         return f"{self.rule.kind}:{self.key}"
 
 
-def sign_in_attempts(email: str, address: str) -> tuple[Attempt, ...]:
-    """Return the keys that a sign-in counts towards."""
+def sign_in_attempts(email: str, address: str, device: str) -> tuple[Attempt, ...]:
+    """Return the keys that a sign-in counts towards; `device` is the digest of a known one's token, empty for none."""
+    if device:
+        return (Attempt(DEVICE, device),)
     return Attempt(PAIR, f"{email} {address}"), Attempt(ACCOUNT, email), Attempt(ADDRESS, address)
 
 
@@ -122,6 +127,14 @@ class Throttle:
                 await connection.execute(
                     sa.update(throttles).where(mine).values(failures=left, blocked_until_ns=blocked_until)
                 )
+
+    async def failures(self, attempt: Attempt, now_ns: int) -> int:
+        """Return how many attempts failed lately."""
+        query = sa.select(throttles.c.failures).where(
+            throttles.c.key == attempt.name, throttles.c.updated_ns >= now_ns - FORGET_S * NS
+        )
+        found = await self._scope.all(query)
+        return int(found[0].failures) if found else 0
 
 
 def _count(attempt: Attempt, now_ns: int) -> ReturningInsert[int]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from aether.domain.errors import DatabaseUnavailableError
+from aether.domain.errors import DatabaseUnavailableError, InvalidValueError
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
@@ -49,14 +49,49 @@ class Role(StrEnum):
     """Reads all accounts."""
 
 
+SCHEMES = ("postgresql", "postgres")
+IN_QUERY = frozenset(("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl"))
+"""What a database's URL may say after the question mark."""
+VERIFIED = ("verify-ca", "verify-full")
+
+
+def parse_url(text: str) -> URL:
+    """Return a database's URL.
+
+    Raises:
+        InvalidValueError: when it is none.
+    """
+    remedy = "Write postgresql://user:password@host:5432/name, with ?sslmode=verify-full where it is another machine."
+    try:
+        url = make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise InvalidValueError("The database's URL cannot be read as one.", remedy=remedy) from error
+    if url.drivername not in SCHEMES:
+        raise InvalidValueError(f"The database's URL begins with {url.drivername!r}.", remedy=remedy)
+    if unknown := sorted(set(url.query) - IN_QUERY):
+        raise InvalidValueError(
+            f"The database's URL has {unknown[0]!r}; after the question mark it takes {', '.join(sorted(IN_QUERY))}.",
+            remedy="Demand TLS with sslmode=verify-full and sslrootcert=FILE.",
+        )
+    return url
+
+
+def goes_in_the_clear(text: str) -> bool:
+    """Return whether a database is reached over a network by a connection that nobody verifies."""
+    url = parse_url(text)
+    hosts = [url.host or "", *url.normalized_query.get("host", ())]
+    is_here = all(h in ("", "localhost", "127.0.0.1", "::1") or h.startswith("/") for h in hosts)
+    return not is_here and url.normalized_query.get("sslmode", ("",))[0] not in VERIFIED
+
+
 def login_of(url: str) -> str:
     """Return who logs in with a URL."""
-    return make_url(url).username or ""
+    return parse_url(url).username or ""
 
 
 def login_url(url: str, login: str) -> str:
     """Return the URL with another login, without a password."""
-    return make_url(url).set(username=login, password=None).render_as_string(hide_password=False)
+    return parse_url(url).set(username=login, password=None).render_as_string(hide_password=False)
 
 
 class Scope:
@@ -96,16 +131,22 @@ class Database:
     """A PostgreSQL database.
 
     Args:
-        url: `postgresql://user:password@host:port/name`; a socket folder goes into `?host=`.
+        url: `postgresql://user:password@host:port/name`; a socket folder goes into `?host=`, and what TLS has to prove
+            into `?sslmode=` and `sslrootcert=`, as libpq's URLs have it.
+
+    Raises:
+        InvalidValueError: when the URL is none.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._shown = parse_url(url).render_as_string(hide_password=True)
+
+        async def connect() -> asyncpg.Connection:
+            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)
+
         self.engine: AsyncEngine = create_async_engine(
-            make_url(url).set(drivername="postgresql+asyncpg"),
-            pool_size=POOL_SIZE,
-            pool_pre_ping=True,
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
+            "postgresql+asyncpg://", async_creator=connect, pool_size=POOL_SIZE, pool_pre_ping=True
         )
 
         self.node = Scope(self, Role.NODE)
@@ -134,9 +175,8 @@ class Database:
 
     def unavailable(self, error: BaseException) -> DatabaseUnavailableError:
         """Return the error that tells a person that the database is away."""
-        shown = make_url(self._url).render_as_string(hide_password=True)
         return DatabaseUnavailableError(
-            f"The database {shown} cannot be reached: {error}.",
+            f"The database {self._shown} cannot be reached: {error}.",
             remedy="Check that it runs and that AETHER_DATABASE_URL is right.",
         )
 
