@@ -7,6 +7,7 @@ reads the environment.
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ from aether.domain.errors import InvalidValueError
 
 PREFIX = "AETHER_"
 FROM_FILE = "_FILE"
+FOR_TESTS = "AETHER_TEST_"
+"""What the tests themselves are told."""
 FILE_NAME = "aether.toml"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MAX_SECRET_BYTES = 64 * 1024
@@ -40,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         database_admin_url: of the owner of the tables, who migrates;
             empty for the same login, in production for nobody.
         host, port: where the web interface listens.
+        stop_port: where the process of stops listens on the same host, for the page's kill switch alone; 0 for any.
+        stop_url: how browsers reach it; empty for host and port, and with a `public_url` for none.
         public_url: how browsers reach the web interface, such as https://desk.example.com; empty for host and port.
         trusted_proxies: addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
         log_level: messages below it are dropped.
@@ -71,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_admin_url: str = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    stop_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    stop_url: str = ""
     public_url: str = ""
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "warning"
@@ -140,11 +147,24 @@ def load_settings(
         ) from error
     if settings.log_level not in LOG_LEVELS:
         raise InvalidValueError(f"log_level is {settings.log_level!r}.", remedy=f"Choose {', '.join(LOG_LEVELS)}.")
+    if settings.session_idle_s > settings.session_max_s:
+        raise InvalidValueError(
+            f"session_idle_s is {settings.session_idle_s}, above session_max_s, which is {settings.session_max_s}.",
+            remedy="Let a session that nobody uses end before it ends in any case.",
+        )
     return settings
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
     found: dict[str, object] = {}
+    known = {PREFIX + name.upper() + end for name in Settings.__struct_fields__ for end in ("", FROM_FILE)}
+    for variable in sorted(env):
+        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(FOR_TESTS):
+            close = get_close_matches(variable, known, 1)
+            raise InvalidValueError(
+                f"{variable} in the environment is no setting.",
+                remedy=f"Correct it to {close[0]}, or take it away." if close else "Take it away.",
+            )
     for name in Settings.__struct_fields__:
         variable = PREFIX + name.upper()
         if variable in env:

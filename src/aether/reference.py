@@ -18,7 +18,6 @@ from aether import telemetry
 from aether.api.app import ROUTERS
 from aether.api.guard import PREFIX as API_PREFIX
 from aether.api.guard import Guard
-from aether.api.system import describe_parameters
 from aether.cli.main import app as command_line
 from aether.compose.api import schema_app
 from aether.config import FILE_NAME, PREFIX, Settings
@@ -30,6 +29,7 @@ from aether.domain.orders import OrderState
 from aether.engine.orders import TRANSITIONS, Trigger
 from aether.engine.risk import CHECKS
 from aether.engine.stops import MOVES, PERMITS, Cause, Stop
+from aether.engine.strategy import describe_parameters
 from aether.strategies import catalogue
 
 NOTE = "<!-- written by `make docs`; change the code instead -->\n\n"

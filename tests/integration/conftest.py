@@ -1,11 +1,14 @@
 """A real PostgreSQL for the tests of a worker, and a database of its own for each test."""
 
 import asyncio
+import contextlib
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from aether.store.database import Database
@@ -22,6 +25,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_server_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """End the servers of platforms that a test killed: nobody else would."""
+    yield
+    folder = str(tmp_path_factory.getbasetemp())
+    left = [p for p in psutil.process_iter(["name", "cmdline"]) if _is_server_in(p, folder)]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGINT)
+    psutil.wait_procs(left, timeout=30)
+
+
+def _is_server_in(process: psutil.Process, folder: str) -> bool:
+    command = process.info["cmdline"] or []
+    return process.info["name"] == "postgres" and "-D" in command and any(part.startswith(folder) for part in command)
 
 
 @pytest.fixture

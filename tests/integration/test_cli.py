@@ -15,7 +15,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def aether(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def aether(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run a command in this process; return exit code, output and errors."""
     for name in ("console", "main", "venue"):
         module = sys.modules[f"aether.cli.{name}"]
@@ -30,7 +30,7 @@ def aether(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)
-        said = capsys.readouterr()
+        said = capfd.readouterr()
         return code, said.out, said.err
 
     return run

@@ -60,11 +60,12 @@ def test_doctor_and_the_page_name_every_process(desk: Desk) -> None:
     assert [(p["name"], p["state"], p["restarts"]) for p in told] == [
         ("aether up", "up", 0),
         ("api", "up", 0),
+        ("stops", "up", 0),
         ("node", "up", 0),
     ]
-    assert len({p["pid"] for p in told}) == 3
+    assert len({p["pid"] for p in told}) == 4
     checked: Any = aether_json("doctor", data_dir=desk.data_dir)
-    assert {c["check"] for c in checked if c["ok"]} >= {"aether up", "api", "node"}
+    assert {c["check"] for c in checked if c["ok"]} >= {"aether up", "api", "stops", "node"}
 
 
 def test_the_process_of_strangers_holds_nothing_of_the_trading_one(desk: Desk) -> None:
@@ -100,7 +101,7 @@ def test_a_stop_while_the_trading_process_is_away_holds_when_it_is_back(desk: De
     states = desk.http.get(f"{API}/kill-switch").json()
     assert states
     assert all(s["engaged"] for s in states)
-    assert desk.http.post(f"{API}/kill-switch/release", json={"reason": "drill over"}).status_code == 403
+    assert desk.http.post(f"{API}/kill-switch/release", json={"reason": "drill over"}).json()["applied"] is True
 
 
 def test_a_trading_process_that_hangs_is_told_of_within_seconds(desk: Desk) -> None:
@@ -179,3 +180,31 @@ def test_a_platform_whose_market_does_not_answer_ends_with_the_reason(tmp_path: 
     assert "What to do" in done.stderr
     assert "everything is saved" not in done.stdout
     assert not (tmp_path / "running.json").exists()
+
+
+def test_the_process_of_stops_lets_the_pages_session_in_and_nobody_else(desk: Desk) -> None:
+    """It answers with the API away, by the roster alone (issue 11)."""
+    system = desk.http.get(f"{API}/system").json()
+    url, page = system["stop_url"], {"Origin": str(desk.http.base_url).rstrip("/")}
+    policy = desk.http.get("/").headers["content-security-policy"]
+    assert f"connect-src 'self' {url};" in policy
+    engage, body = f"{url}{API}/kill-switch/engage", {"reason": "from the page"}
+    with httpx.Client(timeout=20) as stranger:
+        assert stranger.post(engage, json=body).status_code == 401
+        assert stranger.post(engage, json=body, headers={"Authorization": "Bearer x"}).status_code == 401
+        asked = {**page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        allowed = stranger.options(engage, headers=asked)
+        assert allowed.headers["access-control-allow-origin"] == page["Origin"]
+        assert allowed.headers["access-control-allow-credentials"] == "true"
+        refused = stranger.options(engage, headers={**asked, "Origin": "http://evil.example"})
+        assert "access-control-allow-origin" not in refused.headers
+    assert desk.http.post(engage, json=body, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert desk.http.get(f"{url}{API}/accounts", headers=page).status_code == 404, "it serves nothing else"
+    killed = desk.kill_part("api")
+    answer = desk.http.post(engage, json=body, headers=page)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["stopped"]
+    assert answer.headers["access-control-allow-origin"] == page["Origin"]
+    desk.wait_for_part("api", other_than=killed)
+    until(desk.is_ready, "readiness")
+    assert desk.http.post(f"{API}/kill-switch/release", json={"reason": "drill over"}).json()["applied"] is True

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aether.compose.api import local_url_of
+from aether.compose.addresses import local_url_of
 
 
 @pytest.mark.parametrize(

@@ -3035,6 +3035,8 @@ export interface components {
             processes: components["schemas"]["Process"][];
             /** Ready */
             ready: boolean;
+            /** Stop Url */
+            stop_url: string;
             /** Venues */
             venues: string[];
             /** Version */

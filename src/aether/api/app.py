@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from aether import __version__
@@ -24,6 +25,7 @@ from aether.api import (
     secrets,
     session,
     settings,
+    stops,
     stream,
     system,
     users,
@@ -46,7 +48,7 @@ _log = logger("api")
 
 ROUTERS = tuple(
     part.router
-    for part in (accounts, approvals, audit, market, operators, own, secrets, session, settings, system, users)
+    for part in (accounts, approvals, audit, market, operators, own, secrets, session, settings, stops, system, users)
 )
 """One a context; all under `PREFIX`."""
 
@@ -85,13 +87,43 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     Args:
         context: what the routes work on; None only to read the schema from.
     """
+    app = _bare(context, access, is_lane=False)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
+    app.include_router(system.probes)
+    app.include_router(stream.router, prefix=PREFIX)
+    if context is not None and (context.ui / "index.html").is_file():
+        _serve_ui(app, context)
+    return app
+
+
+def stop_app(context: Context, access: LocalAccess) -> FastAPI:
+    """Return what the process of stops serves: the kill switch, for sessions of the platform's own page.
+
+    The roster alone says who asks: nothing that a stranger sends makes it look anything up.
+    """
+    app = _bare(context, access, is_lane=True)
+    app.include_router(stops.router, prefix=PREFIX, responses=PROBLEMS)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[context.public_url],
+        allow_methods=["POST"],
+        allow_headers=["content-type"],
+        allow_credentials=True,
+    )
+    return app
+
+
+def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> FastAPI:
+    """Return an app without routes: who may come in, what is refused, how errors are told."""
     app = FastAPI(
         title="Aether", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json"
     )
     app.state.context = context
     app.state.access = access
-    app.add_middleware(Idempotency, context=context)
-    app.add_middleware(Authentication, context=context, access=access)
+    if not is_lane:
+        app.add_middleware(Idempotency, context=context)
+    app.add_middleware(Authentication, context=context, access=access, by_roster=is_lane)
     app.middleware("http")(_guard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(context))
     app.add_exception_handler(AetherError, _on_aether_error)
@@ -101,12 +133,6 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     app.add_exception_handler(Exception, _on_unexpected)
     for error in CONNECTION_ERRORS:
         app.add_exception_handler(error, _on_database_error)
-    for router in ROUTERS:
-        app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
-    app.include_router(system.probes)
-    app.include_router(stream.router, prefix=PREFIX)
-    if context is not None and (context.ui / "index.html").is_file():
-        _serve_ui(app, context)
     return app
 
 
@@ -140,6 +166,11 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
         response = await call_next(request)
     for name, value in SECURITY_HEADERS.items():
         response.headers[name] = value
+    if context is not None and context.stop_url:
+        policy = SECURITY_HEADERS["Content-Security-Policy"]
+        response.headers["Content-Security-Policy"] = policy.replace(
+            "connect-src 'self'", f"connect-src 'self' {context.stop_url}"
+        )
     if context is not None and context.is_https:
         response.headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
     if request.url.path.startswith(PREFIX):

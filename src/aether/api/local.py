@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -41,8 +42,8 @@ class LocalAccess:
         self._link_secret = link_secret
         self._file = file
         self._kept = _Kept()
-        if file is not None and file.exists():
-            self._kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
+        self._written_ns = 0
+        self._read()
 
     def new_token(self) -> str:
         """Return a token that opens one session."""
@@ -70,7 +71,18 @@ class LocalAccess:
 
     def is_session(self, session: str | None) -> bool:
         """Return whether `session` is open."""
+        self._read()
         return session is not None and _digest(session) in self._kept.sessions
+
+    def _read(self) -> None:
+        """Take over what another process has written."""
+        if self._file is None:
+            return
+        with suppress(OSError):
+            written_ns = self._file.stat().st_mtime_ns
+            if written_ns != self._written_ns:
+                self._kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
+                self._written_ns = written_ns
 
     def _keep(self) -> None:
         if self._file is None:

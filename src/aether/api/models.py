@@ -942,3 +942,4 @@ class System(Model):
     venues: list[str]
     checks: list[Check]
     processes: list[Process]
+    stop_url: str

@@ -14,7 +14,6 @@ from aether.api.models import (
     DecideRequest,
     ExitRequest,
     HedgeRequest,
-    KillRequest,
     KillResult,
     KillState,
     ReasonRequest,
@@ -22,13 +21,12 @@ from aether.api.models import (
     TradeStarted,
 )
 from aether.api.shown import approval_of
-from aether.control.access import ACTIONS, EVERYWHERE
+from aether.control.access import EVERYWHERE
 from aether.control.approvals import Task
-from aether.domain.errors import ConflictError, InvalidValueError, RefusedError, UnknownNameError
+from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import (
     BreakAssigned,
     IntentDecided,
-    KillSwitchEngaged,
     OperatorEvent,
     ParentOrderCanceled,
     ParentOrderRequested,
@@ -41,7 +39,6 @@ from aether.domain.orders import Side
 from aether.domain.parents import ParentId, ParentRequest, missing_fields
 from aether.domain.scaled import format_amount, parse_amount
 from aether.store import queries
-from aether.store.patience import DATABASE_AWAY, within
 from aether.store.requests import wait_applied
 from aether.telemetry import logger
 
@@ -50,36 +47,29 @@ router = APIRouter(tags=["operators"])
 _log = logger("operators")
 
 CONFIRM_WITHIN_S = 4.0
-PAPERWORK_S = 6.0
-"""The database has so long to record a kill; the stop itself has happened before."""
-PAPERWORK_AWAY_S = 1.0
-"""The same, when it did not even say who asks."""
 BPS = 10_000
 
-FLATTEN = ACTIONS["kill.flatten"]
-
-Engage = Annotated[Granted, allow("kill.engage")]
 Release = Annotated[Granted, allow("kill.release")]
 Override = Annotated[Granted, allow("trading.override")]
 
 
-async def _states(granted: Granted) -> list[KillState]:
+async def states_of(granted: Granted) -> list[KillState]:
     known = await queries.kill_states(granted.scope)
     stored = await queries.list_accounts(granted.scope, granted.context.feed)
     found = [(s.config.id, *known.get(s.config.id, (False, ""))) for s in stored]
     return [KillState(account=a, engaged=engaged, reason=reason if engaged else "") for a, engaged, reason in found]
 
 
-async def _confirmed(granted: Granted, ids: list[int]) -> KillResult:
+async def confirmed(granted: Granted, ids: list[int]) -> KillResult:
     applied = await wait_applied(granted.context.database.control, ids, CONFIRM_WITHIN_S)
-    return KillResult(applied=applied, accounts=await _states(granted))
+    return KillResult(applied=applied, accounts=await states_of(granted))
 
 
-async def _apply(granted: Granted, event: OperatorEvent, reason: str) -> KillResult:
+async def apply(granted: Granted, event: OperatorEvent, reason: str) -> KillResult:
     """Ask the account, or all of the market, for an event, and wait until it is applied."""
     operators, context = granted.context.control.operators, granted.context
     ids = await operators.submit(granted.caller, granted.action.name, granted.account, event, reason, context.feed)
-    return await _confirmed(granted, ids)
+    return await confirmed(granted, ids)
 
 
 # The kill switch.
@@ -88,40 +78,7 @@ async def _apply(granted: Granted, event: OperatorEvent, reason: str) -> KillRes
 @router.get("/kill-switch")
 async def get_kill_switch(granted: Annotated[Granted, allow("accounts.read")]) -> list[KillState]:
     """Return the kill switch of each account."""
-    return await _states(granted)
-
-
-@router.post("/kill-switch/engage")
-async def engage_all(body: KillRequest, granted: Engage) -> KillResult:
-    """Refuse new orders of all accounts and cancel all open ones; with `flatten`, sell every position too."""
-    return await _engage(body, granted)
-
-
-@router.post("/accounts/{account}/kill-switch/engage")
-async def engage(account: str, body: KillRequest, granted: Engage) -> KillResult:
-    """Refuse new orders of an account and cancel all open ones; with `flatten`, sell every position too."""
-    return await _engage(body, granted)
-
-
-async def _engage(body: KillRequest, granted: Granted) -> KillResult:
-    """Pull the brake, which waits for nothing, then do the paperwork, for which nobody has to wait."""
-    stops, who = granted.context.stops, granted.caller.name
-    if body.flatten and not granted.caller.may(FLATTEN, granted.account):
-        raise RefusedError(
-            f"{who} may stop, and not {FLATTEN.meaning}.",
-            remedy="Stop without selling, or use a token with kill.flatten.",
-        )
-    stopped = await stops.pull(granted.account, body.reason, who, flatten=body.flatten)
-    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
-    try:
-        limit_s = PAPERWORK_AWAY_S if granted.is_database_away else PAPERWORK_S
-        result = await within(limit_s, _apply(granted, event, body.reason))
-    except DATABASE_AWAY as error:
-        _log.error("kill_not_recorded", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
-        result = KillResult(applied=False, recorded=False)
-    result.stopped = stopped
-    result.unconfirmed = await stops.unconfirmed(granted.account)
-    return result
+    return await states_of(granted)
 
 
 async def _release(granted: Granted, reason: str) -> KillResult:
@@ -139,8 +96,8 @@ async def _carried_out(granted: Granted, task: Task) -> KillResult:
     """Carry a task out, or let it wait for a second person; return what has come of it."""
     outcome = await granted.context.control.approvals.submit(granted.caller, task)
     if outcome.approval is not None:
-        return KillResult(applied=False, accounts=await _states(granted), approval=approval_of(outcome.approval))
-    return await _confirmed(granted, outcome.result)
+        return KillResult(applied=False, accounts=await states_of(granted), approval=approval_of(outcome.approval))
+    return await confirmed(granted, outcome.result)
 
 
 @router.post("/kill-switch/release")
@@ -161,7 +118,7 @@ async def resume_trading(
 ) -> KillResult:
     """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
     event = TradingResumed(ts_ns=0, reason=body.reason, actor=granted.caller.name)
-    return await _apply(granted, event, body.reason)
+    return await apply(granted, event, body.reason)
 
 
 # Overrides (A6).
@@ -208,7 +165,7 @@ async def trade(account: str, body: TradeRequest, granted: Override) -> TradeSta
         stop_price=parse_amount(body.stop_price),
     )
     event = ParentOrderRequested(ts_ns=0, request=request, actor=granted.caller.name)
-    result = await _apply(granted, event, body.reason)
+    result = await apply(granted, event, body.reason)
     return TradeStarted(id=request.id, applied=result.applied)
 
 
@@ -216,7 +173,7 @@ async def trade(account: str, body: TradeRequest, granted: Override) -> TradeSta
 async def cancel_trade(account: str, parent: str, body: ReasonRequest, granted: Override) -> KillResult:
     """Stop a trade by hand that is at work, and cancel its children."""
     event = ParentOrderCanceled(ts_ns=0, parent_id=ParentId(parent), actor=granted.caller.name, reason=body.reason)
-    return await _apply(granted, event, body.reason)
+    return await apply(granted, event, body.reason)
 
 
 async def _sell(granted: Granted, share_bps: int, instrument: str, reason: str) -> KillResult:
@@ -237,7 +194,7 @@ async def _sell(granted: Granted, share_bps: int, instrument: str, reason: str) 
             ids += await granted.context.control.operators.submit(
                 granted.caller, granted.action.name, account, event, reason
             )
-    return await _confirmed(granted, ids)
+    return await confirmed(granted, ids)
 
 
 async def _cancel_buying(granted: Granted, instrument: str, reason: str) -> None:
@@ -281,7 +238,7 @@ async def decide_intent(
     if number not in {h["number"] for h in waiting}:
         raise ConflictError(f"Entry {number} of {account} does not wait.", remedy="Look at what waits.")
     event = IntentDecided(ts_ns=0, number=number, approved=body.approve, reason=body.reason, actor=granted.caller.name)
-    return await _apply(granted, event, body.reason)
+    return await apply(granted, event, body.reason)
 
 
 @router.post("/accounts/{account}/capital")
@@ -404,7 +361,7 @@ async def assign_break(
         names = ", ".join(b["name"] for b in open_breaks) or "none"
         raise UnknownNameError(f"{account} has no open break {body.name!r}.", remedy=f"Open are: {names}.")
     event = BreakAssigned(ts_ns=0, name=body.name, owner=body.owner, actor=granted.caller.name)
-    return await _apply(granted, event, body.reason)
+    return await apply(granted, event, body.reason)
 
 
 @router.post("/accounts/{account}/safe-mode/engage")
@@ -413,7 +370,7 @@ async def engage_safe_mode(
 ) -> KillResult:
     """Let an account do exits only."""
     event = SafeModeEngaged(ts_ns=0, reason=body.reason, actor=granted.caller.name)
-    return await _apply(granted, event, body.reason)
+    return await apply(granted, event, body.reason)
 
 
 @router.post("/accounts/{account}/safe-mode/release")
@@ -422,4 +379,4 @@ async def release_safe_mode(
 ) -> KillResult:
     """Let an account enter again as far as nothing else stops it."""
     event = SafeModeReleased(ts_ns=0, reason=body.reason, actor=granted.caller.name)
-    return await _apply(granted, event, body.reason)
+    return await apply(granted, event, body.reason)

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from aether.bus.local import LocalBus
-from aether.bus.topics import OFFER
+from aether.bus.topics import OFFER, ProcessState
 from aether.control.oidc import OpenId
 from aether.control.plane import ControlPlane
 from aether.domain.errors import NoAnswerError
@@ -25,22 +25,6 @@ class Readiness:
     name: str
     ok: bool
     detail: str
-
-
-class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of the platform.
-
-    Attributes:
-        state: `starting`, `up`, or `down` until it is started again.
-        restarts: how often it was started again since the platform began.
-        since_ns: when it came into this state.
-    """
-
-    name: str
-    pid: int
-    state: str
-    restarts: int
-    since_ns: int
 
 
 class Health(Protocol):
@@ -69,6 +53,7 @@ class Context:
 
     Attributes:
         public_url: how browsers reach the platform.
+        stop_url: how browsers reach the process of stops; empty where there is none.
         trusted_proxies: whose X-Forwarded-For is believed.
         oidc: None where no OpenID provider is set up.
     """
@@ -83,6 +68,7 @@ class Context:
     processes: Callable[[], list[ProcessState]] = list
     venues: tuple[str, ...] = ()
     public_url: str = ""
+    stop_url: str = ""
     trusted_proxies: tuple[str, ...] = ()
     is_production: bool = False
     oidc: OpenId | None = None

@@ -5,29 +5,11 @@ import math
 from fastapi.responses import JSONResponse
 
 from aether.api.models import Problem
+from aether.api.statuses import status_of
 from aether.control.proofs import ProofRefusedError
 from aether.domain import errors
 
 MEDIA_TYPE = "application/problem+json"
-
-STATUS: tuple[tuple[type[errors.AetherError], int], ...] = (
-    (errors.UnknownNameError, 404),
-    (errors.NotSignedInError, 401),
-    (errors.RefusedError, 403),
-    (errors.TooManyAttemptsError, 429),
-    (errors.ConflictError, 409),
-    (errors.DatabaseUnavailableError, 503),
-    (errors.KeyServiceError, 503),
-    (errors.NoAnswerError, 503),
-)
-"""Which error is which status; all others are 422."""
-
-
-def status_of(error: errors.AetherError) -> int:
-    """Return the HTTP status of an error."""
-    if isinstance(error, errors.VenueError) and error.failure is errors.Failure.VENUE_DOWN:
-        return 503
-    return next((status for kind, status in STATUS if isinstance(error, kind)), 422)
 
 
 def problem(

@@ -1,8 +1,7 @@
 """The service itself: version, health, strategies; probes and metrics for machines."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from aether import __version__
@@ -12,7 +11,7 @@ from aether.api.ports import Context
 from aether.bus.topics import METRICS
 from aether.control.access import ACTIONS
 from aether.domain.errors import NoAnswerError, RefusedError
-from aether.engine.strategy import StrategyDefinition
+from aether.engine.strategy import describe_parameters
 from aether.telemetry import API_REGISTRY, NODE_UP, metrics_text
 
 router = APIRouter(tags=["system"])
@@ -39,6 +38,7 @@ async def get_system(request: Request, granted: Reads) -> System:
         venues=list(context.venues),
         checks=checks,
         processes=[Process.model_validate(p, from_attributes=True) for p in context.processes()],
+        stop_url=context.stop_url,
     )
 
 
@@ -53,22 +53,6 @@ async def list_strategies(granted: Reads) -> list[Strategy]:
             parameters=[StrategyParameter.model_validate(p) for p in describe_parameters(d)],
         )
         for d in context.catalogue.values()
-    ]
-
-
-def describe_parameters(definition: StrategyDefinition[Any, Any]) -> list[dict[str, Any]]:
-    """Return name, default, description and bounds of each parameter of a strategy."""
-    schema = msgspec.json.schema(definition.params)
-    properties = next(iter(schema["$defs"].values()))["properties"]
-    bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-    return [
-        {
-            "name": name,
-            "default": p["default"],
-            "description": p.get("description", ""),
-            "bounds": {b: p[b] for b in bounds if b in p},
-        }
-        for name, p in properties.items()
     ]
 
 

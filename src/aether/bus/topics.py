@@ -1,4 +1,6 @@
-"""What the processes of a platform say to each other: names of topics and of questions."""
+"""What the processes of a platform say of themselves and to each other: names of topics and of questions."""
+
+import msgspec
 
 OFFER = "node.offer"
 """What the market offers (`aether.domain.offers.MarketOffer`), once the node is built."""
@@ -17,3 +19,19 @@ METRICS = "metrics"
 QUESTIONS = (PULL, UNCONFIRMED, METRICS)
 INTERNAL = "node."
 """How topics begin that are no page's."""
+
+
+class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the platform.
+
+    Attributes:
+        state: `starting`, `up`, or `down` until it is started again.
+        restarts: how often it was started again since the platform began.
+        since_ns: when it came into this state.
+    """
+
+    name: str
+    pid: int
+    state: str
+    restarts: int
+    since_ns: int

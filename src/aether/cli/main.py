@@ -24,7 +24,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aether import __version__
-from aether.api.system import describe_parameters
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
 from aether.cli import kill
@@ -46,7 +45,7 @@ from aether.cli.remote import Remote
 from aether.cli.venue import record, venue_app
 from aether.clock import utc_text, wall_ns
 from aether.compose.accounts import DEFAULT_BAR_S, assign, recording_account, recording_limits, trades_dataset
-from aether.compose.api import production_findings
+from aether.compose.control import production_findings
 from aether.compose.directory import DataDirectory
 from aether.compose.markets import EXCHANGE_MARKET, REPLAY, MarketChoice
 from aether.compose.platform import Started, run_in_one_process
@@ -60,7 +59,7 @@ from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentRequest, missing_fields
 from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount
-from aether.engine.strategy import find_strategy, parse_params
+from aether.engine.strategy import describe_parameters, find_strategy, parse_params
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
 from aether.market.quality import OnBad

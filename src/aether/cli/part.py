@@ -1,4 +1,4 @@
-"""One process of a platform, as `aether up` starts it: `python -m aether.cli.part node|api DESCRIPTOR`.
+"""One process of a platform, as `aether up` starts it: `python -m aether.cli.part node|api|stops DESCRIPTOR`.
 
 It reads its instructions from the descriptor, says there that it is up, and ends when it is told to or that closes.
 """
@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from aether.bus.link import Link, serve
 from aether.bus.local import LocalBus
 from aether.bus.topics import QUESTIONS
 from aether.cli.console import tell_error
-from aether.compose.instructions import API, Instructions, Up
+from aether.compose.instructions import API, NODE, STOPS, Instructions, Up
 from aether.compose.storage import open_storage
 from aether.domain.errors import AetherError, unwrapped
 from aether.telemetry import configure_logging
 
-NICE = 5
+NICE = 10
 """How much the API steps back behind the node when both want the processor."""
 SOCKET = "node.sock"
 
@@ -54,12 +55,13 @@ async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
         )
 
 
-async def _api(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
+async def _api(told: Instructions, stop: asyncio.Event, ready: Ready, *, is_lane: bool) -> None:
     from aether.api.local import LocalAccess  # noqa: PLC0415
     from aether.compose.api import Entrance, run_api  # noqa: PLC0415
     from aether.compose.platform import ACCESS_FILE  # noqa: PLC0415
 
-    os.nice(NICE)
+    if not is_lane:
+        os.nice(NICE)
     settings = told.settings
     entrance = Entrance(
         socket.socket(fileno=told.listener),
@@ -67,12 +69,21 @@ async def _api(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
         LocalAccess(told.link_secret, settings.data_dir / ACCESS_FILE),
         told.choice.kind,
         told.choice.addresses,
+        told.stop_url,
+        is_lane,
     )
     bus = LocalBus()
     async with open_storage(settings, is_prepared=True) as storage, asyncio.TaskGroup() as group:
         linking = group.create_task(Link(bus, settings.data_dir / SOCKET, QUESTIONS).run())
         await run_api(settings, entrance, bus, storage.database, stop, on_ready=ready)
         linking.cancel()
+
+
+WORK: dict[str, Callable[[Instructions, asyncio.Event, Ready], Coroutine[Any, Any, None]]] = {
+    NODE: _node,
+    API: partial(_api, is_lane=False),
+    STOPS: partial(_api, is_lane=True),
+}
 
 
 async def _run(name: str, descriptor: int) -> None:
@@ -99,7 +110,7 @@ async def _run(name: str, descriptor: int) -> None:
         await reader.read()
         end()
 
-    work = asyncio.ensure_future((_api if name == API else _node)(told, stop, ready))
+    work = asyncio.ensure_future(WORK[name](told, stop, ready))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     following = asyncio.create_task(follow_parent())
     try:

@@ -14,7 +14,7 @@ import msgspec
 import requests
 import typer
 
-from aether.api.problems import STATUS
+from aether.api.statuses import STATUS
 from aether.cli.console import err
 from aether.compose.directory import DataDirectory, write_private
 from aether.config import Settings

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI
 
-from aether.api.app import create_app
+from aether.api.app import create_app, stop_app
 from aether.api.connections import Places, limited
 from aether.api.guard import is_trusted
 from aether.api.local import LocalAccess
@@ -25,7 +24,7 @@ from aether.compose.control import (
     addresses_of,
     checkpoint_folder,
     control_plane,
-    guard_facts,
+    findings,
     keep_checkpoint,
     key_encryption,
     openid,
@@ -34,16 +33,13 @@ from aether.compose.health import PlatformHealth
 from aether.compose.housekeeping import mind
 from aether.compose.processes import read_processes
 from aether.compose.stops import BusStops
-from aether.compose.storage import open_storage
 from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
 from aether.control.access import PLATFORM
 from aether.control.audit import entry_of
-from aether.control.guards import Finding, find_all, modes_of
 from aether.control.plane import ControlPlane
 from aether.control.sealing import Sealer
-from aether.domain.errors import AetherError, DatabaseUnavailableError, InvalidValueError, SchemaVersionError
-from aether.store import queries
+from aether.domain.errors import AetherError
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
 from aether.store.database import Database
@@ -58,7 +54,6 @@ ACCEPTED_AT_ONCE = 100
 """The loop takes so many connections in one turn: those that get no place are closed before the next."""
 MAX_FRAME_BYTES = 4_096
 """Of what a page sends over its web socket, which nobody reads."""
-LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 _log = logger("api")
 
@@ -68,10 +63,12 @@ class Entrance:
     """Where the API listens, and who may come in by the terminal.
 
     Attributes:
-        url: how browsers reach it.
+        url: how browsers reach the web interface.
+        stop_url: how they reach the process of stops.
         access: of the machine's owner.
         kind: of the market, as production's checks know it.
         addresses: of venues, where they are not their own.
+        is_lane: it is the process of stops itself.
     """
 
     listener: socket.socket
@@ -79,6 +76,8 @@ class Entrance:
     access: LocalAccess
     kind: str
     addresses: Addresses
+    stop_url: str = ""
+    is_lane: bool = False
 
 
 class _Server(uvicorn.Server):
@@ -87,30 +86,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def public_url_of(settings: Settings, port: int) -> str:
-    """Return how browsers reach the platform; passkeys need a name, so this machine is called localhost.
-
-    Raises:
-        InvalidValueError: when it would listen to other machines without HTTPS in front.
-    """
-    if settings.public_url:
-        return settings.public_url.rstrip("/")
-    if settings.host not in LOCAL_ADDRESSES:
-        raise InvalidValueError(
-            f"The web interface cannot listen on {settings.host} without an address that browsers use.",
-            remedy="Set AETHER_PUBLIC_URL to the https address of the proxy in front, or listen on 127.0.0.1.",
-        )
-    return f"http://localhost:{port}"
-
-
-def local_url_of(host: str, port: int) -> str:
-    """Return how this machine reaches the platform, past any proxy in front."""
-    address = ipaddress.ip_address(host)
-    if address.version == 6:
-        return f"http://[{'::1' if address.is_unspecified else host}]:{port}"
-    return f"http://{'127.0.0.1' if address.is_unspecified else host}:{port}"
 
 
 async def run_api(
@@ -146,6 +121,7 @@ async def run_api(
         processes=lambda: read_processes(settings.data_dir),
         venues=tuple(PROTOCOLS),
         public_url=entrance.url,
+        stop_url=entrance.stop_url,
         trusted_proxies=settings.trusted_proxies,
         is_production=settings.is_production,
         oidc=openid(settings, entrance.url),
@@ -153,7 +129,7 @@ async def run_api(
     places = Places(lambda address: is_trusted(address, settings.trusted_proxies))
     server = _Server(
         uvicorn.Config(
-            create_app(context, entrance.access),
+            (stop_app if entrance.is_lane else create_app)(context, entrance.access),
             http=limited(places),
             backlog=ACCEPTED_AT_ONCE,
             log_level="error",
@@ -165,28 +141,35 @@ async def run_api(
             proxy_headers=False,
         )
     )
+
+    async def checkpoint() -> None:
+        await _checkpoint(settings, control)
+
+    async def watch() -> None:
+        await _watch(settings, database, entrance.kind, control, health)
+
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[entrance.listener]))
         minding = [
             group.create_task(announcements.run()),
             group.create_task(control.roster.follow(announcements.changed)),
-            group.create_task(
-                mind("checkpoint_not_written", CHECKPOINT_EVERY_S, lambda: _checkpoint(settings, control))
-            ),
-            group.create_task(
-                mind("not_watched", GUARD_EVERY_S, lambda: _watch(settings, database, entrance.kind, control, health))
-            ),
         ]
+        if not entrance.is_lane:
+            minding += [
+                group.create_task(mind("checkpoint_not_written", CHECKPOINT_EVERY_S, checkpoint)),
+                group.create_task(mind("not_watched", GUARD_EVERY_S, watch)),
+            ]
         while not (server.started or serving.done()):  # noqa: ASYNC110  uvicorn offers no event
             await asyncio.sleep(0.01)
-        on_ready(await _link(context, entrance.access))
+        on_ready("" if entrance.is_lane else await _link(context, entrance.access))
         stopping = group.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
         for task in (*minding, stopping):
             task.cancel()
-    await _checkpoint(settings, control)
+    if not entrance.is_lane:
+        await checkpoint()
 
 
 async def _link(context: Context, access: LocalAccess) -> str:
@@ -196,26 +179,6 @@ async def _link(context: Context, access: LocalAccess) -> str:
     except AetherError:
         return context.public_url
     return f"{context.public_url}/#{'token' if link.kind == 'session' else 'invitation'}={link.token}"
-
-
-async def production_findings(settings: Settings, market: str) -> list[Finding]:
-    """Return what production's checks find, as far as they can look: without a database when it is away.
-
-    Raises:
-        AetherError: when the settings themselves cannot be read.
-    """
-    try:
-        async with open_storage(settings) as storage:
-            return await findings(settings, storage.database, market)
-    except (DatabaseUnavailableError, SchemaVersionError) as error:
-        found = find_all(await guard_facts(settings, None, market, {}))
-        return [f._replace(problem=str(error)) if f.check == "database role" else f for f in found]
-
-
-async def findings(settings: Settings, database: Database, market: str) -> list[Finding]:
-    """Return what production's checks find."""
-    configs = [s.config for s in await queries.list_accounts(database.desk)]
-    return find_all(await guard_facts(settings, database, market, modes_of(configs)))
 
 
 async def _checkpoint(settings: Settings, control: ControlPlane) -> None:

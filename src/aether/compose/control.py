@@ -11,17 +11,24 @@ import msgspec
 
 from aether.clock import wall_ns
 from aether.compose.directory import DataDirectory
+from aether.compose.storage import open_storage
 from aether.config import Settings
 from aether.control.access import Allowlists
 from aether.control.bao import BaoLogin, BaoTransit
 from aether.control.factors import Site
-from aether.control.guards import Facts, database_power
+from aether.control.guards import Facts, Finding, database_power, find_all, modes_of
 from aether.control.oidc import OpenId
 from aether.control.people import normal_email
 from aether.control.plane import ControlPlane, build_control
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
 from aether.control.sessions import SessionRules
-from aether.domain.errors import InvalidValueError, WithdrawingKeyError
+from aether.domain.errors import (
+    DatabaseUnavailableError,
+    InvalidValueError,
+    SchemaVersionError,
+    WithdrawingKeyError,
+)
+from aether.store import queries
 from aether.store.database import Database
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.limits import NoLimits
@@ -167,6 +174,26 @@ async def guard_facts(settings: Settings, database: Database | None, market: str
         modes=dict(modes),
         venue_urls=settings.venue_urls,
     )
+
+
+async def production_findings(settings: Settings, market: str) -> list[Finding]:
+    """Return what production's checks find, as far as they can look: without a database when it is away.
+
+    Raises:
+        AetherError: when the settings themselves cannot be read.
+    """
+    try:
+        async with open_storage(settings) as storage:
+            return await findings(settings, storage.database, market)
+    except (DatabaseUnavailableError, SchemaVersionError) as error:
+        found = find_all(await guard_facts(settings, None, market, {}))
+        return [f._replace(problem=str(error)) if f.check == "database role" else f for f in found]
+
+
+async def findings(settings: Settings, database: Database, market: str) -> list[Finding]:
+    """Return what production's checks find."""
+    configs = [s.config for s in await queries.list_accounts(database.desk)]
+    return find_all(await guard_facts(settings, database, market, modes_of(configs)))
 
 
 def keep_checkpoint(folder: Path, ts_ns: int, document: bytes) -> Path:

@@ -5,7 +5,7 @@ import msgspec
 from aether.compose.markets import MarketChoice
 from aether.config import Settings
 
-NODE, API = "node", "api"
+NODE, API, STOPS = "node", "api", "stops"
 """The processes of a platform."""
 
 
@@ -14,7 +14,7 @@ class Instructions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         is_first: the platform begins; it is not a process that is started again.
-        listener: descriptor of the web interface's socket.
+        listener: descriptor of the socket that strangers reach, where it has one.
     """
 
     settings: Settings
@@ -24,6 +24,7 @@ class Instructions(msgspec.Struct, frozen=True, kw_only=True):
     is_first: bool
     listener: int
     url: str
+    stop_url: str
     link_secret: str
 
 

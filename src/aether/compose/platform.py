@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aether.api.local import LocalAccess
-from aether.api.ports import ProcessState
 from aether.bus.local import LocalBus
+from aether.bus.topics import ProcessState
 from aether.clock import wall_ns
-from aether.compose.api import Entrance, findings, local_url_of, public_url_of, run_api
-from aether.compose.control import guard_facts
+from aether.compose.addresses import local_url_of, public_url_of, stop_url_of
+from aether.compose.control import findings, guard_facts
 from aether.compose.directory import DataDirectory, write_private
 from aether.compose.markets import Market, MarketChoice
-from aether.compose.node import run_node
 from aether.compose.processes import forget_processes, write_processes
 from aether.compose.storage import Storage, open_storage
 from aether.compose.trading import Built
@@ -54,7 +53,9 @@ class Ground:
     directory: DataDirectory
     lock: int
     listener: socket.socket
+    stop_listener: socket.socket
     url: str
+    stop_url: str
     storage: Storage
     link_secret: str
 
@@ -100,11 +101,14 @@ async def ground(settings: Settings, kind: str) -> AsyncIterator[Ground]:
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(directory.owned())
         listener = stack.enter_context(contextlib.closing(_bind(settings.host, settings.port)))
+        stop_listener = stack.enter_context(contextlib.closing(_bind(settings.host, settings.stop_port)))
         url = public_url_of(settings, listener.getsockname()[1])
+        stop_url = stop_url_of(settings, stop_listener.getsockname()[1])
         async with open_storage(settings) as storage:
             if settings.is_production:
                 refuse_insecure(await findings(settings, storage.database, kind))
-            made = Ground(directory, lock, listener, url, storage, secrets.token_urlsafe(32))
+            link_secret = secrets.token_urlsafe(32)
+            made = Ground(directory, lock, listener, stop_listener, url, stop_url, storage, link_secret)
             made.access_file.unlink(missing_ok=True)
             stack.callback(lambda: directory.running.unlink(missing_ok=True))
             stack.callback(lambda: forget_processes(directory.path))
@@ -132,6 +136,9 @@ async def run_in_one_process(
     Raises:
         AetherError: as `ground`, `run_node` and `run_api` do.
     """
+    from aether.compose.api import Entrance, run_api  # noqa: PLC0415  `aether up` itself needs neither
+    from aether.compose.node import run_node  # noqa: PLC0415
+
     async with ground(settings, choice.kind) as made:
         bus = LocalBus()
         node_stop, api_stop, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()

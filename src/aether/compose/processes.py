@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from aether.api.ports import ProcessState
+from aether.bus.topics import ProcessState
 from aether.compose.directory import write_private
 
 FILE = "processes.json"

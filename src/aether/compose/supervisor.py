@@ -1,6 +1,7 @@
 """`aether up`: starts the platform's processes, starts them again when they end, and ends them in order.
 
-The processes are the node, which trades, and the API, where strangers knock. Each is started with everything that it
+The processes are the node, which trades, the API, where strangers knock, and one for stops alone, so that no crowd at
+the API's door stands before the kill switch. Each is started with everything that it
 has to know over a socket of its own (`Instructions`), says over it that it is up, and ends when the socket closes: it
 never outlives the platform. That they are up is a wanted state: whatever ends one, it is started again, later each
 time. A node that keeps ending is stopped at its venues first: its next start finds the brake pulled.
@@ -17,9 +18,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from aether.api.ports import ProcessState
+from aether.bus.topics import ProcessState
 from aether.clock import monotonic_s, wall_ns
-from aether.compose.instructions import API, NODE, Instructions, Up
+from aether.compose.instructions import API, NODE, STOPS, Instructions, Up
 from aether.compose.markets import MarketChoice
 from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
@@ -83,7 +84,7 @@ class Supervisor:
         self._ground = found
         self._seed = seed
         self._exit_when_done = exit_when_done
-        self._parts = [_Part(API), _Part(NODE)]
+        self._parts = [_Part(API), _Part(STOPS), _Part(NODE)]
         self._crashes: list[float] = []
         self._stop = asyncio.Event()
         self._is_ending = False
@@ -113,7 +114,7 @@ class Supervisor:
         return next((code for code in codes if code), 0)
 
     async def _tell_started(self, on_started: Callable[[Started], None]) -> None:
-        api, node = self._parts
+        api, _, node = self._parts
         on_started(Started(await node.told, await api.told))
 
     async def _keep(self, part: _Part) -> None:
@@ -140,9 +141,11 @@ class Supervisor:
 
     async def _run_once(self, part: _Part) -> int:
         """Run a process to its end; return its exit code, negative for a signal's."""
+        listeners = {API: self._ground.listener, STOPS: self._ground.stop_listener}
+        listener = listeners[part.name].fileno() if part.name in listeners else -1
         ours, theirs = socket.socketpair()
         with theirs:
-            kept = (theirs.fileno(), self._ground.lock, self._ground.listener.fileno())
+            kept = [theirs.fileno(), self._ground.lock, *([listener] if listener >= 0 else [])]
             part.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -150,7 +153,7 @@ class Supervisor:
                 "aether.cli.part",
                 part.name,
                 str(theirs.fileno()),
-                pass_fds=kept if part.name == API else kept[:2],
+                pass_fds=kept,
             )
         reader, part.line = await asyncio.open_connection(sock=ours)
         self._note(part, "starting")
@@ -161,8 +164,9 @@ class Supervisor:
             seed=self._seed,
             exit_when_done=self._exit_when_done,
             is_first=not part.told.done(),
-            listener=self._ground.listener.fileno(),
+            listener=listener,
             url=self._ground.url,
+            stop_url=self._ground.stop_url,
             link_secret=self._ground.link_secret,
         )
         with suppress(OSError):

@@ -151,3 +151,19 @@ def parse_params(
             f"Strategy {definition.name} does not take {given}: {reason[0].lower()}{reason[1:]}.",
             remedy=f"See the bounds with: aether strategies {definition.name}.",
         ) from error
+
+
+def describe_parameters(definition: StrategyDefinition[Any, Any]) -> list[dict[str, Any]]:
+    """Return name, default, description and bounds of each parameter of a strategy."""
+    schema = msgspec.json.schema(definition.params)
+    properties = next(iter(schema["$defs"].values()))["properties"]
+    bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    return [
+        {
+            "name": name,
+            "default": p["default"],
+            "description": p.get("description", ""),
+            "bounds": {b: p[b] for b in bounds if b in p},
+        }
+        for name, p in properties.items()
+    ]

@@ -1,0 +1,22 @@
+"""Settings that cannot be meant are told of, with what would be right (issue 11, finding 17)."""
+
+import pytest
+
+from aether.config import load_settings
+from aether.domain.errors import InvalidValueError
+
+HERE = {"AETHER_DATA_DIR": "/tmp/none"}
+
+
+def test_a_misspelt_name_in_the_environment_is_told_of() -> None:
+    with pytest.raises(InvalidValueError, match="AETHER_TRUSTED_PROXYS in the environment is no setting") as refused:
+        load_settings({}, {**HERE, "AETHER_TRUSTED_PROXYS": "127.0.0.1"})
+    assert "AETHER_TRUSTED_PROXIES" in refused.value.remedy
+    assert load_settings({}, {**HERE, "AETHER_TEST_SHOTS": "1", "AETHER_ADMINS": "a@x.example"}).admins == (
+        "a@x.example",
+    )
+
+
+def test_a_session_does_not_end_before_nobody_uses_it() -> None:
+    with pytest.raises(InvalidValueError, match="session_idle_s is 3600, above session_max_s, which is 300"):
+        load_settings({"session_idle_s": 3_600, "session_max_s": 300}, HERE)
