@@ -59,6 +59,12 @@ SECRET_VERSION = Gauge(
 SECRETS_DUE = Gauge("aether_secrets_due", "Keys that should have been replaced by now.", registry=API_REGISTRY)
 INSECURE = Gauge("aether_insecure_settings", "1 while a check of production fails.", ["check"], registry=API_REGISTRY)
 NODE_UP = Gauge("aether_node_up", "1 while the trading process answers.", registry=API_REGISTRY)
+TURNED_AWAY = Counter(
+    "aether_requests_turned_away",
+    "Requests and connections that a limit turned away: of a caller, an address, pages, or connections.",
+    ["limit"],
+    registry=API_REGISTRY,
+)
 SIGN_INS = Counter("aether_sign_ins", "Sign-ins by outcome.", ["outcome"], registry=API_REGISTRY)
 VENUE_OVERDUE = Gauge(
     "aether_venue_overdue_seconds",

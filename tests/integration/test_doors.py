@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import re
 import resource
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +159,19 @@ def test_probes_are_not_asked_without_end(ada: Person) -> None:
         assert len(refused) >= 50, path
         assert all(int(a.headers["Retry-After"]) >= 1 for a in refused)
         stops_and_goes_on(ada)
+    until_counted(ada, "page", 200)
+
+
+def until_counted(person: Person, limit: str, least: int) -> None:
+    """Hold the count of what a limit turned away against what was (ASVS 16.3.3)."""
+    for _ in range(100):
+        answer = person.http.get("/metrics")
+        if answer.status_code == 200:
+            break
+        time.sleep(0.1)
+    found = re.search(rf'aether_requests_turned_away_total{{limit="{limit}"}} (\S+)', answer.text)
+    assert found
+    assert float(found[1]) >= least
 
 
 def test_who_is_known_is_let_in_while_strangers_are_slowed_down(ada: Person) -> None:
@@ -183,6 +198,8 @@ def test_a_service_that_may_stop_may_not_sell(ada: Person) -> None:
         if code == 403:
             state = {a["id"]: a["status"] for a in ada.call("GET", "/accounts").json()}
             assert state["company"] == "trading", "nothing was done"
+            trail = ada.call("GET", "/audit?limit=20").json()
+            assert any((e["action"], e["outcome"]) == ("kill.flatten", "refused") for e in trail), trail
         assert service.call("POST", path, {"reason": "the watchdog says so"}).status_code == 200
         ada.do("POST", "/accounts/company/kill-switch/release", {"reason": "it was a test"})
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from aether.telemetry import TURNED_AWAY
+
 HEAD_S = 10.0
 """A request's head is whole by then, counted from when it could begin."""
 BODY_S = 20.0
@@ -70,6 +72,7 @@ class Places:
         for connection in self._waiting:
             is_read = not connection.transport.get_write_buffer_size()
             if is_read and address in (None, self._held.get(connection.transport)):
+                TURNED_AWAY.labels("connections").inc()
                 self.leave(connection.transport)
                 connection.give_way()
                 return True
@@ -100,6 +103,7 @@ class LimitedHttp(H11Protocol):
         self._reading: asyncio.TimerHandle | None = None
         self._is_socket = False
         if not self.places.enter(self, self.client[0] if self.client else ""):
+            TURNED_AWAY.labels("connections").inc()
             transport.write(_FULL)
             transport.close()
             return

@@ -36,7 +36,7 @@ from aether.domain.errors import (
 from aether.store.control_schema import account_scopes
 from aether.store.database import Scope
 from aether.store.patience import DATABASE_AWAY, within
-from aether.telemetry import logger
+from aether.telemetry import TURNED_AWAY, logger
 
 _log = logger("guard")
 
@@ -203,6 +203,7 @@ class Authentication:
     def _limit(self, key: str, per_s: float, burst: float) -> None:
         wait_s = self._limiter.wait_s(key, per_s, burst)
         if wait_s:
+            TURNED_AWAY.labels(key.partition(" ")[0]).inc()
             raise TooManyAttemptsError("Too many requests.", remedy="Slow down.", retry_after_s=wait_s)
 
 
@@ -307,7 +308,7 @@ class Guard:
                 await self._check_proof(request, context, caller, proof)
         except RefusedError as error:
             if not (isinstance(error, ProofRefusedError) and error.fault is ProofFault.MISSING):
-                await self._note_refusal(request, context, caller, account, error)
+                await note_refusal(context, caller, self.action, account, request.url.path, error)
             raise
         if self.action.audited:
             entry = entry_of(caller, self.action.name, "done", account=account, target=request.url.path)
@@ -326,16 +327,6 @@ class Guard:
                     raise
         self._check_by_roster(context, caller, account)
         return context.database.desk, True
-
-    async def _note_refusal(
-        self, request: Request, context: Context, caller: Caller, account: str, error: RefusedError
-    ) -> None:
-        target = request.url.path
-        entry = entry_of(caller, self.action.name, "refused", account=account, target=target, reason=error.message)
-        try:
-            await within(NOTES_S, context.control.audit.note(entry, wall_ns()))
-        except DATABASE_AWAY:
-            _log.error("refusal_not_recorded", caller=caller.name, action=self.action.name, account_id=account)
 
     def _check_by_roster(self, context: Context, caller: Caller, account: str) -> None:
         """Check role and account of a stop without the database."""
@@ -374,6 +365,17 @@ class Guard:
         target = f"{path}?{query}" if query else path
         payload = payload_hash(request.method, target, await request.body())
         await context.control.proofs.use(caller, self.action, payload, token, wall_ns())
+
+
+async def note_refusal(
+    context: Context, caller: Caller, action: Action, account: str, target: str, error: RefusedError
+) -> None:
+    """Write a refusal to the audit trail, which has only so long to take it."""
+    entry = entry_of(caller, action.name, "refused", account=account, target=target, reason=error.message)
+    try:
+        await within(NOTES_S, context.control.audit.note(entry, wall_ns()))
+    except DATABASE_AWAY:
+        _log.error("refusal_not_recorded", caller=caller.name, action=action.name, account_id=account)
 
 
 def _account_of(request: Request) -> str:

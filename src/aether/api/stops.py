@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from aether.api.guard import Granted, allow
+from aether.api.guard import Granted, allow, note_refusal
 from aether.api.models import KillRequest, KillResult
 from aether.api.operators import apply
 from aether.control.access import ACTIONS
@@ -43,10 +43,12 @@ async def _engage(body: KillRequest, granted: Granted) -> KillResult:
     """Pull the brake, which waits for nothing, then do the paperwork, for which nobody has to wait."""
     stops, who = granted.context.stops, granted.caller.name
     if body.flatten and not granted.caller.may(FLATTEN, granted.account):
-        raise RefusedError(
+        refused = RefusedError(
             f"{who} may stop, and not {FLATTEN.meaning}.",
             remedy="Stop without selling, or use a token with kill.flatten.",
         )
+        await note_refusal(granted.context, granted.caller, FLATTEN, granted.account, "kill-switch/engage", refused)
+        raise refused
     stopped = await stops.pull(granted.account, body.reason, who, flatten=body.flatten)
     event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
     try:
