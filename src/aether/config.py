@@ -147,16 +147,16 @@ def load_settings(
         ) from error
     if settings.log_level not in LOG_LEVELS:
         raise InvalidValueError(f"log_level is {settings.log_level!r}.", remedy=f"Choose {', '.join(LOG_LEVELS)}.")
-    if settings.session_idle_s > settings.session_max_s:
-        raise InvalidValueError(
-            f"session_idle_s is {settings.session_idle_s}, above session_max_s, which is {settings.session_max_s}.",
-            remedy="Let a session that nobody uses end before it ends in any case.",
-        )
     return settings
 
 
-def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+def refuse_mistakes(settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+    """Refuse settings that cannot be meant: for a start, never for a stop, which works whatever else is wrong.
+
+    Raises:
+        InvalidValueError: on a name in the environment that is no setting, or two values that contradict each other.
+    """
+    env = os.environ if environment is None else environment
     known = {PREFIX + name.upper() + end for name in Settings.__struct_fields__ for end in ("", FROM_FILE)}
     for variable in sorted(env):
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(FOR_TESTS):
@@ -165,6 +165,15 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
                 f"{variable} in the environment is no setting.",
                 remedy=f"Correct it to {close[0]}, or take it away." if close else "Take it away.",
             )
+    if settings.session_idle_s > settings.session_max_s:
+        raise InvalidValueError(
+            f"session_idle_s is {settings.session_idle_s}, above session_max_s, which is {settings.session_max_s}.",
+            remedy="Let a session that nobody uses end before it ends in any case.",
+        )
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
+    found: dict[str, object] = {}
     for name in Settings.__struct_fields__:
         variable = PREFIX + name.upper()
         if variable in env:

@@ -153,7 +153,10 @@ def test_processes_end_with_the_one_that_started_them_and_the_next_start_goes_on
     until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and _is_alive(pid) for pid in parts), "their end")
     desk.wait()
     again = Desk(tmp_path)
-    assert again.stop() == 0
+    parts = [p["pid"] for p in again.processes().values()]
+    again.kill_part("api")
+    assert again.stop() == 0, "while one is about to be started again"
+    assert not [pid for pid in parts if _is_alive(pid)]
     assert not (tmp_path / "processes.json").exists()
     assert not (tmp_path / "node.sock").exists()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aether.config import load_settings
+from aether.config import load_settings, refuse_mistakes
 from aether.domain.errors import InvalidValueError
 
 HERE = {"AETHER_DATA_DIR": "/tmp/none"}
@@ -10,13 +10,15 @@ HERE = {"AETHER_DATA_DIR": "/tmp/none"}
 
 def test_a_misspelt_name_in_the_environment_is_told_of() -> None:
     with pytest.raises(InvalidValueError, match="AETHER_TRUSTED_PROXYS in the environment is no setting") as refused:
-        load_settings({}, {**HERE, "AETHER_TRUSTED_PROXYS": "127.0.0.1"})
+        refuse_mistakes(load_settings({}, HERE), {**HERE, "AETHER_TRUSTED_PROXYS": "127.0.0.1"})
     assert "AETHER_TRUSTED_PROXIES" in refused.value.remedy
-    assert load_settings({}, {**HERE, "AETHER_TEST_SHOTS": "1", "AETHER_ADMINS": "a@x.example"}).admins == (
-        "a@x.example",
-    )
+    load_settings({}, {**HERE, "AETHER_TRUSTED_PROXYS": "x"})  # for a stop, which works whatever else is wrong
+    env = {**HERE, "AETHER_TEST_SHOTS": "1", "AETHER_ADMINS": "a@x.example"}
+    settings = load_settings({}, env)
+    refuse_mistakes(settings, env)
+    assert settings.admins == ("a@x.example",)
 
 
 def test_a_session_does_not_end_before_nobody_uses_it() -> None:
     with pytest.raises(InvalidValueError, match="session_idle_s is 3600, above session_max_s, which is 300"):
-        load_settings({"session_idle_s": 3_600, "session_max_s": 300}, HERE)
+        refuse_mistakes(load_settings({"session_idle_s": 3_600, "session_max_s": 300}, HERE), HERE)

@@ -313,7 +313,7 @@ class Guard:
         if self.action.audited:
             entry = entry_of(caller, self.action.name, "done", account=account, target=request.url.path)
             await context.control.audit.note(entry, wall_ns())
-        return Granted(caller, self.action, account, scope, context, is_away)
+        return Granted(caller, self.action, account, scope, context, is_away and not context.is_lane)
 
     async def _scope(self, request: Request, context: Context, caller: Caller, account: str) -> tuple[Scope, bool]:
         """Check role and account; return the database as they may see it, and whether the roster had to tell."""

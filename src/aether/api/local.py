@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from aether.control.access import Caller, CallerKind
+from aether.domain.errors import DataDirectoryError
 
 MAX_SESSIONS = 64
 
@@ -48,26 +49,25 @@ class LocalAccess:
     def new_token(self) -> str:
         """Return a token that opens one session."""
         token = secrets.token_urlsafe(24)
-        self._kept.tokens = [*self._kept.tokens[-MAX_SESSIONS + 1 :], _digest(token)]
-        self._keep()
+        kept = self._kept
+        self._keep(_Kept([*kept.tokens[-MAX_SESSIONS + 1 :], _digest(token)], kept.sessions))
         return token
 
     def redeem(self, token: str) -> str | None:
         """Return a new session for an unused token, None for anything else; the token is used up."""
-        digest = _digest(token)
-        if digest not in self._kept.tokens:
+        kept, digest = self._kept, _digest(token)
+        if digest not in kept.tokens:
             return None
-        self._kept.tokens.remove(digest)
         session = secrets.token_urlsafe(32)
-        self._kept.sessions = [*self._kept.sessions[-MAX_SESSIONS + 1 :], _digest(session)]
-        self._keep()
+        left = [t for t in kept.tokens if t != digest]
+        self._keep(_Kept(left, [*kept.sessions[-MAX_SESSIONS + 1 :], _digest(session)]))
         return session
 
     def end(self, session: str | None) -> None:
         """End a session, if it is one."""
-        if session is not None and _digest(session) in self._kept.sessions:
-            self._kept.sessions.remove(_digest(session))
-            self._keep()
+        kept = self._kept
+        if session is not None and _digest(session) in kept.sessions:
+            self._keep(_Kept(kept.tokens, [s for s in kept.sessions if s != _digest(session)]))
 
     def is_session(self, session: str | None) -> bool:
         """Return whether `session` is open."""
@@ -84,14 +84,21 @@ class LocalAccess:
                 self._kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
                 self._written_ns = written_ns
 
-    def _keep(self) -> None:
-        if self._file is None:
-            return
-        draft = self._file.with_name(f".{self._file.name}.draft")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(msgspec.json.encode(self._kept))
-        draft.rename(self._file)
+    def _keep(self, wanted: _Kept) -> None:
+        """Write down what is to hold from now on, then hold it. Raises DataDirectoryError; nothing has changed then."""
+        if self._file is not None:
+            draft = self._file.with_name(f".{self._file.name}.draft")
+            try:
+                draft.unlink(missing_ok=True)
+                with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                    stream.write(msgspec.json.encode(wanted))
+                draft.rename(self._file)
+            except OSError as error:
+                raise DataDirectoryError(
+                    f"The session cannot be kept in {self._file}: {error.strerror or error}.",
+                    remedy="Make room in the data directory, or correct its permissions.",
+                ) from error
+        self._kept = wanted
 
     @staticmethod
     def owner(where: Caller) -> Caller:

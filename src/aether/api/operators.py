@@ -54,22 +54,29 @@ Override = Annotated[Granted, allow("trading.override")]
 
 
 async def states_of(granted: Granted) -> list[KillState]:
+    """Return the kill switches of the accounts that the caller may do the action in."""
     known = await queries.kill_states(granted.scope)
     stored = await queries.list_accounts(granted.scope, granted.context.feed)
-    found = [(s.config.id, *known.get(s.config.id, (False, ""))) for s in stored]
+    seen = [s.config.id for s in stored if granted.caller.may(granted.action, s.config.id)]
+    found = [(account, *known.get(account, (False, ""))) for account in seen]
     return [KillState(account=a, engaged=engaged, reason=reason if engaged else "") for a, engaged, reason in found]
 
 
 async def confirmed(granted: Granted, ids: list[int]) -> KillResult:
+    """Wait until requests are applied, not for ever; return what has come of them."""
     applied = await wait_applied(granted.context.database.control, ids, CONFIRM_WITHIN_S)
     return KillResult(applied=applied, accounts=await states_of(granted))
 
 
-async def apply(granted: Granted, event: OperatorEvent, reason: str) -> KillResult:
-    """Ask the account, or all of the market, for an event, and wait until it is applied."""
+async def ask(granted: Granted, event: OperatorEvent, reason: str) -> list[int]:
+    """Ask the account, or all of the market, for an event; return the numbers of the requests."""
     operators, context = granted.context.control.operators, granted.context
-    ids = await operators.submit(granted.caller, granted.action.name, granted.account, event, reason, context.feed)
-    return await confirmed(granted, ids)
+    return await operators.submit(granted.caller, granted.action.name, granted.account, event, reason, context.feed)
+
+
+async def apply(granted: Granted, event: OperatorEvent, reason: str) -> KillResult:
+    """Ask as `ask` does, and wait until it is applied."""
+    return await confirmed(granted, await ask(granted, event, reason))
 
 
 # The kill switch.

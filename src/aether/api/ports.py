@@ -39,7 +39,11 @@ class Stops(Protocol):
     """Stops accounts at their venues at once, whatever else works."""
 
     async def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[str]:
-        """Stop an account, or all with `*`; return those that are known to be stopped."""
+        """Stop an account, or all with `*`; return those that are known to be stopped.
+
+        Raises:
+            NoAnswerError: when nothing took it.
+        """
         ...
 
     async def unconfirmed(self, account: str) -> list[str]:
@@ -54,6 +58,7 @@ class Context:
     Attributes:
         public_url: how browsers reach the platform.
         stop_url: how browsers reach the process of stops; empty where there is none.
+        is_lane: this is the process of stops, whose roster says who asks while the database may be well.
         trusted_proxies: whose X-Forwarded-For is believed.
         oidc: None where no OpenID provider is set up.
     """
@@ -69,6 +74,7 @@ class Context:
     venues: tuple[str, ...] = ()
     public_url: str = ""
     stop_url: str = ""
+    is_lane: bool = False
     trusted_proxies: tuple[str, ...] = ()
     is_production: bool = False
     oidc: OpenId | None = None

@@ -11,6 +11,7 @@ STATUS: tuple[tuple[type[errors.AetherError], int], ...] = (
     (errors.DatabaseUnavailableError, 503),
     (errors.KeyServiceError, 503),
     (errors.NoAnswerError, 503),
+    (errors.DataDirectoryError, 503),
 )
 """Which error is which status; all others are 422."""
 

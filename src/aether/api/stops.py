@@ -6,9 +6,9 @@ from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow, note_refusal
 from aether.api.models import KillRequest, KillResult
-from aether.api.operators import apply
+from aether.api.operators import ask, confirmed
 from aether.control.access import ACTIONS
-from aether.domain.errors import RefusedError
+from aether.domain.errors import NoAnswerError, RefusedError
 from aether.domain.events import KillSwitchEngaged
 from aether.store.patience import DATABASE_AWAY, within
 from aether.telemetry import logger
@@ -49,14 +49,31 @@ async def _engage(body: KillRequest, granted: Granted) -> KillResult:
         )
         await note_refusal(granted.context, granted.caller, FLATTEN, granted.account, "kill-switch/engage", refused)
         raise refused
-    stopped = await stops.pull(granted.account, body.reason, who, flatten=body.flatten)
+    lost: NoAnswerError | None = None
+    stopped: list[str] = []
+    try:
+        stopped = await stops.pull(granted.account, body.reason, who, flatten=body.flatten)
+    except NoAnswerError as error:
+        lost = error
     event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
+    result = await _recorded(granted, event, body.reason)
+    if lost is not None and not result.recorded:
+        raise lost
+    result.stopped = stopped
+    result.unconfirmed = await stops.unconfirmed(granted.account) if lost is None else [lost.message]
+    return result
+
+
+async def _recorded(granted: Granted, event: KillSwitchEngaged, reason: str) -> KillResult:
+    """Do the paperwork of a stop, as far as the database lets us."""
     try:
         limit_s = PAPERWORK_AWAY_S if granted.is_database_away else PAPERWORK_S
-        result = await within(limit_s, apply(granted, event, body.reason))
+        ids = await within(limit_s, ask(granted, event, reason))
     except DATABASE_AWAY as error:
         _log.error("kill_not_recorded", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
-        result = KillResult(applied=False, recorded=False)
-    result.stopped = stopped
-    result.unconfirmed = await stops.unconfirmed(granted.account)
-    return result
+        return KillResult(applied=False, recorded=False)
+    try:
+        return await within(PAPERWORK_S, confirmed(granted, ids))
+    except DATABASE_AWAY as error:
+        _log.warning("kill_not_confirmed", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
+        return KillResult(applied=False)

@@ -52,7 +52,7 @@ from aether.compose.platform import Started, run_in_one_process
 from aether.compose.processes import read_processes
 from aether.compose.storage import open_storage, prepare_database
 from aether.compose.supervisor import run_supervised
-from aether.config import Environment, Settings
+from aether.config import Environment, Settings, refuse_mistakes
 from aether.domain.accounts import Limits, Mode
 from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError, unwrapped
 from aether.domain.identifiers import AccountId, InstrumentId
@@ -173,6 +173,7 @@ def up(
 ) -> None:
     """Start the platform: database, market, three paper accounts, web interface."""
     settings = settings_of(data_dir, port=port, host=host, log_level=log_level)
+    refuse_mistakes(settings)
     known = ("synthetic", EXCHANGE_MARKET, *PROTOCOLS)
     if market not in known and not market.startswith(REPLAY):
         raise InvalidValueError(f"--market is {market!r}.", remedy=f"Choose {', '.join(known)}, or replay:FILE.")
@@ -254,6 +255,7 @@ def doctor(
 ) -> None:
     """Check what Aether needs on this machine, and say how to get what is missing."""
     settings = settings_of(data_dir)
+    refuse_mistakes(settings)
     if production:
         strict = msgspec.structs.replace(settings, env=Environment.PRODUCTION)
         findings = asyncio.run(production_findings(strict, market))

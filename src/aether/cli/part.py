@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -28,11 +29,16 @@ NICE = 10
 """How much the API steps back behind the node when both want the processor."""
 SOCKET = "node.sock"
 
-Ready = Callable[[str], None]
+
+class Ready(Protocol):
+    """Says that a process is up, and whether its work has begun."""
+
+    def __call__(self, said: str, *, is_settled: bool) -> None: ...
 
 
 async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
     from aether.compose.node import run_node  # noqa: PLC0415  each process loads only what is its own
+    from aether.compose.trading import Built  # noqa: PLC0415
 
     settings, choice = told.settings, told.choice
     dataset = None
@@ -41,6 +47,16 @@ async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
 
         dataset = await asyncio.to_thread(read_recording, settings, choice.recording, choice.options)
     bus = LocalBus()
+    settling: list[asyncio.Task[None]] = []
+
+    async def settle(built: Built) -> None:
+        await built.node.started.wait()
+        ready(built.offer.name, is_settled=True)
+
+    def on_built(built: Built) -> None:
+        ready(built.offer.name, is_settled=False)
+        settling.append(asyncio.create_task(settle(built)))
+
     async with open_storage(settings, is_prepared=True) as storage, serve(bus, settings.data_dir / SOCKET):
         await run_node(
             settings,
@@ -51,7 +67,7 @@ async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
             seed=told.seed,
             begins_stopped=settings.is_production and told.is_first,
             exit_when_done=told.exit_when_done,
-            on_built=lambda built: ready(built.offer.name),
+            on_built=on_built,
         )
 
 
@@ -75,7 +91,9 @@ async def _api(told: Instructions, stop: asyncio.Event, ready: Ready, *, is_lane
     bus = LocalBus()
     async with open_storage(settings, is_prepared=True) as storage, asyncio.TaskGroup() as group:
         linking = group.create_task(Link(bus, settings.data_dir / SOCKET, QUESTIONS).run())
-        await run_api(settings, entrance, bus, storage.database, stop, on_ready=ready)
+        await run_api(
+            settings, entrance, bus, storage.database, stop, on_ready=lambda link: ready(link, is_settled=True)
+        )
         linking.cancel()
 
 
@@ -96,10 +114,10 @@ async def _run(name: str, descriptor: int) -> None:
     stop = asyncio.Event()
     is_up = False
 
-    def ready(said: str) -> None:
+    def ready(said: str, *, is_settled: bool) -> None:
         nonlocal is_up
         is_up = True
-        writer.write(msgspec.json.encode(Up(told=said)) + b"\n")
+        writer.write(msgspec.json.encode(Up(told=said, is_settled=is_settled)) + b"\n")
 
     def end() -> None:
         stop.set()
@@ -107,7 +125,8 @@ async def _run(name: str, descriptor: int) -> None:
             work.cancel()
 
     async def follow_parent() -> None:
-        await reader.read()
+        with suppress(OSError):
+            await reader.read()
         end()
 
     work = asyncio.ensure_future(WORK[name](told, stop, ready))

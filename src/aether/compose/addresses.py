@@ -1,6 +1,7 @@
 """How browsers and this machine reach the web interface."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from aether.config import Settings
 from aether.domain.errors import InvalidValueError
@@ -33,7 +34,16 @@ def local_url_of(host: str, port: int) -> str:
 
 
 def stop_url_of(settings: Settings, port: int) -> str:
-    """Return how browsers reach the process of stops; empty when nobody said."""
+    """Return how browsers reach the process of stops; empty when nobody said.
+
+    Raises:
+        InvalidValueError: when it has another host name: browsers would not send the session there.
+    """
+    if settings.stop_url and urlsplit(settings.stop_url).hostname != urlsplit(settings.public_url).hostname:
+        raise InvalidValueError(
+            f"The stop_url {settings.stop_url!r} has another host name than the public_url {settings.public_url!r}.",
+            remedy="Put both behind the same name, on different ports.",
+        )
     if settings.stop_url or settings.public_url:
         return settings.stop_url.rstrip("/")
     return f"http://localhost:{port}"

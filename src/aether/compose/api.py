@@ -43,12 +43,14 @@ from aether.domain.errors import AetherError
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
 from aether.store.database import Database
+from aether.store.patience import DATABASE_AWAY, within
 from aether.strategies import catalogue
 from aether.telemetry import INSECURE, SECRETS_DUE, logger
 from aether.venues.registry import PROTOCOLS
 
 CHECKPOINT_EVERY_S = 300.0
 GUARD_EVERY_S = 5.0
+LAST_CHECKPOINT_S = 4.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
 ACCEPTED_AT_ONCE = 100
 """The loop takes so many connections in one turn: those that get no place are closed before the next."""
@@ -122,6 +124,7 @@ async def run_api(
         venues=tuple(PROTOCOLS),
         public_url=entrance.url,
         stop_url=entrance.stop_url,
+        is_lane=entrance.is_lane,
         trusted_proxies=settings.trusted_proxies,
         is_production=settings.is_production,
         oidc=openid(settings, entrance.url),
@@ -169,14 +172,17 @@ async def run_api(
         for task in (*minding, stopping):
             task.cancel()
     if not entrance.is_lane:
-        await checkpoint()
+        try:
+            await within(LAST_CHECKPOINT_S, checkpoint())
+        except DATABASE_AWAY as error:
+            _log.warning("checkpoint_not_written", reason=f"{type(error).__name__}: {error}")
 
 
 async def _link(context: Context, access: LocalAccess) -> str:
     """Return where the owner begins: a link that works once, or the page where people sign in."""
     try:
         link = await first_link(context, access)
-    except AetherError:
+    except (AetherError, *DATABASE_AWAY):
         return context.public_url
     return f"{context.public_url}/#{'token' if link.kind == 'session' else 'invitation'}={link.token}"
 

@@ -33,6 +33,8 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         told: the node's market, or the API's link.
+        is_settled: its work has begun: a node's accounts are recovered.
     """
 
     told: str
+    is_settled: bool

@@ -25,7 +25,13 @@ def answer_stops(bus: LocalBus, node: Node) -> None:
 
     async def pull(body: Message) -> list[str]:
         asked = Pull(reason=body["reason"], actor=body["actor"], flatten=body["flatten"])
-        return [str(account) for account in brake.pull(_brake_name(body["account"]), asked)]
+        stopped = brake.pull(_brake_name(body["account"]), asked)
+        if not node.is_ready:
+            raise NoAnswerError(
+                "The trading process is starting, and does not know all of its accounts yet.",
+                remedy="Leave the brake's file: it is read before anything is traded.",
+            )
+        return [str(account) for account in stopped]
 
     async def unconfirmed(body: Message) -> list[str]:
         starting = [] if node.is_ready else ["the trading process, which is starting"]
@@ -49,7 +55,11 @@ class BusStops:
         """Accounts whose pull was left as a file, and its id."""
 
     async def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[str]:
-        """Stop an account, or all with `*`; return those that are known to be stopped."""
+        """Stop an account, or all with `*`; return those that are known to be stopped.
+
+        Raises:
+            NoAnswerError: when neither the node nor the file took it.
+        """
         body = {"account": account, "reason": reason, "actor": actor, "flatten": flatten}
         try:
             stopped: list[str] = await self._bus.ask(PULL, body)
@@ -61,6 +71,10 @@ class BusStops:
                 self._left[account] = lying.id
             except OSError as failed:
                 _log.error("brake_not_kept", account_id=account, reason=str(failed))
+                raise NoAnswerError(
+                    f"The trading process does not answer, and its brake's file cannot be written: {failed}.",
+                    remedy="Cancel at the venues themselves; make room in the data directory, and stop again.",
+                ) from failed
             return []
         self._left.pop(account, None)
         return stopped

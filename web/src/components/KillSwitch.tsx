@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { api, type Account } from "../api";
+import { api, type Account, type Schemas } from "../api";
 
 /** The button that stops everything, and the dialog that asks once more. */
 export function KillSwitch({ accounts }: { accounts: Account[] }) {
@@ -37,7 +37,7 @@ function Form({ engaged, accounts, onDone }: { engaged: boolean; accounts: Accou
     },
     onSuccess: (result) => {
       void client.invalidateQueries();
-      if (result.applied) onDone();
+      if (result.applied && result.unconfirmed.length === 0) onDone();
     },
   });
   return (
@@ -88,9 +88,9 @@ function Form({ engaged, accounts, onDone }: { engaged: boolean; accounts: Accou
           Request {request.data.approval.id} waits for a second person under Approvals.
         </p>
       )}
-      {request.data && !request.data.applied && !request.data.approval && (
+      {request.data && !request.data.approval && (
         <p className="warn" role="alert">
-          Recorded, but not confirmed yet. It takes effect before anything else is traded.
+          {told(request.data, engaged)}
         </p>
       )}
       <div className="actions">
@@ -103,4 +103,14 @@ function Form({ engaged, accounts, onDone }: { engaged: boolean; accounts: Accou
       </div>
     </form>
   );
+}
+
+/** What has come of a request, in words: what is stopped, what is recorded, what is still waited for. */
+function told(result: Schemas["KillResult"], isRelease: boolean): string {
+  const stopped = result.stopped.length > 0 ? `Stopped: ${result.stopped.join(", ")}.` : "Nothing is known to be stopped yet.";
+  const kept = result.recorded
+    ? "Recorded, but not confirmed yet. It takes effect before anything else is traded."
+    : "Not recorded yet; it will be once the database is back.";
+  const waits = result.unconfirmed.map((one) => `Still waiting for ${one}.`);
+  return [...(isRelease ? [] : [stopped]), ...(result.applied ? [] : [kept]), ...waits].join(" ");
 }
