@@ -246,7 +246,10 @@ class Supervisor:
         try:
             async with asyncio.timeout(ENDS_WITHIN_S):
                 code = await part.process.wait()
-                return 0 if code == -signal.SIGTERM else code
+                is_harmless = part.name != NODE or code == -signal.SIGTERM
+                if code < 0:
+                    return 0 if is_harmless else UncleanEndError.exit_code
+                return code
         except TimeoutError:
             _log.error("process_killed", process=part.name, reason=f"it did not end within {ENDS_WITHIN_S:.0f} s")
             with suppress(ProcessLookupError):
