@@ -42,8 +42,14 @@ class Platform:
 
     def kill_part(self, name: str) -> int:
         """End one of its processes as a fault would; return what its number was."""
-        pid = int(self.processes()[name]["pid"])
+        pid = self.pid_of(name)
         os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def pid_of(self, name: str) -> int:
+        """Return the number of one of its processes; never 0, which would mean the tests themselves."""
+        pid = int(self.processes()[name]["pid"])
+        assert pid > 0, f"{name} does not run"
         return pid
 
     def wait_for_part(self, name: str, *, other_than: int) -> int:
@@ -57,7 +63,7 @@ class Platform:
 
     def hold_files(self, most: int) -> None:
         """Let the process where strangers knock hold no more files than that."""
-        pid = int(self.processes()["api"]["pid"])
+        pid = self.pid_of("api")
         _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, hard))
 

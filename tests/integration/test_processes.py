@@ -35,6 +35,7 @@ class Desk(Platform):
         self.http = httpx.Client(base_url=url, timeout=20)
         assert self.http.post(f"{API}/session/token", json={"token": token}).status_code == 204
         until(self.is_ready, "readiness")
+        until(lambda: all(p["state"] == "up" for p in self.processes().values()), "all processes")
 
     def is_ready(self) -> bool:
         try:
@@ -105,7 +106,7 @@ def test_a_stop_while_the_trading_process_is_away_holds_when_it_is_back(desk: De
 
 
 def test_a_trading_process_that_hangs_is_told_of_within_seconds(desk: Desk) -> None:
-    node = int(desk.processes()["node"]["pid"])
+    node = desk.pid_of("node")
     os.kill(node, signal.SIGSTOP)
     try:
 

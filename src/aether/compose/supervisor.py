@@ -131,6 +131,8 @@ class Supervisor:
     async def _keep(self, part: _Part) -> None:
         """Start a process, and again whenever it ends. Raises _EndedError when its work never began, or is done."""
         pause_s = FIRST_PAUSE_S
+        if part.name == STOPS:
+            await asyncio.wait([p.told for p in self._parts if p is not part])  # trading begins sooner without it
         while True:
             began_s = monotonic_s()
             try:
