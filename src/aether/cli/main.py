@@ -286,7 +286,7 @@ def _process_checks(settings: Settings) -> list[tuple[str, bool, str]]:
     return [
         (
             p.name,
-            p.state == "up",
+            p.state != "down",
             f"{p.state} since {utc_text(p.since_ns)}"
             + (f", process {p.pid}" if p.pid else "")
             + (f", started again {p.restarts} times" if p.restarts else ""),
