@@ -206,7 +206,11 @@ class PlatformPart(Part):
         return found[-1] if len(found) > before else ""
 
     def accounts(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.http.get("/accounts").json()
+        """Return the accounts; none while the web interface is being started again."""
+        try:
+            found: list[dict[str, Any]] = self.http.get("/accounts").json()
+        except httpx.TransportError:
+            return []
         return found
 
     def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
