@@ -224,12 +224,16 @@ class Drill:
         until(lambda: self.exchange.open_orders(ACCOUNTS) == 0, "a venue without open orders", GONE_WITHIN_S)
         self.gone_s.append(time.monotonic() - started)
 
+    def _all_killed(self) -> bool:
+        found = self.platform.accounts()
+        return bool(found) and all(a["status"] == "killed" for a in found)
+
     def _release(self) -> None:
         def released() -> bool:
             told = self.platform.ask("/kill-switch/release", {"reason": "the drill goes on"})
             return bool(told.get("applied"))
 
-        until(lambda: all(a["status"] == "killed" for a in self.platform.accounts()), "the kill in every journal")
+        until(self._all_killed, "the kill in every journal")
         until(released, "the release")
 
     # The run.
