@@ -106,6 +106,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Whether insecure settings are refused."""
         return self.env is Environment.PRODUCTION
 
+    @property
+    def logs_json(self) -> bool:
+        """Whether logs are for machines."""
+        return self.log_json or self.is_production
+
 
 LISTS = ("trusted_proxies", "admins", "directors", "venue_urls")
 
@@ -138,7 +143,7 @@ def load_settings(
         if isinstance(value := merged.get(name), str):
             merged[name] = [part.strip() for part in value.replace("\n", ",").split(",") if part.strip()]
     try:
-        settings = msgspec.convert(merged, Settings, strict=False, dec_hook=_decode)
+        settings = msgspec.convert(merged, Settings, strict=False, dec_hook=decode_path)
     except msgspec.ValidationError as error:
         raise InvalidValueError(
             f"The settings are wrong: {error}.",
@@ -193,7 +198,8 @@ def _read_secret(variable: str, file: Path) -> str:
         ) from error
 
 
-def _decode(wanted: type, value: object) -> object:
+def decode_path(wanted: type, value: object) -> object:
+    """Return a setting that JSON and TOML have no type for."""
     return Path(str(value)) if wanted is Path else value
 
 

@@ -8,12 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "aether.cli"]
 START_WITHIN_S = 60
+
+
+def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := check():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not come within {seconds:.0f} s")
 
 
 class Platform:
@@ -54,12 +64,12 @@ class Platform:
 
     def wait_for_part(self, name: str, *, other_than: int) -> int:
         """Wait until a process is up again; return its number."""
-        for _ in range(1_200):
+
+        def pid() -> int:
             found = self.processes()[name]
-            if found["state"] == "up" and found["pid"] != other_than:
-                return int(found["pid"])
-            time.sleep(0.05)
-        raise AssertionError(f"{name} is not up again: {found}")
+            return int(found["pid"]) if found["state"] == "up" and found["pid"] != other_than else 0
+
+        return int(until(pid, f"{name}, up again"))
 
     def hold_files(self, most: int) -> None:
         """Let the process where strangers knock hold no more files than that."""

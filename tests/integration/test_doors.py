@@ -6,7 +6,6 @@ import re
 import resource
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.integration.people import Person, first_admin
-from tests.integration.platform import Platform
+from tests.integration.platform import Platform, until
 
 SLOW = "4@8({[<369&%7!1|0$5+2" * 4
 """Seconds of work for an estimator of passwords: every sign may stand for several letters."""
@@ -164,12 +163,13 @@ def test_probes_are_not_asked_without_end(ada: Person) -> None:
 
 def until_counted(person: Person, limit: str, least: int) -> None:
     """Hold the count of what a limit turned away against what was (ASVS 16.3.3)."""
-    for _ in range(100):
+
+    def metrics() -> str:
         answer = person.http.get("/metrics")
-        if answer.status_code == 200:
-            break
-        time.sleep(0.1)
-    found = re.search(rf'aether_requests_turned_away_total{{limit="{limit}"}} (\S+)', answer.text)
+        return answer.text if answer.status_code == 200 else ""
+
+    text = until(metrics, "a look at the metrics", 10)
+    found = re.search(rf'aether_requests_turned_away_total{{limit="{limit}"}} (\S+)', text)
     assert found
     assert float(found[1]) >= least
 

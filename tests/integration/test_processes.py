@@ -2,8 +2,7 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,9 @@ import pytest
 
 from aether.node import pulls
 from aether.node.pulls import Pull
-from tests.integration.platform import Platform, aether, aether_json
+from tests.integration.platform import Platform, aether, aether_json, until
 
 API = "/api/v1"
-
-
-def until(met: Callable[[], Any], what: str, patience_s: float = 60) -> Any:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := met():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not come within {patience_s:.0f} s")
 
 
 class Desk(Platform):

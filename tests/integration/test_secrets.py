@@ -1,8 +1,7 @@
 """The firm's keys: sealed, tried, rotated while orders flow, with a key file and with a real OpenBao (A3)."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from aether.venues.protocol import Credentials
 from tests.integration.bao_server import BaoServer
 from tests.integration.control_desk import Desk, enrol, make_desk
 from tests.integration.people import Person, first_admin
-from tests.integration.platform import Platform
+from tests.integration.platform import Platform, until
 from tests.running_exchange import RunningExchange
 
 KEY = Credentials(key="PUBLIC-KEY-NAME-0001", secret="VERY-SECRET-TEXT-0001")
@@ -250,16 +249,6 @@ async def test_keys_that_are_old_are_due(desk: Desk) -> None:
 
 
 # The drill: a live account on a venue, OpenBao behind it, orders flowing.
-
-
-def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Wait for something that another process does."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := check():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(what)
 
 
 def trade(person: Person, side: str) -> None:

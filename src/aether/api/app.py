@@ -121,6 +121,7 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
     )
     app.state.context = context
     app.state.access = access
+    app.state.headers = _headers(context)
     if not is_lane:
         app.add_middleware(Idempotency, context=context)
     app.add_middleware(Authentication, context=context, access=access, by_roster=is_lane)
@@ -134,6 +135,19 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
     for error in CONNECTION_ERRORS:
         app.add_exception_handler(error, _on_database_error)
     return app
+
+
+def _headers(context: Context | None) -> dict[str, str]:
+    """Return the headers that every answer has."""
+    found = dict(SECURITY_HEADERS)
+    if context is not None and context.stop_url:
+        policy = found["Content-Security-Policy"]
+        found["Content-Security-Policy"] = policy.replace(
+            "connect-src 'self'", f"connect-src 'self' {context.stop_url}"
+        )
+    if context is not None and context.is_https:
+        found["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+    return found
 
 
 def _hosts(context: Context | None) -> list[str]:
@@ -156,7 +170,6 @@ def _serve_ui(app: FastAPI, context: Context) -> None:
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Refuse large bodies and add the security headers."""
     length = request.headers.get("content-length", "0")
-    context: Context | None = request.app.state.context
     response: Response
     if "transfer-encoding" in request.headers:
         response = problem(411, "LengthRequired", "The body's length is not told.", "Send Content-Length.")
@@ -164,15 +177,7 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
         response = problem(413, "TooLarge", f"The body is over {MAX_BODY_BYTES} bytes.", "Send less.")
     else:
         response = await call_next(request)
-    for name, value in SECURITY_HEADERS.items():
-        response.headers[name] = value
-    if context is not None and context.stop_url:
-        policy = SECURITY_HEADERS["Content-Security-Policy"]
-        response.headers["Content-Security-Policy"] = policy.replace(
-            "connect-src 'self'", f"connect-src 'self' {context.stop_url}"
-        )
-    if context is not None and context.is_https:
-        response.headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+    response.headers.update(request.app.state.headers)
     if request.url.path.startswith(PREFIX):
         response.headers["Cache-Control"] = "no-store"
     return response

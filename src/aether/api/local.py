@@ -7,7 +7,6 @@ start of the platform begins without any. Once the first admin is set up these s
 
 import hashlib
 import hmac
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from aether.control.access import Caller, CallerKind
+from aether.control.private import write_private
 from aether.domain.errors import DataDirectoryError
 
 MAX_SESSIONS = 64
@@ -87,12 +87,8 @@ class LocalAccess:
     def _keep(self, wanted: _Kept) -> None:
         """Write down what is to hold from now on, then hold it. Raises DataDirectoryError; nothing has changed then."""
         if self._file is not None:
-            draft = self._file.with_name(f".{self._file.name}.draft")
             try:
-                draft.unlink(missing_ok=True)
-                with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                    stream.write(msgspec.json.encode(wanted))
-                draft.rename(self._file)
+                write_private(self._file, wanted)
             except OSError as error:
                 raise DataDirectoryError(
                     f"The session cannot be kept in {self._file}: {error.strerror or error}.",

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query
 
 from aether.api.guard import Granted, allow
 from aether.api.models import Bar, Instrument
-from aether.domain import instruments
 from aether.domain.errors import UnknownNameError
 from aether.domain.scaled import format_amount
 from aether.store import queries
@@ -19,14 +18,10 @@ CHART_BAR_S = 60
 Reads = Annotated[Granted, allow("platform.read")]
 
 
-def _known(granted: Granted) -> dict[str, instruments.Instrument]:
-    return {i.id: i for i in granted.context.offer().instruments}
-
-
 @router.get("/instruments")
 async def list_instruments(granted: Reads) -> list[Instrument]:
     """Return the instruments that accounts of the running market may trade."""
-    found = _known(granted)
+    found = granted.context.offer().instruments
     return [
         Instrument(
             id=i.id,
@@ -40,7 +35,7 @@ async def list_instruments(granted: Reads) -> list[Instrument]:
             lot=i.size_text(i.lot),
             min_notional=format_amount(i.min_notional),
         )
-        for _, i in sorted(found.items())
+        for i in sorted(found, key=lambda i: i.id)
     ]
 
 
@@ -48,12 +43,11 @@ async def list_instruments(granted: Reads) -> list[Instrument]:
 async def list_bars(instrument: str, granted: Reads, limit: Annotated[int, Query(ge=1, le=2_000)] = 300) -> list[Bar]:
     """Return the latest one-minute bars of an instrument, in order of time."""
     context = granted.context
-    found = _known(granted).get(instrument)
+    offer = context.offer()
+    found = next((i for i in offer.instruments if i.id == instrument), None)
     if found is None:
         raise UnknownNameError(f"There is no instrument {instrument!r}.", remedy="List them with GET /instruments.")
-    rows = await queries.list_bars(
-        context.database.desk, context.offer().feed, instrument, interval_s=CHART_BAR_S, limit=limit
-    )
+    rows = await queries.list_bars(context.database.desk, offer.feed, instrument, interval_s=CHART_BAR_S, limit=limit)
     return [
         Bar(
             ts_ns=r.ts_ns,

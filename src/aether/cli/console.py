@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from aether.config import Settings, load_settings
-from aether.domain.errors import AetherError
+from aether.domain.errors import AetherError, unwrapped
 from aether.telemetry import configure_logging
 
 PIPE_WIDTH = 200
@@ -30,14 +31,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def settings_of(data_dir: Path | None = None, **overrides: object) -> Settings:
     """Return the settings, with logging set up by them."""
     settings = load_settings({"data_dir": data_dir, **overrides})
-    configure_logging(settings.log_level, as_json=settings.log_json or settings.is_production)
+    configure_logging(settings.log_level, as_json=settings.logs_json)
     return settings
 
 
-def tell_error(error: AetherError) -> None:
-    """Print what was wrong and what to do, on standard error."""
-    err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-    err.print(f"[dim]What to do:[/] {escape(error.remedy)}", highlight=False, soft_wrap=True)
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Print what was wrong and what to do, on standard error, and end with the error's exit code."""
+    try:
+        yield
+    except BaseException as raised:
+        error = unwrapped(raised)
+        if not isinstance(error, AetherError):
+            raise
+        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]What to do:[/] {escape(error.remedy)}", highlight=False, soft_wrap=True)
+        raise SystemExit(error.exit_code) from raised
 
 
 def print_json(value: object) -> None:

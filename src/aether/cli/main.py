@@ -11,11 +11,11 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -27,7 +27,7 @@ from aether import __version__
 from aether.backtest.results import SavedRun, load, save
 from aether.backtest.runner import Plan, run
 from aether.cli import kill
-from aether.cli.console import AsJson, DataDir, err, out, print_json, settings_of, table, tell_error
+from aether.cli.console import AsJson, DataDir, err, errors_told, out, print_json, settings_of, table
 from aether.cli.control import (
     accounts_app,
     approvals_app,
@@ -39,6 +39,7 @@ from aether.cli.control import (
     users_app,
     whoami,
 )
+from aether.cli.database import with_database
 from aether.cli.exchange import serve_app
 from aether.cli.recordings import read_recording, warn_about
 from aether.cli.remote import Remote
@@ -50,11 +51,11 @@ from aether.compose.directory import DataDirectory
 from aether.compose.markets import EXCHANGE_MARKET, REPLAY, MarketChoice
 from aether.compose.platform import Started, run_in_one_process
 from aether.compose.processes import read_processes
-from aether.compose.storage import open_storage, prepare_database
+from aether.compose.storage import prepare_database
 from aether.compose.supervisor import run_supervised
 from aether.config import Environment, Settings, refuse_mistakes
 from aether.domain.accounts import Limits, Mode
-from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError, unwrapped
+from aether.domain.errors import AetherError, DataFormatError, InvalidValueError, UnknownNameError
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentRequest, missing_fields
@@ -122,22 +123,8 @@ Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the
 
 def main() -> None:
     """Run the command line; the console script's entry."""
-    try:
+    with errors_told():
         app()
-    except BaseException as error:
-        known = unwrapped(error)
-        if not isinstance(known, AetherError):
-            raise
-        tell_error(known)
-        raise SystemExit(known.exit_code) from error
-
-
-def _with_database(settings: Settings, work: Callable[[Scope], Coroutine[Any, Any, T]], role: Role = Role.DESK) -> T:
-    async def inner() -> T:
-        async with open_storage(settings) as storage:
-            return await work(Scope(storage.database, role))
-
-    return asyncio.run(inner())
 
 
 def _money(text: str) -> str:
@@ -271,7 +258,7 @@ def doctor(
         directory = DataDirectory(settings.data_dir).path
         free_gib = shutil.disk_usage(directory).free / 2**30
         checks.append(("data directory", free_gib > 1, f"{directory}, {free_gib:.0f} GiB free; 1 GiB is needed"))
-        _with_database(settings, lambda scope: scope.database.ping())
+        with_database(settings, lambda scope: scope.database.ping())
         checks.append(("database", True, f"reachable, schema {newest_revision()}"))
     except AetherError as error:
         checks.append(("database", False, str(error)))
@@ -377,7 +364,7 @@ def accounts(context: typer.Context, data_dir: DataDir = None, as_json: AsJson =
             )
         return listed
 
-    rows = _with_database(settings_of(data_dir), work)
+    rows = with_database(settings_of(data_dir), work)
     if as_json:
         print_json(rows)
         return
@@ -426,7 +413,7 @@ def orders(
             )
         return listed
 
-    rows = _with_database(settings_of(data_dir), work)
+    rows = with_database(settings_of(data_dir), work)
     if as_json:
         print_json(rows)
         return
@@ -464,7 +451,7 @@ def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = Fals
         ]
         return held, balances
 
-    held, balances = _with_database(settings_of(data_dir), work)
+    held, balances = with_database(settings_of(data_dir), work)
     if as_json:
         print_json({"positions": held, "balances": balances})
         return
@@ -549,7 +536,7 @@ def data_import(
         source=dataset.source,
         digest=dataset.digest,
     )
-    is_new = _with_database(settings_of(data_dir), lambda scope: datasets.save(scope, called, stored), Role.NODE)
+    is_new = with_database(settings_of(data_dir), lambda scope: datasets.save(scope, called, stored), Role.NODE)
     verb = "Imported" if is_new else "Already there:"
     out.print(f"{verb} {len(dataset):,} {dataset.kind} of {symbol} as [bold]dataset:{called}[/]", highlight=False)
 
@@ -580,7 +567,7 @@ data_app.command("record")(record)
 @data_app.command("list")
 def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the imported recordings."""
-    found = _with_database(settings_of(data_dir), datasets.listing)
+    found = with_database(settings_of(data_dir), datasets.listing)
     if as_json:
         print_json([msgspec.to_builtins(d) for d in found])
         return
@@ -888,7 +875,7 @@ def journal_show(
             start = max(1, await queries.journal_length(scope, stored.config.id) - limit + 1)
         return await queries.list_journal(scope, stored.config.id, first=start, limit=limit)
 
-    rows = _with_database(settings_of(data_dir), work)
+    rows = with_database(settings_of(data_dir), work)
     if as_json:
         print_json(
             [
@@ -920,7 +907,7 @@ def journal_verify(
         return {name: await verify(scope, name) for name in names}
 
     started = wall_ns()
-    counts = _with_database(settings_of(data_dir), work, Role.NODE)
+    counts = with_database(settings_of(data_dir), work, Role.NODE)
     if as_json:
         print_json([{"account": a, "rows": n, "ok": True} for a, n in counts.items()])
         return
@@ -947,7 +934,7 @@ def db_migrate(
         url = settings.database_url or settings.database_admin_url
         asyncio.run(prepare_database(settings.database_admin_url, login_url(url, login) if login else url))
     else:
-        _with_database(settings, lambda scope: scope.database.ping())
+        with_database(settings, lambda scope: scope.database.ping())
     out.print(f"The database is at schema revision {newest_revision()}.", highlight=False)
 
 

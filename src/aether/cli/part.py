@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -19,10 +18,10 @@ import msgspec
 from aether.bus.link import Link, serve
 from aether.bus.local import LocalBus
 from aether.bus.topics import QUESTIONS
-from aether.cli.console import tell_error
+from aether.cli.console import errors_told
 from aether.compose.instructions import API, NODE, STOPS, Instructions, Up
 from aether.compose.storage import open_storage
-from aether.domain.errors import AetherError, unwrapped
+from aether.config import decode_path
 from aether.telemetry import configure_logging
 
 NICE = 10
@@ -107,10 +106,8 @@ WORK: dict[str, Callable[[Instructions, asyncio.Event, Ready], Coroutine[Any, An
 async def _run(name: str, descriptor: int) -> None:
     line = socket.socket(fileno=descriptor)
     reader, writer = await asyncio.open_connection(sock=line, limit=2**24)
-    told = msgspec.json.decode(await reader.readline(), type=Instructions, dec_hook=_decode)
-    configure_logging(
-        told.settings.log_level, as_json=told.settings.log_json or told.settings.is_production, process=name
-    )
+    told = msgspec.json.decode(await reader.readline(), type=Instructions, dec_hook=decode_path)
+    configure_logging(told.settings.log_level, as_json=told.settings.logs_json, process=name)
     stop = asyncio.Event()
     is_up = False
 
@@ -141,22 +138,12 @@ async def _run(name: str, descriptor: int) -> None:
         following.cancel()
 
 
-def _decode(wanted: type, value: Any) -> Any:
-    return Path(value) if wanted is Path else value
-
-
 def main() -> None:
     """Run a process to its end; an error ends it with that error's exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name, descriptor = sys.argv[1], int(sys.argv[2])
-    try:
+    with errors_told():
         asyncio.run(_run(name, descriptor))
-    except BaseException as error:
-        known = unwrapped(error)
-        if not isinstance(known, AetherError):
-            raise
-        tell_error(known)
-        raise SystemExit(known.exit_code) from error
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Recordings as commands read them."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from aether.cli.console import err
-from aether.compose.storage import open_storage
+from aether.cli.database import with_database
 from aether.config import Settings
 from aether.market.dataset import Dataset, DatasetKind
 from aether.market.files import ReadOptions, read_dataset
@@ -33,11 +32,7 @@ def _read(settings: Settings, source: str, options: ReadOptions) -> tuple[Datase
     if not source.startswith(STORED):
         return read_dataset(Path(source), options)
 
-    async def load() -> datasets.StoredColumns:
-        async with open_storage(settings) as storage:
-            return await datasets.load(storage.database.desk, source.removeprefix(STORED))
-
-    stored = asyncio.run(load())
+    stored = with_database(settings, lambda scope: datasets.load(scope, source.removeprefix(STORED)))
     return (
         Dataset(
             kind=DatasetKind(stored.kind),

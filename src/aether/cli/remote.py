@@ -16,8 +16,9 @@ import typer
 
 from aether.api.statuses import STATUS
 from aether.cli.console import err
-from aether.compose.directory import DataDirectory, write_private
+from aether.compose.directory import DataDirectory
 from aether.config import Settings
+from aether.control.private import write_private
 from aether.domain import errors
 from aether.domain.errors import AetherError, NotSignedInError, RefusedError, UnknownNameError
 

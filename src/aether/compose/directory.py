@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from aether.domain.errors import DataDirectoryError
 
 
@@ -74,13 +72,3 @@ class DataDirectory:
 def running_file(path: Path) -> Path:
     """Return where a platform that runs in a data directory says so."""
     return path / "running.json"
-
-
-def write_private(file: Path, content: object) -> None:
-    """Write a file whole, as JSON, for its owner only."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(msgspec.json.encode(content))
-    draft.rename(file)

@@ -21,13 +21,14 @@ from aether.bus.topics import ProcessState
 from aether.clock import wall_ns
 from aether.compose.addresses import local_url_of, public_url_of, stop_url_of
 from aether.compose.control import findings, guard_facts
-from aether.compose.directory import DataDirectory, write_private
+from aether.compose.directory import DataDirectory
 from aether.compose.markets import Market, MarketChoice
 from aether.compose.processes import forget_processes, write_processes
 from aether.compose.storage import Storage, open_storage
 from aether.compose.trading import Built
 from aether.config import Settings
 from aether.control.guards import find_all, refuse_insecure
+from aether.control.private import write_private
 from aether.domain.errors import InvalidValueError, PortInUseError
 
 ACCESS_FILE = "local-access.json"

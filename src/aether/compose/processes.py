@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from aether.bus.topics import ProcessState
-from aether.compose.directory import write_private
+from aether.control.private import write_private
 
 FILE = "processes.json"
 

@@ -1,10 +1,10 @@
 """`aether up`: starts the platform's processes, starts them again when they end, and ends them in order.
 
 The processes are the node, which trades, the API, where strangers knock, and one for stops alone, so that no crowd at
-the API's door stands before the kill switch. Each is started with everything that it
-has to know over a socket of its own (`Instructions`), says over it that it is up, and ends when the socket closes: it
-never outlives the platform. That they are up is a wanted state: whatever ends one, it is started again, later each
-time. A node that keeps ending is stopped at its venues first: its next start finds the brake pulled.
+the API's door stands before the kill switch. Each is started with everything that it has to know over a socket of its
+own (`Instructions`), says over it that it is up, and ends when the socket closes: it never outlives the platform. That
+they are up is a wanted state: whatever ends one, it is started again, later each time. A node that keeps ending is
+stopped at its venues first: its next start finds the brake pulled.
 """
 
 import asyncio
@@ -51,7 +51,6 @@ class _Part:
 
     name: str
     process: asyncio.subprocess.Process | None = None
-    line: asyncio.StreamWriter | None = None
     state: str = "starting"
     since_ns: int = 0
     restarts: int = 0
@@ -116,13 +115,10 @@ class Supervisor:
         ended = await asyncio.gather(*keeping, return_exceptions=True)
         codes += [await self._end(part) for part in self._parts if part.is_running()]
         for result in ended:
-            if isinstance(result, _EndedError) and result.code:
-                return result.code
-            if isinstance(result, _EndedError):
-                continue
-            if isinstance(result, Exception):
+            if isinstance(result, Exception) and not isinstance(result, _EndedError):
                 raise result
-        return next((code for code in codes if code), 0)
+        first = [result.code for result in ended if isinstance(result, _EndedError)]
+        return next((code for code in (*first, *codes) if code), 0)
 
     async def _tell_started(self, on_started: Callable[[Started], None]) -> None:
         api, node = self._parts[0], self._parts[-1]
@@ -171,7 +167,7 @@ class Supervisor:
             except OSError:
                 ours.close()
                 raise
-        reader, part.line = await asyncio.open_connection(sock=ours)
+        reader, line = await asyncio.open_connection(sock=ours)
         self._note(part, "starting")
         listening = asyncio.create_task(self._listen(part, reader))
         instructions = Instructions(
@@ -186,11 +182,11 @@ class Supervisor:
             link_secret=self._ground.link_secret,
         )
         with suppress(OSError):
-            part.line.write(msgspec.json.encode(instructions, enc_hook=str) + b"\n")
-            await part.line.drain()
+            line.write(msgspec.json.encode(instructions, enc_hook=str) + b"\n")
+            await line.drain()
         code = await part.process.wait()
         listening.cancel()
-        part.line.close()
+        line.close()
         self._note(part, "down")
         return code
 
@@ -239,9 +235,7 @@ class Supervisor:
 
     async def _end(self, part: _Part) -> int:
         """End a process as it should, or kill it when it does not; return its exit code."""
-        if part.process is None:
-            return 0
-        if not part.is_running():
+        if part.process is None or not part.is_running():
             return 0
         with suppress(ProcessLookupError):
             part.process.terminate()
@@ -249,9 +243,8 @@ class Supervisor:
             async with asyncio.timeout(ENDS_WITHIN_S):
                 code = await part.process.wait()
                 is_harmless = part.name != NODE or code == -signal.SIGTERM
-                if code < 0:
-                    return 0 if is_harmless else UncleanEndError.exit_code
-                return code
+                by_signal = 0 if is_harmless else UncleanEndError.exit_code
+                return by_signal if code < 0 else code
         except TimeoutError:
             _log.error("process_killed", process=part.name, reason=f"it did not end within {ENDS_WITHIN_S:.0f} s")
             with suppress(ProcessLookupError):

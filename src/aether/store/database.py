@@ -141,27 +141,21 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._shown = parse_url(url).render_as_string(hide_password=True)
-
-        async def connect() -> asyncpg.Connection:
-            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S)
-
         self.engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=connect, pool_size=POOL_SIZE, pool_pre_ping=True
+            "postgresql+asyncpg://", async_creator=self._open, pool_size=POOL_SIZE, pool_pre_ping=True
         )
 
         self.node = Scope(self, Role.NODE)
         self.control = Scope(self, Role.CONTROL)
         self.desk = Scope(self, Role.DESK)
 
+    async def _open(self, **more: Any) -> asyncpg.Connection:
+        return await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, **more)
+
     async def connect(self, role: str) -> asyncpg.Connection:
         """Return a connection of its own in a role. Raises DatabaseUnavailableError when that cannot be."""
         try:
-            return await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings={"role": str(role)},
-            )
+            return await self._open(server_settings={"role": str(role)})
         except (*CONNECTION_ERRORS, TimeoutError, asyncpg.PostgresError) as error:
             raise self.unavailable(error) from error
 

@@ -45,8 +45,7 @@ class EmbeddedServer:
             ) from error
         # The wheel's own lock is one file in /tmp for the whole machine, which a second user cannot open.
         self._lock = PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
-        with self._lock:
-            self._forget_dead_processes()
+        self._forget_dead_processes()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -58,9 +57,10 @@ class EmbeddedServer:
     def _forget_dead_processes(self) -> None:
         """Take processes that were killed off the list of those sharing the server, or nobody would ever stop it."""
         sharing = self._folder / ".handle_pids.json"
-        if sharing.is_file():
-            alive = [pid for pid in json.loads(sharing.read_text() or "[]") if Path(f"/proc/{pid}").exists()]
-            sharing.write_text(json.dumps(alive))
+        with self._lock:
+            if sharing.is_file():
+                alive = [pid for pid in json.loads(sharing.read_text() or "[]") if Path(f"/proc/{pid}").exists()]
+                sharing.write_text(json.dumps(alive))
 
     def ensure_running(self) -> None:
         """Start the server again if it has died. Raises DatabaseUnavailableError when it does not start."""
@@ -80,7 +80,6 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Leave the server; the last process to leave stops it."""
         if self._server is not None:
-            with self._lock:
-                self._forget_dead_processes()
+            self._forget_dead_processes()
             self._server.cleanup()
             self._server = None
