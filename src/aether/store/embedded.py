@@ -82,4 +82,6 @@ class EmbeddedServer:
         if self._server is not None:
             self._forget_dead_processes()
             self._server.cleanup()
+            # The wheel forgets it only where it stops the server: the next start would be handed one that others ended.
+            type(self._server)._instances.pop(self._server.pgdata, None)
             self._server = None
