@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,21 @@ def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
             return found
         time.sleep(0.1)
     raise AssertionError(f"{what} did not come within {seconds:.0f} s")
+
+
+@contextmanager
+def hanging_database(data_dir: Path) -> Iterator[None]:
+    """Stop every process of the embedded server in the middle of its work."""
+    master = int((data_dir / "postgresql" / "postmaster.pid").read_text().splitlines()[0])
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    pids = [master, *map(int, children)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class Platform:

@@ -1,13 +1,10 @@
 """The kill switch of a running platform while its database hangs: over the API and from the command line (R4,
 finding 6)."""
 
-import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +15,7 @@ from aether.node import pulls
 from aether.node.brake import EVERY_ACCOUNT
 from aether.node.pulls import Pull
 from tests.integration.people import first_admin
-from tests.integration.platform import COMMAND, Platform, aether, aether_json
+from tests.integration.platform import COMMAND, Platform, aether, aether_json, hanging_database
 
 API = "/api/v1"
 COMPANY = "company.exchange"
@@ -30,21 +27,6 @@ WORKING = {
     "display": "0.01",
     "reason": "a test",
 }
-
-
-@contextmanager
-def hanging_database(data_dir: Path) -> Iterator[None]:
-    """Stop every process of the embedded server in the middle of its work."""
-    master = int((data_dir / "postgresql" / "postmaster.pid").read_text().splitlines()[0])
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    pids = [master, *map(int, children)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def switches(data_dir: Path) -> dict[str, dict[str, Any]]:

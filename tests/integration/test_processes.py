@@ -11,7 +11,7 @@ import pytest
 
 from aether.node import pulls
 from aether.node.pulls import Pull
-from tests.integration.platform import Platform, aether, aether_json, until
+from tests.integration.platform import Platform, aether, aether_json, hanging_database, until
 
 API = "/api/v1"
 
@@ -166,6 +166,17 @@ def test_all_of_it_runs_in_one_process_for_debugging(tmp_path: Path) -> None:
     assert all(s["engaged"] for s in desk.http.get(f"{API}/kill-switch").json())
     assert "aether_events_total{" in desk.http.get("/metrics").text
     assert desk.stop() == 0
+
+
+def test_a_database_that_hangs_while_the_process_of_stops_begins_ends_nothing(tmp_path: Path) -> None:
+    platform = Platform(tmp_path)
+    platform.link()
+    with hanging_database(tmp_path):
+        until(lambda: platform.processes()["stops"]["restarts"], "another start of the process of stops")
+        assert not platform.has_ended()
+    until(lambda: platform.processes()["stops"]["state"] == "up", "the process of stops")
+    assert {p["state"] for p in platform.processes().values()} == {"up"}
+    assert platform.stop() == 0
 
 
 def test_a_platform_whose_market_does_not_answer_ends_with_the_reason(tmp_path: Path) -> None:

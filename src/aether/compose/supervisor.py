@@ -87,7 +87,8 @@ class Supervisor:
         self._ground = found
         self._seed = seed
         self._exit_when_done = exit_when_done
-        self._parts = [_Part(API), *([_Part(STOPS)] if found.stop_url else []), _Part(NODE)]
+        stops = [_Part(STOPS, is_settled=True)] if found.stop_url else []  # it comes last: the platform works without
+        self._parts = [_Part(API), *stops, _Part(NODE)]
         self._crashes: list[float] = []
         self._stop = asyncio.Event()
         self._is_ending = False
