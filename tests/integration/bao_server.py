@@ -20,6 +20,7 @@ path "transit/encrypt/aether" { capabilities = ["update"] }
 path "transit/decrypt/aether" { capabilities = ["update"] }
 path "transit/keys/aether" { capabilities = ["read"] }
 path "transit/keys/aether/rotate" { capabilities = ["update"] }
+path "transit/keys/aether/config" { capabilities = ["update"] }
 """
 
 

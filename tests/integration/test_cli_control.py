@@ -161,14 +161,15 @@ def test_keys(run: Run, exchange: RunningExchange, tmp_path: Path) -> None:
     shown = json.loads(run("secrets", "status", *account, "--history", "--json"))
     assert [(k["version"], k["state"]) for k in shown] == [(2, "active"), (1, "replaced")]
     assert "kraken" in run("secrets", "status", *account)
-    assert "wraps 2 values" in run("secrets", "rotate-kek")
+    assert "Key k2 wraps 2 values" in run("secrets", "rotate-kek")
+    assert "Key k2 wraps 2 values" in run("secrets", "rotate-kek", "--resume")
     assert "destroyed" in run("secrets", "delete", "kraken", *account, "--reason", "closed")
 
 
 def test_approvals_and_audit(run: Run) -> None:
     assert "Nothing waits" in run("approvals", "list")
     assert json.loads(run("approvals", "list", "--all", "--json")) == []
-    assert "users.invite" in run("audit", "list", "--action", "users.")
+    assert "users.enrol" in run("audit", "list", "--action", "users.")
     checkpoint = json.loads(run("audit", "checkpoint"))
     assert set(checkpoint) == {"document", "signature", "public_key"}
     assert "entries verify" in run("audit", "verify")

@@ -517,5 +517,5 @@ async def test_an_admin_signs_a_person_out_everywhere(desk: Desk) -> None:
 async def test_after_a_reset_the_key_encryption_key_still_rotates(desk: Desk) -> None:
     member = await enrol_with_app(desk, "ada@example.com")
     await desk.control.people.reset_factors("ada@example.com")
-    _, count = await desk.control.secrets.rotate_kek(member.caller)
-    assert count == 1, "the signing key; the seed of who was reset is gone"
+    told = await desk.control.encryption_key.rotate(member.caller)
+    assert told.wrapped == 1, "the signing key; the seed of who was reset is gone"

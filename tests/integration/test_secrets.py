@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 import sqlalchemy as sa
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from aether.control.approvals import Task
 from aether.control.bao import BaoLogin, BaoTransit
-from aether.control.sealing import KeyEncryption, KeyFile, Sealer
+from aether.control.sealing import KeyEncryption, KeyFile, Sealed, Sealer
 from aether.control.secrets import SecretReader
 from aether.domain.errors import (
     ConflictError,
@@ -23,7 +26,7 @@ from aether.domain.errors import (
     VenueError,
     WithdrawingKeyError,
 )
-from aether.store.control_schema import secrets
+from aether.store.control_schema import approvals, secrets
 from aether.store.database import Database
 from aether.venues.protocol import Credentials
 from tests.integration.bao_server import BaoServer
@@ -69,7 +72,7 @@ async def test_what_is_sealed_opens_for_its_context_alone(kek: KeyEncryption) ->
     assert await sealer.open(sealed, "secret|company|kraken|1") == b"the secret"
     with pytest.raises(KeyServiceError):
         await sealer.open(sealed, "secret|company|kraken|2")
-    for n in range(0, len(sealed), 7):
+    for n in sorted({0, 1, 2, *range(0, len(sealed), 7)}):
         damaged = sealed[:n] + bytes([sealed[n] ^ 1]) + sealed[n + 1 :]
         with pytest.raises(KeyServiceError):
             await sealer.open(damaged, "secret|company|kraken|1")
@@ -233,11 +236,113 @@ async def test_the_key_encryption_key_is_replaced_under_everything(desk: Desk) -
     store = desk.control.secrets
     await store.store(ada.caller, "company", "kraken", KEY, replaces=0)
     before = bytes((await desk.database.control.all(sa.select(secrets.c.sealed)))[0].sealed)
-    _, count = await store.rotate_kek(ada.caller)
+    told = await desk.control.encryption_key.rotate(ada.caller)
     after = bytes((await desk.database.control.all(sa.select(secrets.c.sealed)))[0].sealed)
-    assert count == 2, "the key, and the signing key of the audit trail"
+    assert told.wrapped == 2, "the key, and the signing key of the audit trail"
+    assert told.failed == {}
     assert before != after
     assert await SecretReader(desk.database.node, desk.sealer).load("company", "kraken") == (1, KEY)
+
+
+async def test_a_damaged_value_is_told_of_and_keeps_no_other_from_the_new_key(desk: Desk) -> None:
+    """Issue 11, finding 10: it ended half-way, with an error that nobody could read."""
+    ada = await enrol(desk, "ada@example.com")
+    store, key = desk.control.secrets, desk.control.encryption_key
+    for account in ("company", "ada", "bob"):
+        await store.store(ada.caller, account, "kraken", KEY, replaces=0)
+    whole: dict[str, bytes] = {}
+    for account, damage in {"company": b"\x00not sealed", "ada": b""}.items():
+        row = await desk.database.control.all(sa.select(secrets.c.sealed).where(secrets.c.account == account))
+        whole[account] = bytes(row[0].sealed)
+        await put(desk, account, damage or whole[account][:-1] + b"\x00")
+    told = await key.rotate(ada.caller)
+    assert told.wrapped == 2, "the key of bob, and the signing key of the audit trail"
+    assert set(told.failed) == {"secret|company|kraken|1", "secret|ada|kraken|1"}
+    assert all("does not open" in reason for reason in told.failed.values())
+    assert await SecretReader(desk.database.node, desk.sealer).load("bob", "kraken") == (1, KEY)
+    for account, sealed in whole.items():
+        await put(desk, account, sealed)
+    again = await key.resume(ada.caller)
+    assert (again.key, again.wrapped, again.failed) == (told.key, 4, {})
+    entries = [r.entry for r in await desk.control.audit.page(None, limit=9) if r.entry.action.startswith("keys.")]
+    assert [(e.action, e.after.get("wrapped")) for e in entries] == [
+        ("keys.rewrap", 4),
+        ("keys.rewrap", 2),
+        ("keys.rotate", None),
+    ]
+
+
+async def put(desk: Desk, account: str, sealed: bytes) -> None:
+    async with desk.database.control.begin() as connection:
+        await connection.execute(sa.update(secrets).where(secrets.c.account == account).values(sealed=sealed))
+
+
+async def test_a_replaced_key_goes_when_nothing_needs_it(desk: Desk) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    store, key = desk.control.secrets, desk.control.encryption_key
+    await store.store(ada.caller, "company", "kraken", KEY, replaces=0)
+    before = bytes((await desk.database.control.all(sa.select(secrets.c.sealed)))[0].sealed)
+    first = await desk.sealer.keys.current()
+    told = await key.rotate(ada.caller)
+    assert first not in await key.retire(), "it was replaced just now"
+    desk.clock.move(20 * 365 * 86_400)
+    await put(desk, "company", before)
+    assert first not in await key.retire(), "a value needs it"
+    assert (await key.resume(ada.caller)).wrapped == 2
+    assert await key.retire() == [first]
+    assert await key.retire() == []
+    assert await desk.sealer.keys.current() == told.key
+    assert await SecretReader(desk.database.node, desk.sealer).load("company", "kraken") == (1, KEY)
+    with pytest.raises(KeyServiceError, match=r"retired on 20|refuses"):
+        await desk.sealer.open(before, "secret|company|kraken|1")
+    newest = (await desk.control.audit.page(None, limit=1))[0].entry
+    assert (newest.action, newest.actor, newest.after) == ("keys.retire", "platform", {"keys": [first]})
+
+
+async def test_what_waits_for_a_second_person_is_wrapped_too_and_destroyed_when_it_is_not_wanted(
+    database: Database, kek: KeyEncryption
+) -> None:
+    desk = await make_desk(database, kek, two_people=True)
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    kept = {}
+    for name in ("wanted", "declined", "forgotten"):
+        task = Task(
+            action="secrets.upload",
+            account=name,
+            payload={"venue": "kraken", "replaces": 0},
+            summary="A key is stored",
+            reason="needed",
+            secret=msgspec.msgpack.encode(KEY),
+        )
+        outcome = await desk.control.approvals.submit(ada.caller, task)
+        assert outcome.approval is not None
+        kept[name] = outcome.approval.id
+    told = await desk.control.encryption_key.rotate(ada.caller)
+    assert (told.wrapped, told.failed) == (4, {})
+    decide = desk.control.approvals.decide
+    await decide(bob.caller, kept["wanted"], approve=True, reason="it is right")
+    await decide(bob.caller, kept["declined"], approve=False, reason="it is not")
+    desk.clock.move(2 * 86_400)
+    await desk.control.approvals.close_interrupted()
+    assert await SecretReader(desk.database.node, desk.sealer).load("wanted", "kraken") == (1, KEY)
+    left = await desk.database.control.all(sa.select(approvals.c.id).where(approvals.c.sealed != b""))
+    assert left == []
+
+
+async def test_values_of_the_first_format_open_and_are_sealed_anew(kek: KeyEncryption) -> None:
+    sealer = Sealer(kek)
+    data_key, nonce = AESGCM.generate_key(256), bytes(12)
+    data = AESGCM(data_key).encrypt(nonce, b"value", b"c")
+    old = msgspec.msgpack.encode(Sealed(1, await kek.wrap(data_key, "c"), nonce, data))
+    assert await sealer.open(old, "c") == b"value"
+    fresh = await sealer.rewrap(old, "c")
+    assert msgspec.msgpack.decode(fresh, type=Sealed).version == 2
+    assert await sealer.open(fresh, "c") == b"value"
+    for version in (0, 1, 3):
+        parts = msgspec.structs.replace(msgspec.msgpack.decode(fresh, type=Sealed), version=version)
+        with pytest.raises(KeyServiceError, match=r"does not open|knows 1 to 2"):
+            await sealer.open(msgspec.msgpack.encode(parts), "c")
 
 
 async def test_keys_that_are_old_are_due(desk: Desk) -> None:
@@ -325,7 +430,7 @@ def test_secrets_drill(tmp_path: Path, bao: BaoServer, exchange: RunningExchange
     assert {o["state"] for o in told} <= kept, "no order was lost or rejected over a rotation"
     assert sum(o["state"] == "filled" for o in told) >= 6
 
-    rotated = ada.do("POST", "/key-encryption-key/rotate").json()
+    rotated = ada.do("POST", "/key-encryption-key/rotate", {}).json()
     assert rotated["key"].startswith("v")
     assert rotated["wrapped"] == 2, "the key, and the signing key of the audit trail"
     trade(ada, "buy")

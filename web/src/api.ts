@@ -247,7 +247,8 @@ export const api = {
         body: { reason },
       }),
     ),
-  rotateKek: () => proven((header) => client.POST("/api/v1/key-encryption-key/rotate", { params: { header } })),
+  rotateKek: (resume: boolean) =>
+    proven((header) => client.POST("/api/v1/key-encryption-key/rotate", { params: { header }, body: { resume } })),
 
   // Governance.
   approvals: (onlyWaiting: boolean) =>

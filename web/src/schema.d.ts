@@ -732,6 +732,8 @@ export interface paths {
         /**
          * Rotate Kek
          * @description Make a new key-encryption key and wrap every data key by it; nothing stops meanwhile.
+         *
+         *     What cannot be wrapped is told and stays as it was; with `resume`, no new key is made.
          */
         post: operations["rotate_kek_api_v1_key_encryption_key_rotate_post"];
         delete?: never;
@@ -2290,10 +2292,25 @@ export interface components {
             name: string;
         };
         /**
+         * KekRotate
+         * @description How to rotate: with `resume`, by the key that there is, what an older one still wraps.
+         */
+        KekRotate: {
+            /**
+             * Resume
+             * @default false
+             */
+            resume: boolean;
+        };
+        /**
          * KekRotated
-         * @description The new key-encryption key's name, and how many data keys it wraps now.
+         * @description The key-encryption key's name, how many data keys it wraps now, and by value why one is not among them.
          */
         KekRotated: {
+            /** Failed */
+            failed: {
+                [key: string]: string;
+            };
             /** Key */
             key: string;
             /** Wrapped */
@@ -8268,7 +8285,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KekRotate"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {

@@ -398,11 +398,18 @@ class SecretTest(Model):
     permissions: dict[str, Any]
 
 
+class KekRotate(Model):
+    """How to rotate: with `resume`, by the key that there is, what an older one still wraps."""
+
+    resume: bool = False
+
+
 class KekRotated(Model):
-    """The new key-encryption key's name, and how many data keys it wraps now."""
+    """The key-encryption key's name, how many data keys it wraps now, and by value why one is not among them."""
 
     key: str
     wrapped: int
+    failed: dict[str, str]
 
 
 # Governance.

@@ -11,6 +11,7 @@ from aether.api.models import (
     AccountId,
     AuditEntry,
     Done,
+    KekRotate,
     KekRotated,
     Limit,
     SecretDelete,
@@ -114,7 +115,11 @@ async def delete(
 
 
 @router.post("/key-encryption-key/rotate")
-async def rotate_kek(granted: Annotated[Granted, allow("keys.rotate")]) -> KekRotated:
-    """Make a new key-encryption key and wrap every data key by it; nothing stops meanwhile."""
-    name, count = await granted.context.control.secrets.rotate_kek(granted.caller)
-    return KekRotated(key=name, wrapped=count)
+async def rotate_kek(body: KekRotate, granted: Annotated[Granted, allow("keys.rotate")]) -> KekRotated:
+    """Make a new key-encryption key and wrap every data key by it; nothing stops meanwhile.
+
+    What cannot be wrapped is told and stays as it was; with `resume`, no new key is made.
+    """
+    key = granted.context.control.encryption_key
+    told = await (key.resume(granted.caller) if body.resume else key.rotate(granted.caller))
+    return KekRotated(key=told.key, wrapped=told.wrapped, failed=told.failed)

@@ -16,7 +16,7 @@ from aether.compose.control import allowlists_of, checkpoint_folder, control_pla
 from aether.compose.storage import open_storage
 from aether.control.audit import AuditProver, SignedCheckpoint, read_public_key
 from aether.control.sealing import Sealer
-from aether.domain.errors import DataFormatError, InvalidValueError
+from aether.domain.errors import DataFormatError, InvalidValueError, KeyServiceError
 
 Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the one of the data directory.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the audit trail.")]
@@ -514,10 +514,20 @@ def secrets_delete(
 
 
 @secrets_app.command("rotate-kek")
-def secrets_rotate_kek(data_dir: DataDir = None, url: Url = "") -> None:
+def secrets_rotate_kek(
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Make no new key; wrap what an older one still wraps.")
+    ] = False,
+    data_dir: DataDir = None,
+    url: Url = "",
+) -> None:
     """Make a new key-encryption key and wrap everything by it; nothing stops meanwhile."""
-    told = Remote(settings_of(data_dir), url).call("POST", "/key-encryption-key/rotate")
+    told = Remote(settings_of(data_dir), url).call("POST", "/key-encryption-key/rotate", {"resume": resume})
     out.print(f"Key {told['key']} wraps {told['wrapped']} values now.", highlight=False)
+    for value, reason in told["failed"].items():
+        out.print(f"Not wrapped anew: {value}. {reason}", highlight=False)
+    if told["failed"]:
+        raise typer.Exit(KeyServiceError.exit_code)
 
 
 # Approvals.

@@ -50,6 +50,7 @@ from aether.venues.registry import PROTOCOLS
 
 CHECKPOINT_EVERY_S = 300.0
 GUARD_EVERY_S = 5.0
+RETIRE_EVERY_S = 600.0
 LAST_CHECKPOINT_S = 4.0
 UI_FOLDER = Path(__file__).parent.parent / "api" / "ui"
 ACCEPTED_AT_ONCE = 100
@@ -161,6 +162,7 @@ async def run_api(
             minding += [
                 group.create_task(mind("checkpoint_not_written", CHECKPOINT_EVERY_S, checkpoint)),
                 group.create_task(mind("not_watched", GUARD_EVERY_S, watch)),
+                group.create_task(mind("keys_not_retired", RETIRE_EVERY_S, control.encryption_key.retire)),
             ]
         while not (server.started or serving.done()):  # noqa: ASYNC110  uvicorn offers no event
             await asyncio.sleep(0.01)

@@ -27,7 +27,7 @@ EXPIRES_S = 86_400
 AT_WORK_S = 300
 MIN_REASON, MAX_REASON = 3, 500
 
-WAITING = "waiting"
+WAITING, APPROVED = "waiting", "approved"
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +180,7 @@ class Approvals:
             )
         if not caller.may(ACTIONS[row.action], row.account):
             raise RefusedError(f"You may not do {row.action} yourself.", remedy="Somebody who may must decide.")
-        state = "approved" if approve else "declined"
+        state = APPROVED if approve else "declined"
         async with self._scope.begin() as connection:
             await self._close(connection, row, state, caller.id, reason)
             entry = entry_of(
@@ -240,10 +240,11 @@ class Approvals:
 
     async def _close(self, connection: AsyncConnection, row: Row, state: str, by: str, reason: str) -> None:
         now = self._clock()
+        sealed = row.sealed if state == APPROVED else b""
         done = await connection.execute(
             sa.update(approvals)
             .where(approvals.c.id == row.id, approvals.c.state == WAITING, approvals.c.expires_ns > now)
-            .values(state=state, decided_by=by, decided_ns=now, decision=reason)
+            .values(state=state, decided_by=by, decided_ns=now, decision=reason, sealed=sealed)
         )
         if done.rowcount != 1:
             raise ConflictError(f"Request {row.id} does not wait any more.", remedy="Look at what came of it.")
@@ -257,11 +258,16 @@ class Approvals:
             )
 
     async def close_interrupted(self) -> None:
-        """Mark requests whose execution ended with its process; they are to be asked for anew."""
+        """Mark requests whose execution ended with its process, and destroy the secrets of those that ran out."""
         async with self._scope.begin() as connection:
             await connection.execute(
                 sa.update(approvals)
-                .where(approvals.c.state == "approved", approvals.c.decided_ns < self._clock() - AT_WORK_S * NS)
+                .where(approvals.c.state == WAITING, approvals.c.expires_ns <= self._clock(), approvals.c.sealed != b"")
+                .values(sealed=b"")
+            )
+            await connection.execute(
+                sa.update(approvals)
+                .where(approvals.c.state == APPROVED, approvals.c.decided_ns < self._clock() - AT_WORK_S * NS)
                 .values(state="failed", decision="it was interrupted; ask anew", sealed=b"")
             )
 

@@ -5,7 +5,7 @@ Signs in with AppRole or a Kubernetes service account, and again when its token 
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from aether.domain.errors import KeyServiceError
 T = TypeVar("T")
 
 TIMEOUT_S = 5
+NS = 1_000_000_000
 KUBERNETES_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -131,6 +132,23 @@ class BaoTransit:
         login = self._login
         found = await self._call(lambda transit: transit.read_key(name=login.key, mount_point=login.mount))
         return f"v{found['data']['latest_version']}"
+
+    async def retire(self, in_use: Collection[str], before_ns: int) -> list[str]:
+        """Let the service decrypt by no version older than the oldest that is needed."""
+        login = self._login
+        found = (await self._call(lambda transit: transit.read_key(name=login.key, mount_point=login.mount)))["data"]
+        made_s = {int(version): int(made) for version, made in found["keys"].items()}
+        latest, lowest = int(found["latest_version"]), int(found["min_decryption_version"])
+        fresh = [v for v in made_s if made_s.get(v + 1, 0) * NS >= before_ns]
+        needed = min([latest, *fresh, *(int(name[1:]) for name in in_use)])
+        if needed <= lowest:
+            return []
+        await self._call(
+            lambda transit: transit.update_key_configuration(
+                name=login.key, mount_point=login.mount, min_decryption_version=needed
+            )
+        )
+        return [f"v{version}" for version in range(lowest, needed)]
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from aether.control.challenges import Challenges
 from aether.control.configuration import Configurations
 from aether.control.desk import Desk
 from aether.control.devices import Devices
+from aether.control.encryption_key import EncryptionKey
 from aether.control.factors import Site
 from aether.control.identity import Identity, Parts
 from aether.control.own import Own
@@ -48,6 +49,7 @@ class ControlPlane:
     proofs: Proofs
     audit: AuditTrail
     secrets: Secrets
+    encryption_key: EncryptionKey
     approvals: Approvals
     configurations: Configurations
     desk: Desk
@@ -122,6 +124,7 @@ async def build_control(
         proofs=Proofs(scope),
         audit=AuditTrail(scope, signing),
         secrets=secrets,
+        encryption_key=EncryptionKey(scope, sealer, clock),
         approvals=approvals,
         configurations=configurations,
         desk=desk,

@@ -19,7 +19,7 @@ from aether.control.audit import append, entry_of
 from aether.control.sealing import Sealer
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.store.announcements import announce
-from aether.store.control_schema import keys, secret_uses, secrets, users
+from aether.store.control_schema import secret_uses, secrets
 from aether.store.database import Row, Scope
 from aether.venues.protocol import Credentials
 
@@ -235,48 +235,6 @@ class Secrets:
             .where(secrets.c.account == account, secrets.c.venue == venue, secrets.c.state == "active")
             .values(state=state, sealed=b"", ended_ns=now)
         )
-
-    # The key-encryption key.
-
-    async def rotate_kek(self, caller: Caller) -> tuple[str, int]:
-        """Make a new key-encryption key and wrap everything by it; return its name and how much was wrapped.
-
-        May be run again after a failure in between: what is still wrapped by an old key opens as before.
-
-        Raises:
-            KeyServiceError: when the key service is away.
-        """
-        name = await self._sealer.keys.rotate()
-        count = await self.rewrap_all()
-        async with self._scope.begin() as connection:
-            entry = entry_of(caller, "keys.rotate", "done", target=self._sealer.keys.name, after={"key": name})
-            await append(connection, entry, self._clock())
-        return name, count
-
-    async def rewrap_all(self) -> int:
-        """Wrap every data key by the present key-encryption key; return how many."""
-        count = 0
-        found = await self._scope.all(sa.select(secrets).where(secrets.c.state == "active"))
-        for row in found:
-            where = sa.and_(
-                secrets.c.account == row.account, secrets.c.venue == row.venue, secrets.c.version == row.version
-            )
-            context = context_of(row.account, row.venue, row.version)
-            count += await self._rewrap(secrets, secrets.c.sealed, where, row.sealed, context)
-        for row in await self._scope.all(sa.select(users).where(users.c.totp != b"")):
-            count += await self._rewrap(users, users.c.totp, users.c.id == row.id, row.totp, f"totp|{row.email}")
-        for row in await self._scope.all(sa.select(keys)):
-            count += await self._rewrap(keys, keys.c.sealed, keys.c.name == row.name, row.sealed, f"key|{row.name}")
-        return count
-
-    async def _rewrap(
-        self, table: sa.Table, column: "sa.Column[bytes]", where: Any, sealed: bytes, context: str
-    ) -> int:
-        """Replace one sealed value unless it was changed meanwhile."""
-        fresh = await self._sealer.rewrap(bytes(sealed), context)
-        statement = sa.update(table).where(where, column == bytes(sealed)).values({column.name: fresh})
-        async with self._scope.begin() as connection:
-            return int((await connection.execute(statement)).rowcount)
 
 
 class SecretReader:

@@ -56,6 +56,7 @@ export function Keys() {
   const chosen = account || accounts[0]?.id || "";
   const keys = useMutation({ mutationFn: () => api.secrets(chosen) });
   const kek = useMutation({ mutationFn: api.rotateKek });
+  const unwrapped = Object.entries(kek.data?.failed ?? {});
   const known = keys.data?.filter((k) => k.account === chosen) ?? null;
   const active = known?.filter((k) => k.state === "active") ?? [];
   const reload = () => {
@@ -76,14 +77,28 @@ export function Keys() {
       <div className="title">
         <h1>API keys</h1>
         <span className="spacer" />
-        <button onClick={() => kek.mutate()} disabled={kek.isPending}>
+        <button onClick={() => kek.mutate(false)} disabled={kek.isPending}>
           Rotate the key-encryption key
         </button>
       </div>
       {kek.data && (
-        <p className="up" role="status">
-          Everything is wrapped by key {kek.data.key} now: {kek.data.wrapped} values.
+        <p className={unwrapped.length ? "warn" : "up"} role="status">
+          Key {kek.data.key} wraps {kek.data.wrapped} values now.
         </p>
+      )}
+      {unwrapped.length > 0 && (
+        <Panel title="Not wrapped anew">
+          <ul>
+            {unwrapped.map(([value, reason]) => (
+              <li key={value}>
+                <code>{value}</code>: {reason}
+              </li>
+            ))}
+          </ul>
+          <button onClick={() => kek.mutate(true)} disabled={kek.isPending}>
+            Try these again
+          </button>
+        </Panel>
       )}
       <Fault error={kek.error} />
       <Panel title="Account">
