@@ -337,6 +337,24 @@ def access() -> str:
     )
 
 
+def duties() -> str:
+    """Return the page of acts that raise risk."""
+    rows = []
+    for action in ACTIONS.values():
+        if action.raises:
+            held = ["a fresh proof"] if action.proof else []
+            held += ["a second person"] if action.second else []
+            held += [action.rule] if action.rule else []
+            rows.append((action.name, action.meaning, action.raises, "; ".join(held)))
+    return (
+        "# What raises risk\n\n"
+        + NOTE
+        + "Each act that raises a risk, or moves what limits stand on, with what production asks for it "
+        "([why](../explanation/security.md)). A test walks through the table as a lone administrator.\n\n"
+        + _table(("act", "meaning", "what it raises or moves", "what holds for it"), iter(rows))
+    )
+
+
 def guards() -> str:
     """Return the page of production's checks."""
     rows = ((g.name, g.holds, g.remedy) for g in GUARDS)
@@ -350,6 +368,7 @@ def guards() -> str:
 
 PAGES = {
     "access.md": access,
+    "duties.md": duties,
     "production-checks.md": guards,
     "commands.md": commands,
     "settings.md": settings,

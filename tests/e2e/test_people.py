@@ -8,7 +8,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.integration.platform import Platform
+from tests.integration.platform import Platform, vouched
 from tests.running_exchange import RunningExchange
 
 PASSWORD = "correct horse battery staple"
@@ -99,7 +99,7 @@ def prove(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def grace(ada: Page, browser: Browser) -> Page:
+def grace(platform: Platform, ada: Page, browser: Browser) -> Page:
     """A second admin, invited by the first, with an authenticator app."""
     ada.get_by_role("link", name="People").click()
     invite = ada.get_by_role("region", name="Invite a person")
@@ -110,10 +110,16 @@ def grace(ada: Page, browser: Browser) -> Page:
     invite.get_by_label("Reason").fill("the second director")
     invite.get_by_role("button", name="Invite").click()
     prove(ada)
-    link = invite.locator("code.block").inner_text()
+    expect(invite.get_by_text("Another admin hands the link over")).to_be_visible()
+    invited = ada.get_by_role("region", name="Invited")
+    expect(invited.get_by_text("nobody yet")).to_be_visible()
+    invited.get_by_role("button", name="Show a link").click()
+    prove(ada)
+    expect(ada.get_by_text("You invited grace@example.com yourself.")).to_be_visible()
     shot(ada, "people")
+    token = vouched(platform.data_dir, "grace@example.com")
     page = new_page(browser)
-    page.goto(link)
+    page.goto(f"{ada.url.rsplit('/', 1)[0]}/#invitation={token}")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Continue").click()
     secret = page.locator(".totp code").inner_text()

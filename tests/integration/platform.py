@@ -152,6 +152,13 @@ def aether(*arguments: str, data_dir: Path | None = None) -> subprocess.Complete
     return subprocess.run([*COMMAND, *arguments, *where], capture_output=True, text=True, timeout=120, check=False)
 
 
+def vouched(data_dir: Path, email: str) -> str:
+    """Return the token that the machine's owner hands over to somebody who is invited."""
+    done = aether("users", "vouch", email, data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().partition("#invitation=")[2]
+
+
 def aether_json(*arguments: str, data_dir: Path) -> object:
     """Run a command with `--json` and return what it says."""
     done = aether(*arguments, "--json", data_dir=data_dir)

@@ -103,7 +103,13 @@ def body_of(schema: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]
 
 def url_of(path: str, account: str) -> str:
     """Return an address that names an account in every way that there is, `` for none."""
-    values = {"account": account, "instrument": "paper:BTC/USD", "venue": "kraken", "number": "1"}
+    values = {
+        "account": account,
+        "instrument": "paper:BTC/USD",
+        "venue": "kraken",
+        "number": "1",
+        "email": "x@example.com",
+    }
     url = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], "none"), path).removeprefix(API)
     return f"{url}?account={account}" if account and "{account}" not in path else url
 
@@ -140,9 +146,8 @@ def test_every_route_is_guarded_or_openly_public() -> None:
     assert {r.action for r in routes if r.action} <= set(ACTIONS)
     public = {r.path for r in routes if r.action is None}
     assert public == {f"{API}{p}" for p in PUBLIC_ROUTES}
-    unused = (
-        set(ACTIONS) - {r.action for r in routes} - {"accounts.live", "accounts.loosen", "kill.flatten", "metrics.read"}
-    )
+    within = {"accounts.live", "accounts.loosen", "kill.flatten", "metrics.read", "tokens.arm"}
+    unused = set(ACTIONS) - {r.action for r in routes} - within
     assert unused == set(), "an action that no route names"
 
 
@@ -307,7 +312,8 @@ def test_actions_reach_is_what_their_names_say() -> None:
     firm = {a.name for a in ACTIONS.values() if a.reach is Reach.FIRM}
     assert firm == {
         "accounts.create", "accounts.live", "keys.rotate", "metrics.read", "users.read", "users.invite",
-        "users.roles", "users.disable", "tokens.read", "tokens.create", "tokens.revoke",
+        "users.roles", "users.disable", "users.link", "users.confirm", "tokens.read", "tokens.create", "tokens.arm",
+        "tokens.revoke",
     }  # fmt: skip
     writing = {a.name for a in ACTIONS.values() if a.second}
     assert all(ACTIONS[name].proof for name in writing), "what needs two people needs their proofs"

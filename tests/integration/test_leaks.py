@@ -12,7 +12,7 @@ import pyotp
 
 from aether.store.embedded import EmbeddedServer
 from tests.integration.people import API, PASSWORD, Person
-from tests.integration.platform import COMMAND
+from tests.integration.platform import COMMAND, vouched
 from tests.running_exchange import RunningExchange
 
 
@@ -75,7 +75,7 @@ def test_planted_secrets_are_found_nowhere(tmp_path: Path) -> None:
     options = ada.call("POST", "/me/passkeys/challenge", X_MFA_Token=token).json()
     made = {"challenge": options["challenge"], "credential": ada.passkey.register(options["passkey"]), "name": "key"}
     assert ada.call("POST", "/me/passkeys", made).status_code == 204
-    bob = ada.invite("bob@example.com", {"*": "admin"})
+    bob = ada.invite("bob@example.com", {"*": "admin"}, lambda email: vouched(tmp_path / "desk", email))
     created = ada.do("POST", "/tokens", {"name": "s", "actions": ["accounts.read"], "accounts": ["*"], "days": 1})
     planted["service token"] = created.json()["token"]
 

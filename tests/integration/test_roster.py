@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from aether.control.access import ACTIONS, EVERYWHERE, Allowlists, CallerKind, Role
+from aether.control.factors import digest
 from aether.control.roster import GOOD_FOR_S, Roster
 from aether.control.sealing import KeyFile
 from aether.control.sessions import SessionRules
+from aether.control.tokens import TokenPlan, new_text
 from aether.store import announcements
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL, sessions
@@ -70,8 +72,11 @@ async def test_whoever_is_disabled_loses_a_role_or_is_signed_out_may_not_stop_an
 
 async def test_a_services_token_may_stop_until_it_is_revoked(desk: Desk) -> None:
     ada = await enrol(desk, "ada@example.com")
-    token_id, text = await desk.control.tokens.create(ada.caller, "pager", ["kill.engage"], ["*"], 1)
-    _, reading = await desk.control.tokens.create(ada.caller, "dashboard", ["accounts.read"], ["*"], 1)
+    text, reading = new_text(), new_text()
+    token_id = await desk.control.tokens.create(
+        ada.caller, TokenPlan(digest(text), "pager", ("kill.engage",), ("*",), 1)
+    )
+    await desk.control.tokens.create(ada.caller, TokenPlan(digest(reading), "dashboard", ("accounts.read",), ("*",), 1))
     roster = desk.control.roster
     await until(lambda: roster.caller_of(text, nobody()) and roster.caller_of(reading, nobody()))
     found = roster.caller_of(text, nobody("192.0.2.7"))

@@ -166,6 +166,12 @@ function Frame({ me, onInvitation }: { me: Me; onInvitation: (token: string) => 
           <button onClick={() => void api.firstInvitation().then((i) => onInvitation(i.token))}>Set up sign-in</button>
         </div>
       )}
+      {me.waits && (
+        <div className="banner" role="alert">
+          Your role does not count yet: an admin who did not hold your link must confirm that it is you. Tell them that you
+          are in.
+        </div>
+      )}
       {me.attacks >= 5 && (
         <div className="banner" role="alert">
           {me.attacks} wrong passwords were tried for your address within the last hour, on devices that you never signed

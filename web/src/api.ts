@@ -270,6 +270,13 @@ export const api = {
   users: () => unwrap(client.GET("/api/v1/users")),
   invite: (body: Schemas["InviteRequest"]) =>
     proven((header) => client.POST("/api/v1/users", { params: { header }, body })),
+  invitations: () => unwrap(client.GET("/api/v1/invitations")),
+  handOver: (email: string) =>
+    proven((header) => client.POST("/api/v1/invitations/{email}/link", { params: { path: { email }, header } })),
+  confirmUser: (user: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/users/{user}/confirm", { params: { path: { user }, header }, body: { reason } }),
+    ),
   setRoles: (user: string, body: Schemas["RolesRequest"]) =>
     proven((header) => client.PUT("/api/v1/users/{user}/roles", { params: { path: { user }, header }, body })),
   setDisabled: (user: string, body: Schemas["DisableRequest"]) =>

@@ -145,6 +145,7 @@ class Me(Model):
         kind: `person`, `service`, `local` (the machine's owner before anybody is set up), or `nobody`.
         roles: by account; `*` for all.
         actions: what the caller may do somewhere.
+        waits: no role of theirs counts yet: an admin must confirm that it is they.
         oidc: whether an OpenID provider may sign people in.
         attacks: wrong passwords tried for the caller's address within the last hour, by devices never signed in from.
         recovery_codes: shown once, when they are new.
@@ -156,13 +157,17 @@ class Me(Model):
     actions: list[str]
     needs_setup: bool
     production: bool
+    waits: bool
     oidc: bool
     attacks: int
     recovery_codes: list[str] = []
 
 
 class Invitation(Model):
-    """A one-time token with which a person sets themselves up; `link` is the page to open."""
+    """A one-time token with which a person sets themselves up; `link` is the page to open.
+
+    Both are empty when another admin has to hand the link over.
+    """
 
     token: str
     link: str
@@ -273,6 +278,7 @@ class User(Model):
     email: str
     name: str
     roles: dict[str, str]
+    waits: bool = Field(description="their roles do not count yet: somebody has to confirm that it is they")
     has_totp: bool
     passkeys: int
     recovery_codes: int
@@ -293,6 +299,17 @@ class InviteRequest(Model):
     name: PersonName
     roles: Roles
     reason: Reason
+
+
+class OpenInvitation(Model):
+    """Somebody who is invited and has not come yet; `held_by` was given the link."""
+
+    email: str
+    name: str
+    roles: dict[str, str]
+    invited_by: str
+    held_by: str
+    expires_ns: int
 
 
 class RolesRequest(Model):
@@ -335,10 +352,11 @@ class TokenCreate(Model):
 
 
 class TokenCreated(Model):
-    """A new token; its text is shown this once."""
+    """A new token; its text is shown this once. It works at once, or once a second person has approved it."""
 
     id: str
     token: str
+    approval: "Approval | None" = None
 
 
 # Keys.

@@ -78,6 +78,7 @@ async def _me(request: Request, caller: Caller, codes: tuple[str, ...] = ()) -> 
             ],
             "needs_setup": not await context.control.people.has_people(),
             "production": context.is_production,
+            "waits": is_person and not caller.roles and (await context.control.people.person(caller.id)).waits,
             "oidc": context.oidc is not None,
             "attacks": await context.control.identity.attacks(caller.name) if is_person else 0,
             "recovery_codes": list(codes),

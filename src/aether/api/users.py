@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow
@@ -10,6 +11,7 @@ from aether.api.models import (
     Done,
     Invitation,
     InviteRequest,
+    OpenInvitation,
     ReasonRequest,
     RolesRequest,
     ServiceToken,
@@ -17,9 +19,11 @@ from aether.api.models import (
     TokenCreated,
     User,
 )
-from aether.api.shown import done_of
+from aether.api.shown import approval_of, done_of
 from aether.control.access import EVERYWHERE, Role
 from aether.control.approvals import Task
+from aether.control.factors import digest
+from aether.control.tokens import TokenPlan, new_text
 
 router = APIRouter(tags=["people"])
 
@@ -33,6 +37,7 @@ async def list_users(granted: Annotated[Granted, allow("users.read")]) -> list[U
             email=p.email,
             name=p.name,
             roles=dict(p.roles),
+            waits=p.waits,
             has_totp=p.has_totp,
             passkeys=p.passkeys,
             recovery_codes=p.recovery_codes,
@@ -45,10 +50,38 @@ async def list_users(granted: Annotated[Granted, allow("users.read")]) -> list[U
 
 @router.post("/users", status_code=201)
 async def invite(body: InviteRequest, granted: Annotated[Granted, allow("users.invite")]) -> Invitation:
-    """Invite a person; give them the link yourself, it works once within three days."""
+    """Invite a person; give them the link, which works once within three days.
+
+    Where two people are needed, an admin's link is not shown to who invites: another admin hands it over.
+    """
     given = {account: Role(role) for account, role in body.roles.items()}
     token = await granted.context.control.people.invite(granted.caller, body.email, body.name, given, body.reason)
-    return Invitation(token=token, link=f"{granted.context.public_url}/#invitation={token}")
+    return _invitation(granted, token)
+
+
+def _invitation(granted: Granted, token: str) -> Invitation:
+    return Invitation(token=token, link=f"{granted.context.public_url}/#invitation={token}" if token else "")
+
+
+@router.get("/invitations")
+async def list_invitations(granted: Annotated[Granted, allow("users.read")]) -> list[OpenInvitation]:
+    """Return who is invited and has not come yet."""
+    return [
+        OpenInvitation.model_validate(msgspec.to_builtins(found))
+        for found in await granted.context.control.vouching.invited()
+    ]
+
+
+@router.post("/invitations/{email}/link")
+async def hand_over(email: str, granted: Annotated[Granted, allow("users.link")]) -> Invitation:
+    """Return the link of an invitation, to be handed over by somebody other than who invited; an earlier link ends."""
+    return _invitation(granted, await granted.context.control.vouching.hand_over(granted.caller, email))
+
+
+@router.post("/users/{user}/confirm", status_code=204)
+async def confirm(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.confirm")]) -> None:
+    """Let the roles of a new admin count, having made sure that it is they; never by who held their link."""
+    await granted.context.control.vouching.confirm(granted.caller, user, body.reason)
 
 
 @router.put("/users/{user}/roles")
@@ -61,7 +94,7 @@ async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, a
         action="users.roles",
         account=EVERYWHERE,
         payload={"user": user, "roles": dict(body.roles)},
-        summary=f"{person.email} becomes {given}",
+        summary=f"{person.email} becomes {given}; make sure that they are the one who signs in by that address",
         reason=body.reason,
     )
     return done_of(await control.approvals.submit(granted.caller, task))
@@ -100,11 +133,26 @@ async def list_tokens(granted: Annotated[Granted, allow("tokens.read")]) -> list
 
 @router.post("/tokens", status_code=201)
 async def create_token(body: TokenCreate, granted: Annotated[Granted, allow("tokens.create")]) -> TokenCreated:
-    """Make a token for a service; its text is shown this once."""
-    number, text = await granted.context.control.tokens.create(
-        granted.caller, body.name, body.actions, body.accounts, body.days
+    """Make a token for a service; its text is shown this once.
+
+    One that may sell positions works once a second person has approved it, where two people are needed.
+    """
+    control, caller = granted.context.control, granted.caller
+    text = new_text()
+    wanted = TokenPlan(digest(text), body.name, tuple(body.actions), tuple(body.accounts), body.days)
+    if not wanted.is_armed:
+        return TokenCreated(id=await control.tokens.create(caller, wanted), token=text)
+    control.tokens.check(caller, wanted)
+    task = Task(
+        action="tokens.arm",
+        account=EVERYWHERE,
+        payload={"token": msgspec.to_builtins(wanted)},
+        summary=f"A token for {wanted.name} may {', '.join(wanted.actions)} in {', '.join(wanted.accounts)}",
+        reason=f"a token for {wanted.name}",
     )
-    return TokenCreated(id=number, token=text)
+    outcome = await control.approvals.submit(caller, task)
+    waits = approval_of(outcome.approval) if outcome.approval else None
+    return TokenCreated(id=outcome.result or "", token=text, approval=waits)
 
 
 @router.delete("/tokens/{token}", status_code=204)

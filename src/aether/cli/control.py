@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,10 @@ from aether.cli.console import AsJson, DataDir, out, print_json, settings_of, ta
 from aether.cli.remote import Remote, secret_text
 from aether.clock import utc_text, wall_ns
 from aether.compose.control import allowlists_of, checkpoint_folder, control_plane, key_encryption
+from aether.compose.directory import DataDirectory
 from aether.compose.storage import open_storage
 from aether.control.audit import AuditProver, SignedCheckpoint, read_public_key
+from aether.control.plane import ControlPlane
 from aether.control.sealing import Sealer
 from aether.domain.errors import DataFormatError, InvalidValueError, KeyServiceError
 
@@ -60,7 +63,8 @@ def whoami(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False) -> 
         print_json(me)
         return
     roles = ", ".join(f"{r} of {'all accounts' if a == '*' else a}" for a, r in me["roles"].items()) or "no role"
-    out.print(f"{me['name']}: {roles}", highlight=False)
+    waits = "; an admin must confirm that it is you" if me["waits"] else ""
+    out.print(f"{me['name']}: {roles}{waits}", highlight=False)
 
 
 def _told(answer: dict[str, Any], done: str) -> None:
@@ -311,7 +315,7 @@ def users_list(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False)
             "app" if u["has_totp"] else "",
             str(u["passkeys"]),
             str(u["recovery_codes"]),
-            "disabled" if u["disabled"] else "active",
+            "disabled" if u["disabled"] else "to be confirmed" if u["waits"] else "active",
         )
         for u in found
     ]
@@ -335,10 +339,49 @@ def users_invite(
     data_dir: DataDir = None,
     url: Url = "",
 ) -> None:
-    """Invite a person; give them the printed link yourself."""
+    """Invite a person; give them the printed link. In production an admin's link is handed over by somebody else."""
     body = {"email": email, "name": name, "roles": _roles(role), "reason": reason}
     made = Remote(settings_of(data_dir), url).call("POST", "/users", body)
+    told = f"{email} is invited. Another admin hands the link over: aether users link {email}"
+    out.print(made["link"] or told, soft_wrap=True, highlight=False)
+
+
+@users_app.command("invited")
+def users_invited(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False) -> None:
+    """List who is invited and has not come yet."""
+    found = Remote(settings_of(data_dir), url).call("GET", "/invitations")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            i["email"],
+            ", ".join(f"{r} of {'all' if a == '*' else a}" for a, r in i["roles"].items()),
+            i["invited_by"],
+            i["held_by"] or "nobody yet",
+            utc_text(i["expires_ns"]),
+        )
+        for i in found
+    ]
+    columns = ("e-mail*", "roles*", "invited by*", "link given to*", "until (UTC)*")
+    table("Invited", columns, rows, "Nobody is invited.")
+
+
+@users_app.command("link")
+def users_link(email: Annotated[str, typer.Argument()], data_dir: DataDir = None, url: Url = "") -> None:
+    """Print an invitation's link, to hand it over; an admin's, for whom another admin has invited."""
+    made = Remote(settings_of(data_dir), url).call("POST", f"/invitations/{email.strip().lower()}/link")
     out.print(made["link"], soft_wrap=True, highlight=False)
+
+
+@users_app.command("confirm")
+def users_confirm(
+    email: Annotated[str, typer.Argument()], reason: Reason, data_dir: DataDir = None, url: Url = ""
+) -> None:
+    """Let the role of a new admin count, having made sure that it is they; not for who held their link."""
+    remote = Remote(settings_of(data_dir), url)
+    remote.call("POST", f"/users/{_user_id(remote, email)}/confirm", {"reason": reason})
+    out.print(f"The roles of {email} count now.", highlight=False)
 
 
 @users_app.command("roles")
@@ -368,17 +411,34 @@ def users_disable(
 @users_app.command("reset")
 def users_reset(email: Annotated[str, typer.Argument()], data_dir: DataDir = None) -> None:
     """Let a person who lost every factor set themselves up anew; for whoever rules the machine and its database."""
+    base, token = _at_the_machine(data_dir, lambda control: control.people.reset_factors(email))
+    out.print(f"{base}/#invitation={token}", soft_wrap=True, highlight=False)
+
+
+@users_app.command("vouch")
+def users_vouch(email: Annotated[str, typer.Argument()], data_dir: DataDir = None) -> None:
+    """Answer for an admin who is invited or waits to be confirmed; for whoever rules the machine and its database."""
+    base, token = _at_the_machine(data_dir, lambda control: control.vouching.vouch(email))
+    told = f"{base}/#invitation={token}" if token else f"The roles of {email} count now."
+    out.print(told, soft_wrap=True, highlight=False)
+
+
+def _at_the_machine(data_dir: Path | None, work: Callable[[ControlPlane], Awaitable[str]]) -> tuple[str, str]:
+    """Do something as the owner of the machine; return where the web interface is, and what came of it."""
     settings = settings_of(data_dir)
 
-    async def work() -> tuple[str, str]:
+    async def run() -> tuple[str, str]:
         async with open_storage(settings) as storage:
-            remote_url = settings.public_url or f"http://localhost:{settings.port}"
+            running = DataDirectory(settings.data_dir).running
+            local = (
+                json.loads(running.read_bytes())["url"] if running.is_file() else f"http://localhost:{settings.port}"
+            )
+            remote_url = settings.public_url or local
             sealer = Sealer(key_encryption(settings))
             control = await control_plane(settings, storage.database, sealer, remote_url, {})
-            return remote_url, await control.people.reset_factors(email)
+            return remote_url, await work(control)
 
-    base, token = asyncio.run(work())
-    out.print(f"{base}/#invitation={token}", soft_wrap=True, highlight=False)
+    return asyncio.run(run())
 
 
 @tokens_app.command("list")
@@ -407,7 +467,10 @@ def tokens_create(
 ) -> None:
     """Make a token for a service; it is printed this once."""
     body = {"name": name, "actions": action, "accounts": account, "days": days}
-    sys.stdout.write(Remote(settings_of(data_dir), url).call("POST", "/tokens", body)["token"] + "\n")
+    made = Remote(settings_of(data_dir), url).call("POST", "/tokens", body)
+    sys.stdout.write(made["token"] + "\n")
+    if made["approval"]:
+        _told(made, "")
 
 
 @tokens_app.command("revoke")

@@ -222,7 +222,7 @@ class Approvals:
             user = (await connection.execute(query)).one_or_none()
             if user is None:
                 raise RefusedError("Who asked for this is not here any more.", remedy="Ask anew.")
-            given = await roles_of(connection, user_id)
+            given = self._allowlists.held(user.email, await roles_of(connection, user_id))
         return Caller(
             kind=CallerKind.PERSON, id=user.id, name=user.email, roles=given, agent=f"approved request {number}"
         )

@@ -146,18 +146,22 @@ class Identity:
                 "subject": "",
                 "created_ns": now,
                 "disabled_ns": 0,
+                "link_held_by": invitation.held_by,
             }
             if (await connection.execute(sa.select(users.c.id).where(users.c.email == row["email"]))).first():
                 raise ConflictError(f"{row['email']} is a person here already.", remedy="Sign in instead.")
             await connection.execute(sa.insert(users), row)
-            given = [{"user_id": user, "account": a, "role": r} for a, r in invitation.roles.items()]
+            waits_ns = now if self._parts.people.waits(invitation) else 0
+            given = [
+                {"user_id": user, "account": a, "role": r, "waits_ns": waits_ns} for a, r in invitation.roles.items()
+            ]
             await connection.execute(sa.insert(roles), given)
             if passkey is not None:
                 await self._parts.proving.keep_passkey(connection, user, passkey, "First passkey")
             await self._parts.proving.keep_codes(connection, user, codes)
             made = Caller(**{**msgspec.structs.asdict(caller), "kind": CallerKind.PERSON, "id": user})
-            made = msgspec.structs.replace(made, name=row["email"], roles=dict(invitation.roles))
-            after = {"roles": invitation.roles, "factor": "passkey" if passkey else "totp"}
+            made = msgspec.structs.replace(made, name=row["email"], roles={} if waits_ns else dict(invitation.roles))
+            after = {"roles": invitation.roles, "waits": bool(waits_ns), "factor": "passkey" if passkey else "totp"}
             await append(connection, entry_of(made, "users.enrol", "done", target=made.name, after=after), now)
             signed_in = await self._parts.sessions.open(connection, user, made, "passkey" if passkey else "totp")
         return msgspec.structs.replace(signed_in, recovery_codes=tuple(codes))

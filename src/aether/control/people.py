@@ -23,12 +23,13 @@ INVITATION_S = 3 * 86_400
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """A person as admins see them."""
+    """A person as admins see them; `waits` until somebody has confirmed that it is they: no role counts till then."""
 
     id: str
     email: str
     name: str
     roles: dict[str, Role]
+    waits: bool
     has_totp: bool
     passkeys: int
     recovery_codes: int
@@ -37,9 +38,22 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class People:
-    """The people, as admins see and manage them."""
+    """The people, as admins see and manage them.
 
-    def __init__(self, scope: Scope, sessions: Sessions, allowlists: Allowlists, clock: Callable[[], int]) -> None:
+    Args:
+        two_people: whether somebody else has to vouch for a new admin.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        sessions: Sessions,
+        allowlists: Allowlists,
+        clock: Callable[[], int],
+        *,
+        two_people: bool = False,
+    ) -> None:
+        self._two_people = two_people
         self._scope = scope
         self._sessions = sessions
         self.allowlists = allowlists
@@ -58,11 +72,11 @@ class People:
         token = new_token()
         async with self._scope.begin() as connection:
             await connection.execute(sa.delete(invitations).where(invitations.c.created_by == PLATFORM.id))
-            await self._write_invitation(connection, token, "", "", {EVERYWHERE: Role.ADMIN}, PLATFORM.id)
+            await self._write_invitation(connection, token, "", "", {EVERYWHERE: Role.ADMIN}, PLATFORM.id, PLATFORM.id)
         return token
 
     async def invite(self, caller: Caller, email: str, name: str, given: Mapping[str, Role], reason: str) -> str:
-        """Return a token with which a person sets themselves up.
+        """Return a token with which a person sets themselves up; none when another must hand it over (`Vouching`).
 
         Raises:
             InvalidValueError: when the address is no address, or may not have a role.
@@ -75,10 +89,19 @@ class People:
             if (await connection.execute(sa.select(users.c.id).where(users.c.email == email))).first():
                 raise ConflictError(f"{email} is a person here already.", remedy="Change their roles instead.")
             await connection.execute(sa.delete(invitations).where(invitations.c.email == email))
-            await self._write_invitation(connection, token, email, name, given, caller.id)
+            holder = "" if self.needs_vouching(given) else caller.id
+            await self._write_invitation(connection, token, email, name, given, caller.id, holder)
             entry = entry_of(caller, "users.invite", "done", target=email, after={"roles": dict(given)}, reason=reason)
             await append(connection, entry, self._clock())
-        return token
+        return token if holder else ""
+
+    def needs_vouching(self, given: Mapping[str, str]) -> bool:
+        """Return whether somebody other than who invites must vouch for a person with these roles."""
+        return self._two_people and Role.ADMIN in given.values()
+
+    def waits(self, invitation: Row) -> bool:
+        """Return whether the roles of an invitation count only when somebody has confirmed the person."""
+        return self.needs_vouching(invitation.roles) and invitation.held_by != PLATFORM.id
 
     def check_roles(self, email: str, given: Mapping[str, Role]) -> None:
         """Refuse roles that a person may not have. Raises InvalidValueError."""
@@ -100,6 +123,7 @@ class People:
         name: str,
         given: Mapping[str, Role],
         by: str,
+        held_by: str,
     ) -> None:
         row = {
             "digest": digest(token),
@@ -108,6 +132,7 @@ class People:
             "roles": dict(given),
             "created_by": by,
             "expires_ns": self._clock() + INVITATION_S * NS,
+            "held_by": held_by,
         }
         await connection.execute(sa.insert(invitations), row)
 
@@ -142,8 +167,11 @@ class People:
         async with self._scope.begin() as connection:
             found = (await connection.execute(sa.select(users).order_by(users.c.email))).all()
             held: dict[str, dict[str, Role]] = {}
+            waiting = set()
             for r in await connection.execute(sa.select(roles)):
                 held.setdefault(r.user_id, {})[r.account] = Role(r.role)
+                if r.waits_ns:
+                    waiting.add(r.user_id)
             count = sa.func.count()
             by_user = sa.select(passkeys.c.user_id, count).group_by(passkeys.c.user_id)
             keys = {r[0]: r[1] for r in await connection.execute(by_user)}
@@ -155,6 +183,7 @@ class People:
                 email=u.email,
                 name=u.name,
                 roles=held.get(u.id, {}),
+                waits=u.id in waiting,
                 has_totp=bool(u.totp),
                 passkeys=keys.get(u.id, 0),
                 recovery_codes=codes.get(u.id, 0),
@@ -184,7 +213,8 @@ class People:
             before = await roles_of(connection, user_id)
             await connection.execute(sa.delete(roles).where(roles.c.user_id == user_id))
             await connection.execute(
-                sa.insert(roles), [{"user_id": user_id, "account": a, "role": r} for a, r in given.items()]
+                sa.insert(roles),
+                [{"user_id": user_id, "account": a, "role": r, "waits_ns": 0} for a, r in given.items()],
             )
             await self._keep_an_admin(connection)
             entry = entry_of(
@@ -224,7 +254,12 @@ class People:
         query = (
             sa.select(users.c.email)
             .select_from(roles.join(users, users.c.id == roles.c.user_id))
-            .where(roles.c.account == EVERYWHERE, roles.c.role == Role.ADMIN, users.c.disabled_ns == 0)
+            .where(
+                roles.c.account == EVERYWHERE,
+                roles.c.role == Role.ADMIN,
+                roles.c.waits_ns == 0,
+                users.c.disabled_ns == 0,
+            )
         )
         if not any(map(self.allowlists.allows_admin, (await connection.execute(query)).scalars())):
             raise InvalidValueError("No admin would be left.", remedy="Make somebody else admin first.")
@@ -233,7 +268,13 @@ class People:
         """Refuse to lock a director out when fewer than two would be left to approve each other's requests."""
         if not self.allowlists.strict or not self.allowlists.allows_approval(disabled):
             return
-        left = (await connection.execute(sa.select(users.c.email).where(users.c.disabled_ns == 0))).scalars()
+        query = (
+            sa.select(users.c.email)
+            .distinct()
+            .select_from(roles.join(users, users.c.id == roles.c.user_id))
+            .where(roles.c.role == Role.ADMIN, roles.c.waits_ns == 0, users.c.disabled_ns == 0)
+        )
+        left = (await connection.execute(query)).scalars()
         count = sum(map(self.allowlists.allows_approval, left))
         if count < DIRECTORS:
             raise InvalidValueError(
@@ -251,13 +292,16 @@ class People:
             raise UnknownNameError(f"There is no person {email!r}.", remedy="Look at the list of users.")
         user, token = found[0], new_token()
         async with self._scope.begin() as connection:
-            given = await roles_of(connection, user.id)
+            rows = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
+            given = {r.account: Role(r.role) for r in rows}
             values = {"email": f"{user.email}#{user.id}", "disabled_ns": self._clock(), "subject": "", "totp": b""}
             await connection.execute(sa.update(users).where(users.c.id == user.id).values(values))
             for table in (roles, passkeys, recovery_codes):
                 await connection.execute(sa.delete(table).where(table.c.user_id == user.id))
             await self._sessions.end_all(connection, user.id)
-            await self._write_invitation(connection, token, user.email, user.name, given, PLATFORM.id + "-reset")
+            await self._write_invitation(
+                connection, token, user.email, user.name, given, PLATFORM.id + "-reset", PLATFORM.id
+            )
             await append(connection, entry_of(PLATFORM, "users.reset", "done", target=user.email), self._clock())
         return token
 

@@ -26,7 +26,8 @@ from aether.control.sealing import Sealer
 from aether.control.secrets import KeyCheck, Secrets
 from aether.control.sessions import SessionRules, Sessions
 from aether.control.throttle import Throttle
-from aether.control.tokens import Tokens
+from aether.control.tokens import TokenPlan, Tokens
+from aether.control.vouching import Vouching
 from aether.domain.accounts import AccountPlan
 from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased, OperatorEvent
 from aether.domain.identifiers import AccountId
@@ -41,6 +42,7 @@ class ControlPlane:
     """The services that answer for people, keys and decisions."""
 
     people: People
+    vouching: Vouching
     sessions: Sessions
     identity: Identity
     own: Own
@@ -102,7 +104,7 @@ async def build_control(
     """
     scope = database.control
     sessions = Sessions(scope, rules, allowlists, clock)
-    people = People(scope, sessions, allowlists, clock)
+    people = People(scope, sessions, allowlists, clock, two_people=two_people)
     challenges, throttle, passwords = Challenges(scope, clock), Throttle(scope), Passwords()
     proving = Proving(scope, sealer, site, people, challenges, throttle, clock)
     signing = await signing_key(scope, sealer)
@@ -112,15 +114,17 @@ async def build_control(
     configurations = Configurations(scope, clock)
     desk = Desk(scope, clock)
     operators = Operators(database, clock)
-    executors = _executors(people, secrets, configurations, desk, operators)
+    tokens = Tokens(scope, clock)
+    executors = _executors(people, tokens, secrets, configurations, desk, operators)
     approvals = Approvals(scope, sealer, allowlists, executors, two_people=two_people, clock=clock)
     return ControlPlane(
         people=people,
+        vouching=Vouching(scope, people, clock),
         sessions=sessions,
         identity=Identity(parts),
         own=Own(parts),
         devices=devices,
-        tokens=Tokens(scope, clock),
+        tokens=tokens,
         proofs=Proofs(scope),
         audit=AuditTrail(scope, signing),
         secrets=secrets,
@@ -134,7 +138,7 @@ async def build_control(
 
 
 def _executors(
-    people: People, secrets: Secrets, configurations: Configurations, desk: Desk, operators: Operators
+    people: People, tokens: Tokens, secrets: Secrets, configurations: Configurations, desk: Desk, operators: Operators
 ) -> dict[str, Execute]:
     """Return what each action that may need a second person carries out, from its payload alone."""
 
@@ -157,6 +161,9 @@ def _executors(
     async def set_roles(caller: Caller, task: Task) -> None:
         given = {account: Role(role) for account, role in task.payload["roles"].items()}
         await people.set_roles(caller, task.payload["user"], given, task.reason)
+
+    async def arm(caller: Caller, task: Task) -> str:
+        return await tokens.create(caller, msgspec.convert(task.payload["token"], TokenPlan))
 
     async def release(caller: Caller, task: Task) -> list[int]:
         event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name)
@@ -184,6 +191,7 @@ def _executors(
         "accounts.loosen": configure,
         "accounts.live": open_live,
         "users.roles": set_roles,
+        "tokens.arm": arm,
         "kill.release": release,
         "books.book": booked_as(BalanceBooked),
         "capital.move": booked_as(CapitalMoved),

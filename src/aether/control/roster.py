@@ -89,7 +89,7 @@ class Roster:
         now, read_s = self._clock(), self._age_clock()
         async with self._scope.begin() as connection:
             held: dict[str, dict[str, Role]] = {}
-            for row in await connection.execute(sa.select(roles)):
+            for row in await connection.execute(sa.select(roles).where(roles.c.waits_ns == 0)):
                 held.setdefault(row.user_id, {})[row.account] = Role(row.role)
             open_sessions = (
                 sa.select(sessions, users.c.email)

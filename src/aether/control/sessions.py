@@ -35,8 +35,8 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def roles_of(connection: AsyncConnection, user_id: str) -> dict[str, Role]:
-    """Return the role that a person has in each account."""
-    held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))
+    """Return the role that a person has in each account, of those that count."""
+    held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id, roles.c.waits_ns == 0))
     return {r.account: Role(r.role) for r in held}
 
 

@@ -18,6 +18,7 @@ NS = 1_000_000_000
 DAY_S = 86_400
 MAX_DAYS = 365
 USED_EVERY_S = 60
+ARMED = "kill.flatten"
 TOKEN_PREFIX = "aether_"  # noqa: S105  what secret scanners look for
 
 
@@ -33,6 +34,26 @@ def service_of(token: Row, where: Caller) -> Caller:
     )
 
 
+class TokenPlan(msgspec.Struct, frozen=True):
+    """A token that is asked for; of its text there is only a digest."""
+
+    digest: str
+    name: str
+    actions: tuple[str, ...]
+    accounts: tuple[str, ...]
+    days: int
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether it may do what takes a second person to hand on."""
+        return ARMED in self.actions
+
+
+def new_text() -> str:
+    """Return the text of a new token."""
+    return TOKEN_PREFIX + new_token()
+
+
 class Tokens:
     """Makes, ends and recognises tokens of services."""
 
@@ -40,45 +61,46 @@ class Tokens:
         self._scope = scope
         self._clock = clock
 
-    async def create(
-        self, caller: Caller, name: str, actions: Sequence[str], accounts: Sequence[str], days: int
-    ) -> tuple[str, str]:
-        """Return id and text of a new token; the text is shown this once.
+    def check(self, caller: Caller, wanted: TokenPlan) -> None:
+        """Refuse what cannot be. Raises InvalidValueError."""
+        allowed = sorted(a.name for a in ACTIONS.values() if a.service)
+        for chosen in wanted.actions:
+            if chosen not in allowed:
+                raise InvalidValueError(f"Services may not use {chosen!r}.", remedy=f"Choose of {', '.join(allowed)}.")
+            for account in wanted.accounts:
+                if ACTIONS[chosen].reach is Reach.ACCOUNT and not caller.may(ACTIONS[chosen], account):
+                    raise InvalidValueError(f"You may not {chosen} in {account}.", remedy="Choose other accounts.")
+        if not (wanted.actions and wanted.accounts and 1 <= wanted.days <= MAX_DAYS):
+            raise InvalidValueError(
+                f"The token has {len(wanted.actions)} actions, {len(wanted.accounts)} accounts and {wanted.days} days.",
+                remedy=f"Give at least one of each, and 1 to {MAX_DAYS} days.",
+            )
+
+    async def create(self, caller: Caller, wanted: TokenPlan) -> str:
+        """Make a token; return its id.
 
         Raises:
             InvalidValueError: when an action is not for services, or the caller may not do it there.
         """
-        allowed = sorted(a.name for a in ACTIONS.values() if a.service)
-        for chosen in actions:
-            if chosen not in allowed:
-                raise InvalidValueError(f"Services may not use {chosen!r}.", remedy=f"Choose of {', '.join(allowed)}.")
-            for account in accounts:
-                if ACTIONS[chosen].reach is Reach.ACCOUNT and not caller.may(ACTIONS[chosen], account):
-                    raise InvalidValueError(f"You may not {chosen} in {account}.", remedy="Choose other accounts.")
-        if not (actions and accounts and 1 <= days <= MAX_DAYS):
-            raise InvalidValueError(
-                f"The token has {len(actions)} actions, {len(accounts)} accounts and {days} days.",
-                remedy=f"Give at least one of each, and 1 to {MAX_DAYS} days.",
-            )
-        text, token = TOKEN_PREFIX + new_token(), secrets.token_hex(8)
-        now = self._clock()
+        self.check(caller, wanted)
+        token, now = secrets.token_hex(8), self._clock()
         row = {
             "id": token,
-            "digest": digest(text),
-            "name": name,
-            "permissions": list(actions),
-            "accounts": list(accounts),
+            "digest": wanted.digest,
+            "name": wanted.name,
+            "permissions": list(wanted.actions),
+            "accounts": list(wanted.accounts),
             "created_by": caller.name,
             "created_ns": now,
-            "expires_ns": now + days * DAY_S * NS,
+            "expires_ns": now + wanted.days * DAY_S * NS,
             "used_ns": 0,
             "ended_ns": 0,
         }
         async with self._scope.begin() as connection:
             await connection.execute(sa.insert(tokens), row)
-            after = {"actions": list(actions), "accounts": list(accounts), "days": days}
-            await append(connection, entry_of(caller, "tokens.create", "done", target=name, after=after), now)
-        return token, text
+            after = {"actions": wanted.actions, "accounts": wanted.accounts, "days": wanted.days}
+            await append(connection, entry_of(caller, "tokens.create", "done", target=wanted.name, after=after), now)
+        return token
 
     async def listing(self) -> Sequence[Row]:
         """Return all tokens, newest first."""

@@ -41,13 +41,17 @@ users = sa.Table(
     _text("subject"),
     _int("created_ns"),
     _int("disabled_ns"),
+    _text("link_held_by"),
     sa.Index("users_by_email", "email", unique=True),
     sa.Index("users_by_subject", "subject", unique=True, postgresql_where=sa.text("subject <> ''")),
 )
-"""`handle` names the user to authenticators; `totp` is the sealed seed; `subject` is an OIDC issuer and subject."""
+"""`handle` names the user to authenticators; `totp` is the sealed seed; `subject` is an OIDC issuer and subject;
+`link_held_by` was given the link by which the person came in."""
 
-roles = sa.Table("roles", metadata, _text("user_id", key=True), _text("account", key=True), _text("role"))
-"""Who is what where; the account `*` stands for all."""
+roles = sa.Table(
+    "roles", metadata, _text("user_id", key=True), _text("account", key=True), _text("role"), _int("waits_ns")
+)
+"""Who is what where; the account `*` stands for all. A role that waits, since `waits_ns`, does not count yet."""
 
 passkeys = sa.Table(
     "passkeys",
@@ -107,6 +111,7 @@ invitations = sa.Table(
     _json("roles"),
     _text("created_by"),
     _int("expires_ns"),
+    _text("held_by"),
 )
 
 throttles = sa.Table(

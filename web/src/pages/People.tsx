@@ -51,6 +51,12 @@ function RolesField({ roles, onChange }: { roles: Record<string, Role>; onChange
   );
 }
 
+function rolesText(roles: Record<string, string>) {
+  return Object.entries(roles)
+    .map(([account, role]) => `${role} of ${account === "*" ? "all" : account}`)
+    .join(", ");
+}
+
 /** People, their roles and factors, invitations, and the tokens of services. */
 export function People({ canChange }: { canChange: boolean }) {
   const client = useQueryClient();
@@ -62,10 +68,7 @@ export function People({ canChange }: { canChange: boolean }) {
     {
       name: "Roles",
       text: true,
-      cell: (u) =>
-        Object.entries(u.roles)
-          .map(([a, r]) => `${r} of ${a === "*" ? "all" : a}`)
-          .join(", ") || "none",
+      cell: (u) => rolesText(u.roles) || "none",
     },
     {
       name: "Factors",
@@ -74,7 +77,7 @@ export function People({ canChange }: { canChange: boolean }) {
     },
     { name: "Recovery codes", cell: (u) => u.recovery_codes },
     { name: "Since", text: true, cell: (u) => formatTime(u.created_ns) },
-    { name: "State", text: true, cell: (u) => <State state={u.disabled ? "disabled" : "active"} /> },
+    { name: "State", text: true, cell: (u) => <State state={u.disabled ? "disabled" : u.waits ? "to be confirmed" : "active"} /> },
     { name: "", cell: (u) => canChange && <button onClick={() => setEditing(u)}>Change</button> },
   ];
   return (
@@ -82,7 +85,8 @@ export function People({ canChange }: { canChange: boolean }) {
       <h1 className="page">People</h1>
       <DataTable title="People" columns={columns} rows={users.data ?? []} keyOf={(u) => u.id} empty="Nobody." query={users} />
       {editing && <Edit key={editing.id} user={editing} onDone={() => void client.invalidateQueries()} />}
-      {canChange && <Invite onDone={() => void client.invalidateQueries({ queryKey: ["users"] })} />}
+      <Invitations canChange={canChange} />
+      {canChange && <Invite onDone={() => void client.invalidateQueries({ queryKey: ["invitations"] })} />}
       <Tokens canChange={canChange} />
     </>
   );
@@ -106,16 +110,33 @@ function Edit({ user, onDone }: { user: User; onDone: () => void }) {
       onDone();
     },
   });
+  const confirm = useMutation({
+    mutationFn: () => api.confirmUser(user.id, reason),
+    onSuccess: () => {
+      setTold("Their roles count now.");
+      onDone();
+    },
+  });
   const out = useMutation({
     mutationFn: () => api.signOutUser(user.id, reason),
     onSuccess: () => setTold("Every session of theirs is ended."),
   });
   return (
     <Panel title={`Roles of ${user.email}`}>
-      <Form onSubmit={() => save.mutate()} button="Save the roles" busy={save.isPending} error={save.error ?? lock.error ?? out.error} done={told}>
+      <Form onSubmit={() => save.mutate()} button="Save the roles" busy={save.isPending} error={save.error ?? lock.error ?? out.error ?? confirm.error} done={told}>
         <RolesField roles={roles} onChange={setRoles} />
         <Field label="Reason" value={reason} onChange={setReason} />
+        {user.waits && (
+          <p className="warn">
+            Their roles do not count yet. Call them by a number that you know, and ask whether they have just signed in.
+          </p>
+        )}
         <div>
+          {user.waits && (
+            <button type="button" onClick={() => confirm.mutate()} disabled={reason.trim().length < 3 || confirm.isPending}>
+              It is they: let their roles count
+            </button>
+          )}{" "}
           <button type="button" onClick={() => lock.mutate()} disabled={reason.trim().length < 3 || lock.isPending}>
             {user.disabled ? "Let them in again" : "Lock them out"}
           </button>{" "}
@@ -145,7 +166,13 @@ function Invite({ onDone }: { onDone: () => void }) {
         done={
           invite.data && (
             <>
-              Give them this link; it works once within three days: <code className="block">{invite.data.link}</code>
+              {invite.data.link ? (
+                <>
+                  Give them this link; it works once within three days: <code className="block">{invite.data.link}</code>
+                </>
+              ) : (
+                "They are invited. Another admin hands the link over, or the machine's owner: aether users vouch."
+              )}
             </>
           )
         }
@@ -158,6 +185,42 @@ function Invite({ onDone }: { onDone: () => void }) {
         <Field label="Reason" value={reason} onChange={setReason} />
       </Form>
     </Panel>
+  );
+}
+
+type Invited = Schemas["OpenInvitation"];
+
+/** Who is invited and has not come yet; an admin's link is handed over by somebody other than who invited. */
+function Invitations({ canChange }: { canChange: boolean }) {
+  const client = useQueryClient();
+  const invited = useQuery({ queryKey: ["invitations"], queryFn: api.invitations });
+  const link = useMutation({
+    mutationFn: api.handOver,
+    onSuccess: () => void client.invalidateQueries({ queryKey: ["invitations"] }),
+  });
+  const columns: Column<Invited>[] = [
+    { name: "E-mail", text: true, cell: (i) => i.email },
+    {
+      name: "Roles",
+      text: true,
+      cell: (i) => rolesText(i.roles),
+    },
+    { name: "Invited by", text: true, cell: (i) => i.invited_by },
+    { name: "Link given to", text: true, cell: (i) => i.held_by || "nobody yet" },
+    { name: "Until", text: true, cell: (i) => formatTime(i.expires_ns) },
+    { name: "", cell: (i) => canChange && <button onClick={() => link.mutate(i.email)}>Show a link</button> },
+  ];
+  if (!invited.data?.length) return null;
+  return (
+    <>
+      <DataTable title="Invited" columns={columns} rows={invited.data} keyOf={(i) => i.email} empty="Nobody." query={invited} />
+      <Fault error={link.error} />
+      {link.data && (
+        <p role="status">
+          Hand this link over; it works once, earlier ones do not any more: <code className="block">{link.data.link}</code>
+        </p>
+      )}
+    </>
   );
 }
 
@@ -200,6 +263,7 @@ function Tokens({ canChange }: { canChange: boolean }) {
               create.data && (
                 <>
                   It is shown this once: <code className="block">{create.data.token}</code>
+                  {create.data.approval && "It works once a second person has approved it."}
                 </>
               )
             }
