@@ -57,6 +57,7 @@ SQL: dict[str, str] = {
     "may make roles": f"ALTER ROLE {LOGIN} CREATEROLE",
     "inherits": f"ALTER ROLE {LOGIN} INHERIT",
     "owns tables": f"ALTER TABLE alerts OWNER TO {LOGIN}",
+    "past what keeps accounts apart": "CREATE TABLE chunk () INHERITS (equity); GRANT SELECT ON chunk TO aether_desk",
 }
 
 INSECURE: list[tuple[str, str, dict[str, str]]] = [
@@ -108,7 +109,7 @@ async def test_a_login_that_may_too_much_is_refused(secure: dict[str, str], url:
         assert "database role: " in done.stderr
         assert said in done.stderr
     finally:
-        await connection.execute(f"ALTER TABLE alerts OWNER TO {'postgres'}")
+        await connection.execute("DROP TABLE IF EXISTS chunk; ALTER TABLE alerts OWNER TO postgres")
         await connection.execute(f"ALTER ROLE {LOGIN} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOINHERIT")
         await connection.close()
 

@@ -41,13 +41,18 @@ SIMULATED_MARKETS = ("synthetic", "replay", "exchange", "recording")
 
 
 class DatabasePower(msgspec.Struct, frozen=True):
-    """What the login of the platform may do beyond its roles."""
+    """What the login of the platform may do beyond its roles.
+
+    Attributes:
+        reads_past: a table whose rows others may read that a policy keeps apart in its parent.
+    """
 
     is_super: bool = False
     bypasses_rows: bool = False
     makes_roles: bool = False
     owns_tables: bool = False
     inherits: bool = False
+    reads_past: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +152,8 @@ def _database(f: Facts) -> str:
         (power.inherits, "inherits its roles' rights"),
     )
     found = [text for holds, text in told if holds]
+    if power.reads_past:
+        return f"the table {power.reads_past} can be read past what keeps accounts apart"
     return f"the platform's login {' and '.join(found)}" if found else ""
 
 
@@ -236,9 +243,16 @@ async def database_power(database: Database) -> DatabasePower:
         "ON n.oid = c.relnamespace WHERE c.relowner = r.oid AND n.nspname = 'public') AS owns "
         "FROM pg_roles r WHERE rolname = session_user"
     )
+    # Policies do not reach the children of a table, such as chunks of a hypertable.
+    past = sa.text(
+        "SELECT c.oid::regclass::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class c "
+        "ON c.oid = i.inhrelid WHERE p.relrowsecurity AND NOT c.relrowsecurity AND EXISTS (SELECT FROM "
+        "aclexplode(c.relacl) a WHERE a.grantee <> c.relowner AND a.privilege_type = 'SELECT') ORDER BY 1 LIMIT 1"
+    )
     async with database.engine.connect() as connection:
         row = (await connection.execute(query)).one()
-    return DatabasePower(row.rolsuper, row.rolbypassrls, row.rolcreaterole, row.owns, row.rolinherit)
+        reads_past = (await connection.execute(past)).scalar() or ""
+    return DatabasePower(row.rolsuper, row.rolbypassrls, row.rolcreaterole, row.owns, row.rolinherit, reads_past)
 
 
 def modes_of(configs: Sequence[AccountConfig]) -> dict[str, str]:
