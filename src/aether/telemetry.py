@@ -126,3 +126,28 @@ def logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """Return the log of a part of the house."""
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
     return log
+
+
+class Trouble:
+    """A warning that is told once, and again when its reason changes or it comes back.
+
+    Args:
+        log: that it goes to.
+        event: what happens, as the log names it.
+    """
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, event: str) -> None:
+        self._log = log
+        self._event = event
+        self._kind = ""
+
+    def tell(self, error: BaseException) -> None:
+        """Tell of an error, unless one of its kind was told last."""
+        kind = type(error).__name__
+        if kind != self._kind:
+            self._kind = kind
+            self._log.warning(self._event, reason=f"{kind}: {error}")
+
+    def over(self) -> None:
+        """Note that it went well."""
+        self._kind = ""

@@ -131,11 +131,15 @@ class Platform:
 
     def wait(self) -> int:
         """Return its exit code once it ends by itself."""
+        return self.end()[0]
+
+    def end(self) -> tuple[int, str]:
+        """Return its exit code once it ends by itself, and what it said."""
         assert self._process.stdout is not None
-        self._process.stdout.read()
+        said = self._process.stdout.read()
         code = self._process.wait(120)
         self._close()
-        return code
+        return code, said
 
     def has_ended(self) -> bool:
         """Return whether it has ended."""

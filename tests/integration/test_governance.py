@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from aether.control.access import PLATFORM, Allowlists, Role
 from aether.control.approvals import Task
 from aether.control.audit import AuditProver, append, entry_of, read_public_key
-from aether.control.configuration import SUPERSEDED, Document, diff, loosened, parse_document
+from aether.control.configuration import ORDERED, SUPERSEDED, Document, diff, loosened, parse_document
 from aether.control.desk import PlanReader
 from aether.control.sealing import KeyFile
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode
@@ -232,6 +232,17 @@ def test_every_limit_has_a_safe_direction() -> None:
 def test_settings_out_of_bounds_are_refused(changes: dict[str, dict[str, object]], said: str) -> None:
     with pytest.raises(InvalidValueError, match=said):
         parse_document(Document(), changes)
+
+
+@pytest.mark.parametrize(("part", "lower", "upper"), ORDERED)
+def test_settings_that_contradict_each_other_are_refused_by_name(part: str, lower: str, upper: str) -> None:
+    """Issue 11, finding 17."""
+    high = getattr(getattr(Document(), part), upper)
+    with pytest.raises(InvalidValueError, match=rf"{part}.{lower} would be {high + 1}, above {part}.{upper}, {high}"):
+        parse_document(Document(), {part: {lower: high + 1}})
+    equal = parse_document(Document(), {part: {lower: high}})
+    assert getattr(getattr(equal, part), lower) == high
+    parse_document(Document(), {part: {lower: high + 1, upper: high + 1}})
 
 
 async def test_versions_are_kept_compared_rolled_back_and_take_effect_in_time(desk: Desk) -> None:

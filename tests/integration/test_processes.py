@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aether.domain.errors import DataDirectoryError
 from aether.node import pulls
 from aether.node.pulls import Pull
 from tests.integration.platform import Platform, aether, aether_json, hanging_database, until
@@ -177,6 +178,29 @@ def test_a_database_that_hangs_while_the_process_of_stops_begins_ends_nothing(tm
     until(lambda: platform.processes()["stops"]["state"] == "up", "the process of stops")
     assert {p["state"] for p in platform.processes().values()} == {"up"}
     assert platform.stop() == 0
+
+
+def test_a_data_directory_that_is_deleted_ends_the_platform_and_is_named(tmp_path: Path) -> None:
+    """Another could be started in its place, and the brake's file would be found by nobody (finding 17)."""
+    folder = tmp_path / "desk"
+    platform = Platform(folder)
+    platform.link()
+    folder.rename(tmp_path / "away")
+    code, said = platform.end()
+    assert code == DataDirectoryError.exit_code, said
+    assert f"The data directory {folder} was deleted or moved" in said
+    assert "What to do:" in said
+    assert "Traceback" not in said
+    assert "saved" not in said
+    assert said.count("requests_not_reachable") <= 1
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a\\b", "a,b", "a;b"])
+def test_a_path_that_the_embedded_server_cannot_live_in_is_refused(tmp_path: Path, name: str) -> None:
+    done = aether("up", "--port", "0", data_dir=tmp_path / name)
+    assert done.returncode == DataDirectoryError.exit_code, done.stderr
+    assert "What to do: Choose a --data-dir of letters, digits and" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_platform_whose_market_does_not_answer_ends_with_the_reason(tmp_path: Path) -> None:

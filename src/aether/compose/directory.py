@@ -1,5 +1,6 @@
 """The data directory: everything of one machine."""
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -7,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aether.domain.errors import DataDirectoryError
+
+LOCK_FILE = "aether.lock"
+LOOK_EVERY_S = 2.0
 
 
 class DataDirectory:
@@ -51,7 +55,7 @@ class DataDirectory:
         Raises:
             DataDirectoryError: when another process holds it.
         """
-        file = self.path / "aether.lock"
+        file = self.path / LOCK_FILE
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -67,6 +71,22 @@ class DataDirectory:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    async def lost(self, lock: int) -> None:
+        """Return when the directory was deleted or moved: another platform could be started in its place then.
+
+        Args:
+            lock: as `owned` gave it.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                if not os.path.samestat(os.fstat(lock), (self.path / LOCK_FILE).stat()):
+                    return
+            except FileNotFoundError:
+                return
+            except OSError:
+                continue
 
 
 def running_file(path: Path) -> Path:

@@ -8,20 +8,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aether.domain.errors import AetherError
 from aether.store.database import CONNECTION_ERRORS
-from aether.telemetry import logger
+from aether.telemetry import Trouble, logger
 
 _log = logger("platform")
 
 
 async def mind(event: str, every_s: float, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Do a piece of housekeeping again and again; a failure is told once and tried again."""
-    told = ""
+    trouble = Trouble(_log, event)
     while True:
         try:
             await work()
-            told = ""
+            trouble.over()
         except (AetherError, *CONNECTION_ERRORS, SQLAlchemyError, TimeoutError) as error:
-            if told != type(error).__name__:
-                told = type(error).__name__
-                _log.warning(event, reason=f"{told}: {error}")
+            trouble.tell(error)
         await asyncio.sleep(every_s)

@@ -26,7 +26,7 @@ from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
 from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
-from aether.domain.errors import DatabaseUnavailableError, UncleanEndError
+from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, UncleanEndError
 from aether.node import pulls
 from aether.node.brake import EVERY_ACCOUNT
 from aether.node.pulls import Pull
@@ -95,15 +95,22 @@ class Supervisor:
         self._began_ns = wall_ns()
 
     async def run(self, on_started: Callable[[Started], None]) -> int:
-        """Keep the processes up until a signal; return the exit code of the platform."""
+        """Keep the processes up until a signal; return the exit code of the platform.
+
+        Raises:
+            DataDirectoryError: when it was ended since its data directory is gone.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
         keeping = [asyncio.create_task(self._keep(part)) for part in self._parts]
         telling = asyncio.create_task(self._tell_started(on_started))
         stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({*keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        watching = asyncio.create_task(self._ground.directory.lost(self._ground.lock))
+        await asyncio.wait({*keeping, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
         self._is_ending = True
+        is_lost = watching.done()
+        watching.cancel()
         telling.cancel()
         stopping.cancel()
         ending = []
@@ -118,6 +125,11 @@ class Supervisor:
         for result in ended:
             if isinstance(result, Exception) and not isinstance(result, _EndedError):
                 raise result
+        if is_lost:
+            raise DataDirectoryError(
+                f"The data directory {self._settings.data_dir} was deleted or moved while the platform ran.",
+                remedy="Look for open orders at the venues, put the directory back or restore its backup, start again.",
+            )
         first = [result.code for result in ended if isinstance(result, _EndedError)]
         return next((code for code in (*first, *codes) if code), 0)
 

@@ -80,6 +80,13 @@ TIGHTER_WHEN_HIGHER = frozenset(
 )
 """Numbers that protect more the higher they are; all other limits and sizes protect more the lower they are."""
 
+ORDERED = (
+    ("limits", "max_position_bps", "max_gross_exposure_bps"),
+    ("limits", "max_orders_per_second", "max_orders_per_minute"),
+    ("limits", "max_daily_loss_bps", "max_drawdown_bps"),
+    ("exits", "min_stop_bps", "max_stop_bps"),
+)
+"""Settings of which the first would mean nothing above the second."""
 EITHER_WAY = ("exits.", "review.", "reconciliation.")
 """Fields in which any change counts as loosening: there is no safe direction."""
 
@@ -128,7 +135,7 @@ def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
         changes: by part, then by field: `{"limits": {"max_daily_loss_bps": 200}}`.
 
     Raises:
-        InvalidValueError: on an unknown field or a value out of bounds.
+        InvalidValueError: on an unknown field, a value out of bounds, or two that contradict each other.
     """
     merged = msgspec.to_builtins(base)
     for part, fields in changes.items():
@@ -141,9 +148,17 @@ def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
             )
         merged[part].update(fields)
     try:
-        return msgspec.convert(merged, Document)
+        document = msgspec.convert(merged, Document)
     except msgspec.ValidationError as error:
         raise InvalidValueError(f"A setting is out of bounds: {error}.", remedy="Correct the value.") from error
+    for part, lower, upper in ORDERED:
+        low, high = merged[part][lower], merged[part][upper]
+        if low > high:
+            raise InvalidValueError(
+                f"{part}.{lower} would be {low}, above {part}.{upper}, {high}: they contradict each other.",
+                remedy=f"Change both at once, {lower} to {high} or less.",
+            )
+    return document
 
 
 class Configurations:

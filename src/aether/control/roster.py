@@ -19,7 +19,7 @@ from aether.control.tokens import service_of
 from aether.domain.errors import AetherError
 from aether.store.control_schema import account_scopes, roles, sessions, tokens, users
 from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.telemetry import logger
+from aether.telemetry import Trouble, logger
 
 NS = 1_000_000_000
 GOOD_FOR_S = 15 * 60
@@ -115,13 +115,11 @@ class Roster:
 
     async def follow(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Read it anew after each change, until canceled; while the database is away it stays as it is."""
-        told = ""
+        trouble = Trouble(_log, "roster_not_read")
         while True:
             try:
                 await self.read()
-                told = ""
+                trouble.over()
             except (AetherError, *CONNECTION_ERRORS, sa.exc.SQLAlchemyError, TimeoutError) as error:
-                if told != type(error).__name__:
-                    told = type(error).__name__
-                    _log.warning("roster_not_read", reason=f"{told}: {error}")
+                trouble.tell(error)
             await changed()

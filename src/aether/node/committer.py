@@ -15,7 +15,7 @@ import asyncpg
 from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
 from aether.store.commit import Batch, commit, was_committed
 from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, logger
+from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, Trouble, logger
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
@@ -39,6 +39,7 @@ class Committer:
         self._connection: asyncpg.Connection | None = None
         self._in_doubt = False
         """Whether an earlier try at the same batches may have been committed, or may be while another is at work."""
+        self._not_revived = Trouble(_log, "database_not_revived")
         self.outage: str = ""
         """Why nothing can be written now; empty while it can."""
 
@@ -145,7 +146,9 @@ class Committer:
         try:
             self._revive()
         except AetherError as error:
-            _log.warning("database_not_revived", reason=str(error))
+            self._not_revived.tell(error)
+        else:
+            self._not_revived.over()
 
     async def _lose(self, error: BaseException) -> None:
         if not self.outage:

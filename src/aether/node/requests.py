@@ -19,7 +19,7 @@ from aether.domain.identifiers import AccountId
 from aether.node.shard import Shard
 from aether.store.database import CONNECTION_ERRORS, Scope
 from aether.store.schema import REQUEST_CHANNEL, operator_requests
-from aether.telemetry import logger
+from aether.telemetry import Trouble, logger
 
 POLL_S = 2.0
 RETRY_S = 1.0
@@ -64,14 +64,15 @@ class RequestReader:
 
     async def run(self) -> None:
         """Listen for announcements, and look every `POLL_S` seconds besides, until canceled."""
+        trouble = Trouble(_log, "requests_not_reachable")
         while True:
             try:
-                await self._listen()
+                await self._listen(trouble)
             except (*CONNECTION_ERRORS, DatabaseUnavailableError, sa.exc.SQLAlchemyError, TimeoutError) as error:
-                _log.warning("requests_not_reachable", reason=str(error))
+                trouble.tell(error)
                 await asyncio.sleep(RETRY_S)
 
-    async def _listen(self) -> None:
+    async def _listen(self, trouble: Trouble) -> None:
         connection = await self._scope.connect()
         announced = asyncio.Event()
 
@@ -82,6 +83,7 @@ class RequestReader:
             await connection.add_listener(REQUEST_CHANNEL, wake)
             while not connection.is_closed():
                 await self.fetch()
+                trouble.over()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await announced.wait()

@@ -27,7 +27,7 @@ from aether.node.shard import Shard
 from aether.store import queries
 from aether.store.commit import write_bars
 from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.telemetry import SHED, logger
+from aether.telemetry import SHED, Trouble, logger
 
 BARS_EVERY_S = 5.0
 CLOSE_TIMEOUT_S = 20.0
@@ -254,6 +254,7 @@ class Node:
 
     async def _keep_bars(self, ended: asyncio.Event) -> None:
         """Write the market's one-minute bars now and then, and the last ones at the end, for charts."""
+        trouble = Trouble(_log, "bars_not_written")
         while not ended.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(BARS_EVERY_S):
@@ -270,6 +271,7 @@ class Node:
                 finally:
                     await connection.close()
             except (*CONNECTION_ERRORS, DatabaseUnavailableError) as error:
-                _log.warning("bars_not_written", reason=str(error))
+                trouble.tell(error)
             else:
+                trouble.over()
                 del self._bars[:count]

