@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 UI     := src/aether/api/ui/index.html
 UI_SRC := $(shell find web -path web/node_modules -prune -o -type f -print)
 
-.PHONY: run test lint types imports unit web-test e2e drill bench fuzz planted docs schema ui lock clean help
+.PHONY: run test lint types imports unit web-test e2e drill bench fuzz planted audit docs schema ui lock clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -48,6 +48,9 @@ fuzz: $(STAMPS)/dev  ## a million damaged payloads, then a coverage-guided fuzze
 
 planted: $(STAMPS)/dev  ## small faults, planted one by one: do the tests find them?
 	$(BIN)/python -m tests.planted
+
+audit: $(STAMPS)/dev web/node_modules/.stamp  ## vulnerabilities, licences, pins, list of parts (RELEASE=1: red when one could not run)
+	$(BIN)/python -m tests.supply $(if $(RELEASE),--release)
 
 docs: $(STAMPS)/dev  ## write the reference pages anew from the code
 	$(BIN)/python -m aether.reference docs/reference
