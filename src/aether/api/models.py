@@ -57,6 +57,14 @@ Amount = Annotated[
         "1000.50",
     ),
 ]
+Money = Annotated[
+    str,
+    _like(
+        r"^[0-9]{1,12}(\.[0-9]{1,8})?$",
+        "a sum of money is plain digits, at most 12 of them before a point and 8 after it: below a trillion",
+        "1000.50",
+    ),
+]
 SignedAmount = Annotated[
     str,
     _like(
@@ -543,7 +551,7 @@ class AccountCreate(Model):
     name: PersonName
     kind: Literal["company", "director"]
     mode: Literal["paper", "live"] = "paper"
-    cash: Amount = "100000"
+    cash: Money = "100000"
     strategy: str = Field("", max_length=60)
     instruments: list[str] = Field(min_length=1, max_length=50, examples=[["paper:BTC/USD"]])
     bar_s: int = Field(60, ge=1, le=86_400)
@@ -565,7 +573,7 @@ class CapitalRequest(Model):
     amount: Amount
     direction: Literal["deposit", "withdrawal"]
     asset: AssetName | None = None
-    value: Amount | None = None
+    value: Money | None = None
     reference: Reference = ""
     new_asset: bool = False
     reason: Reason

@@ -42,6 +42,8 @@ from aether.store import queries
 from aether.store.requests import wait_applied
 from aether.telemetry import logger
 
+TOO_MUCH_MONEY = parse_amount(str(10**12))
+
 router = APIRouter(tags=["operators"])
 
 _log = logger("operators")
@@ -266,6 +268,10 @@ async def move_capital(
             remedy=f"Give more than 0, and not more than is free: {format_amount(free)}."
             if amount
             else "Give more than 0.",
+        )
+    if asset == stored.config.currency and amount >= TOO_MUCH_MONEY:
+        raise InvalidValueError(
+            f"{body.amount} {asset} is no sum of money that a desk moves.", remedy="Give less than a trillion."
         )
     sign = 1 if body.direction == "deposit" else -1
     value = None if body.value is None else sign * parse_amount(body.value)
