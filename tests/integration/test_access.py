@@ -1,6 +1,7 @@
 """Who may do what, proven over HTTP for every role, route and account (A1, A2), and by SQL for every database role."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -151,6 +152,42 @@ def test_every_route_is_guarded_or_openly_public() -> None:
     assert unused == set(), "an action that no route names"
 
 
+ACCOUNTS_IN_BODIES = {
+    ("POST", "/accounts", "id"): "accounts.create",
+    ("POST", "/users", "roles"): "users.invite",
+    ("PUT", "/users/{user}/roles", "roles"): "users.roles",
+    ("POST", "/tokens", "accounts"): "tokens.create",
+}
+"""Every field of a body that names accounts; what it says is nothing that one account's role may decide."""
+
+
+def test_every_place_of_a_request_that_names_an_account_is_known() -> None:
+    """A scope is read from where the guard looks, and nowhere else (finding 5, ASVS 8.2.2)."""
+    schema = schema_app().openapi()
+    patterns = {
+        schema["components"]["schemas"]["AccountCreate"]["properties"]["id"]["pattern"],
+        schema["components"]["schemas"]["TokenCreate"]["properties"]["accounts"]["items"]["pattern"],
+    }
+    actions = {(r.method, r.path.removeprefix(API)): r.action for r in guarded_routes()}
+    in_bodies, parameters = {}, set()
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            parameters |= {
+                (p["in"], p["name"]) for p in operation.get("parameters", []) if "account" in p["name"].lower()
+            }
+            body = operation.get("requestBody")
+            if body is None:
+                continue
+            name = body["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+            for field, told in schema["components"]["schemas"][name]["properties"].items():
+                if any(json.dumps(pattern) in json.dumps(told) for pattern in patterns):
+                    route = (method.upper(), path.removeprefix(API))
+                    in_bodies[(*route, field)] = actions[route]
+    assert parameters == {("path", "account"), ("query", "account")}
+    assert in_bodies == ACCOUNTS_IN_BODIES
+    assert all(ACTIONS[action].reach is Reach.FIRM for action in ACCOUNTS_IN_BODIES.values())
+
+
 PUBLIC_ROUTES = {
     "/session",
     "/session/token",
@@ -220,8 +257,6 @@ def test_no_list_shows_what_is_not_the_callers(cast: dict[str, Person]) -> None:
 
 
 def test_the_stream_carries_only_the_callers_accounts(platform: Platform, cast: dict[str, Person]) -> None:
-    import json
-
     from websockets.asyncio.client import connect
 
     person = cast["trader of company"]

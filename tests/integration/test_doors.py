@@ -186,6 +186,30 @@ def test_who_is_known_is_let_in_while_strangers_are_slowed_down(ada: Person) -> 
     stops_and_goes_on(ada)
 
 
+def test_exports_of_the_whole_trail_hold_up_no_stop(ada: Person) -> None:
+    """Sixty of one auditor at once made a kill switch take 3.9 s (finding 2)."""
+    auditor = ada.invite("auditor@example.com", {"*": "auditor"})
+    ended = threading.Event()
+
+    def read(number: int) -> set[int]:
+        codes = set()
+        while not ended.is_set():
+            answer = auditor.call("POST", "/audit/verify") if number % 2 else auditor.call("GET", "/audit/export")
+            codes.add(answer.status_code)
+        return codes
+
+    with ThreadPoolExecutor(20) as pool:
+        reading = [pool.submit(read, number) for number in range(20)]
+        try:
+            for _ in range(3):
+                stops_and_goes_on(ada)
+        finally:
+            ended.set()
+        assert set().union(*(r.result() for r in reading)) == {200, 429}
+    whole = auditor.call("GET", "/audit/export").text.splitlines()
+    assert json.loads(whole[-1]) == {"complete": True, "entries": len(whole) - 1}
+
+
 def test_a_service_that_may_stop_may_not_sell(ada: Person) -> None:
     """A token for stops sold every position of the firm, without a proof of anybody (finding 8)."""
     path = "/accounts/company/kill-switch/engage"
