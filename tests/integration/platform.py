@@ -118,6 +118,11 @@ class Platform:
         self._process.wait()
         self._close()
 
+    def close(self) -> None:
+        """Kill it if it has not ended: what a failed test left."""
+        if not self.has_ended():
+            self.kill()
+
     def stop(self) -> int:
         """End it as Ctrl-C does; return its exit code."""
         assert self._process.stdout is not None

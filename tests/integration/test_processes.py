@@ -1,5 +1,6 @@
 """`aether up` keeps its processes up: whichever is killed comes back, and trading needs none but its own (issue 11)."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -158,6 +159,33 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_the_exchange_comes_back_and_the_node_begins_anew_with_what_the_books_hold(tmp_path: Path) -> None:
+    with contextlib.closing(Desk(tmp_path, "--market", "exchange")) as desk:
+        check_exchange_comes_back(desk)
+        assert desk.stop() == 0
+
+
+def check_exchange_comes_back(desk: Desk) -> None:
+    assert list(desk.processes()) == ["aether up", "api", "stops", "node", "exchange"]
+    before = {a["id"]: float(a["nav"]) for a in desk.http.get(f"{API}/accounts").json()}
+    node = desk.pid_of("node")
+    killed = desk.kill_part("exchange")
+    desk.wait_for_part("exchange", other_than=killed)
+    desk.wait_for_part("node", other_than=node)
+    until(desk.is_ready, "readiness")
+    rows = desk.rows()
+    until(lambda: desk.rows() > rows, "another row in a journal")
+    told = {a["id"]: a for a in desk.http.get(f"{API}/accounts").json()}
+    assert {a["status"] for a in told.values()} == {"trading"}, told
+    for account, nav in before.items():
+        assert float(told[account]["nav"]) == pytest.approx(nav, rel=0.02)
+    killed = desk.kill_part("node")
+    desk.wait_for_part("node", other_than=killed)
+    until(desk.is_ready, "readiness")
+    assert {a["status"] for a in desk.http.get(f"{API}/accounts").json()} == {"trading"}
+    assert not list(pulls.read(desk.data_dir / "brake")), "none of it was taken for a crash of the node"
 
 
 def test_all_of_it_runs_in_one_process_for_debugging(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One process of a platform, as `aether up` starts it: `python -m aether.cli.part node|api|stops DESCRIPTOR`.
+"""One process of a platform, as `aether up` starts it: `python -m aether.cli.part NAME DESCRIPTOR`.
 
 It reads its instructions from the descriptor, says there that it is up, and ends when it is told to or that closes.
 """
@@ -19,7 +19,7 @@ from aether.bus.link import Link, serve
 from aether.bus.local import LocalBus
 from aether.bus.topics import QUESTIONS
 from aether.cli.console import errors_told
-from aether.compose.instructions import API, NODE, STOPS, Instructions, Up
+from aether.compose.instructions import API, EXCHANGE, NODE, STOPS, Instructions, Up
 from aether.compose.storage import open_storage
 from aether.config import decode_path
 from aether.telemetry import configure_logging
@@ -96,7 +96,14 @@ async def _api(told: Instructions, stop: asyncio.Event, ready: Ready, *, is_lane
         linking.cancel()
 
 
+async def _exchange(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
+    from aether.compose.exchange import run_exchange  # noqa: PLC0415
+
+    await run_exchange(told.settings, stop, seed=told.seed, on_ready=lambda url: ready(url, is_settled=True))
+
+
 WORK: dict[str, Callable[[Instructions, asyncio.Event, Ready], Coroutine[Any, Any, None]]] = {
+    EXCHANGE: _exchange,
     NODE: _node,
     API: partial(_api, is_lane=False),
     STOPS: partial(_api, is_lane=True),

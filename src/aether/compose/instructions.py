@@ -5,7 +5,7 @@ import msgspec
 from aether.compose.markets import MarketChoice
 from aether.config import Settings
 
-NODE, API, STOPS = "node", "api", "stops"
+EXCHANGE, NODE, API, STOPS = "exchange", "node", "api", "stops"
 """The processes of a platform."""
 
 
@@ -32,7 +32,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     """What a process says once it is up.
 
     Attributes:
-        told: the node's market, or the API's link.
+        told: the node's market, the API's link, or the address of the exchange's admin API.
         is_settled: its work has begun: a node's accounts are recovered.
     """
 

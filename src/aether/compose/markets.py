@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from aether.compose.accounts import VENUE_HISTORY_S
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import VenueError
 from aether.domain.events import Trade
-from aether.domain.identifiers import InstrumentId, VenueId
-from aether.exchange.server import MARKETS, LocalExchange, build, serve
+from aether.domain.identifiers import VenueId
 from aether.market.dataset import Dataset
 from aether.market.replay import trades_in
 from aether.node.feeds import VenueFeed
@@ -28,7 +27,6 @@ from aether.venues.limits import VenueLimits
 from aether.venues.protocol import Credentials
 from aether.venues.registry import PROTOCOLS, protocol_of
 
-EXCHANGE_STEP_S = 10
 ATTACH_AGAIN_S = 1.0
 
 _log = logger("markets")
@@ -46,7 +44,7 @@ class Market:
         recording: None for the synthetic market and for venues.
         speed: of a recording, times real time; None for as fast as possible.
         venue: the venue whose live public market it is, or `exchange`; empty for the others.
-        base_url, ws_url: of the venue, in place of its usual ones; of an exchange in another process, its admin API.
+        base_url, ws_url: of the venue, in place of its usual ones; of the local exchange, its admin API.
     """
 
     recording: Dataset | None = None
@@ -106,32 +104,25 @@ class MarketChoice(msgspec.Struct, frozen=True, kw_only=True):
         return Market(venue=self.name, base_url=self.base_url, ws_url=self.ws_url)
 
 
-class OwnExchange:
-    """The local exchange in this process: it begins anew with what the books hold."""
-
-    def __init__(self, local: LocalExchange) -> None:
-        self._local = local
-
-    async def open_account(self, venue: str, account: str, balances: dict[str, str]) -> Credentials:
-        """Open an account with balances and return a key of it."""
-        key, secret = self._local.open_account(venue, account, balances)
-        return Credentials(key=key, secret=secret)
-
-
 class AttachedExchange:
-    """A local exchange in a process of its own, which keeps its accounts when this one ends.
+    """The local exchange, apart from who trades there, which keeps its accounts when this one ends.
+
+    Attributes:
+        has_limits: it refuses who asks too much, as venues do.
 
     Args:
         admin_url: of its admin API.
     """
 
     def __init__(self, admin_url: str, http: aiohttp.ClientSession) -> None:
+        self.has_limits = True
         self._admin_url = admin_url.rstrip("/")
         self._http = http
 
     async def addresses(self) -> dict[str, tuple[str, str]]:
         """Return where each venue listens. Raises VenueError when the exchange cannot be reached."""
         state = await self._ask("GET", "/state", None)
+        self.has_limits = any(found["limits"] for found in state.values())
         return {name: (str(found["url"]), str(found["ws_url"])) for name, found in state.items()}
 
     async def open_account(self, venue: str, account: str, balances: dict[str, str]) -> Credentials:
@@ -166,7 +157,7 @@ class Venues:
     """
 
     clients: list[VenueClient]
-    local: OwnExchange | AttachedExchange | None = None
+    local: AttachedExchange | None = None
     http: aiohttp.ClientSession | None = None
 
     @property
@@ -189,21 +180,8 @@ class Venues:
         return VenueClient(protocol, self.http, credentials=credentials, state_folder=state_folder, limits=limits)
 
 
-def local_market(seed: int, last: Mapping[InstrumentId, int]) -> LocalExchange:
-    """Return the local exchange with hours of trading behind it.
-
-    Args:
-        last: last known prices, where an earlier run left off.
-    """
-    steps = VENUE_HISTORY_S // EXCHANGE_STEP_S
-    decimals = {market.symbol: market.price_decimals for market in MARKETS}
-    symbols = {instrument: instrument.partition(":")[2] for instrument in last}
-    prices = {s: last[i] / 10 ** decimals[s] for i, s in symbols.items() if s in decimals}
-    return build(seed=seed, enforce_limits=False, warm_steps=steps, warm_step_s=EXCHANGE_STEP_S, prices=prices)
-
-
 @contextlib.asynccontextmanager
-async def open_venues(market: Market, seed: int, last: Mapping[InstrumentId, int]) -> AsyncIterator[Venues]:
+async def open_venues(market: Market) -> AsyncIterator[Venues]:
     """Open the venues of a market, with their pairs listed; none for a market that is not venues'.
 
     Raises:
@@ -215,14 +193,10 @@ async def open_venues(market: Market, seed: int, last: Mapping[InstrumentId, int
     async with contextlib.AsyncExitStack() as stack:
         addresses = {market.venue: (market.base_url, market.ws_url)}
         http = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
-        local: OwnExchange | AttachedExchange | None = None
-        if market.venue == EXCHANGE_MARKET and market.base_url:
+        local = None
+        if market.venue == EXCHANGE_MARKET:
             local = AttachedExchange(market.base_url, http)
             addresses = await local.addresses()
-        elif market.venue == EXCHANGE_MARKET:
-            served = await stack.enter_async_context(serve(local_market(seed, last)))
-            local = OwnExchange(served)
-            addresses = {name: (e.url, e.ws_url) for name, e in served.exchanges.items()}
         clients = [
             VenueClient(with_urls(protocol_of(name), rest, socket_), http)
             for name, (rest, socket_) in addresses.items()

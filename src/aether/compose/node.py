@@ -25,7 +25,6 @@ from aether.control.secrets import SecretReader
 from aether.domain.errors import UncleanEndError
 from aether.domain.events import KillSwitchEngaged
 from aether.node.runtime import BEGINS_STOPPED, Node
-from aether.store import queries
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
 from aether.telemetry import NODE_REGISTRY, metrics_text
@@ -60,8 +59,7 @@ async def run_node(
     database = storage.database
     keys = SecretReader(database.node, Sealer(key_encryption(settings)), node_name())
     announcements = Announcements(database.control, CONTROL_CHANNEL)
-    last = await queries.last_closes(database.desk, market.venue) if market.venue else {}
-    async with open_venues(market, seed, last) as venues:
+    async with open_venues(market) as venues:
         built = await build_node(settings, storage, market, bus, seed, venues, keys, announcements.changed)
         node = built.node
         if begins_stopped:

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aether.api.local import LocalAccess
@@ -22,7 +22,7 @@ from aether.clock import wall_ns
 from aether.compose.addresses import local_url_of, public_url_of, stop_url_of
 from aether.compose.control import findings, guard_facts
 from aether.compose.directory import DataDirectory
-from aether.compose.markets import Market, MarketChoice
+from aether.compose.markets import EXCHANGE_MARKET, Market, MarketChoice
 from aether.compose.processes import forget_processes, write_processes
 from aether.compose.storage import Storage, open_storage
 from aether.compose.trading import Built
@@ -138,9 +138,13 @@ async def run_in_one_process(
         AetherError: as `ground`, `run_node` and `run_api` do.
     """
     from aether.compose.api import Entrance, run_api  # noqa: PLC0415  `aether up` itself needs neither
+    from aether.compose.exchange import serving_exchange  # noqa: PLC0415
     from aether.compose.node import run_node  # noqa: PLC0415
 
-    async with ground(settings, choice.kind) as made:
+    async with ground(settings, choice.kind) as made, contextlib.AsyncExitStack() as stack:
+        if market.venue == EXCHANGE_MARKET and not market.base_url:
+            served = await stack.enter_async_context(serving_exchange(made.storage.database, seed))
+            market = replace(market, base_url=served)
         bus = LocalBus()
         node_stop, api_stop, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,10 +1,10 @@
 """`aether up`: starts the platform's processes, starts them again when they end, and ends them in order.
 
-The processes are the node, which trades, the API, where strangers knock, and one for stops alone, so that no crowd at
-the API's door stands before the kill switch. Each is started with everything that it has to know over a socket of its
-own (`Instructions`), says over it that it is up, and ends when the socket closes: it never outlives the platform. That
-they are up is a wanted state: whatever ends one, it is started again, later each time. A node that keeps ending is
-stopped at its venues first: its next start finds the brake pulled.
+The processes are the node, which trades, the API, where strangers knock, one for stops alone, so that no crowd at the
+API's door stands before the kill switch, and the local exchange where that is the market. Each is started with
+everything that it has to know over a socket of its own (`Instructions`), says over it that it is up, and ends when the
+socket closes: it never outlives the platform. That they are up is a wanted state: whatever ends one, it is started
+again, later each time. A node that keeps ending is stopped at its venues first: its next start finds the brake pulled.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ import msgspec
 
 from aether.bus.topics import ProcessState
 from aether.clock import monotonic_s, wall_ns
-from aether.compose.instructions import API, NODE, STOPS, Instructions, Up
-from aether.compose.markets import MarketChoice
+from aether.compose.instructions import API, EXCHANGE, NODE, STOPS, Instructions, Up
+from aether.compose.markets import EXCHANGE_MARKET, MarketChoice
 from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
 from aether.compose.trading import BRAKE_FOLDER
@@ -58,6 +58,8 @@ class _Part:
     """What it said when it was up first."""
     is_settled: bool = False
     """Its work has begun once: from now on it is started again."""
+    is_due_to_end: bool = False
+    """It was told to end, to be started again: that is no crash."""
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.returncode is None
@@ -88,7 +90,10 @@ class Supervisor:
         self._seed = seed
         self._exit_when_done = exit_when_done
         stops = [_Part(STOPS, is_settled=True)] if found.stop_url else []  # it comes last: the platform works without
-        self._parts = [_Part(API), *stops, _Part(NODE)]
+        has_exchange = choice.name == EXCHANGE_MARKET and not choice.base_url
+        self._exchange = _Part(EXCHANGE) if has_exchange else None
+        self._node = _Part(NODE)
+        self._parts = [_Part(API), *stops, self._node, *([self._exchange] if self._exchange else [])]
         self._crashes: list[float] = []
         self._stop = asyncio.Event()
         self._is_ending = False
@@ -134,8 +139,7 @@ class Supervisor:
         return next((code for code in (*first, *codes) if code), 0)
 
     async def _tell_started(self, on_started: Callable[[Started], None]) -> None:
-        api, node = self._parts[0], self._parts[-1]
-        on_started(Started(await node.told, await api.told))
+        on_started(Started(await self._node.told, await self._parts[0].told))
 
     async def _keep(self, part: _Part) -> None:
         """Start a process, and again whenever it ends. Raises _EndedError when its work never began, or is done."""
@@ -143,6 +147,8 @@ class Supervisor:
         if part.name == STOPS:
             await asyncio.wait([p.told for p in self._parts if p is not part])  # trading begins sooner without it
         while True:
+            if part is self._node and self._exchange:
+                await self._exchange.told
             began_s = monotonic_s()
             try:
                 code = await self._run_once(part)
@@ -153,12 +159,18 @@ class Supervisor:
                 code = DatabaseUnavailableError.exit_code if part.name == NODE else 1
             if self._is_ending:
                 return
+            if part.is_due_to_end:
+                part.is_due_to_end = False
+                part.restarts += 1
+                continue
             is_done = part.name == NODE and self._exit_when_done
             if not part.is_settled or is_done:
                 raise _EndedError(code if code >= 0 else 128 - code)
             if monotonic_s() - began_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             _log.error("process_ended", process=part.name, code=code, again_in_s=pause_s)
+            if part is self._exchange:
+                self._end_node_after_exchange(part)
             if part.name == NODE and code != DatabaseUnavailableError.exit_code:
                 await self._note_crash()
             await asyncio.sleep(pause_s)
@@ -166,6 +178,16 @@ class Supervisor:
                 return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             part.restarts += 1
+
+    def _end_node_after_exchange(self, exchange: _Part) -> None:
+        """Let the node begin anew once the exchange is back: its accounts there are gone."""
+        if exchange.told.done():
+            exchange.told = asyncio.get_running_loop().create_future()
+        node = self._node
+        if node.process is not None and node.is_running():
+            node.is_due_to_end = True
+            with suppress(ProcessLookupError):
+                node.process.terminate()
 
     async def _run_once(self, part: _Part) -> int:
         """Run a process to its end; return its exit code, negative for a signal's."""
@@ -185,7 +207,7 @@ class Supervisor:
         listening = asyncio.create_task(self._listen(part, reader))
         instructions = Instructions(
             settings=self._settings,
-            choice=self._choice,
+            choice=self._choice_now(),
             seed=self._seed,
             exit_when_done=self._exit_when_done,
             is_first=not part.told.done(),
@@ -202,6 +224,12 @@ class Supervisor:
         line.close()
         self._note(part, "down")
         return code
+
+    def _choice_now(self) -> MarketChoice:
+        """Return the market, with the address of the exchange when it is up."""
+        if self._exchange is None or not self._exchange.told.done():
+            return self._choice
+        return msgspec.structs.replace(self._choice, base_url=self._exchange.told.result())
 
     async def _listen(self, part: _Part, reader: asyncio.StreamReader) -> None:
         """Take what a process says."""

@@ -20,7 +20,7 @@ from aether.compose.accounts import (
     synthetic_plans,
     venue_plans,
 )
-from aether.compose.markets import AttachedExchange, Market, OwnExchange, Venues, venue_feed
+from aether.compose.markets import AttachedExchange, Market, Venues, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
 from aether.control.access import PLATFORM
@@ -103,13 +103,13 @@ class VenueMaker:
         client = self.venues.with_key(public, credentials, state_folder=state_folder, limits=limits)
         return ExecutionSession(client, holds=True)
 
-    def _connect_local(self, config: AccountConfig, local: OwnExchange | AttachedExchange) -> Connect:
+    def _connect_local(self, config: AccountConfig, local: AttachedExchange) -> Connect:
         """Open an account on the local exchange with what the books hold, and nothing else."""
 
         async def connect(public: VenueClient, own: Mapping[str, int]) -> ExecutionSession:
             balances = {asset: format_amount(max(0, total)) for asset, total in own.items()}
             credentials = await local.open_account(public.protocol.venue, config.id, balances)
-            return self._session(public, credentials, limited=isinstance(local, AttachedExchange))
+            return self._session(public, credentials, limited=local.has_limits)
 
         def connect_all(booked: Mapping[BalanceKey, int]) -> dict[VenueId, Awaitable[ExecutionSession]]:
             return {

@@ -319,6 +319,7 @@ def _state(exchange: Exchange) -> dict[str, Any]:
     return {
         "url": exchange.url,
         "ws_url": exchange.ws_url,
+        "limits": exchange.face.enforce_limits,
         "state": exchange.venue.state,
         "faults": exchange.faults.happened,
         "accounts": {
