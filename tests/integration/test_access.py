@@ -10,6 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
+from aether.api.idempotency import NOT_KEPT
 from aether.compose.api import schema_app
 from aether.control.access import ACTIONS, Reach
 from aether.reference import access_table, guarded_routes
@@ -186,6 +187,22 @@ def test_every_place_of_a_request_that_names_an_account_is_known() -> None:
     assert parameters == {("path", "account"), ("query", "account")}
     assert in_bodies == ACCOUNTS_IN_BODIES
     assert all(ACTIONS[action].reach is Reach.FIRM for action in ACCOUNTS_IN_BODIES.values())
+
+
+def test_no_answer_with_something_secret_is_kept_to_be_repeated() -> None:
+    """A link was given again without a proof, a day long, to who had lost the role meanwhile (found by attack)."""
+    schema = schema_app().openapi()
+    secret = {"token", "link", "recovery_codes", "totp_uri"}
+    told = set()
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            for answer in operation["responses"].values():
+                name = json.dumps(answer).rpartition("schemas/")[2].partition('"')[0]
+                fields = schema["components"]["schemas"].get(name, {}).get("properties", {})
+                if method != "get" and secret & set(fields):
+                    told.add(path)
+    assert len(told) >= 5
+    assert [path for path in told if not path.startswith(NOT_KEPT)] == []
 
 
 PUBLIC_ROUTES = {

@@ -1,7 +1,10 @@
 """No one person raises a risk or makes a director: the table of duties, walked through by a lone administrator
 (A6, issue 11 finding 6)."""
 
+import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,3 +175,51 @@ def test_the_machines_owner_answers_for_who_waits(platform: Platform, ada: Perso
         told = aether("users", "vouch", email, data_dir=platform.data_dir)
         assert told.returncode != 0
         assert email in told.stderr
+
+
+def enrolled_as_admins(links: list[str], url: str) -> list[str]:
+    """Come in by each link as far as it goes; return who is an admin."""
+    found = []
+    for number, token in enumerate(links):
+        with contextlib.suppress(AssertionError):
+            person = Person(url).enrol(token, f"first{number}@example.com")
+            found += [person.email] if person.call("GET", "/session").json()["roles"] else []
+    return found
+
+
+def test_one_person_comes_in_by_the_machines_link(tmp_path: Path) -> None:
+    """Ten asked for at once left four that worked, and made as many directors (found by attack)."""
+    platform = Platform(tmp_path, env={"AETHER_TWO_PEOPLE": "true"})
+    url, _, token = platform.link().partition("/#token=")
+    owner = Person(url)
+    assert owner.call("POST", "/session/token", {"token": token}).status_code == 204
+    with ThreadPoolExecutor(10) as pool:
+        asked = list(pool.map(lambda _: owner.call("POST", "/setup/invitation"), range(10)))
+    links = [a.json()["token"] for a in asked if a.status_code == 200]
+    assert links
+    assert len(enrolled_as_admins(links, url)) == 1
+    assert platform.stop() == 0
+
+
+def test_who_is_set_up_anew_is_who_they_were(platform: Platform, ada: Person, grace: Person) -> None:
+    """After a reset she was another, who had not invited and had held no link (found by attack)."""
+    body = {"email": "puppet@example.com", "name": "P", "roles": {"*": "admin"}, "reason": REASON}
+    assert grace.do("POST", "/users", body).status_code == 201
+    assert grace.do("POST", "/invitations/puppet@example.com/link").status_code == 403
+    again = reset(platform, "grace@example.com")
+    assert ada.do("POST", "/invitations/grace@example.com/link").status_code == 403, "the owner's link is the owner's"
+    grace = Person(ada.url).enrol(again, "grace@example.com")
+    assert grace.call("GET", "/session").json()["roles"] == {"*": "admin"}
+    assert grace.do("POST", "/invitations/puppet@example.com/link").status_code == 403
+    held = ada.do("POST", "/invitations/puppet@example.com/link").json()["token"]
+    Person(ada.url).enrol(held, "puppet@example.com")
+    ada = Person(ada.url).enrol(reset(platform, "ada@example.com"), "ada@example.com")
+    number = user(ada, "puppet@example.com")["id"]
+    assert ada.do("POST", f"/users/{number}/confirm", {"reason": REASON}).status_code == 403
+    assert grace.do("POST", f"/users/{number}/confirm", {"reason": REASON}).status_code == 204
+
+
+def reset(platform: Platform, email: str) -> str:
+    done = aether("users", "reset", email, data_dir=platform.data_dir)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().partition("#invitation=")[2]

@@ -13,6 +13,7 @@ from aether.control.factors import digest
 from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
 from aether.control.proving import Answer
 from aether.control.sealing import KeyFile
+from aether.control.tokens import TokenPlan, new_text
 from aether.domain.errors import (
     ConflictError,
     InvalidValueError,
@@ -373,7 +374,7 @@ async def test_two_directors_stay_in_production(database: Database, tmp_path: Pa
     """One admin locked the only other director out; nothing could be approved any more (finding 7)."""
     people = frozenset({"ada@example.com", "bob@example.com", "eve@example.com"})
     lists = Allowlists(admins=people, directors=people, strict=True)
-    desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), allowlists=lists)
+    desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), two_people=True, allowlists=lists)
     ada = await enrol(desk, "ada@example.com")
     bob = await enrol(desk, "bob@example.com", by=ada)
     eve = await enrol(desk, "eve@example.com", by=ada)
@@ -519,3 +520,67 @@ async def test_after_a_reset_the_key_encryption_key_still_rotates(desk: Desk) ->
     await desk.control.people.reset_factors("ada@example.com")
     told = await desk.control.encryption_key.rotate(member.caller)
     assert told.wrapped == 1, "the signing key; the seed of who was reset is gone"
+
+
+async def test_a_locked_out_person_is_not_let_in_by_a_reset(desk: Desk) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", {"*": Role.TRADER}, by=ada)
+    await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left")
+    with pytest.raises(ConflictError, match="locked out"):
+        await desk.control.people.reset_factors("bob@example.com")
+
+
+async def test_tokens_end_with_what_their_maker_may(desk: Desk) -> None:
+    """They lived on for a year after their maker had left (found by attack)."""
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    texts = {action: new_text() for action in ("kill.engage", "accounts.read")}
+    for action, text in texts.items():
+        await desk.control.tokens.create(bob.caller, TokenPlan(digest(text), action, (action,), ("*",), 9))
+    await desk.control.people.set_roles(ada.caller, bob.caller.id, {"*": Role.AUDITOR}, "reads only")
+    assert await desk.control.tokens.caller_of(texts["kill.engage"], nobody()) is None
+    assert await desk.control.tokens.caller_of(texts["accounts.read"], nobody()) is not None
+    await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left")
+    assert await desk.control.tokens.caller_of(texts["accounts.read"], nobody()) is None
+
+
+async def test_one_invitation_for_an_address_however_many_invite_at_once(desk: Desk) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    given = [{"*": Role.TRADER}, {"company": Role.AUDITOR}] * 4
+    invite = desk.control.people.invite
+    await asyncio.gather(*(invite(ada.caller, "race@example.com", "R", roles, "at once") for roles in given))
+    assert len(await desk.control.vouching.invited()) == 1
+    assert await desk.control.vouching.vouch("race@example.com")
+
+
+@pytest.mark.parametrize("email", ["a/b@example.com", "../x@example.com", "\u0261race@example.com", "a?b@example.com"])
+async def test_addresses_that_look_like_others_or_like_paths_are_none(desk: Desk, email: str) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    with pytest.raises(InvalidValueError, match="no e-mail address"):
+        await desk.control.people.invite(ada.caller, email, "X", {"*": Role.TRADER}, "needed")
+
+
+@pytest.mark.parametrize("code", ["\u00e9", "12345\u0661", ""])
+async def test_a_code_of_other_letters_is_wrong_and_no_fault(desk: Desk, code: str) -> None:
+    member = await enrol_with_app(desk, "ada@example.com")
+    asked = await desk.control.identity.sign_in(member.email, PASSWORD, nobody())
+    with pytest.raises(NotSignedInError):
+        await desk.control.identity.finish_sign_in(asked.challenge, Answer(code=code), nobody())
+
+
+async def test_who_is_locked_out_between_password_and_code_is_not_let_in(desk: Desk) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", {"*": Role.TRADER}, by=ada)
+    asked = await desk.control.identity.sign_in(bob.email, PASSWORD, nobody())
+    await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left")
+    answer = Answer(credential=bob.passkey.answer(asked.passkey))
+    with pytest.raises(NotSignedInError):
+        await desk.control.identity.finish_sign_in(asked.challenge, answer, nobody())
+
+
+async def test_two_directors_stay_wherever_two_people_are_needed(database: Database, tmp_path: Path) -> None:
+    desk = await make_desk(database, KeyFile(tmp_path / "kek.json"), two_people=True)
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    with pytest.raises(InvalidValueError, match="Only 1 of the directors"):
+        await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="alone at last")

@@ -212,6 +212,8 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 async def _on_database_error(_request: Request, error: Exception) -> Response:
     if isinstance(error, sa.exc.DBAPIError) and isinstance(getattr(error.orig, "__cause__", None), asyncpg.DataError):
         return problem(422, "InvalidValue", "A value holds what no text can.", "Leave control characters out.")
+    if isinstance(error, sa.exc.IntegrityError):
+        return problem(409, "Conflict", "Somebody did the same just now.", "Look at what is there, then try again.")
     return problem(
         503, "DatabaseUnavailable", f"The database is away ({type(error).__name__}).", "Trading is paused; try again."
     )

@@ -25,7 +25,7 @@ KEPT_NS = 86_400 * 1_000_000_000
 AT_WORK_NS = 60 * 1_000_000_000
 """A request that was not answered by then ended with its process."""
 MAX_KEY = 100
-NOT_KEPT = tuple(f"{PREFIX}/{part}" for part in ("session", "setup", "mfa", "me", "tokens", "users"))
+NOT_KEPT = tuple(f"{PREFIX}/{part}" for part in ("session", "setup", "mfa", "me", "tokens", "users", "invitations"))
 
 
 class Idempotency:

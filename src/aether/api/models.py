@@ -15,7 +15,7 @@ class Model(BaseModel):
 RULES: dict[str, tuple[str, str]] = {}
 """What each pattern asks for in words, and what to do instead; errors say both."""
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _LINE = rf"^[^{_CONTROL}]*$"
 _WORDS = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 RULES[_LINE] = ("text is one line, without control characters", "Write it in one line.")

@@ -21,7 +21,7 @@ from aether.control.access import ACTIONS, Caller
 router = APIRouter()
 
 SEND_TIMEOUT_S = 10.0
-CHECK_EVERY_S = 15.0
+CHECK_EVERY_S = 3.0
 POLICY_VIOLATION = 1008
 READS = ACTIONS["accounts.read"]
 

@@ -147,7 +147,7 @@ async def create_token(body: TokenCreate, granted: Annotated[Granted, allow("tok
         action="tokens.arm",
         account=EVERYWHERE,
         payload={"token": msgspec.to_builtins(wanted)},
-        summary=f"A token for {wanted.name} may {', '.join(wanted.actions)} in {', '.join(wanted.accounts)}",
+        summary=f"A token may {', '.join(wanted.actions)} in {', '.join(wanted.accounts)}; its name: {wanted.name!r}",
         reason=f"a token for {wanted.name}",
     )
     outcome = await control.approvals.submit(caller, task)

@@ -91,7 +91,11 @@ class EncryptionKey:
         Raises:
             KeyServiceError: when it cannot be told what wraps a value, or the key service is away.
         """
-        in_use = {self._sealer.key_of(_sealed(place, row)) for place in PLACES for row in await self._rows(place)}
+        in_use = {
+            self._sealer.key_of(_sealed(place, row), place.context(row))
+            for place in PLACES
+            for row in await self._rows(place)
+        }
         gone = await self._sealer.keys.retire(in_use, self._clock() - KEPT_S * NS)
         if gone:
             await self._note(PLATFORM, "keys.retire", {"keys": gone})
@@ -103,7 +107,7 @@ class EncryptionKey:
     async def _rewrap(self, place: _Place, row: Row, context: str, name: str) -> int:
         """Wrap one value anew, unless it is already or was changed meanwhile; return whether the key wraps it."""
         sealed = _sealed(place, row)
-        if self._sealer.is_newest(sealed, name):
+        if self._sealer.is_newest(sealed, context, name):
             return 1
         fresh = await self._sealer.rewrap(sealed, context)
         table = place.column.table

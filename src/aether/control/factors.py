@@ -79,7 +79,7 @@ def totp_step_of(seed: str, code: str, now_s: float, last_step: int) -> int | No
     totp, code = pyotp.TOTP(seed), code.replace(" ", "")
     now = int(now_s) // TOTP_STEP_S
     for step in range(now - TOTP_WINDOW, now + TOTP_WINDOW + 1):
-        if secrets.compare_digest(totp.at(step * TOTP_STEP_S), code) and step > last_step:
+        if secrets.compare_digest(totp.at(step * TOTP_STEP_S).encode(), code.encode()) and step > last_step:
             return step
     return None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
@@ -135,6 +136,8 @@ class Identity:
             invitation = (await connection.execute(query)).one_or_none()
             if invitation is None:
                 raise NotSignedInError("This invitation was used meanwhile.", remedy="Ask an admin for another.")
+            if not invitation.email:
+                await self._refuse_second_first(connection)
             row = {
                 "id": user,
                 "email": asked["email"],
@@ -165,6 +168,12 @@ class Identity:
             await append(connection, entry_of(made, "users.enrol", "done", target=made.name, after=after), now)
             signed_in = await self._parts.sessions.open(connection, user, made, "passkey" if passkey else "totp")
         return msgspec.structs.replace(signed_in, recovery_codes=tuple(codes))
+
+    async def _refuse_second_first(self, connection: AsyncConnection) -> None:
+        """Let one person come in by the machine's link, whatever links there were. Raises ConflictError."""
+        await connection.execute(sa.text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
+        if (await connection.execute(sa.select(users.c.id).limit(1))).first():
+            raise ConflictError("Another was set up meanwhile.", remedy="Let them invite you.")
 
     async def sign_in(self, email: str, password: str, caller: Caller, device: str = "") -> Factors:
         """Check a password and return the challenge for a second factor.
@@ -233,9 +242,12 @@ class Identity:
         """
         found = await self._parts.challenges.open(challenge, "sign-in")
         await self._parts.proving.prove(found, answer, caller)
-        user = (
-            await self._parts.scope.all(sa.select(users).where(users.c.id == found.user_id, users.c.disabled_ns == 0))
-        )[0]
+        known = await self._parts.scope.all(
+            sa.select(users).where(users.c.id == found.user_id, users.c.disabled_ns == 0)
+        )
+        if not known:
+            raise wrong()
+        user = known[0]
         method = f"{found.payload['method']}+{method_of(answer)}"
         async with self._parts.scope.begin() as connection:
             await self._parts.challenges.take(connection, found.digest)

@@ -10,16 +10,18 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import DIRECTORS, EVERYWHERE, PLATFORM, Allowlists, Caller, Role
+from aether.control.access import ACTIONS, DIRECTORS, EVERYWHERE, PLATFORM, Allowlists, Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.control.sessions import Sessions, roles_of
 from aether.domain.errors import ConflictError, InvalidValueError, NotSignedInError, UnknownNameError
-from aether.store.control_schema import invitations, passkeys, recovery_codes, roles, users
+from aether.store.control_schema import invitations, passkeys, recovery_codes, roles, tokens, users
 from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
 INVITATION_S = 3 * 86_400
+RESET = "platform, for a reset"
+"""Who made the invitation of somebody who is set up anew."""
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,11 +70,18 @@ class People:
         return self._any
 
     async def first_invitation(self) -> str:
-        """Return a token that sets up the first admin, once; any earlier one ends."""
+        """Return a token that sets up the first admin, once; any earlier one ends.
+
+        Raises ConflictError when somebody is set up.
+        """
         token = new_token()
         async with self._scope.begin() as connection:
-            await connection.execute(sa.delete(invitations).where(invitations.c.created_by == PLATFORM.id))
-            await self._write_invitation(connection, token, "", "", {EVERYWHERE: Role.ADMIN}, PLATFORM.id, PLATFORM.id)
+            await self._lock_invitations(connection)
+            if (await connection.execute(sa.select(users.c.id).limit(1))).first():
+                raise ConflictError("People are set up already.", remedy="Let an admin invite you.")
+            await connection.execute(sa.delete(invitations).where(invitations.c.email == ""))
+            given, by = {EVERYWHERE: Role.ADMIN}, PLATFORM.name
+            await self._write_invitation(connection, token, "", "", given, by, by)
         return token
 
     async def invite(self, caller: Caller, email: str, name: str, given: Mapping[str, Role], reason: str) -> str:
@@ -86,14 +95,19 @@ class People:
         self.check_roles(email, given)
         token = new_token()
         async with self._scope.begin() as connection:
+            await self._lock_invitations(connection)
             if (await connection.execute(sa.select(users.c.id).where(users.c.email == email))).first():
                 raise ConflictError(f"{email} is a person here already.", remedy="Change their roles instead.")
             await connection.execute(sa.delete(invitations).where(invitations.c.email == email))
-            holder = "" if self.needs_vouching(given) else caller.id
-            await self._write_invitation(connection, token, email, name, given, caller.id, holder)
+            holder = "" if self.needs_vouching(given) else caller.name
+            await self._write_invitation(connection, token, email, name, given, caller.name, holder)
             entry = entry_of(caller, "users.invite", "done", target=email, after={"roles": dict(given)}, reason=reason)
             await append(connection, entry, self._clock())
         return token if holder else ""
+
+    async def _lock_invitations(self, connection: AsyncConnection) -> None:
+        """Let nobody else invite meanwhile: there is one invitation for an address."""
+        await connection.execute(sa.text("LOCK TABLE invitations IN SHARE ROW EXCLUSIVE MODE"))
 
     def needs_vouching(self, given: Mapping[str, str]) -> bool:
         """Return whether somebody other than who invites must vouch for a person with these roles."""
@@ -101,7 +115,7 @@ class People:
 
     def waits(self, invitation: Row) -> bool:
         """Return whether the roles of an invitation count only when somebody has confirmed the person."""
-        return self.needs_vouching(invitation.roles) and invitation.held_by != PLATFORM.id
+        return self.needs_vouching(invitation.roles) and invitation.held_by != PLATFORM.name
 
     def check_roles(self, email: str, given: Mapping[str, Role]) -> None:
         """Refuse roles that a person may not have. Raises InvalidValueError."""
@@ -217,6 +231,7 @@ class People:
                 [{"user_id": user_id, "account": a, "role": r, "waits_ns": 0} for a, r in given.items()],
             )
             await self._keep_an_admin(connection)
+            await self._end_tokens(connection, caller, user.email, given)
             entry = entry_of(
                 caller,
                 "users.roles",
@@ -238,9 +253,24 @@ class People:
             if disabled:
                 await self._sessions.end_all(connection, user_id)
                 await self._keep_directors(connection, user.email)
+                await self._end_tokens(connection, caller, user.email, {})
             await self._keep_an_admin(connection)
             action = "users.disable" if disabled else "users.enable"
             await append(connection, entry_of(caller, action, "done", target=user.email, reason=reason), self._clock())
+
+    async def _end_tokens(
+        self, connection: AsyncConnection, caller: Caller, email: str, given: Mapping[str, Role]
+    ) -> None:
+        """End the tokens of services that may do what their maker, with these roles, may not."""
+        maker = Caller(kind=CallerKind.PERSON, id=email, name=email, roles=given)
+        query = sa.select(tokens).where(tokens.c.created_by == email, tokens.c.ended_ns == 0)
+        for token in await connection.execute(query):
+            if given and all(maker.may(ACTIONS[a], account) for a in token.permissions for account in token.accounts):
+                continue
+            await connection.execute(sa.update(tokens).where(tokens.c.id == token.id).values(ended_ns=self._clock()))
+            reason = f"{email}, who made it, may not do that any more"
+            entry = entry_of(caller, "tokens.revoke", "done", target=token.name, reason=reason)
+            await append(connection, entry, self._clock())
 
     async def sign_out(self, caller: Caller, user_id: str, reason: str) -> None:
         """End every session of a person. Raises UnknownNameError."""
@@ -266,7 +296,7 @@ class People:
 
     async def _keep_directors(self, connection: AsyncConnection, disabled: str) -> None:
         """Refuse to lock a director out when fewer than two would be left to approve each other's requests."""
-        if not self.allowlists.strict or not self.allowlists.allows_approval(disabled):
+        if not self._two_people or not self.allowlists.allows_approval(disabled):
             return
         query = (
             sa.select(users.c.email)
@@ -285,12 +315,17 @@ class People:
     async def reset_factors(self, email: str) -> str:
         """Return an invitation that lets a person who lost everything enrol anew; for whoever rules the machine.
 
-        Their sessions, passkeys and codes end; roles stay in the invitation. Raises UnknownNameError.
+        Their sessions, passkeys and codes end; roles stay in the invitation. Raises UnknownNameError,
+        ConflictError.
         """
         found = await self._scope.all(sa.select(users).where(users.c.email == normal_email(email)))
         if not found:
             raise UnknownNameError(f"There is no person {email!r}.", remedy="Look at the list of users.")
         user, token = found[0], new_token()
+        if user.disabled_ns:
+            raise ConflictError(
+                f"{user.email} is locked out.", remedy="Let an admin let them in first: aether users disable --undo."
+            )
         async with self._scope.begin() as connection:
             rows = await connection.execute(sa.select(roles).where(roles.c.user_id == user.id))
             given = {r.account: Role(r.role) for r in rows}
@@ -299,9 +334,8 @@ class People:
             for table in (roles, passkeys, recovery_codes):
                 await connection.execute(sa.delete(table).where(table.c.user_id == user.id))
             await self._sessions.end_all(connection, user.id)
-            await self._write_invitation(
-                connection, token, user.email, user.name, given, PLATFORM.id + "-reset", PLATFORM.id
-            )
+            await connection.execute(sa.delete(invitations).where(invitations.c.email == user.email))
+            await self._write_invitation(connection, token, user.email, user.name, given, RESET, PLATFORM.name)
             await append(connection, entry_of(PLATFORM, "users.reset", "done", target=user.email), self._clock())
         return token
 
@@ -310,7 +344,7 @@ def normal_email(text: str) -> str:
     """Return an e-mail address as it is stored. Raises InvalidValueError when it is none."""
     email = text.strip().lower()
     local, _, domain = email.partition("@")
-    plain = all(c.isprintable() and c not in ' "(),:;<>[]\\#' for c in email)
+    plain = text.isascii() and all(c.isprintable() and c not in ' "(),:;<>[]\\#/?%' for c in email)
     if not (local and "." in domain.strip(".") and plain and email.count("@") == 1 and len(email) <= 254):
         raise InvalidValueError(f"{text[:80]!r} is no e-mail address.", remedy="Write it like name@example.com.")
     return email

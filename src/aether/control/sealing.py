@@ -103,14 +103,14 @@ class Sealer:
         data_key = await self.keys.unwrap(parts.data_key, context)
         return _encode(msgspec.structs.replace(parts, data_key=await self.keys.wrap(data_key, context)))
 
-    def key_of(self, sealed: bytes) -> str:
-        """Return the name of the key that wraps a value's data key. Raises KeyServiceError."""
-        names = _parts(sealed, "a stored value").data_key.split(":")
+    def key_of(self, sealed: bytes, context: str) -> str:
+        """Return the name of the key that wraps the data key of the value for `context`. Raises KeyServiceError."""
+        names = _parts(sealed, context).data_key.split(":")
         return names[1] if len(names) == 3 else ""
 
-    def is_newest(self, sealed: bytes, name: str) -> bool:
+    def is_newest(self, sealed: bytes, context: str, name: str) -> bool:
         """Return whether the key of that name wraps a value of the present format. Raises KeyServiceError."""
-        return _parts(sealed, "a stored value").version == VERSION and self.key_of(sealed) == name
+        return _parts(sealed, context).version == VERSION and self.key_of(sealed, context) == name
 
 
 def _authenticated(version: int, context: str) -> bytes:
@@ -215,7 +215,7 @@ class KeyFile:
         if kind != "file" or name not in kept.keys:
             gone = f"; it was retired on {kept.retired[name]}" if name in kept.retired else ""
             raise KeyServiceError(
-                f"The key {name or wrapped[:12]!r} is not in {self.path}{gone}.",
+                f"The key {name!r} is not in {self.path.name}{gone}.",
                 remedy="Restore the file that held it.",
             )
         data = base64.b64decode(text)

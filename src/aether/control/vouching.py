@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from aether.control.access import PLATFORM, Caller, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
-from aether.control.people import People, normal_email
+from aether.control.people import RESET, People, normal_email
 from aether.domain.errors import RefusedError, UnknownNameError
 from aether.store.control_schema import invitations, roles, users
 from aether.store.database import Row, Scope
@@ -47,14 +47,13 @@ class Vouching:
         """Return the invitations that are still good, by address; the first admin's is not among them."""
         query = sa.select(invitations).where(invitations.c.expires_ns > self._clock(), invitations.c.email != "")
         found = await self._scope.all(query.order_by(invitations.c.email))
-        names = {r.id: r.email for r in await self._scope.all(sa.select(users.c.id, users.c.email))}
         return [
             Invited(
                 email=r.email,
                 name=r.name,
                 roles={account: Role(role) for account, role in r.roles.items()},
-                invited_by=names.get(r.created_by, r.created_by),
-                held_by=names.get(r.held_by, r.held_by),
+                invited_by=r.created_by,
+                held_by=r.held_by,
                 expires_ns=r.expires_ns,
             )
             for r in found
@@ -65,7 +64,7 @@ class Vouching:
 
         Raises:
             UnknownNameError: when nobody of that address is invited.
-            RefusedError: when the caller invited the person.
+            RefusedError: when the caller invited the person, or it is the machine's owner who lets them in anew.
         """
         email, token = normal_email(email), new_token()
         async with self._scope.begin() as connection:
@@ -73,18 +72,27 @@ class Vouching:
             found = (await connection.execute(query.with_for_update())).one_or_none()
             if found is None:
                 raise UnknownNameError(f"Nobody with the address {email} is invited.", remedy="Invite them first.")
-            if found.created_by == caller.id and self._people.needs_vouching(found.roles):
-                raise RefusedError(
-                    f"You invited {email} yourself.",
-                    remedy="Another admin hands the link over, or the machine's owner: aether users vouch.",
-                )
+            self._check_hands_over(caller, found)
             await connection.execute(
                 sa.update(invitations)
                 .where(invitations.c.digest == found.digest)
-                .values(digest=digest(token), held_by=caller.id)
+                .values(digest=digest(token), held_by=caller.name)
             )
             await append(connection, entry_of(caller, "users.link", "done", target=email), self._clock())
         return token
+
+    def _check_hands_over(self, caller: Caller, found: Row) -> None:
+        if caller.kind is PLATFORM.kind:
+            return
+        if found.created_by == RESET:
+            raise RefusedError(
+                f"The machine's owner lets {found.email} in anew.", remedy="Ask them for the link: aether users reset."
+            )
+        if found.created_by == caller.name and self._people.needs_vouching(found.roles):
+            raise RefusedError(
+                f"You invited {found.email} yourself.",
+                remedy="Another admin hands the link over, or the machine's owner: aether users vouch.",
+            )
 
     async def confirm(self, caller: Caller, user_id: str, reason: str) -> None:
         """Let the roles of a person count, by somebody who made sure that it is they.
@@ -109,7 +117,7 @@ class Vouching:
             return
         if caller.id == user.id:
             raise RefusedError("Nobody confirms themselves.", remedy="Another admin must.")
-        if caller.id == user.link_held_by:
+        if caller.name == user.link_held_by:
             raise RefusedError(
                 f"You held the link of {user.email}.",
                 remedy="An admin who did not hold it must confirm, or the machine's owner: aether users vouch.",

@@ -112,6 +112,7 @@ invitations = sa.Table(
     _text("created_by"),
     _int("expires_ns"),
     _text("held_by"),
+    sa.Index("invitations_by_email", "email", unique=True),
 )
 
 throttles = sa.Table(
