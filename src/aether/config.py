@@ -170,6 +170,20 @@ def refuse_mistakes(settings: Settings, environment: Mapping[str, str] | None = 
                 f"{variable} in the environment is no setting.",
                 remedy=f"Correct it to {close[0]}, or take it away." if close else "Take it away.",
             )
+    if settings.stop_port == settings.port != 0:
+        raise InvalidValueError(
+            f"port and stop_port are both {settings.port}.", remedy="Give the page's kill switch a port of its own."
+        )
+    if settings.stop_url and not settings.stop_port:
+        raise InvalidValueError(
+            f"stop_url is {settings.stop_url!r}, and stop_port is not set.",
+            remedy="Set AETHER_STOP_PORT to the port that the proxy leads there to.",
+        )
+    if settings.stop_url and settings.stop_url.rstrip("/") == settings.public_url.rstrip("/"):
+        raise InvalidValueError(
+            f"stop_url and public_url are both {settings.stop_url!r}.",
+            remedy="Give the page's kill switch a port of its own at the proxy.",
+        )
     if settings.session_idle_s > settings.session_max_s:
         raise InvalidValueError(
             f"session_idle_s is {settings.session_idle_s}, above session_max_s, which is {settings.session_max_s}.",

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from aether.control.guards import GUARDS
+from aether.domain.errors import InvalidValueError
 from aether.store.embedded import EmbeddedServer
 from tests.integration.people import Person
 from tests.integration.platform import COMMAND, Platform
@@ -70,6 +71,9 @@ INSECURE: list[tuple[str, str, dict[str, str]]] = [
     ("proxies", "0.0.0.0/0 is trusted", {"AETHER_TRUSTED_PROXIES": "128.0.0.0/1,0.0.0.0/2,64.0.0.0/2"}),
     ("proxies", "::/0 is trusted", {"AETHER_TRUSTED_PROXIES": "10.0.0.1,::/1,8000::/1"}),
     ("proxies", "no address and no network", {"AETHER_TRUSTED_PROXIES": "10.0.0.1,proxy.example.com"}),
+    ("tls", "stop_url is", {"AETHER_STOP_URL": "http://desk.example.com:8444", "AETHER_STOP_PORT": "18444"}),
+    ("database", "database_url is not set", {"AETHER_DATABASE_URL": ""}),
+    ("directors", "eve@example.com is a director", {"AETHER_DIRECTORS": "ada@example.com,eve@example.com"}),
     ("admins", "admins is empty", {"AETHER_ADMINS": ""}),
     ("directors", "names 0", {"AETHER_DIRECTORS": ""}),
     ("directors", "names 1", {"AETHER_DIRECTORS": "ada@example.com,ada@example.com"}),
@@ -112,6 +116,28 @@ async def test_a_login_that_may_too_much_is_refused(secure: dict[str, str], url:
         await connection.execute("DROP TABLE IF EXISTS chunk; ALTER TABLE alerts OWNER TO postgres")
         await connection.execute(f"ALTER ROLE {LOGIN} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOINHERIT")
         await connection.close()
+
+
+def test_doctor_signs_in_to_the_key_service_and_names_what_to_look_at(secure: dict[str, str]) -> None:
+    away = {"AETHER_BAO_URL": "https://127.0.0.1:9", "AETHER_BAO_SECRET_ID": "0123456789abcdef"}
+    done = aether("doctor", "--production", env={**secure, **away})
+    assert done.returncode == 1
+    said = " ".join(done.stdout.split())
+    assert "OpenBao at https://127.0.0.1:9 is away or sealed" in said
+    assert "AETHER_BAO_CA" in said
+
+
+def test_a_migration_names_the_setting_that_is_wrong(secure: dict[str, str], url: str) -> None:
+    wrong = url.replace("/t", "/nowhere-t", 1)
+    done = aether("db", "migrate", env={**secure, "AETHER_DATABASE_ADMIN_URL": wrong})
+    assert done.returncode == 8, done.stderr
+    assert "AETHER_DATABASE_ADMIN_URL is right" in done.stderr
+    assert "sqlalche.me" not in done.stderr
+    for missing in ("AETHER_DATABASE_ADMIN_URL", "AETHER_DATABASE_URL"):
+        given = {**secure, "AETHER_DATABASE_ADMIN_URL": url, missing: ""}
+        done = aether("db", "migrate", env=given)
+        assert done.returncode == InvalidValueError.exit_code
+        assert missing in done.stderr
 
 
 def test_a_key_file_open_to_others_is_refused(secure: dict[str, str]) -> None:

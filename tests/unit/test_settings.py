@@ -22,3 +22,19 @@ def test_a_misspelt_name_in_the_environment_is_told_of() -> None:
 def test_a_session_does_not_end_before_nobody_uses_it() -> None:
     with pytest.raises(InvalidValueError, match="session_idle_s is 3600, above session_max_s, which is 300"):
         refuse_mistakes(load_settings({"session_idle_s": 3_600, "session_max_s": 300}, HERE), HERE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"port": 9_000, "stop_port": 9_000}, "port and stop_port are both 9000"),
+        ({"stop_url": "https://desk.example.com:8444"}, "stop_port is not set"),
+        (
+            {"stop_url": "https://a.example/", "public_url": "https://a.example", "stop_port": 9_000},
+            "stop_url and public_url are both",
+        ),
+    ],
+)
+def test_a_way_to_the_kill_switch_that_leads_nowhere_is_refused(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidValueError, match=said):
+        refuse_mistakes(load_settings(changed, HERE), HERE)

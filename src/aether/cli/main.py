@@ -930,6 +930,11 @@ def db_migrate(
     Every start in development does it too; in production only this command does, with AETHER_DATABASE_ADMIN_URL.
     """
     settings = settings_of(data_dir)
+    if settings.is_production and not (settings.database_admin_url and (settings.database_url or login)):
+        raise InvalidValueError(
+            "It is not said which database is to be migrated, and for which login.",
+            remedy="Set AETHER_DATABASE_ADMIN_URL to its owner's and AETHER_DATABASE_URL to the platform's.",
+        )
     if settings.database_admin_url:
         url = settings.database_url or settings.database_admin_url
         asyncio.run(prepare_database(settings.database_admin_url, login_url(url, login) if login else url))

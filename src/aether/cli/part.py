@@ -148,6 +148,7 @@ async def _run(name: str, descriptor: int) -> None:
 def main() -> None:
     """Run a process to its end; an error ends it with that error's exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     name, descriptor = sys.argv[1], int(sys.argv[2])
     with errors_told():
         asyncio.run(_run(name, descriptor))

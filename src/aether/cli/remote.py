@@ -80,7 +80,8 @@ class Remote:
         except requests.RequestException as error:
             raise UnknownNameError(
                 f"The platform at {self.url} does not answer ({type(error).__name__}).",
-                remedy="Start it with: aether up, or give --url.",
+                remedy="Start it with: aether up, or give --url. If it runs, does this machine know its name and the "
+                "authority that signed its certificate (REQUESTS_CA_BUNDLE)?",
             ) from error
         if answer.ok:
             is_json = answer.headers.get("content-type", "").startswith("application/json")

@@ -23,8 +23,10 @@ from aether.control.plane import ControlPlane, build_control
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
 from aether.control.sessions import SessionRules
 from aether.domain.errors import (
+    AetherError,
     DatabaseUnavailableError,
     InvalidValueError,
+    KeyServiceError,
     SchemaVersionError,
     WithdrawingKeyError,
 )
@@ -161,6 +163,7 @@ async def guard_facts(settings: Settings, database: Database | None, market: str
     return Facts(
         debug=settings.log_level == "debug",
         public_url=settings.public_url,
+        stop_url=settings.stop_url,
         trusted_proxies=settings.trusted_proxies,
         admins=settings.admins,
         directors=settings.directors,
@@ -182,12 +185,24 @@ async def production_findings(settings: Settings, market: str) -> list[Finding]:
     Raises:
         AetherError: when the settings themselves cannot be read.
     """
-    try:
-        async with open_storage(settings) as storage:
-            return await findings(settings, storage.database, market)
-    except (DatabaseUnavailableError, SchemaVersionError) as error:
-        found = find_all(await guard_facts(settings, None, market, {}))
-        return [f._replace(problem=str(error)) if f.check == "database role" else f for f in found]
+    problems: dict[str, AetherError] = {}
+    found = find_all(await guard_facts(settings, None, market, {}))
+    if settings.database_url:
+        try:
+            async with open_storage(settings) as storage:
+                found = await findings(settings, storage.database, market)
+        except (DatabaseUnavailableError, SchemaVersionError) as error:
+            problems["database role"] = error
+    is_there = settings.bao_url or key_file_of(settings).exists()
+    if is_there and not any(f.problem for f in found if f.check in ("key service", "key file")):
+        try:
+            await key_encryption(settings).current()
+        except KeyServiceError as error:
+            problems["key service"] = error
+    return [
+        f._replace(problem=problems[f.check].message, remedy=problems[f.check].remedy) if f.check in problems else f
+        for f in found
+    ]
 
 
 async def findings(settings: Settings, database: Database, market: str) -> list[Finding]:

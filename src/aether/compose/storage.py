@@ -60,7 +60,7 @@ async def open_storage(settings: Settings, *, is_prepared: bool = False) -> Asyn
 
 async def prepare_database(admin_url: str, url: str) -> None:
     """Bring the database to this version's schema as its owner, and let the login of `url` use it."""
-    owner = Database(admin_url)
+    owner = Database(admin_url, setting="AETHER_DATABASE_ADMIN_URL" if admin_url != url else "AETHER_DATABASE_URL")
     try:
         await owner.ping()
         await migrate(owner.engine)

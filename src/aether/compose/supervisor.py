@@ -197,11 +197,15 @@ class Supervisor:
         with theirs:
             kept = [theirs.fileno(), self._ground.lock, *([listener] if listener >= 0 else [])]
             command = [sys.executable, "-P", "-m", "aether.cli.part", part.name, str(theirs.fileno())]
+            # A Ctrl-C goes to every process of a terminal; the child has no say in it before it has imported itself.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 part.process = await asyncio.create_subprocess_exec(*command, pass_fds=kept)
             except OSError:
                 ours.close()
                 raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         reader, line = await asyncio.open_connection(sock=ours)
         self._note(part, "starting")
         listening = asyncio.create_task(self._listen(part, reader))

@@ -87,12 +87,14 @@ class BaoTransit:
     def _away(self, error: Exception) -> KeyServiceError:
         if isinstance(error, (Forbidden, InvalidRequest)):
             return KeyServiceError(
-                f"OpenBao at {self._login.url} refuses: {_first_line(error)}.",
-                remedy="Check the role, its policy on the transit key, and that the key exists.",
+                f"OpenBao at {self._login.url} refuses: {_in_one_line(error)}.",
+                remedy=f"Check the role, its policy on {self._login.mount}/keys/{self._login.key}, and that this key "
+                "exists: AETHER_BAO_ROLE, AETHER_BAO_SECRET_ID, AETHER_BAO_MOUNT, AETHER_BAO_KEY.",
             )
         return KeyServiceError(
-            f"OpenBao at {self._login.url} is away or sealed: {_first_line(error)}.",
-            remedy="Trading goes on with the keys in memory; start or unseal it before storing new ones.",
+            f"OpenBao at {self._login.url} is away or sealed: {_in_one_line(error)}.",
+            remedy="Start or unseal it; if it is neither, check AETHER_BAO_URL, AETHER_BAO_CA and AETHER_BAO_ROLE. A "
+            "platform that runs trades on with the keys in memory.",
         )
 
     async def wrap(self, data_key: bytes, context: str) -> str:
@@ -151,5 +153,6 @@ class BaoTransit:
         return [f"v{version}" for version in range(lowest, needed)]
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip(" *\t") for line in str(error).splitlines()]
+    return " ".join(filter(None, lines)).removesuffix(".") or type(error).__name__

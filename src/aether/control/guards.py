@@ -66,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     debug: bool = False
     public_url: str = ""
+    stop_url: str = ""
     trusted_proxies: tuple[str, ...] = ()
     admins: tuple[str, ...] = ()
     directors: tuple[str, ...] = ()
@@ -97,8 +98,12 @@ def _debug(f: Facts) -> str:
 
 
 def _https(f: Facts) -> str:
-    url = urlsplit(f.public_url)
-    return "" if url.scheme == "https" and url.hostname else f"public_url is {f.public_url or 'not set'!r}, not https"
+    named = {"public_url": f.public_url, **({"stop_url": f.stop_url} if f.stop_url else {})}
+    for name, text in named.items():
+        url = urlsplit(text)
+        if url.scheme != "https" or not url.hostname:
+            return f"{name} is {text or 'not set'!r}, not https"
+    return ""
 
 
 def _proxies(f: Facts) -> str:
@@ -121,9 +126,12 @@ def _admins(f: Facts) -> str:
 
 def _directors(f: Facts) -> str:
     named = {d.strip().lower() for d in f.directors}
-    if len(named) >= DIRECTORS:
-        return ""
-    return f"the list of directors names {len(named)}, two are needed to approve each other's requests"
+    if len(named) < DIRECTORS:
+        return f"the list of directors names {len(named)}, two are needed to approve each other's requests"
+    outside = sorted(named - {a.strip().lower() for a in f.admins})
+    if f.admins and len(named) - len(outside) < DIRECTORS:
+        return f"{outside[0]} is a director and not among the admins, and only admins may approve"
+    return ""
 
 
 def _weak_secrets(f: Facts) -> str:
@@ -182,8 +190,19 @@ class Guard(NamedTuple):
 
 
 GUARDS: tuple[Guard, ...] = (
+    Guard(
+        "database",
+        "A database of its own is named.",
+        lambda f: "" if f.database_urls else "database_url is not set: an empty one would be made",
+        "Set AETHER_DATABASE_URL, or AETHER_DATABASE_URL_FILE.",
+    ),
     Guard("debug", "Nothing is logged for debugging.", _debug, "Set AETHER_LOG_LEVEL to info or warning."),
-    Guard("tls", "Browsers reach it over HTTPS alone.", _https, "Set AETHER_PUBLIC_URL to the https address."),
+    Guard(
+        "tls",
+        "Browsers reach it over HTTPS alone.",
+        _https,
+        "Set AETHER_PUBLIC_URL (and AETHER_STOP_URL) to https addresses.",
+    ),
     Guard(
         "proxies",
         "The proxies that end TLS are named.",

@@ -133,13 +133,15 @@ class Database:
     Args:
         url: `postgresql://user:password@host:port/name`; a socket folder goes into `?host=`, and what TLS has to prove
             into `?sslmode=` and `sslrootcert=`, as libpq's URLs have it.
+        setting: that the URL comes from, for people.
 
     Raises:
         InvalidValueError: when the URL is none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, setting: str = "AETHER_DATABASE_URL") -> None:
         self._url = url
+        self._setting = setting
         self._shown = parse_url(url).render_as_string(hide_password=True)
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://", async_creator=self._open, pool_size=POOL_SIZE, pool_pre_ping=True
@@ -169,9 +171,10 @@ class Database:
 
     def unavailable(self, error: BaseException) -> DatabaseUnavailableError:
         """Return the error that tells a person that the database is away."""
+        told = getattr(error, "orig", None) or error
         return DatabaseUnavailableError(
-            f"The database {self._shown} cannot be reached: {error}.",
-            remedy="Check that it runs and that AETHER_DATABASE_URL is right.",
+            f"The database {self._shown} cannot be reached: {told}.",
+            remedy=f"Check that it runs and that {self._setting} is right.",
         )
 
     async def close(self) -> None:
