@@ -24,6 +24,7 @@ from aether.domain.errors import (
 from aether.store.control_schema import sessions, users
 from aether.store.database import Database
 from tests.integration.control_desk import (
+    ORIGIN,
     PASSWORD,
     Desk,
     code_of,
@@ -584,3 +585,12 @@ async def test_two_directors_stay_wherever_two_people_are_needed(database: Datab
     bob = await enrol(desk, "bob@example.com", by=ada)
     with pytest.raises(InvalidValueError, match="Only 1 of the directors"):
         await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="alone at last")
+    trader = await enrol(desk, "max@example.com", {"*": Role.TRADER}, by=ada)
+    token = await desk.control.people.invite(ada.caller, "eve@example.com", "Eve", {"*": Role.ADMIN}, "needed")
+    assert token == ""
+    held = await desk.control.vouching.hand_over(bob.caller, "eve@example.com")
+    asked = await desk.control.identity.enrol(held, "eve@example.com", "Eve", PASSWORD)
+    credential = SoftPasskey(ORIGIN).register(asked.passkey)
+    eve = await desk.control.identity.finish_enrolment(asked.challenge, Answer(credential=credential), nobody())
+    for other in (trader.caller, eve.caller):
+        await desk.control.people.set_disabled(ada.caller, other.id, disabled=True, reason="approves nothing")

@@ -208,6 +208,15 @@ def test_a_database_that_hangs_while_the_process_of_stops_begins_ends_nothing(tm
     assert platform.stop() == 0
 
 
+def test_a_ctrl_c_in_a_terminal_ends_all_without_a_trace(tmp_path: Path) -> None:
+    """It goes to every process of the terminal, and one that was still importing printed a traceback."""
+    platform = Platform(tmp_path)
+    platform.link()
+    os.killpg(platform.pid, signal.SIGINT)
+    code, said = platform.end()
+    assert (code, "Traceback" in said, "everything is saved" in said) == (0, False, True), said
+
+
 def test_a_data_directory_that_is_deleted_ends_the_platform_and_is_named(tmp_path: Path) -> None:
     """Another could be started in its place, and the brake's file would be found by nobody (finding 17)."""
     folder = tmp_path / "desk"

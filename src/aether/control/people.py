@@ -252,7 +252,8 @@ class People:
             await connection.execute(sa.update(users).where(users.c.id == user_id).values(values))
             if disabled:
                 await self._sessions.end_all(connection, user_id)
-                await self._keep_directors(connection, user.email)
+                if Role.ADMIN in (await roles_of(connection, user_id)).values():
+                    await self._keep_directors(connection, user.email)
                 await self._end_tokens(connection, caller, user.email, {})
             await self._keep_an_admin(connection)
             action = "users.disable" if disabled else "users.enable"

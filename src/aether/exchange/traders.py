@@ -74,6 +74,8 @@ class Traders:
             self._requote(market, fair)
             if self._random.random() < self._takers:
                 self._take(market)
+        for account in (MAKER, TAKER):
+            self._venue.forget_ended(account)
 
     def _requote(self, market: Market, fair: float) -> None:
         quotes = self._quotes[market.symbol]

@@ -569,6 +569,13 @@ class Venue:
         self._flush(order.market)
         return order
 
+    def forget_ended(self, account_name: str) -> None:
+        """Forget what an account has no interest in any more: its ended orders, and what they executed."""
+        account = self.account(account_name)
+        for number in [number for number in account.orders if number not in account.open]:
+            del account.orders[number], self.orders[number]
+        account.trades.clear()
+
     def cancel_all(self, account_name: str, symbol: str = "", reason: str = "User requested") -> list[Order]:
         """Cancel every open order of an account, of one market or of all."""
         account = self.account(account_name)
