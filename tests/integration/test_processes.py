@@ -232,7 +232,7 @@ def test_a_data_directory_that_is_deleted_ends_the_platform_and_is_named(tmp_pat
     assert said.count("requests_not_reachable") <= 1
 
 
-@pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a\\b", "a,b", "a;b"])
+@pytest.mark.parametrize("name", ["a b", "a,b"])
 def test_a_path_that_the_embedded_server_cannot_live_in_is_refused(tmp_path: Path, name: str) -> None:
     done = aether("up", "--port", "0", data_dir=tmp_path / name)
     assert done.returncode == DataDirectoryError.exit_code, done.stderr

@@ -3,19 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from aether.bus.local import LocalBus
 from aether.bus.topics import OFFER, ProcessState
-from aether.control.oidc import OpenId
 from aether.control.plane import ControlPlane
 from aether.domain.errors import NoAnswerError
 from aether.domain.identifiers import FeedId
 from aether.domain.offers import MarketOffer
 from aether.engine.strategy import Catalogue
 from aether.store.database import Database
+
+if TYPE_CHECKING:
+    from aether.control.oidc import OpenId
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Context:
     is_lane: bool = False
     trusted_proxies: tuple[str, ...] = ()
     is_production: bool = False
-    oidc: OpenId | None = None
+    oidc: "OpenId | None" = None
 
     @property
     def is_https(self) -> bool:

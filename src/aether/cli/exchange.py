@@ -4,14 +4,16 @@ import asyncio
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.panel import Panel
 
 from aether.cli.console import out, settings_of
 from aether.domain.errors import InvalidValueError, PortInUseError
-from aether.exchange.server import LocalExchange, build, serve
+
+if TYPE_CHECKING:
+    from aether.exchange.server import LocalExchange
 
 serve_app = typer.Typer(help="One role of the platform on its own.", no_args_is_help=True)
 
@@ -39,6 +41,8 @@ def exchange(
     ] = None,
 ) -> None:
     """Run a local exchange that speaks Kraken's, Binance's and Coinbase's protocols; 0 chooses a free port."""
+    from aether.exchange.server import build, serve  # noqa: PLC0415  loaded where it is used: each command starts sooner
+
     settings_of()
     ports = {"kraken": kraken_port, "binance": binance_port, "coinbase": coinbase_port, "admin": admin_port}
     if len({p for p in ports.values() if p}) != len([p for p in ports.values() if p]):
@@ -62,7 +66,7 @@ def exchange(
         raise PortInUseError(f"A port is taken: {error.strerror or error}.", remedy="Choose other ports.") from error
 
 
-def _write_keys(local: LocalExchange, folder: Path) -> None:
+def _write_keys(local: "LocalExchange", folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in local.exchanges:
         key, secret = local.open_account(name, "demo", {"USD": "100000", "BTC": "1", "ETH": "10"})

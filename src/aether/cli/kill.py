@@ -19,9 +19,8 @@ import msgspec
 
 from aether.cli.console import out, print_json, table
 from aether.clock import monotonic_s, wall_ns
-from aether.compose.directory import running_file
+from aether.compose.directory import BRAKE_FOLDER, running_file
 from aether.compose.storage import open_storage
-from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
 from aether.control.access import EVERYWHERE, Caller, CallerKind
 from aether.control.plane import Operators

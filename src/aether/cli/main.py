@@ -69,7 +69,6 @@ from aether.node.pulls import Pull
 from aether.store import datasets, queries
 from aether.store.database import Role, Row, Scope, login_url
 from aether.store.journal import verify
-from aether.store.migrate import newest_revision
 from aether.strategies import catalogue
 from aether.venues.recording import is_recording, replay
 from aether.venues.registry import PROTOCOLS
@@ -259,6 +258,8 @@ def doctor(
         free_gib = shutil.disk_usage(directory).free / 2**30
         checks.append(("data directory", free_gib > 1, f"{directory}, {free_gib:.0f} GiB free; 1 GiB is needed"))
         with_database(settings, lambda scope: scope.database.ping())
+        from aether.store.migrate import newest_revision  # noqa: PLC0415  loaded where it is used: each command starts sooner
+
         checks.append(("database", True, f"reachable, schema {newest_revision()}"))
     except AetherError as error:
         checks.append(("database", False, str(error)))
@@ -940,6 +941,8 @@ def db_migrate(
         asyncio.run(prepare_database(settings.database_admin_url, login_url(url, login) if login else url))
     else:
         with_database(settings, lambda scope: scope.database.ping())
+    from aether.store.migrate import newest_revision  # noqa: PLC0415  loaded where it is used: each command starts sooner
+
     out.print(f"The database is at schema revision {newest_revision()}.", highlight=False)
 
 

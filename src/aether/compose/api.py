@@ -29,11 +29,11 @@ from aether.compose.control import (
     key_encryption,
     openid,
 )
+from aether.compose.directory import BRAKE_FOLDER
 from aether.compose.health import PlatformHealth
 from aether.compose.housekeeping import mind
 from aether.compose.processes import read_processes
 from aether.compose.stops import BusStops
-from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
 from aether.control.access import PLATFORM
 from aether.control.audit import entry_of

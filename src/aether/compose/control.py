@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -14,10 +14,8 @@ from aether.compose.directory import DataDirectory
 from aether.compose.storage import open_storage
 from aether.config import Settings
 from aether.control.access import Allowlists
-from aether.control.bao import BaoLogin, BaoTransit
 from aether.control.factors import Site
 from aether.control.guards import Facts, Finding, database_power, find_all, modes_of
-from aether.control.oidc import OpenId
 from aether.control.people import normal_email
 from aether.control.plane import ControlPlane, build_control
 from aether.control.sealing import KeyEncryption, KeyFile, Sealer
@@ -36,6 +34,9 @@ from aether.venues.client import VenueClient, with_urls
 from aether.venues.limits import NoLimits
 from aether.venues.protocol import Credentials
 from aether.venues.registry import PROTOCOLS, protocol_of
+
+if TYPE_CHECKING:
+    from aether.control.oidc import OpenId
 
 KEY_FILE = "kek.json"
 CHECKPOINTS = "checkpoints"
@@ -57,6 +58,8 @@ def key_encryption(settings: Settings) -> KeyEncryption:
     """
     if not settings.bao_url:
         return KeyFile(key_file_of(settings))
+    from aether.control.bao import BaoLogin, BaoTransit  # noqa: PLC0415  loaded where it is used: each process starts sooner
+
     return BaoTransit(
         BaoLogin(
             url=settings.bao_url,
@@ -121,10 +124,12 @@ class VenueKeyCheck:
         return told
 
 
-def openid(settings: Settings, public_url: str) -> OpenId | None:
+def openid(settings: Settings, public_url: str) -> "OpenId | None":
     """Return the OpenID provider of the settings, None when there is none."""
     if not settings.oidc_issuer:
         return None
+    from aether.control.oidc import OpenId  # noqa: PLC0415  loaded where it is used: each process starts sooner
+
     return OpenId(
         settings.oidc_issuer,
         settings.oidc_client_id,

@@ -10,6 +10,7 @@ from pathlib import Path
 from aether.domain.errors import DataDirectoryError
 
 LOCK_FILE = "aether.lock"
+BRAKE_FOLDER = "brake"
 LOOK_EVERY_S = 2.0
 
 

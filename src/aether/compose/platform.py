@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aether.api.local import LocalAccess
 from aether.bus.local import LocalBus
@@ -25,11 +26,13 @@ from aether.compose.directory import DataDirectory
 from aether.compose.markets import EXCHANGE_MARKET, Market, MarketChoice
 from aether.compose.processes import forget_processes, write_processes
 from aether.compose.storage import Storage, open_storage
-from aether.compose.trading import Built
 from aether.config import Settings
 from aether.control.guards import find_all, refuse_insecure
 from aether.control.private import write_private
 from aether.domain.errors import InvalidValueError, PortInUseError
+
+if TYPE_CHECKING:
+    from aether.compose.trading import Built
 
 ACCESS_FILE = "local-access.json"
 
@@ -160,7 +163,7 @@ async def run_in_one_process(
         state = ProcessState(name="all in one", pid=os.getpid(), state="up", restarts=0, since_ns=wall_ns())
         write_processes(settings.data_dir, [state])
 
-        def on_built(told: Built) -> None:
+        def on_built(told: "Built") -> None:
             built.set_result(told.offer.name)
 
         async def serve_once_built() -> None:

@@ -9,7 +9,6 @@ from aether.compose.directory import DataDirectory
 from aether.config import Settings
 from aether.store.database import Database, login_of, login_url
 from aether.store.embedded import EmbeddedServer
-from aether.store.migrate import check_revision, grant_login, migrate
 
 EMBEDDED_LOGIN = "aether"
 
@@ -49,7 +48,10 @@ async def open_storage(settings: Settings, *, is_prepared: bool = False) -> Asyn
         database = Database(url)
         try:
             await database.ping()
-            await check_revision(database)
+            if not is_prepared:
+                from aether.store.migrate import check_revision  # noqa: PLC0415  loaded where it is used: each process starts sooner
+
+                await check_revision(database)
             yield Storage(database, server.ensure_running if server else lambda: None)
         finally:
             await database.close()
@@ -60,6 +62,8 @@ async def open_storage(settings: Settings, *, is_prepared: bool = False) -> Asyn
 
 async def prepare_database(admin_url: str, url: str) -> None:
     """Bring the database to this version's schema as its owner, and let the login of `url` use it."""
+    from aether.store.migrate import grant_login, migrate  # noqa: PLC0415  loaded where it is used: each process starts sooner
+
     owner = Database(admin_url, setting="AETHER_DATABASE_ADMIN_URL" if admin_url != url else "AETHER_DATABASE_URL")
     try:
         await owner.ping()

@@ -20,11 +20,11 @@ import msgspec
 
 from aether.bus.topics import ProcessState
 from aether.clock import monotonic_s, wall_ns
+from aether.compose.directory import BRAKE_FOLDER
 from aether.compose.instructions import API, EXCHANGE, NODE, STOPS, Instructions, Up
 from aether.compose.markets import EXCHANGE_MARKET, MarketChoice
 from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
-from aether.compose.trading import BRAKE_FOLDER
 from aether.config import Settings
 from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, UncleanEndError
 from aether.node import pulls

@@ -20,6 +20,7 @@ from aether.compose.accounts import (
     synthetic_plans,
     venue_plans,
 )
+from aether.compose.directory import BRAKE_FOLDER
 from aether.compose.markets import AttachedExchange, Market, Venues, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
@@ -55,7 +56,6 @@ from aether.venues.session import ExecutionSession
 
 SYNTHETIC_STEP_S = 0.5
 KEY_STATE_FOLDER = "keystate"
-BRAKE_FOLDER = "brake"
 OTHERS_WITHIN_S = 5.0
 
 _log = logger("trading")
