@@ -75,7 +75,7 @@ class BaoServer:
         self._set_up()
 
     def _client(self) -> hvac.Client:
-        client = hvac.Client(url=self.url, token=getattr(self, "_root", None), timeout=10)
+        client = hvac.Client(url=self.url, token=getattr(self, "_root", None), timeout=60)
         client.session.trust_env = False
         return client
 
