@@ -109,6 +109,8 @@ class _Desk:
         self.stops = self.http.get(f"{API}/system").json()["stop_url"] + f"{API}/kill-switch/engage"
         while self.http.get("/readyz").status_code != 200:
             time.sleep(0.5)
+        while any(p["state"] != "up" for p in self.http.get(f"{API}/system").json()["processes"]):
+            time.sleep(0.5)  # the process of stops comes last
 
     def kill_by_api(self) -> float:
         """Stop all accounts as the page does; return how long it took until nothing was left to be confirmed."""
