@@ -57,10 +57,12 @@ Amount = Annotated[
         "1000.50",
     ),
 ]
+MONEY_DIGITS = 12
+"""Of a sum of money before the point: it is below a trillion."""
 Money = Annotated[
     str,
     _like(
-        r"^[0-9]{1,12}(\.[0-9]{1,8})?$",
+        rf"^[0-9]{{1,{MONEY_DIGITS}}}(\.[0-9]{{1,8}})?$",
         "a sum of money is plain digits, at most 12 of them before a point and 8 after it: below a trillion",
         "1000.50",
     ),

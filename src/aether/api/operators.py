@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow
 from aether.api.models import (
+    MONEY_DIGITS,
     AssignRequest,
     BookingRequest,
     CapitalRequest,
@@ -42,7 +43,7 @@ from aether.store import queries
 from aether.store.requests import wait_applied
 from aether.telemetry import logger
 
-TOO_MUCH_MONEY = parse_amount(str(10**12))
+TOO_MUCH_MONEY = parse_amount(str(10**MONEY_DIGITS))
 
 router = APIRouter(tags=["operators"])
 

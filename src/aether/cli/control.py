@@ -300,6 +300,10 @@ RolesOption = Annotated[
 ]
 
 
+def _roles_text(roles: dict[str, str]) -> str:
+    return ", ".join(f"{role} of {'all' if account == '*' else account}" for account, role in roles.items())
+
+
 @users_app.command("list")
 def users_list(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False) -> None:
     """List people with their roles and factors."""
@@ -311,7 +315,7 @@ def users_list(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False)
         (
             u["email"],
             u["name"],
-            ", ".join(f"{r} of {'all' if a == '*' else a}" for a, r in u["roles"].items()),
+            _roles_text(u["roles"]),
             "app" if u["has_totp"] else "",
             str(u["passkeys"]),
             str(u["recovery_codes"]),
@@ -356,7 +360,7 @@ def users_invited(data_dir: DataDir = None, url: Url = "", as_json: AsJson = Fal
     rows = [
         (
             i["email"],
-            ", ".join(f"{r} of {'all' if a == '*' else a}" for a, r in i["roles"].items()),
+            _roles_text(i["roles"]),
             i["invited_by"],
             i["held_by"] or "nobody yet",
             utc_text(i["expires_ns"]),

@@ -91,6 +91,11 @@ class MarketChoice(msgspec.Struct, frozen=True, kw_only=True):
         return "replay" if self.recording else self.name
 
     @property
+    def needs_exchange(self) -> bool:
+        """Whether a local exchange has to be started for it."""
+        return self.name == EXCHANGE_MARKET and not self.base_url
+
+    @property
     def addresses(self) -> dict[str, tuple[str, str]]:
         """Addresses of its venues, where they are not their own."""
         return {self.name: (self.base_url, self.ws_url)} if self.name in PROTOCOLS and self.base_url else {}

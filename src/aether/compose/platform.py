@@ -23,7 +23,7 @@ from aether.clock import wall_ns
 from aether.compose.addresses import local_url_of, public_url_of, stop_url_of
 from aether.compose.control import findings, guard_facts
 from aether.compose.directory import DataDirectory
-from aether.compose.markets import EXCHANGE_MARKET, Market, MarketChoice
+from aether.compose.markets import Market, MarketChoice
 from aether.compose.processes import forget_processes, write_processes
 from aether.compose.storage import Storage, open_storage
 from aether.config import Settings
@@ -145,7 +145,7 @@ async def run_in_one_process(
     from aether.compose.node import run_node  # noqa: PLC0415
 
     async with ground(settings, choice.kind) as made, contextlib.AsyncExitStack() as stack:
-        if market.venue == EXCHANGE_MARKET and not market.base_url:
+        if choice.needs_exchange:
             served = await stack.enter_async_context(serving_exchange(made.storage.database, seed))
             market = replace(market, base_url=served)
         bus = LocalBus()

@@ -22,7 +22,7 @@ from aether.bus.topics import ProcessState
 from aether.clock import monotonic_s, wall_ns
 from aether.compose.directory import BRAKE_FOLDER
 from aether.compose.instructions import API, EXCHANGE, NODE, STOPS, Instructions, Up
-from aether.compose.markets import EXCHANGE_MARKET, MarketChoice
+from aether.compose.markets import MarketChoice
 from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
 from aether.config import Settings
@@ -90,8 +90,7 @@ class Supervisor:
         self._seed = seed
         self._exit_when_done = exit_when_done
         stops = [_Part(STOPS, is_settled=True)] if found.stop_url else []  # it comes last: the platform works without
-        has_exchange = choice.name == EXCHANGE_MARKET and not choice.base_url
-        self._exchange = _Part(EXCHANGE) if has_exchange else None
+        self._exchange = _Part(EXCHANGE) if choice.needs_exchange else None
         self._node = _Part(NODE)
         self._parts = [_Part(API), *stops, self._node, *([self._exchange] if self._exchange else [])]
         self._crashes: list[float] = []

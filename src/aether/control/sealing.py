@@ -87,20 +87,22 @@ class Sealer:
 
     async def open(self, sealed: bytes, context: str) -> bytes:
         """Return the value that was sealed for `context`. Raises KeyServiceError."""
-        parts = _parts(sealed, context)
+        return (await self._opened(_parts(sealed, context), context))[1]
+
+    async def _opened(self, parts: Sealed, context: str) -> tuple[bytes, bytes]:
+        """Return data key and value. Raises KeyServiceError."""
         try:
             data_key = await self.keys.unwrap(parts.data_key, context)
-            return AESGCM(data_key).decrypt(parts.nonce, parts.data, _authenticated(parts.version, context))
+            return data_key, AESGCM(data_key).decrypt(parts.nonce, parts.data, _authenticated(parts.version, context))
         except (InvalidTag, ValueError) as error:
             raise _closed(context) from error
 
     async def rewrap(self, sealed: bytes, context: str) -> bytes:
         """Return the same value with its data key wrapped by the present key. Raises KeyServiceError."""
         parts = _parts(sealed, context)
-        value = await self.open(sealed, context)
+        data_key, value = await self._opened(parts, context)
         if parts.version != VERSION:
             return await self.seal(value, context)
-        data_key = await self.keys.unwrap(parts.data_key, context)
         return _encode(msgspec.structs.replace(parts, data_key=await self.keys.wrap(data_key, context)))
 
     def key_of(self, sealed: bytes, context: str) -> str:
