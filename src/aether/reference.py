@@ -13,6 +13,7 @@ import msgspec
 import typer
 from fastapi.routing import APIRoute
 from prometheus_client.metrics import MetricWrapperBase
+from typer.core import TyperGroup
 
 from aether import telemetry
 from aether.api.app import ROUTERS
@@ -217,12 +218,12 @@ def commands() -> str:
 
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
-    children = getattr(command, "commands", None)
-    if children is None:
+    if not isinstance(command, TyperGroup):
         yield path, command
         return
-    for name, child in sorted(children.items()):
-        yield from _walk(f"{path} {name}", child)
+    context = typer.Context(command)
+    for name in sorted(command.list_commands(context)):
+        yield from _walk(f"{path} {name}", command.get_command(context, name))
 
 
 def _help(parameter: Any) -> str:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -23,10 +24,22 @@ class Person:
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=30, headers=headers or {})
+        self._first = httpx.Client(base_url=url, timeout=30, headers=headers or {})
+        self._of_thread = threading.local()
+        self._of_thread.http = self._first
         self.passkey = SoftPasskey(url)
         self.email = ""
         self.recovery_codes: list[str] = []
+
+    @property
+    def http(self) -> httpx.Client:
+        """The client of this thread: threads that share one close each other's connections."""
+        if not hasattr(self._of_thread, "http"):
+            told = self._first
+            self._of_thread.http = httpx.Client(
+                base_url=told.base_url, timeout=30, headers=told.headers, cookies=told.cookies
+            )
+        return cast(httpx.Client, self._of_thread.http)
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """Send a request as it is."""

@@ -37,9 +37,9 @@ from aether.exchange.faces import binance
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder, Refusal
 from aether.node import pulls
-from aether.node.brake import EVERY_ACCOUNT, LOOK_EVERY_S
+from aether.node.brake import LOOK_EVERY_S
 from aether.node.live import LiveVenue
-from aether.node.pulls import Pull
+from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.runtime import Node
 from aether.node.shard import Shard
 from aether.store import queries

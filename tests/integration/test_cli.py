@@ -17,10 +17,10 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def aether(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run a command in this process; return exit code, output and errors."""
-    for name in ("console", "main", "venue"):
-        module = sys.modules[f"aether.cli.{name}"]
-        monkeypatch.setattr(module, "out", Console(width=PIPE_WIDTH), raising=False)
-        monkeypatch.setattr(module, "err", Console(stderr=True, width=PIPE_WIDTH), raising=False)
+    for module in [m for name, m in sys.modules.items() if name.startswith("aether.cli.")]:
+        for name, console in (("out", Console(width=PIPE_WIDTH)), ("err", Console(stderr=True, width=PIPE_WIDTH))):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, console)
     monkeypatch.setenv("AETHER_DATA_DIR", str(tmp_path / "data"))
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -17,7 +17,8 @@ from aether.compose.storage import open_storage
 from aether.config import load_settings
 from aether.domain.accounts import Limits, Mode
 from aether.domain.identifiers import AccountId
-from aether.market.files import ReadOptions, read_dataset
+from aether.market.files import read_dataset
+from aether.market.options import ReadOptions
 from aether.matching.simulator import FillModel
 from aether.store import queries
 from aether.store.database import Database

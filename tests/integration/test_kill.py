@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from aether.node import pulls
-from aether.node.brake import EVERY_ACCOUNT
-from aether.node.pulls import Pull
+from aether.node.pulls import EVERY_ACCOUNT, Pull
 from tests.integration.people import first_admin
 from tests.integration.platform import COMMAND, Platform, aether, aether_json, hanging_database
 

@@ -21,7 +21,8 @@ from aether.domain.scaled import format_amount
 from aether.engine.stops import Stop, reason_of
 from aether.market.bars import with_bars
 from aether.market.dataset import Dataset
-from aether.market.files import ReadOptions, read_dataset
+from aether.market.files import read_dataset
+from aether.market.options import ReadOptions
 from aether.market.replay import feed_id, replay_trades
 from aether.matching.simulator import FillModel
 from aether.node.feeds import ReplayFeed

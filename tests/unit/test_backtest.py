@@ -19,7 +19,8 @@ from aether.domain.errors import UnknownNameError
 from aether.domain.records import EquityPoint
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.market.dataset import Dataset
-from aether.market.files import ReadOptions, read_dataset
+from aether.market.files import read_dataset
+from aether.market.options import ReadOptions
 from aether.matching.simulator import FillModel
 from aether.strategies import catalogue
 

@@ -13,8 +13,8 @@ import pytest
 from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
 from aether.node import brake, pulls
-from aether.node.brake import EVERY_ACCOUNT, Brake
-from aether.node.pulls import Pull
+from aether.node.brake import Brake
+from aether.node.pulls import EVERY_ACCOUNT, Pull
 from tests.waiting import until
 
 A, B = AccountId("a"), AccountId("b")

@@ -11,8 +11,8 @@ import pytest
 
 from aether.domain.errors import DataFormatError, DataQualityError, InvalidValueError
 from aether.market.dataset import Dataset, DatasetKind
-from aether.market.files import ReadOptions, read_dataset
-from aether.market.quality import OnBad
+from aether.market.files import read_dataset
+from aether.market.options import OnBad, ReadOptions
 
 T0 = 1_640_995_200
 BARS = [(T0 + 60 * n, f"{100 + n}.5", f"{101 + n}.75", f"{99 + n}.25", f"{100 + n}", f"{n}.001") for n in range(5)]

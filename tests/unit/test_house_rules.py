@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 import aether
 from aether import reference
@@ -148,9 +149,9 @@ def test_what_the_docs_tell_to_run_exists(page: str, command: str) -> None:
     """Runbooks promise commands: each names a command and options that are there."""
     words = shlex.split(command.split(" #", maxsplit=1)[0].split(" | ", maxsplit=1)[0].split(" > ", maxsplit=1)[0])[1:]
     found: Any = typer.main.get_command(command_line)
-    while words and getattr(found, "commands", None):
-        assert words[0] in found.commands, f"{page}: there is no {command!r}"
-        found = found.commands[words.pop(0)]
+    while words and isinstance(found, TyperGroup):
+        found = found.get_command(typer.Context(found), words.pop(0))
+        assert found, f"{page}: there is no {command!r}"
     if not words or "--help" in words or not hasattr(found, "make_parser"):
         return
     parser = found.make_parser(typer.Context(found, resilient_parsing=True, **found.context_settings))

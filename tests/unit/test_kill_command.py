@@ -1,15 +1,11 @@
 """What `aether kill engage` leaves and says when the disk has no room (R4; found by attack)."""
 
 import errno
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from aether.cli import kill
+from aether.cli import kill, paperwork
 from aether.config import Settings
 from aether.domain.identifiers import AccountId
 from aether.node import pulls
@@ -26,17 +22,12 @@ def test_a_full_disk_stops_and_the_database_gets_who_why_and_what(
     def no_room(_file: Path, _content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    @asynccontextmanager
-    async def storage(_settings: Settings) -> AsyncIterator[Any]:
-        yield SimpleNamespace(database=None)
-
-    async def record(_database: object, _account: str, pull: Pull) -> list[AccountId]:
+    async def record(_settings: Settings, _account: str, pull: Pull) -> list[AccountId]:
         recorded.append(pull)
         return [AccountId("company")]
 
     monkeypatch.setattr(pulls, "_put", no_room)
-    monkeypatch.setattr(kill, "open_storage", storage)
-    monkeypatch.setattr(kill, "_record", record)
+    monkeypatch.setattr(paperwork, "record", record)
     asked = Pull(reason="prices look wrong", actor="ada", flatten=True)
     kill.engage(Settings(data_dir=tmp_path), "all", asked)
     assert recorded == [asked]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from aether.domain.events import Bar, MarketEvent, Quote, Trade
 from aether.domain.orders import Side
 from aether.market.bars import BarAggregator, with_bars
-from aether.market.files import ReadOptions, read_dataset
+from aether.market.files import read_dataset
+from aether.market.options import ReadOptions
 from aether.market.replay import replay_trades
 from aether.market.synthetic import PAIRS, SyntheticMarket, synthetic_instruments
 from tests.desk import BTC, SECOND, START

@@ -1,19 +1,18 @@
-"""What every command prints with, and the options that many share."""
+"""What every command prints with."""
 
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from aether.config import Settings, load_settings
 from aether.domain.errors import AetherError, unwrapped
+from aether.domain.scaled import parse_amount
 from aether.telemetry import configure_logging
 
 PIPE_WIDTH = 200
@@ -21,11 +20,6 @@ PIPE_WIDTH = 200
 
 out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
-
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where everything lies.", envvar="AETHER_DATA_DIR", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def settings_of(data_dir: Path | None = None, **overrides: object) -> Settings:
@@ -66,3 +60,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], emp
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)
+
+
+def money(text: str) -> str:
+    """Return an exact amount as people read it: two decimals, thousands apart."""
+    return f"{parse_amount(text) / 10**8:,.2f}"

@@ -13,24 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
+import typer
 
-from aether.cli.console import out, print_json, table
-from aether.clock import monotonic_s, wall_ns
+from aether.cli.console import out, print_json, settings_of, table
+from aether.cli.options import AsJson, DataDir, Reason, Url, reason_text
+from aether.clock import monotonic_s
 from aether.compose.directory import BRAKE_FOLDER, running_file
-from aether.compose.storage import open_storage
 from aether.config import Settings
-from aether.control.access import EVERYWHERE, Caller, CallerKind
-from aether.control.plane import Operators
 from aether.domain.errors import AetherError, DatabaseUnavailableError, DataDirectoryError, UnknownNameError
 from aether.domain.identifiers import AccountId
 from aether.node import pulls
-from aether.node.brake import EVERY_ACCOUNT
-from aether.node.pulls import Pull, Status
-from aether.store import queries
-from aether.store.database import Database
+from aether.node.pulls import EVERY_ACCOUNT, Pull, Status
+from aether.venues.wire import plain_text
 
 PAPERWORK_S = 8.0
 CONFIRM_WITHIN_S = 10.0
@@ -39,27 +36,54 @@ ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 T = TypeVar("T")
 
 
+app = typer.Typer(help="Stop trading, and let it go on.", no_args_is_help=True, add_completion=False)
+
+KillAccount = Annotated[str, typer.Option("--account", help="One account, or `all`.")]
+
+
+@app.command("engage")
+def kill_engage(
+    reason: Reason,
+    account: KillAccount = EVERY_ACCOUNT,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Sell every position too.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Refuse new orders and cancel all open ones."""
+    actor = plain_text(f"command line, {os.environ.get('USER', f'uid {os.getuid()}')}")
+    engage(settings_of(data_dir), account, Pull(reason=reason_text(reason), actor=actor, flatten=flatten))
+
+
+@app.command("release")
+def kill_release(reason: Reason, account: KillAccount = EVERY_ACCOUNT, data_dir: DataDir = None, url: Url = "") -> None:
+    """Allow new orders again; needs a second factor and, in production, a second person."""
+    from aether.cli.remote import ask  # noqa: PLC0415  a stop needs nobody to speak to
+
+    path = "/kill-switch/release" if account == EVERY_ACCOUNT else f"/accounts/{account}/kill-switch/release"
+    ask(settings_of(data_dir), url, path, {"reason": reason_text(reason)}, "Kill switch released", account)
+
+
+@app.command("status")
+def kill_status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show the kill switch of each account, also while the database does not answer."""
+    show_status(settings_of(data_dir), as_json=as_json)
+
+
 class _Asking(threading.Thread, Generic[T]):
     """Something asked of the database; one that hangs keeps nobody waiting for it."""
 
-    def __init__(self, settings: Settings, work: Callable[[Database], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
         super().__init__(daemon=True)
         self.result: T | None = None
         self.error: Exception | None = None
-        self._settings = settings
         self._work = work
         self.start()
 
     def run(self) -> None:
         """Ask, or note why not."""
         try:
-            self.result = asyncio.run(self._ask())
+            self.result = asyncio.run(self._work())
         except Exception as error:  # noqa: BLE001  told by whoever waits
             self.error = error
-
-    async def _ask(self) -> T:
-        async with open_storage(self._settings) as storage:
-            return await self._work(storage.database)
 
     def why_not(self) -> str:
         """Return why there is no result."""
@@ -96,7 +120,7 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     except OSError as error:
         unkept = f"{error.strerror or error} ({folder})"
     deadline = monotonic_s() + PAPERWORK_S
-    paperwork = _Asking(settings, lambda database: _record(database, account, pull))
+    paperwork = _Asking(lambda: _record(settings, account, pull))
     status = _watch(folder, lying, paperwork) if is_running and not unkept else None
     if status:
         _say_stopped(status)
@@ -121,14 +145,16 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     paperwork.leave()
 
 
-async def _record(database: Database, account: str, pull: Pull) -> list[AccountId]:
-    who = Caller(kind=CallerKind.LOCAL, id="local", name=pull.actor)
-    operators = Operators(database, wall_ns)
-    if account != EVERY_ACCOUNT:
-        await queries.get_account(database.desk, account)
-    where = EVERYWHERE if account == EVERY_ACCOUNT else account
-    await operators.submit(who, "kill.engage", where, pull.event(), pull.reason)
-    return await operators.targets(where)
+async def _record(settings: Settings, account: str, pull: Pull) -> list[AccountId]:
+    from aether.cli import paperwork  # noqa: PLC0415  loaded beside the stop, never before it
+
+    return await paperwork.record(settings, account, pull)
+
+
+async def _standings(settings: Settings) -> dict[str, "Standing"]:
+    from aether.cli import paperwork  # noqa: PLC0415
+
+    return await paperwork.standings(settings)
 
 
 def _unknown(account: str) -> UnknownNameError:
@@ -194,7 +220,7 @@ def _say_kept(recorded: list[AccountId], *, is_running: bool) -> None:
 # Status.
 
 
-class _Standing(msgspec.Struct):
+class Standing(msgspec.Struct):
     """How an account stands.
 
     Attributes:
@@ -209,7 +235,7 @@ class _Standing(msgspec.Struct):
 
 def show_status(settings: Settings, *, as_json: bool) -> None:
     """Show the kill switch of each account: as the database has it, and as the brake's files say beyond it."""
-    asking = _Asking(settings, _standings)
+    asking = _Asking(lambda: _standings(settings))
     asking.join(PAPERWORK_S)
     found = asking.result or {}
     _add_files(settings.data_dir, found)
@@ -227,20 +253,11 @@ def show_status(settings: Settings, *, as_json: bool) -> None:
     asking.leave()
 
 
-async def _standings(database: Database) -> dict[str, _Standing]:
-    known = await queries.kill_states(database.desk)
-    return {
-        s.config.id: _Standing(s.config.id, engaged, reason if engaged else "", [])
-        for s in await queries.list_accounts(database.desk)
-        for engaged, reason in [known.get(s.config.id, (False, ""))]
-    }
-
-
-def _add_files(data_dir: Path, found: dict[str, _Standing]) -> None:
+def _add_files(data_dir: Path, found: dict[str, Standing]) -> None:
     folder = data_dir / BRAKE_FOLDER
     for status in pulls.all_told(folder).values() if is_alive(data_dir) else ():
         for account, one in status.items():
-            standing = found.setdefault(account, _Standing(account, not one.is_journaled, "", []))
+            standing = found.setdefault(account, Standing(account, not one.is_journaled, "", []))
             standing.waits_for = list(one.unconfirmed)
     try:
         lying = list(pulls.read(folder))
@@ -249,7 +266,7 @@ def _add_files(data_dir: Path, found: dict[str, _Standing]) -> None:
         lying = []
     for name, pull in lying:
         for account in list(found) if name == EVERY_ACCOUNT and found else [name]:
-            standing = found.setdefault(account, _Standing(account, engaged=True, reason=pull.reason, waits_for=[]))
+            standing = found.setdefault(account, Standing(account, engaged=True, reason=pull.reason, waits_for=[]))
             standing.engaged, standing.reason = True, pull.reason
             told = f"its journal (pulled by {pull.actor})"
             if told not in standing.waits_for:

@@ -36,6 +36,7 @@ class Ready(Protocol):
 
 
 async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
+    from aether.compose.markets import market_of  # noqa: PLC0415
     from aether.compose.node import run_node  # noqa: PLC0415  each process loads only what is its own
     from aether.compose.trading import Built  # noqa: PLC0415
 
@@ -59,7 +60,7 @@ async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
     async with open_storage(settings, is_prepared=True) as storage, serve(bus, settings.data_dir / SOCKET):
         await run_node(
             settings,
-            choice.market(dataset),
+            market_of(choice, dataset),
             bus,
             storage,
             stop,

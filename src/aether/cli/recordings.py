@@ -9,7 +9,8 @@ from aether.cli.console import err
 from aether.cli.database import with_database
 from aether.config import Settings
 from aether.market.dataset import Dataset, DatasetKind
-from aether.market.files import ReadOptions, read_dataset
+from aether.market.files import read_dataset
+from aether.market.options import ReadOptions
 from aether.market.quality import QualityReport
 from aether.store import datasets
 

@@ -15,12 +15,13 @@ import requests
 import typer
 
 from aether.api.statuses import STATUS
-from aether.cli.console import err
+from aether.cli.console import err, out
 from aether.compose.directory import DataDirectory
 from aether.config import Settings
 from aether.control.private import write_private
 from aether.domain import errors
 from aether.domain.errors import AetherError, NotSignedInError, RefusedError, UnknownNameError
+from aether.node.pulls import EVERY_ACCOUNT
 
 API = "/api/v1"
 SESSION_FILE = "cli-session.json"
@@ -179,3 +180,22 @@ def secret_text(file: Path | None, what: str) -> str:
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise errors.DataFormatError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error
+
+
+def say(answer: Mapping[str, Any], done: str) -> None:
+    """Print that it is done, or that it waits for a second person."""
+    waits = answer.get("approval")
+    if waits:
+        out.print(f"Request [bold]{waits['id']}[/] waits for a second person: {waits['summary']}", highlight=False)
+    else:
+        out.print(done, highlight=False)
+
+
+def ask(settings: Settings, url: str, path: str, body: dict[str, object], done: str, account: str) -> None:
+    """Ask the running node for something and print what came of it."""
+    told = Remote(settings, url).call("POST", path, body)
+    if told.get("approval") or told["applied"]:
+        names = ", ".join(a["account"] for a in told["accounts"] if account in (EVERY_ACCOUNT, a["account"]))
+        say(told, f"{done}: {names}")
+    else:
+        out.print("Recorded; no node has confirmed it yet, it takes effect before anything else.")

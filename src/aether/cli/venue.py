@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar, cast
 import aiohttp
 import typer
 
-from aether.cli.console import AsJson, out, print_json, settings_of, table
+from aether.cli.console import out, print_json, settings_of, table
+from aether.cli.options import AsJson
 from aether.clock import wall_ns, wall_s
 from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
 from aether.domain.instruments import Instrument
@@ -26,7 +27,9 @@ from aether.venues.tool import decode_rest, decode_socket, encode, payloads, rea
 
 T = TypeVar("T")
 
-venue_app = typer.Typer(help="The venues' public data, and their wire formats by hand.", no_args_is_help=True)
+app = typer.Typer(
+    help="The venues' public data, and their wire formats by hand.", no_args_is_help=True, add_completion=False
+)
 
 Venue = Annotated[str, typer.Argument(help="kraken, binance or coinbase.", metavar="VENUE")]
 Pair = Annotated[str, typer.Argument(help="The pair, like BTC/USD.", metavar="SYMBOL")]
@@ -37,7 +40,7 @@ KeyFile = Annotated[
 ]
 
 
-@venue_app.command("decode")
+@app.command("decode")
 def decode(
     venue: Venue,
     channel: Annotated[
@@ -56,7 +59,7 @@ def decode(
             sys.stdout.write(json.dumps(event) + "\n")
 
 
-@venue_app.command("encode")
+@app.command("encode")
 def encode_command(
     venue: Venue,
     action: Annotated[str, typer.Argument(help="What to ask for, like submit, cancel, balances, book.")],
@@ -115,7 +118,7 @@ async def _through_bridge(venue: str, work: Callable[[VenueClient], Coroutine[An
         await bridge.close()
 
 
-@venue_app.command("bridge")
+@app.command("bridge")
 def bridge_command(
     exchange: Annotated[str, typer.Argument(help="ccxt's name of the exchange, like bitstamp.")],
     as_json: AsJson = False,
@@ -137,7 +140,7 @@ def bridge_command(
     out.print(f"Lacks:  {', '.join(missing)}", highlight=False)
 
 
-@venue_app.command("markets")
+@app.command("markets")
 def markets(venue: Venue, base_url: BaseUrl = "", as_json: AsJson = False) -> None:
     """List the venue's spot pairs with their rules."""
 
@@ -167,7 +170,7 @@ def markets(venue: Venue, base_url: BaseUrl = "", as_json: AsJson = False) -> No
     table(f"{venue.capitalize()}: {len(rows)} pairs", columns, rows, "None.")
 
 
-@venue_app.command("ticker")
+@app.command("ticker")
 def ticker(venue: Venue, symbol: Pair, base_url: BaseUrl = "", as_json: AsJson = False) -> None:
     """Print the best bid and ask of a pair."""
 
@@ -183,7 +186,7 @@ def ticker(venue: Venue, symbol: Pair, base_url: BaseUrl = "", as_json: AsJson =
     out.print(f"{symbol} at {venue}: {text}", highlight=False)
 
 
-@venue_app.command("book")
+@app.command("book")
 def book(
     venue: Venue,
     symbol: Pair,
@@ -207,7 +210,7 @@ def book(
     table(f"{symbol} at {venue}", ("bid size", "bid", "ask", "ask size"), rows, "The book is empty.")
 
 
-@venue_app.command("watch")
+@app.command("watch")
 def watch(
     venue: Venue,
     symbols: Annotated[list[str], typer.Argument(help="Pairs, like BTC/USD.", metavar="SYMBOLS...")],

@@ -19,19 +19,13 @@ from aether.api.ports import Context
 from aether.api.session import first_link
 from aether.bus.local import LocalBus
 from aether.clock import wall_ns
-from aether.compose.control import (
-    Addresses,
-    addresses_of,
-    checkpoint_folder,
-    control_plane,
-    findings,
-    keep_checkpoint,
-    key_encryption,
-    openid,
-)
+from aether.compose.checkpoints import checkpoint_folder, keep_checkpoint
+from aether.compose.control import Addresses, addresses_of, control_plane, openid
 from aether.compose.directory import BRAKE_FOLDER
+from aether.compose.guards import findings
 from aether.compose.health import PlatformHealth
 from aether.compose.housekeeping import mind
+from aether.compose.keys import key_encryption
 from aether.compose.processes import read_processes
 from aether.compose.stops import BusStops
 from aether.config import Settings

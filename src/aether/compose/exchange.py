@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from aether.compose.accounts import VENUE_HISTORY_S
-from aether.compose.markets import EXCHANGE_MARKET
+from aether.compose.choice import EXCHANGE_MARKET
 from aether.compose.storage import open_storage
 from aether.config import Settings
 from aether.domain.identifiers import InstrumentId

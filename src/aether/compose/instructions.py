@@ -2,7 +2,7 @@
 
 import msgspec
 
-from aether.compose.markets import MarketChoice
+from aether.compose.choice import MarketChoice
 from aether.config import Settings
 
 EXCHANGE, NODE, API, STOPS = "exchange", "node", "api", "stops"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgspec
 
 from aether.clock import wall_s
 from aether.compose.accounts import VENUE_HISTORY_S
+from aether.compose.choice import EXCHANGE_MARKET, MarketChoice
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import VenueError
 from aether.domain.events import Trade
@@ -25,15 +25,11 @@ from aether.venues.client import VenueClient, unreachable, with_urls
 from aether.venues.feed import MarketFeed
 from aether.venues.limits import VenueLimits
 from aether.venues.protocol import Credentials
-from aether.venues.registry import PROTOCOLS, protocol_of
+from aether.venues.registry import protocol_of
 
 ATTACH_AGAIN_S = 1.0
 
 _log = logger("markets")
-
-EXCHANGE_MARKET = "exchange"
-"""The name of the local exchange as a market: all three faces at once."""
-REPLAY = "replay:"
 
 
 @dataclass(frozen=True)
@@ -64,49 +60,13 @@ class Market:
         return f"recording {self.recording.source} at {pace}"
 
 
-class MarketChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Which market to run, as people choose it.
-
-    Attributes:
-        name: `synthetic`, `exchange`, the name of a venue, or `replay:` and a recording.
-        options: what the recording does not say of itself (`aether.market.files.ReadOptions`).
-        speed: of a recording, times real time; None for as fast as possible.
-        base_url, ws_url: as `Market`'s.
-    """
-
-    name: str = "synthetic"
-    options: tuple[str | int | None, ...] = ()
-    speed: float | None = 1.0
-    base_url: str = ""
-    ws_url: str = ""
-
-    @property
-    def recording(self) -> str:
-        """The recording's name; empty for the others."""
-        return self.name.removeprefix(REPLAY) if self.name.startswith(REPLAY) else ""
-
-    @property
-    def kind(self) -> str:
-        """The market as production's checks know it."""
-        return "replay" if self.recording else self.name
-
-    @property
-    def needs_exchange(self) -> bool:
-        """Whether a local exchange has to be started for it."""
-        return self.name == EXCHANGE_MARKET and not self.base_url
-
-    @property
-    def addresses(self) -> dict[str, tuple[str, str]]:
-        """Addresses of its venues, where they are not their own."""
-        return {self.name: (self.base_url, self.ws_url)} if self.name in PROTOCOLS and self.base_url else {}
-
-    def market(self, dataset: Dataset | None) -> Market:
-        """Return the market; `dataset` is its recording."""
-        if dataset is not None:
-            return Market(dataset, self.speed)
-        if self.name == "synthetic":
-            return Market()
-        return Market(venue=self.name, base_url=self.base_url, ws_url=self.ws_url)
+def market_of(choice: MarketChoice, dataset: Dataset | None) -> Market:
+    """Return the market that was chosen; `dataset` is its recording."""
+    if dataset is not None:
+        return Market(dataset, choice.speed)
+    if choice.name == "synthetic":
+        return Market()
+    return Market(venue=choice.name, base_url=choice.base_url, ws_url=choice.ws_url)
 
 
 class AttachedExchange:

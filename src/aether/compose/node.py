@@ -8,9 +8,9 @@ import msgspec
 from aether.bus.local import LocalBus
 from aether.bus.topics import HEALTH_EVERY_S, METRICS, OFFER
 from aether.clock import wall_ns
-from aether.compose.control import key_encryption
 from aether.compose.health import NodeHealth
 from aether.compose.housekeeping import mind
+from aether.compose.keys import key_encryption
 from aether.compose.markets import Market, open_venues
 from aether.compose.stops import answer_stops
 from aether.compose.storage import Storage
@@ -19,7 +19,7 @@ from aether.config import Settings
 from aether.control.access import PLATFORM
 from aether.control.configuration import Configurations
 from aether.control.desk import PlanReader
-from aether.control.plane import Operators
+from aether.control.operators import Operators
 from aether.control.sealing import Sealer
 from aether.control.secrets import SecretReader
 from aether.domain.errors import UncleanEndError

@@ -9,8 +9,7 @@ from aether.bus.topics import PULL, UNCONFIRMED
 from aether.control.access import EVERYWHERE
 from aether.domain.errors import NoAnswerError
 from aether.node import pulls
-from aether.node.brake import EVERY_ACCOUNT
-from aether.node.pulls import Pull
+from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.runtime import Node
 from aether.telemetry import logger
 

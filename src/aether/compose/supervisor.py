@@ -20,16 +20,15 @@ import msgspec
 
 from aether.bus.topics import ProcessState
 from aether.clock import monotonic_s, wall_ns
+from aether.compose.choice import MarketChoice
 from aether.compose.directory import BRAKE_FOLDER
 from aether.compose.instructions import API, EXCHANGE, NODE, STOPS, Instructions, Up
-from aether.compose.markets import MarketChoice
 from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
 from aether.config import Settings
 from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, UncleanEndError
 from aether.node import pulls
-from aether.node.brake import EVERY_ACCOUNT
-from aether.node.pulls import Pull
+from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.telemetry import logger
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0

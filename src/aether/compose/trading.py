@@ -26,7 +26,7 @@ from aether.compose.storage import Storage
 from aether.config import Settings
 from aether.control.access import PLATFORM
 from aether.control.desk import PlanReader
-from aether.control.plane import Operators
+from aether.control.operators import Operators
 from aether.domain.accounts import AccountConfig, AccountPlan, Mode
 from aether.domain.errors import AetherError, InvalidValueError
 from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, VenueId

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from aether.domain.errors import InvalidValueError
+
 EVERYWHERE = "*"
 """The account that stands for all of the firm."""
 
@@ -399,3 +401,13 @@ class Allowlists(msgspec.Struct, frozen=True):
     def allows_approval(self, email: str) -> bool:
         """Return whether a person may approve what another asked for."""
         return email in self.directors or not (self.directors or self.strict)
+
+
+def normal_email(text: str) -> str:
+    """Return an e-mail address as it is stored. Raises InvalidValueError when it is none."""
+    email = text.strip().lower()
+    local, _, domain = email.partition("@")
+    plain = text.isascii() and all(c.isprintable() and c not in ' "(),:;<>[]\\#/?%' for c in email)
+    if not (local and "." in domain.strip(".") and plain and email.count("@") == 1 and len(email) <= 254):
+        raise InvalidValueError(f"{text[:80]!r} is no e-mail address.", remedy="Write it like name@example.com.")
+    return email

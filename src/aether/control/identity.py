@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import Caller, CallerKind, Role
+from aether.control.access import Caller, CallerKind, Role, normal_email
 from aether.control.audit import append, entry_of
 from aether.control.challenges import Challenges, wrong
 from aether.control.devices import Devices
@@ -34,7 +34,7 @@ from aether.control.factors import (
     totp_uri,
 )
 from aether.control.passwords import Passwords
-from aether.control.people import People, normal_email
+from aether.control.people import People
 from aether.control.proving import Answer, Factors, Proving, method_of
 from aether.control.sealing import Sealer
 from aether.control.sessions import Sessions, SignedIn

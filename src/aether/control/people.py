@@ -10,7 +10,17 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aether.control.access import ACTIONS, DIRECTORS, EVERYWHERE, PLATFORM, Allowlists, Caller, CallerKind, Role
+from aether.control.access import (
+    ACTIONS,
+    DIRECTORS,
+    EVERYWHERE,
+    PLATFORM,
+    Allowlists,
+    Caller,
+    CallerKind,
+    Role,
+    normal_email,
+)
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.control.sessions import Sessions, roles_of
@@ -339,13 +349,3 @@ class People:
             await self._write_invitation(connection, token, user.email, user.name, given, RESET, PLATFORM.name)
             await append(connection, entry_of(PLATFORM, "users.reset", "done", target=user.email), self._clock())
         return token
-
-
-def normal_email(text: str) -> str:
-    """Return an e-mail address as it is stored. Raises InvalidValueError when it is none."""
-    email = text.strip().lower()
-    local, _, domain = email.partition("@")
-    plain = text.isascii() and all(c.isprintable() and c not in ' "(),:;<>[]\\#/?%' for c in email)
-    if not (local and "." in domain.strip(".") and plain and email.count("@") == 1 and len(email) <= 254):
-        raise InvalidValueError(f"{text[:80]!r} is no e-mail address.", remedy="Write it like name@example.com.")
-    return email

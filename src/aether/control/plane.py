@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from aether.control.access import EVERYWHERE, Allowlists, Caller, Role
+from aether.control.access import Allowlists, Caller, Role
 from aether.control.approvals import Approvals, Execute, Task
-from aether.control.audit import AuditTrail, append, entry_of, signing_key
+from aether.control.audit import AuditTrail, signing_key
 from aether.control.challenges import Challenges
 from aether.control.configuration import Configurations
 from aether.control.desk import Desk
@@ -16,6 +16,7 @@ from aether.control.devices import Devices
 from aether.control.encryption_key import EncryptionKey
 from aether.control.factors import Site
 from aether.control.identity import Identity, Parts
+from aether.control.operators import Operators
 from aether.control.own import Own
 from aether.control.passwords import Passwords
 from aether.control.people import People
@@ -29,11 +30,8 @@ from aether.control.throttle import Throttle
 from aether.control.tokens import TokenPlan, Tokens
 from aether.control.vouching import Vouching
 from aether.domain.accounts import AccountPlan
-from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased, OperatorEvent
-from aether.domain.identifiers import AccountId
-from aether.store import queries
+from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased
 from aether.store.database import Database
-from aether.store.requests import insert_requests
 from aether.venues.protocol import Credentials
 
 
@@ -57,32 +55,6 @@ class ControlPlane:
     desk: Desk
     operators: "Operators"
     roster: Roster
-
-
-class Operators:
-    """Operators' decisions with their audit entries, in one transaction."""
-
-    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
-        self._database = database
-        self._clock = clock
-
-    async def targets(self, account: str, feed: str | None = None) -> list[AccountId]:
-        """Return the accounts that a decision is about: one, or for `*` all of a market."""
-        if account != EVERYWHERE:
-            return [AccountId(account)]
-        return [s.config.id for s in await queries.list_accounts(self._database.desk, feed)]
-
-    async def submit(
-        self, caller: Caller, action: str, account: str, event: OperatorEvent, reason: str, feed: str | None = None
-    ) -> list[int]:
-        """Ask the accounts for `event`; return the ids of the requests. Durable when this returns."""
-        targets = await self.targets(account, feed)
-        told = {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("ts_ns", "actor", "reason")}
-        async with self._database.control.begin() as connection:
-            ids = await insert_requests(connection, targets, event)
-            entry = entry_of(caller, action, "done", account=account, after=told, reason=reason)
-            await append(connection, entry, self._clock())
-        return ids
 
 
 async def build_control(

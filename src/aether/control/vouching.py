@@ -10,10 +10,10 @@ from collections.abc import Callable
 import msgspec
 import sqlalchemy as sa
 
-from aether.control.access import PLATFORM, Caller, Role
+from aether.control.access import PLATFORM, Caller, Role, normal_email
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
-from aether.control.people import RESET, People, normal_email
+from aether.control.people import RESET, People
 from aether.domain.errors import RefusedError, UnknownNameError
 from aether.store.control_schema import invitations, roles, users
 from aether.store.database import Row, Scope

@@ -20,7 +20,8 @@ from aether.domain.identifiers import Symbol
 from aether.domain.instruments import split_symbol
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.market.dataset import Column, Dataset, DatasetKind
-from aether.market.quality import OnBad, QualityReport, check
+from aether.market.options import ReadOptions
+from aether.market.quality import QualityReport, check
 
 MAX_PRICE_DECIMALS = 10
 MIN_PRICE_DECIMALS = 2
@@ -64,24 +65,6 @@ HEADERLESS: tuple[Shape, ...] = (
 
 _TRUTH = ("true", "false")
 _SIDES = ("buy", "sell", "b", "s", "bid", "ask")
-
-
-class ReadOptions(NamedTuple):
-    """What a file does not say of itself.
-
-    Attributes:
-        symbol: the pair, like BTC/USD.
-        timestamps: whether a bar's time is its "open" or its "close".
-        volume_in: whether volume counts "base" or "quote".
-        on_bad: what to do with rows that break a rule.
-        max_gap_s: for trades, silence that counts as a gap; None for none.
-    """
-
-    symbol: str
-    timestamps: str = "open"
-    volume_in: str = "base"
-    on_bad: OnBad = OnBad.STOP
-    max_gap_s: int | None = None
 
 
 def read_dataset(path: Path, options: ReadOptions) -> tuple[Dataset, QualityReport]:

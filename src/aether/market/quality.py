@@ -5,7 +5,6 @@ why, `skip` leaves them out (gaps stay, they are only reported).
 """
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import numpy as np
 import polars as pl
@@ -15,16 +14,10 @@ from aether.clock import utc_text
 from aether.domain.errors import DataQualityError
 from aether.domain.scaled import format_scaled
 from aether.market.dataset import Column, Dataset, DatasetKind
+from aether.market.options import OnBad
 
 EXAMPLES_KEPT = 3
 NS_PER_S = 1_000_000_000
-
-
-class OnBad(StrEnum):
-    """What to do with rows that break a rule."""
-
-    STOP = "stop"
-    SKIP = "skip"
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,9 @@ import msgspec
 from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
 from aether.node import pulls
-from aether.node.pulls import Pull, Status
+from aether.node.pulls import EVERY_ACCOUNT, Pull, Status
 from aether.telemetry import logger
 
-EVERY_ACCOUNT = "all"
 LOOK_EVERY_S = 0.2
 JOURNAL_AFTER_S = 2.0
 """A pull whose request in the database has not been taken after so long is journaled without one."""

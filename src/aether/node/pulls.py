@@ -21,6 +21,8 @@ from aether.venues.wire import plain_text
 SUFFIX = ".brake"
 STATUS = "status.json"
 LONGEST_FILE = 64 * 1024
+EVERY_ACCOUNT = "all"
+"""Stands for all accounts, where one could be named."""
 
 
 class Pull(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,12 @@ from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.scaled import format_amount
 from aether.engine.strategy import Catalogue
-from aether.node.brake import EMPTY_LOOK_S, EVERY_ACCOUNT, Brake, Stoppable, until_empty
+from aether.node.brake import EMPTY_LOOK_S, Brake, Stoppable, until_empty
 from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
 from aether.node.ports import Venue
-from aether.node.pulls import Pull
+from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.shard import Shard

@@ -15,15 +15,15 @@ from aether.domain.errors import InvalidValueError, PortInUseError
 if TYPE_CHECKING:
     from aether.exchange.server import LocalExchange
 
-serve_app = typer.Typer(help="One role of the platform on its own.", no_args_is_help=True)
+app = typer.Typer(help="One role of the platform on its own.", no_args_is_help=True, add_completion=False)
 
 
-@serve_app.callback()
+@app.callback()
 def _serve() -> None:
     """One role of the platform on its own."""
 
 
-@serve_app.command("exchange")
+@app.command("exchange")
 def exchange(
     kraken_port: Annotated[int, typer.Option(min=0, max=65_535)] = 9101,
     binance_port: Annotated[int, typer.Option(min=0, max=65_535)] = 9102,

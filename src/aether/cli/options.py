@@ -1,0 +1,33 @@
+"""Options that many commands share, and what they must hold."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aether.domain.errors import InvalidValueError
+from aether.market.options import OnBad
+from aether.venues.wire import plain_text
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where everything lies.", envvar="AETHER_DATA_DIR", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Account = Annotated[str, typer.Option("--account", help="The account.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many rows at most.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with what was done.")]
+Url = Annotated[str, typer.Option("--url", help="Of the platform; by default the one of the data directory.")]
+
+Symbol = Annotated[str, typer.Option("--symbol", help="The pair, like BTC/USD.")]
+OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Rows that break a rule: stop, or skip them.")]
+Timestamps = Annotated[str, typer.Option("--timestamps", help="Whether a bar's time is its open or its close.")]
+VolumeIn = Annotated[str, typer.Option("--volume-in", help="Whether volume counts base or quote.")]
+MaxGap = Annotated[int | None, typer.Option("--max-gap", help="For trades: seconds of silence that are a gap.")]
+
+
+def reason_text(text: str) -> str:
+    """Return a reason as it is kept. Raises InvalidValueError."""
+    text = plain_text(text)
+    if not 3 <= len(text) <= 500:
+        raise InvalidValueError(f"--reason has {len(text)} characters.", remedy="Say why in 3 to 500 characters.")
+    return text
