@@ -24,7 +24,7 @@ class Person:
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self.url = url
-        self._first = httpx.Client(base_url=url, timeout=30, headers=headers or {})
+        self._first = httpx.Client(base_url=url, timeout=60, headers=headers or {})
         self._of_thread = threading.local()
         self._of_thread.http = self._first
         self.passkey = SoftPasskey(url)
@@ -37,7 +37,7 @@ class Person:
         if not hasattr(self._of_thread, "http"):
             told = self._first
             self._of_thread.http = httpx.Client(
-                base_url=told.base_url, timeout=30, headers=told.headers, cookies=told.cookies
+                base_url=told.base_url, timeout=60, headers=told.headers, cookies=told.cookies
             )
         return cast(httpx.Client, self._of_thread.http)
 
