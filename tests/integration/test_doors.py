@@ -152,12 +152,12 @@ def test_probes_are_not_asked_without_end(ada: Person) -> None:
     """Sixty connections on `/healthz` or `/readyz` alone slowed the kill switch thirtyfold (finding 2)."""
     for path in ("/healthz", "/readyz", "/metrics", "/"):
         with ThreadPoolExecutor(10) as pool:
-            answers = list(pool.map(lambda _, path=path: ada.http.get(path), range(300)))
+            answers = list(pool.map(lambda _, path=path: ada.http.get(path), range(150)))
         refused = [a for a in answers if a.status_code == 429]
-        assert len(refused) >= 50, path
-        assert all(int(a.headers["Retry-After"]) >= 1 for a in refused)
+        assert len(refused) >= 5, path
+        assert all(int(a.headers["Retry-After"]) >= 2 for a in refused)
         stops_and_goes_on(ada)
-    until_counted(ada, "page", 200)
+    until_counted(ada, "page", 20)
 
 
 def until_counted(person: Person, limit: str, least: int) -> None:
@@ -178,9 +178,9 @@ def test_who_is_known_is_let_in_while_strangers_are_slowed_down(ada: Person) -> 
     stranger = Person(ada.url)
     stranger.http.cookies.set("aether_session", "nobody's")
     with ThreadPoolExecutor(10) as pool:
-        codes = Counter(pool.map(lambda _: stranger.call("GET", "/accounts").status_code, range(300)))
+        codes = Counter(pool.map(lambda _: stranger.call("GET", "/accounts").status_code, range(200)))
     assert set(codes) == {401, 429}
-    assert codes[429] >= 50, codes
+    assert codes[429] >= 5, codes
     assert ada.call("GET", "/accounts").status_code == 200
     stops_and_goes_on(ada)
 

@@ -31,6 +31,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     body = b"x" * LONG if scope["path"] == "/long" else ANSWER
     length = str(len(body)).encode()
+    scope["state"]["asked_too_much"] = scope["path"] == "/much"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     await send({"type": "http.response.body", "body": body})
 
@@ -134,6 +135,52 @@ def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch
 
     places = Places(nobody)
     run(work, places)
+
+
+def test_who_asked_too_much_is_not_heard_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood that was refused at once was asked again at once: refusing it took a whole core."""
+    monkeypatch.setattr(connections, "REST_S", PATIENCE_S)
+    much = WHOLE.replace(b"POST /", b"POST /much")
+
+    async def work(connect: Connect) -> None:
+        greedy, modest = await connect(much + WHOLE), await connect(WHOLE)
+        for stream in (greedy, modest):
+            async with asyncio.timeout(PATIENCE_S):
+                await stream[0].readuntil(b"\r\n\r\n" + ANSWER)
+        reading = asyncio.create_task(greedy[0].read())
+        for _ in range(20):
+            modest[1].write(WHOLE)
+            assert (await answered(modest)).startswith(b"HTTP/1.1 200")
+            await modest[0].readuntil(ANSWER)
+        assert not reading.done(), "its second request is not even read"
+        assert (await answered(await connect(WHOLE))).startswith(b"HTTP/1.1 200"), "it gave way"
+        assert await reading == b""
+
+    run(work, Places(nobody, total=2))
+
+
+def test_a_proxys_connection_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next request on it is somebody else's."""
+    monkeypatch.setattr(connections, "REST_S", PATIENCE_S)
+
+    async def work(connect: Connect) -> None:
+        stream = await connect(WHOLE.replace(b"POST /", b"POST /much") + WHOLE)
+        await stream[0].readuntil(b"\r\n\r\n" + ANSWER)
+        async with asyncio.timeout(PATIENCE_S / 2):
+            assert (await answered(stream)).startswith(b"HTTP/1.1 200")
+
+    run(work, Places(lambda _: True))
+
+
+def test_after_its_rest_it_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REST_S", 0.2)
+
+    async def work(connect: Connect) -> None:
+        stream = await connect(WHOLE.replace(b"POST /", b"POST /much") + WHOLE)
+        await stream[0].readuntil(b"\r\n\r\n" + ANSWER)
+        assert (await answered(stream)).startswith(b"HTTP/1.1 200")
+
+    run(work, Places(nobody))
 
 
 @pytest.mark.parametrize("places", [Places(nobody, per_address=5), Places(nobody, total=5)], ids=["address", "total"])

@@ -177,6 +177,7 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
         response = problem(413, "TooLarge", f"The body is over {MAX_BODY_BYTES} bytes.", "Send less.")
     else:
         response = await call_next(request)
+    request.state.asked_too_much = response.status_code == 429
     response.headers.update(request.app.state.headers)
     if request.url.path.startswith(PREFIX):
         response.headers["Cache-Control"] = "no-store"

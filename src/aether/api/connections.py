@@ -2,7 +2,8 @@
 
 Who opens connections and sends nothing, or half a request, takes no place from anybody: where all places are taken, the
 connection that has waited longest for its request gives way to the newcomer. A head, a body and the reading of an
-answer have their time; one that takes longer is closed.
+answer have their time; one that takes longer is closed. A connection that asked too much is not read for a while: what
+it goes on to ask costs us nothing.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ BODY_S = 20.0
 """A request's body is whole by then, counted from the end of its head."""
 READ_S = 30.0
 """An answer that does not fit into the socket's buffers is read on by then."""
+REST_S = 2.0
+"""So long is a connection left alone that asked too much; not one of a proxy's, which others come in by."""
 PER_ADDRESS = 100
 TOTAL = 600
 """Below the 1,024 files that a process may usually hold."""
@@ -37,7 +40,7 @@ class Places:
     """
 
     def __init__(self, is_proxy: Callable[[str], bool], per_address: int = PER_ADDRESS, total: int = TOTAL) -> None:
-        self._is_proxy = is_proxy
+        self.is_proxy = is_proxy
         self._per_address = per_address
         self._total = total
         self._held: dict[asyncio.Transport, str] = {}
@@ -47,7 +50,7 @@ class Places:
     def enter(self, connection: "LimitedHttp", address: str) -> bool:
         """Give a connection a place; return whether there is one, if need be that of one that only waits."""
         mine = sum(held == address for held in self._held.values())
-        if not self._is_proxy(address) and mine >= self._per_address and not self._make_room(address):
+        if not self.is_proxy(address) and mine >= self._per_address and not self._make_room(address):
             return False
         if len(self._held) >= self._total and not self._make_room(None):
             return False
@@ -102,7 +105,9 @@ class LimitedHttp(H11Protocol):
         self._watched: object = None
         self._reading: asyncio.TimerHandle | None = None
         self._is_socket = False
-        if not self.places.enter(self, self.client[0] if self.client else ""):
+        address = self.client[0] if self.client else ""
+        self._is_of_proxy = self.places.is_proxy(address)
+        if not self.places.enter(self, address):
             TURNED_AWAY.labels("connections").inc()
             transport.write(_FULL)
             transport.close()
@@ -115,7 +120,16 @@ class LimitedHttp(H11Protocol):
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request; where the last was one too many, only after a rest."""
+        if self.scope["state"].get("asked_too_much") and not self._is_of_proxy and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self._deadline = self.loop.call_later(REST_S, self._go_on)
+            self.places.waits(self, does=True)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._let_be()
         super().on_response_complete()
         self._watch()
 

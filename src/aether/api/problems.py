@@ -4,6 +4,7 @@ import math
 
 from fastapi.responses import JSONResponse
 
+from aether.api.connections import REST_S
 from aether.api.models import Problem
 from aether.api.statuses import status_of
 from aether.control.proofs import ProofRefusedError
@@ -30,7 +31,7 @@ def problem_of(error: errors.AetherError) -> JSONResponse:
     status = status_of(error)
     headers = {}
     if isinstance(error, errors.TooManyAttemptsError):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["Retry-After"] = str(math.ceil(max(REST_S, error.retry_after_s)))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     more = {"action": error.action, "payload_hash": error.payload_hash} if isinstance(error, ProofRefusedError) else {}
