@@ -26,6 +26,7 @@ from aether.domain.events import (
     KillSwitchReleased,
     OperatorEvent,
     ParentOrderRequested,
+    SafeModeEngaged,
     Timer,
 )
 from aether.domain.identifiers import AccountId, AssetCode, FeedId, InstrumentId, Symbol, VenueId
@@ -309,6 +310,36 @@ async def test_a_kill_that_was_never_journaled_is_honoured_by_the_next_start(
     await until(lambda: firm.open_orders() == 0)
     assert not late.status.is_open
     await until(lambda: not (firm.folder / "company.brake").exists())
+
+
+async def test_a_stop_outlasts_an_earlier_one_and_its_release(firm: Firm) -> None:
+    """Both had waited in the database while the node was away, and took the newest stop along (found by attack)."""
+    await firm.rest(3)
+    firm.node.brake.pull(COMPANY, PULL)
+    firm.tell(Pull(reason="the first", actor="ada").event())
+    firm.tell(KillSwitchReleased(ts_ns=0, reason="after the first", actor="ada"))
+    stops = firm.shard.engine.state.stops
+    await until(lambda: Stop.KILL in stops and stops[Stop.KILL].reason == "the first")
+    await until(lambda: Stop.KILL in stops and stops[Stop.KILL].reason == PULL.reason)
+    await until(lambda: not list(pulls.read(firm.folder)))
+    assert firm.open_orders() == 0
+    assert Stop.KILL in stops
+
+
+async def test_a_release_is_for_the_stops_that_were_known(firm: Firm) -> None:
+    """One that was approved a day later released a kill that nobody had spoken of (found by attack)."""
+    stops = firm.shard.engine.state.stops
+    firm.tell(KillSwitchEngaged(ts_ns=0, reason="maintenance", actor="ada"))
+    await until(lambda: Stop.KILL in stops)
+    known_ns = stops[Stop.KILL].asked_ns
+    firm.tell(KillSwitchEngaged(ts_ns=0, reason="a key leaked", actor="ada"))
+    await until(lambda: stops[Stop.KILL].asked_ns > known_ns)
+    firm.tell(KillSwitchReleased(ts_ns=0, reason="it is over", actor="ada", engaged_ns=known_ns))
+    firm.tell(SafeModeEngaged(ts_ns=0, reason="after it", actor="ada"))
+    await until(lambda: Stop.SAFE in stops)
+    assert Stop.KILL in stops
+    firm.tell(KillSwitchReleased(ts_ns=0, reason="now", actor="ada", engaged_ns=stops[Stop.KILL].asked_ns))
+    await until(lambda: Stop.KILL not in stops)
 
 
 async def test_a_pull_by_file_is_found_by_a_running_node(firm: Firm) -> None:

@@ -135,8 +135,8 @@ def test_only_those_stop_a_desk_without_database_who_still_may(desk: Desk) -> No
     cookies = dict(signed_out.http.cookies)
     assert signed_out.do("DELETE", "/session").status_code == 204
     signed_out.http.cookies.update(cookies)
-    locked = {"disabled": True, "reason": "has left the firm"}
-    assert ada.do("PUT", f"/users/{people[left.email]}/disabled", locked).status_code == 204
+    locked = {"reason": "has left the firm"}
+    assert ada.do("POST", f"/users/{people[left.email]}/disable", locked).status_code == 204
     roles = {"roles": {COMPANY: "auditor"}, "reason": "another job"}
     assert ada.do("PUT", f"/users/{people[demoted.email]}/roles", roles).status_code == 200
     body, path = {"reason": "the drill"}, f"/accounts/{COMPANY}/kill-switch/engage"

@@ -208,7 +208,7 @@ async def test_a_key_is_rotated_deleted_and_its_text_destroyed(desk: Desk) -> No
     texts = [bytes(r.sealed) for r in await desk.database.control.all(sa.select(secrets).order_by(secrets.c.version))]
     assert texts[0] == b""
     assert b"SECRET" not in texts[1]
-    await store.delete(ada.caller, "company", "kraken", "account closed")
+    await store.delete(ada.caller, "company", "kraken", 2, "account closed")
     with pytest.raises(UnknownNameError, match="no key of kraken"):
         await reader.load("company", "kraken")
     states = [(s.version, s.state) for s in await store.history("company")]

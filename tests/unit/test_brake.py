@@ -105,10 +105,23 @@ async def test_a_flatten_is_not_done_by_a_plain_kill(tmp_path: Path) -> None:
     async with Node(tmp_path) as node:
         node.brake.pull(A, pull(id="1"))
         node.brake.pull(A, pull(id="2", flatten=True))
-        node.brake.journaled(A, pull().event())
+        node.brake.journaled(A, pull(id="1").event())
         await until(lambda: any(e.flatten for e in node.accounts[A].journaled))
         assert node.names() == ["a"]
-        node.brake.journaled(A, pull(flatten=True).event())
+        node.brake.journaled(A, pull(id="2", flatten=True).event())
+        await until(lambda: not node.names())
+
+
+async def test_an_earlier_stop_journals_no_later_one(tmp_path: Path) -> None:
+    """It took the newest stop along, with its file: a release that followed was meant for the earlier one (attack)."""
+    async with Node(tmp_path) as node:
+        pulls.write(tmp_path, "a", pull(id="2"))
+        await until(lambda: node.accounts[A].stops)
+        assert not node.brake.journaled(A, pull(id="1").event())
+        assert not node.brake.journaled(A, KillSwitchEngaged(ts_ns=0, reason="a test", actor="ada"))
+        await until(lambda: [e.pull for e in node.accounts[A].journaled] == ["2"])
+        assert node.names() == ["a"]
+        assert node.brake.journaled(A, node.accounts[A].journaled[0])
         await until(lambda: not node.names())
 
 
@@ -168,7 +181,7 @@ async def test_a_file_for_all_stays_until_the_accounts_of_other_markets_were_ask
         pulls.write(tmp_path, EVERY_ACCOUNT, pull(id="1"))
         await until(lambda: node.names() == ["a", EVERY_ACCOUNT, "b"])
         for account in node.accounts:
-            node.brake.journaled(account, pull().event())
+            node.brake.journaled(account, pull(id="1").event())
         await until(lambda: node.names() == [EVERY_ACCOUNT])
         await asyncio.sleep(0.05)
         assert node.names() == [EVERY_ACCOUNT]
@@ -221,7 +234,7 @@ async def test_a_file_that_cannot_be_taken_away_is_tried_again(tmp_path: Path, m
     async with Node(tmp_path) as node:
         node.brake.pull(A, pull(id="1"))
         await until(lambda: node.names() == ["a"])
-        node.brake.journaled(A, pull().event())
+        node.brake.journaled(A, pull(id="1").event())
         await asyncio.sleep(0.05)
         monkeypatch.setattr(pulls, "remove", removed)
         await until(lambda: not node.names())

@@ -16,6 +16,7 @@ from aether.domain.events import KillSwitchEngaged
 from aether.domain.identifiers import AccountId
 from aether.node import pulls
 from aether.node.brake import Brake
+from aether.node.pulls import Pull
 
 
 class Account:
@@ -34,6 +35,9 @@ class Account:
         return []
 
 
+ALL = Pull(reason="all of it", actor="ada")
+
+
 class Node:
     """A node whose accounts come one by one, as they are recovered."""
 
@@ -50,8 +54,8 @@ async def test_a_stop_while_accounts_are_recovered_reaches_those_that_are_not_th
     bus, node = LocalBus(), Node(tmp_path / "brake")
     answer_stops(bus, node)  # type: ignore[arg-type]
     stops = BusStops(bus, tmp_path / "brake")
-    assert await stops.pull("*", "all of it", "ada", flatten=False) == []
-    assert await stops.pull("two", "this one", "ada", flatten=True) == []
+    assert await stops.pull("*", ALL) == []
+    assert await stops.pull("two", Pull(reason="this one", actor="ada", flatten=True)) == []
     assert node.accounts[AccountId("one")].stops == 1, "what is there is stopped at once"
     assert await stops.unconfirmed("two") != []
     two = node.accounts[AccountId("two")] = Account()
@@ -59,21 +63,21 @@ async def test_a_stop_while_accounts_are_recovered_reaches_those_that_are_not_th
     node.is_ready = True
     assert two.stops >= 1, "as soon as it is recovered"
     assert any(pull.flatten for name, pull in pulls.read(tmp_path / "brake") if name == "two")
-    assert await stops.pull("*", "again", "ada", flatten=False) == ["one", "two"]
+    assert await stops.pull("*", Pull(reason="again", actor="ada")) == ["one", "two"]
 
 
 async def test_a_stop_that_nothing_took_is_no_confirmed_one(tmp_path: Path) -> None:
     bus = LocalBus()
     stops = BusStops(bus, tmp_path / "gone" / "brake")
     with pytest.raises(NoAnswerError, match="brake's file cannot be written") as lost:
-        await stops.pull("*", "all of it", "ada", flatten=False)
+        await stops.pull("*", ALL)
     assert "Cancel at the venues themselves" in lost.value.remedy
 
 
 async def test_a_file_that_no_node_has_taken_is_waited_for_even_when_it_answers_again(tmp_path: Path) -> None:
     bus, node = LocalBus(), Node(tmp_path / "brake")
     stops = BusStops(bus, tmp_path / "brake")
-    await stops.pull("one", "while it is away", "ada", flatten=False)
+    await stops.pull("one", ALL)
     node.is_ready = True
     answer_stops(bus, node)  # type: ignore[arg-type]
     assert "does not answer" in (await stops.unconfirmed("one"))[0]

@@ -124,6 +124,14 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"type":"KillSwitchEngaged","ts_ns":1700000000123456789,"reason":"r","actor":"a","flatten":true}',
     ),
     (
+        ev.KillSwitchEngaged(ts_ns=TS, reason="r", actor="a", pull="12-34"),
+        '{"type":"KillSwitchEngaged","ts_ns":1700000000123456789,"reason":"r","actor":"a","pull":"12-34"}',
+    ),
+    (
+        ev.KillSwitchReleased(ts_ns=TS, reason="r", actor="a", engaged_ns=7),
+        '{"type":"KillSwitchReleased","ts_ns":1700000000123456789,"reason":"r","actor":"a","engaged_ns":7}',
+    ),
+    (
         ev.KillSwitchReleased(ts_ns=TS, reason="r", actor="a"),
         '{"type":"KillSwitchReleased","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
     ),

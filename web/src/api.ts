@@ -279,8 +279,14 @@ export const api = {
     ),
   setRoles: (user: string, body: Schemas["RolesRequest"]) =>
     proven((header) => client.PUT("/api/v1/users/{user}/roles", { params: { path: { user }, header }, body })),
-  setDisabled: (user: string, body: Schemas["DisableRequest"]) =>
-    proven((header) => client.PUT("/api/v1/users/{user}/disabled", { params: { path: { user }, header }, body })),
+  disableUser: (user: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/users/{user}/disable", { params: { path: { user }, header }, body: { reason } }),
+    ),
+  enableUser: (user: string, reason: string) =>
+    proven((header) =>
+      client.POST("/api/v1/users/{user}/enable", { params: { path: { user }, header }, body: { reason } }),
+    ),
   signOutUser: (user: string, reason: string) =>
     proven((header) =>
       client.POST("/api/v1/users/{user}/sign-out", { params: { path: { user }, header }, body: { reason } }),

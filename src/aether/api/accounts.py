@@ -38,7 +38,7 @@ Before = Annotated[int | None, Query(ge=0, description="return rows before this 
 Reads = Annotated[Granted, allow("accounts.read")]
 
 
-def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[bool, str] | None) -> AccountSummary:
+def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: queries.KillWord) -> AccountSummary:
     config = stored.config
     zero = format_amount(0)
     nav, capital = live.get("nav", zero), live.get("capital", zero)
@@ -55,7 +55,7 @@ def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: tuple[
             StrategyUse(strategy=a.strategy, instruments=list(a.instruments), bar_s=a.bar_s, params=a.params)
             for a in config.strategies
         ],
-        status="killed" if killed and killed[0] and status == "starting" else status,
+        status="killed" if killed.engaged and status == "starting" else status,
         reason=live.get("reason", ""),
         stops=[AccountStop(**stop) for stop in live.get("stops", [])],
         breaks=[BookBreak(**found) for found in live.get("breaks", [])],
@@ -80,7 +80,7 @@ def _waiting(plan: AccountPlan, granted: Granted) -> AccountSummary:
     """Return an account that was opened and that the node has not taken up yet."""
     told = granted.context.bus.latest("waiting.").get(f"waiting.{plan.config.id}", {})
     live = {"status": "waiting", "reason": told.get("reason", "it is being opened")}
-    return _summary(queries.StoredAccount(plan.config, {}), live, None)
+    return _summary(queries.StoredAccount(plan.config, {}), live, queries.NO_KILL)
 
 
 async def _planned(granted: Granted) -> list[AccountPlan]:
@@ -116,7 +116,7 @@ async def list_accounts(
         account = stored.config.id
         if (account in closed) is archived:
             killed = await queries.kill_states(scope)
-            shown.append(_summary(stored, live.get(f"account.{account}", {}), killed.get(account)))
+            shown.append(_summary(stored, live.get(f"account.{account}", {}), killed.get(account, queries.NO_KILL)))
     known = {stored.config.id for stored, _ in found}
     waiting = [] if archived else [p for p in await _planned(granted) if p.config.id not in known]
     return shown + [_waiting(plan, granted) for plan in waiting]
@@ -131,7 +131,7 @@ async def get_account(account: str, granted: Reads) -> AccountSummary:
     stored = await queries.get_account(granted.scope, account)
     killed = await queries.kill_states(granted.scope)
     live = granted.context.bus.latest("account.").get(f"account.{account}", {})
-    return _summary(stored, live, killed.get(account))
+    return _summary(stored, live, killed.get(account, queries.NO_KILL))
 
 
 @router.get("/accounts/{account}/positions")

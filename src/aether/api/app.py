@@ -121,6 +121,7 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
     )
     app.state.context = context
     app.state.access = access
+    app.state.streams = {}
     app.state.headers = _headers(context)
     if not is_lane:
         app.add_middleware(Idempotency, context=context)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from aether.control.throttle import network_of
 from aether.telemetry import TURNED_AWAY
 
 HEAD_S = 10.0
@@ -49,8 +50,10 @@ class Places:
 
     def enter(self, connection: "LimitedHttp", address: str) -> bool:
         """Give a connection a place; return whether there is one, if need be that of one that only waits."""
+        is_proxy = self.is_proxy(address)
+        address = network_of(address)
         mine = sum(held == address for held in self._held.values())
-        if not self.is_proxy(address) and mine >= self._per_address and not self._make_room(address):
+        if not is_proxy and mine >= self._per_address and not self._make_room(address):
             return False
         if len(self._held) >= self._total and not self._make_room(None):
             return False

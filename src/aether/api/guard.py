@@ -8,6 +8,7 @@ route is without `allow`.
 
 import ipaddress
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from fastapi import Depends, Header, Request
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from aether.api.local import LocalAccess
@@ -26,6 +27,7 @@ from aether.clock import monotonic_s, wall_ns
 from aether.control.access import ACTIONS, EVERYWHERE, Action, Caller, CallerKind, Reach
 from aether.control.audit import entry_of
 from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
+from aether.control.throttle import network_of
 from aether.domain.errors import (
     AetherError,
     NotSignedInError,
@@ -100,7 +102,8 @@ def is_same_origin(connection: HTTPConnection, context: Context) -> bool:
 def address_of(connection: HTTPConnection, context: Context) -> str:
     """Return where a request comes from: the peer, or what the nearest proxy that we trust saw."""
     peer = connection.client.host if connection.client else ""
-    hops = [h.strip() for h in connection.headers.get("x-forwarded-for", "").split(",") if h.strip()]
+    told = ",".join(connection.headers.getlist("x-forwarded-for"))
+    hops = [h.strip() for h in told.split(",") if h.strip()]
     while hops and is_trusted(peer, context.trusted_proxies):
         peer = hops.pop()
     return peer
@@ -109,6 +112,7 @@ def address_of(connection: HTTPConnection, context: Context) -> str:
 def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
     try:
         found = ipaddress.ip_address(address)
+        found = getattr(found, "ipv4_mapped", None) or found
         return any(found in ipaddress.ip_network(net, strict=False) for net in trusted)
     except ValueError:
         return False
@@ -156,9 +160,11 @@ class Authentication:
         path = scope["path"]
         where = _where(connection, self._context)
         caller, is_away = None, False
+        if scope["type"] == "http" and scope["method"] in UNSAFE:
+            receive = await _whole(receive)
         try:
             if not path.startswith(PREFIX) and not (path == METRICS and self._context.is_production):
-                self._limit(f"page {where.address}", *STRANGERS)
+                self._limit(f"page {network_of(where.address)}", *STRANGERS)
             else:
                 caller, is_away = await self._enter(connection, self._context, where)
         except AetherError as error:
@@ -172,11 +178,15 @@ class Authentication:
 
     async def _enter(self, connection: HTTPConnection, context: Context, where: Caller) -> tuple[Caller | None, bool]:
         """Return who calls, and whether the roster had to tell; refuse who may not come in."""
-        if identify_by_roster(connection, context, self._access, where) is None:
-            self._limit(f"address {where.address}", *STRANGERS)
+        known = identify_by_roster(connection, context, self._access, where)
+        if known is None:
+            self._limit(f"address {network_of(where.address)}", *STRANGERS)
+        else:
+            self._limit(f"{known.kind} {known.id}", *CALLERS)
         caller, is_away = await self._identify(connection, context, where)
         if caller is not None:
-            self._limit(f"{caller.kind} {caller.id}", *CALLERS)
+            if known is None:
+                self._limit(f"{caller.kind} {caller.id}", *CALLERS)
         elif connection.scope["path"] not in PUBLIC:
             raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
         is_reading = connection.scope["type"] == "http" and connection.scope["method"] not in UNSAFE
@@ -205,6 +215,21 @@ class Authentication:
         if wait_s:
             TURNED_AWAY.labels(key.partition(" ")[0]).inc()
             raise TooManyAttemptsError("Too many requests.", remedy="Slow down.", retry_after_s=wait_s)
+
+
+async def _whole(receive: Receive) -> Receive:
+    """Read a body to its end, and return what gives it again.
+
+    Who calls is asked afterwards: between head and end of a body somebody may be locked out.
+    """
+    messages = deque([await receive()])
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+
+    async def again() -> Message:
+        return messages.popleft() if messages else await receive()
+
+    return again
 
 
 def _where(connection: HTTPConnection, context: Context) -> Caller:

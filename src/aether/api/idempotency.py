@@ -1,7 +1,8 @@
 """Idempotency keys: a write that is sent again with the same `Idempotency-Key` is answered as the first time.
 
-Answers are kept for a day, per caller; a refusal is not, since nothing was done. Routes whose answers hold something
-secret take no keys: their answers are not kept. A stop takes none either: it may be repeated, and waits for nothing.
+Answers are kept for a day, per caller and what they may do; a refusal is not, since nothing was done. Routes whose
+answers hold something secret take no keys: their answers are not kept. A stop takes none either: it may be repeated,
+and waits for nothing.
 """
 
 import hashlib
@@ -58,7 +59,8 @@ class Idempotency:
             return
         body = await request.body()
         target = f"{scope['method']} {request.url.path}?{request.url.query}\n".encode()
-        wanted = hashlib.sha256(target + body).hexdigest()
+        roles = repr(sorted(caller.roles.items())).encode()
+        wanted = hashlib.sha256(roles + target + body).hexdigest()
         kept = await self._claim(caller.id, key, wanted)
         if kept is not None:
             await self._repeat(kept, wanted, scope, receive, send)

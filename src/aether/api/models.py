@@ -329,13 +329,6 @@ class RolesRequest(Model):
     reason: Reason
 
 
-class DisableRequest(Model):
-    """Lock a person out, or let them in again."""
-
-    disabled: bool
-    reason: Reason
-
-
 class ServiceToken(Model):
     """A service's token; its text is never shown again."""
 

@@ -61,12 +61,12 @@ async def states_of(granted: Granted) -> list[KillState]:
     known = await queries.kill_states(granted.scope)
     stored = await queries.list_accounts(granted.scope, granted.context.feed)
     seen = [s.config.id for s in stored if granted.caller.may(granted.action, s.config.id)]
-    found = [(account, *known.get(account, (False, ""))) for account in seen]
-    return [KillState(account=a, engaged=engaged, reason=reason if engaged else "") for a, engaged, reason in found]
+    found = [(account, known.get(account, queries.NO_KILL)) for account in seen]
+    return [KillState(account=a, engaged=k.engaged, reason=k.reason if k.engaged else "") for a, k in found]
 
 
 async def confirmed(granted: Granted, ids: list[int]) -> KillResult:
-    """Wait until requests are applied, not for ever; return what has come of them."""
+    """Wait until requests are applied, not for ever; return what has come of them. Raises ConflictError."""
     applied = await wait_applied(granted.context.database.control, ids, CONFIRM_WITHIN_S)
     return KillResult(applied=applied, accounts=await states_of(granted))
 
@@ -92,11 +92,20 @@ async def get_kill_switch(granted: Annotated[Granted, allow("accounts.read")]) -
 
 
 async def _release(granted: Granted, reason: str) -> KillResult:
+    is_all = granted.account == EVERYWHERE
+    words = await queries.kill_states(granted.scope)
+    kills = [w for account, w in words.items() if w.engaged and (is_all or account == granted.account)]
+    if not kills:
+        return KillResult(applied=True, accounts=await states_of(granted))
+    why = "; ".join(sorted({k.reason for k in kills}))
     task = Task(
         action="kill.release",
         account=granted.account,
-        payload={"feed": granted.context.offer().feed if granted.account == EVERYWHERE else ""},
-        summary=f"Trading goes on in {'all accounts' if granted.account == EVERYWHERE else granted.account}",
+        payload={
+            "feed": granted.context.offer().feed if is_all else "",
+            "engaged_ns": max(k.ts_ns for k in kills),
+        },
+        summary=f"Trading goes on in {'all accounts' if is_all else granted.account}, which stopped for: {why}",
         reason=reason,
     )
     return await _carried_out(granted, task)
@@ -270,10 +279,8 @@ async def move_capital(
             if amount
             else "Give more than 0.",
         )
-    if asset == stored.config.currency and amount >= TOO_MUCH_MONEY:
-        raise InvalidValueError(
-            f"{body.amount} {asset} is no sum of money that a desk moves.", remedy="Give less than a trillion."
-        )
+    if asset == stored.config.currency:
+        _check_money(body.amount, asset)
     sign = 1 if body.direction == "deposit" else -1
     value = None if body.value is None else sign * parse_amount(body.value)
     if value == 0 or (value is not None and asset == stored.config.currency):
@@ -281,7 +288,7 @@ async def move_capital(
             f"{body.value} cannot be the value of {body.amount} {asset}.",
             remedy="Give what coins cost, more than 0, or leave it out; the currency has its own value.",
         )
-    await _refuse_twice(granted, account, body.venue, asset, sign * amount, body.reference)
+    await granted.context.control.operators.refuse_twice(granted.account, body.venue, asset, body.reference)
     task = Task(
         action="capital.move",
         account=granted.account,
@@ -297,6 +304,13 @@ async def move_capital(
         reason=body.reason,
     )
     return await _carried_out(granted, task)
+
+
+def _check_money(amount: str, currency: str) -> None:
+    if abs(parse_amount(amount)) >= TOO_MUCH_MONEY:
+        raise InvalidValueError(
+            f"{amount} {currency} is no sum of money that a desk moves.", remedy="Give less than a trillion."
+        )
 
 
 async def _free_at(granted: Granted, stored: queries.StoredAccount, venue: str, asset: str, *, is_new: bool) -> int:
@@ -325,20 +339,6 @@ async def _free_at(granted: Granted, stored: queries.StoredAccount, venue: str, 
     return free.get(balance_key(VenueId(venue), AssetCode(asset)), 0)
 
 
-async def _refuse_twice(granted: Granted, account: str, venue: str, asset: str, amount: int, reference: str) -> None:
-    """Raise ConflictError when the same amount is booked under the same reference already."""
-    if not reference:
-        return
-    found = await queries.find_flow(
-        granted.scope, AccountId(account), venue=venue, asset=asset, amount=amount, reference=reference
-    )
-    if found is not None:
-        raise ConflictError(
-            f"{format_amount(amount)} {asset} at {venue} is booked under {reference!r} already, by {found.actor}.",
-            remedy="Nothing is to be done; if it is another one, give it another reference.",
-        )
-
-
 # What venues did and the books do not know (O8), and safe mode (R7).
 
 
@@ -353,7 +353,9 @@ async def book(account: str, body: BookingRequest, granted: Annotated[Granted, a
     amount = parse_amount(body.amount)
     if not amount:
         raise InvalidValueError("The amount is 0.", remedy="Give what the venue added, or with a minus what it took.")
-    await _refuse_twice(granted, account, body.venue, body.asset, amount, body.reference)
+    if body.asset == stored.config.currency:
+        _check_money(body.amount, body.asset)
+    await granted.context.control.operators.refuse_twice(granted.account, body.venue, body.asset, body.reference)
     task = Task(
         action="books.book",
         account=granted.account,

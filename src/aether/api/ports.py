@@ -14,6 +14,7 @@ from aether.domain.errors import NoAnswerError
 from aether.domain.identifiers import FeedId
 from aether.domain.offers import MarketOffer
 from aether.engine.strategy import Catalogue
+from aether.node.pulls import Pull
 from aether.store.database import Database
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Health(Protocol):
 class Stops(Protocol):
     """Stops accounts at their venues at once, whatever else works."""
 
-    async def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[str]:
+    async def pull(self, account: str, pull: Pull) -> list[str]:
         """Stop an account, or all with `*`; return those that are known to be stopped.
 
         Raises:

@@ -104,11 +104,12 @@ async def delete(
     """Destroy the stored key; delete it at the venue too."""
     control = granted.context.control
     control.secrets.check_venue(venue)
+    version = await control.secrets.active(account, venue)
     task = Task(
         action="secrets.delete",
         account=account,
-        payload={"venue": venue},
-        summary=f"The key of {account} at {venue} is deleted",
+        payload={"venue": venue, "version": version},
+        summary=f"The key of {account} at {venue}, version {version}, is deleted",
         reason=body.reason,
     )
     return done_of(await control.approvals.submit(granted.caller, task))

@@ -10,6 +10,7 @@ from aether.api.operators import ask, confirmed
 from aether.control.access import ACTIONS
 from aether.domain.errors import NoAnswerError, RefusedError
 from aether.domain.events import KillSwitchEngaged
+from aether.node.pulls import Pull
 from aether.store.patience import DATABASE_AWAY, within
 from aether.telemetry import logger
 
@@ -49,14 +50,14 @@ async def _engage(body: KillRequest, granted: Granted) -> KillResult:
         )
         await note_refusal(granted.context, granted.caller, FLATTEN, granted.account, "kill-switch/engage", refused)
         raise refused
+    pull = Pull(reason=body.reason, actor=who, flatten=body.flatten)
     lost: NoAnswerError | None = None
     stopped: list[str] = []
     try:
-        stopped = await stops.pull(granted.account, body.reason, who, flatten=body.flatten)
+        stopped = await stops.pull(granted.account, pull)
     except NoAnswerError as error:
         lost = error
-    event = KillSwitchEngaged(ts_ns=0, reason=body.reason, actor=who, flatten=body.flatten)
-    result = await _recorded(granted, event, body.reason)
+    result = await _recorded(granted, pull.event(), body.reason)
     if lost is not None and not result.recorded:
         raise lost
     result.stopped = stopped

@@ -22,7 +22,9 @@ router = APIRouter()
 
 SEND_TIMEOUT_S = 10.0
 CHECK_EVERY_S = 3.0
-POLICY_VIOLATION = 1008
+MOST_OPEN = 10
+"""Of one caller; the oldest gives way to another."""
+POLICY_VIOLATION, GOING_AWAY = 1008, 1001
 READS = ACTIONS["accounts.read"]
 
 _encode = msgspec.json.Encoder().encode
@@ -33,13 +35,30 @@ async def stream(socket: WebSocket) -> None:
     """Send what is published until the page goes away or its session ends."""
     caller: Caller = socket.state.caller
     await socket.accept()
-    async with asyncio.TaskGroup() as group:
-        sender = group.create_task(_send(socket, caller))
+    open_ones = socket.app.state.streams.setdefault((caller.kind, caller.id), [])
+    if len(open_ones) >= MOST_OPEN:
         with suppress(WebSocketDisconnect, RuntimeError):
-            while not sender.done():
-                if (await socket.receive())["type"] == "websocket.disconnect":
-                    break
-        sender.cancel()
+            await open_ones.pop(0).close(POLICY_VIOLATION)
+    open_ones.append(socket)
+    listening = asyncio.create_task(_listen(socket))
+    sending = asyncio.create_task(_send(socket, caller))
+    await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (listening, sending):
+        task.cancel()
+    await asyncio.gather(listening, sending, return_exceptions=True)
+    if socket in open_ones:
+        open_ones.remove(socket)
+    if not open_ones:
+        socket.app.state.streams.pop((caller.kind, caller.id), None)
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await socket.close(GOING_AWAY)  # a page that no longer hears anything must know
+
+
+async def _listen(socket: WebSocket) -> None:
+    """Wait until the page goes away."""
+    with suppress(WebSocketDisconnect, RuntimeError):
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
 
 
 async def _send(socket: WebSocket, caller: Caller) -> None:

@@ -9,7 +9,7 @@ from aether.api.guard import Granted, allow
 from aether.api.models import Check, Process, Strategy, StrategyParameter, System
 from aether.api.ports import Context
 from aether.bus.topics import METRICS
-from aether.control.access import ACTIONS
+from aether.control.access import ACTIONS, CallerKind
 from aether.domain.errors import NoAnswerError, RefusedError
 from aether.engine.strategy import describe_parameters
 from aether.telemetry import API_REGISTRY, NODE_UP, metrics_text
@@ -25,11 +25,19 @@ def _checks(request: Request) -> list[Check]:
     return [Check(name=r.name, ok=r.ok, detail=r.detail) for r in context.health.readiness()]
 
 
+def _without_details(checks: list[Check]) -> list[Check]:
+    return [Check(name=c.name, ok=c.ok, detail="") for c in checks]
+
+
 @router.get("/system")
 async def get_system(request: Request, granted: Reads) -> System:
-    """Return the version, the market and the state of each dependency."""
-    context = granted.context
+    """Return the version, the market and the state of each dependency; details to who may know of the whole firm."""
+    context, caller = granted.context, granted.caller
     checks = _checks(request)
+    processes = [Process.model_validate(p, from_attributes=True) for p in context.processes()]
+    if not (caller.kind is CallerKind.LOCAL or caller.may(ACTIONS["metrics.read"])):
+        checks = _without_details(checks)
+        processes = [p.model_copy(update={"pid": 0}) for p in processes]
     return System(
         version=__version__,
         market=context.offer().name if context.feed else "",
@@ -37,7 +45,7 @@ async def get_system(request: Request, granted: Reads) -> System:
         feed=context.feed or "",
         venues=list(context.venues),
         checks=checks,
-        processes=[Process.model_validate(p, from_attributes=True) for p in context.processes()],
+        processes=processes,
         stop_url=context.stop_url,
     )
 
@@ -70,7 +78,7 @@ async def readyz(request: Request, response: Response) -> list[Check]:
     """
     checks = _checks(request)
     if request.app.state.context.is_production:
-        checks = [Check(name=c.name, ok=c.ok, detail="") for c in checks]
+        checks = _without_details(checks)
     response.status_code = 200 if all(c.ok for c in checks) else 503
     return checks
 

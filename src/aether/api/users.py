@@ -1,5 +1,6 @@
 """People and the tokens of services, as admins manage them."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -7,7 +8,6 @@ from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow
 from aether.api.models import (
-    DisableRequest,
     Done,
     Invitation,
     InviteRequest,
@@ -84,26 +84,44 @@ async def confirm(user: str, body: ReasonRequest, granted: Annotated[Granted, al
     await granted.context.control.vouching.confirm(granted.caller, user, body.reason)
 
 
+def _roles_text(given: Mapping[str, str]) -> str:
+    return ", ".join(f"{role} of {'all' if a == EVERYWHERE else a}" for a, role in given.items())
+
+
 @router.put("/users/{user}/roles")
 async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, allow("users.roles")]) -> Done:
     """Give a person exactly these roles; in production a second person approves it."""
     control = granted.context.control
     person = await control.people.person(user)
-    given = ", ".join(f"{role} of {'all' if a == EVERYWHERE else a}" for a, role in body.roles.items())
     task = Task(
         action="users.roles",
         account=EVERYWHERE,
         payload={"user": user, "roles": dict(body.roles)},
-        summary=f"{person.email} becomes {given}; make sure that they are the one who signs in by that address",
+        summary=f"{person.email} becomes {_roles_text(body.roles)}; make sure that they are who signs in so",
         reason=body.reason,
     )
     return done_of(await control.approvals.submit(granted.caller, task))
 
 
-@router.put("/users/{user}/disabled", status_code=204)
-async def set_disabled(user: str, body: DisableRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
-    """Lock a person out at once, or let them in again."""
-    await granted.context.control.people.set_disabled(granted.caller, user, disabled=body.disabled, reason=body.reason)
+@router.post("/users/{user}/disable", status_code=204)
+async def disable(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
+    """Lock a person out at once."""
+    await granted.context.control.people.set_disabled(granted.caller, user, disabled=True, reason=body.reason)
+
+
+@router.post("/users/{user}/enable")
+async def enable(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.enable")]) -> Done:
+    """Let a person in again who was locked out; in production a second person approves it."""
+    control = granted.context.control
+    person = await control.people.person(user)
+    task = Task(
+        action="users.enable",
+        account=EVERYWHERE,
+        payload={"user": user},
+        summary=f"{person.email}, who was locked out, comes in again as {_roles_text(person.roles)}",
+        reason=body.reason,
+    )
+    return done_of(await control.approvals.submit(granted.caller, task))
 
 
 @router.post("/users/{user}/sign-out", status_code=204)

@@ -11,7 +11,7 @@ SILENT_AFTER_S = 3.5
 """A node whose health is older does not answer."""
 
 PULL = "pull"
-"""Stop an account (`account`, `reason`, `actor`, `flatten`); the answer names those that were stopped."""
+"""Stop an account (`account`, and the pull); the answer names those that were stopped."""
 UNCONFIRMED = "unconfirmed"
 """What a stop of `account` still waits for, in words."""
 METRICS = "metrics"

@@ -33,7 +33,7 @@ def accounts(context: typer.Context, data_dir: DataDir = None, as_json: AsJson =
         for stored in await queries.list_accounts(scope):
             config = stored.config
             point = await queries.list_equity(scope, config.id, since_ns=0, points=2)
-            engaged, reason = killed.get(config.id, (False, ""))
+            kill = killed.get(config.id, queries.NO_KILL)
             listed.append(
                 {
                     "account": config.id,
@@ -42,7 +42,7 @@ def accounts(context: typer.Context, data_dir: DataDir = None, as_json: AsJson =
                     "strategies": ", ".join(a.strategy for a in config.strategies),
                     "nav": format_amount(point[-1].nav) if point else format_amount(0),
                     "currency": config.currency,
-                    "kill_switch": f"engaged: {reason}" if engaged else "released",
+                    "kill_switch": f"engaged: {kill.reason}" if kill.engaged else "released",
                 }
             )
         return listed

@@ -28,7 +28,7 @@ async def standings(settings: Settings) -> dict[str, Standing]:
     async with open_storage(settings) as storage:
         known = await queries.kill_states(storage.database.desk)
         return {
-            s.config.id: Standing(s.config.id, engaged, reason if engaged else "", [])
+            s.config.id: Standing(s.config.id, kill.engaged, kill.reason if kill.engaged else "", [])
             for s in await queries.list_accounts(storage.database.desk)
-            for engaged, reason in [known.get(s.config.id, (False, ""))]
+            for kill in [known.get(s.config.id, queries.NO_KILL)]
         }

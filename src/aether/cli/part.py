@@ -87,6 +87,7 @@ async def _api(told: Instructions, stop: asyncio.Event, ready: Ready, *, is_lane
         told.choice.addresses,
         told.stop_url,
         is_lane,
+        told.is_first,
     )
     bus = LocalBus()
     async with open_storage(settings, is_prepared=True) as storage, asyncio.TaskGroup() as group:

@@ -147,10 +147,11 @@ def users_disable(
     data_dir: DataDir = None,
     url: Url = "",
 ) -> None:
-    """Lock a person out at once."""
+    """Lock a person out at once, or let them in again; in production a second person approves the latter."""
     remote = Remote(settings_of(data_dir), url)
-    remote.call("PUT", f"/users/{_user_id(remote, email)}/disabled", {"disabled": not enable, "reason": reason})
-    out.print(f"{email} is {'let in again' if enable else 'locked out'}.", highlight=False)
+    verb, done = ("enable", "let in again") if enable else ("disable", "locked out")
+    told = remote.call("POST", f"/users/{_user_id(remote, email)}/{verb}", {"reason": reason})
+    say(told or {}, f"{email} is {done}.")
 
 
 @app.command("reset")

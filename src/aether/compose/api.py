@@ -66,6 +66,7 @@ class Entrance:
         kind: of the market, as production's checks know it.
         addresses: of venues, where they are not their own.
         is_lane: it is the process of stops itself.
+        is_first: the platform begins; a process that is started again leaves the link alone that was printed.
     """
 
     listener: socket.socket
@@ -75,6 +76,7 @@ class Entrance:
     addresses: Addresses
     stop_url: str = ""
     is_lane: bool = False
+    is_first: bool = True
 
 
 class _Server(uvicorn.Server):
@@ -160,7 +162,8 @@ async def run_api(
             ]
         while not (server.started or serving.done()):  # noqa: ASYNC110  uvicorn offers no event
             await asyncio.sleep(0.01)
-        on_ready("" if entrance.is_lane else await _link(context, entrance.access))
+        begins = entrance.is_first and not entrance.is_lane
+        on_ready(await _link(context, entrance.access) if begins else "")
         stopping = group.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
@@ -195,6 +198,7 @@ async def _watch(
     """Look for insecure settings and keys that are due, and say so when that changes."""
     SECRETS_DUE.set(await control.secrets.due_count())
     await control.approvals.close_interrupted()
+    await control.throttle.forget(wall_ns())
     if not settings.is_production:
         return
     found = await findings(settings, database, market)

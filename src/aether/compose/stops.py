@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aether.bus.local import LocalBus, Message
 from aether.bus.topics import PULL, UNCONFIRMED
 from aether.control.access import EVERYWHERE
@@ -23,8 +25,7 @@ def answer_stops(bus: LocalBus, node: Node) -> None:
     brake = node.brake
 
     async def pull(body: Message) -> list[str]:
-        asked = Pull(reason=body["reason"], actor=body["actor"], flatten=body["flatten"])
-        stopped = brake.pull(_brake_name(body["account"]), asked)
+        stopped = brake.pull(_brake_name(body["account"]), msgspec.convert(body["pull"], Pull))
         if not node.is_ready:
             raise NoAnswerError(
                 "The trading process is starting, and does not know all of its accounts yet.",
@@ -53,18 +54,17 @@ class BusStops:
         self._left: dict[str, str] = {}
         """Accounts whose pull was left as a file, and its id."""
 
-    async def pull(self, account: str, reason: str, actor: str, *, flatten: bool) -> list[str]:
+    async def pull(self, account: str, pull: Pull) -> list[str]:
         """Stop an account, or all with `*`; return those that are known to be stopped.
 
         Raises:
             NoAnswerError: when neither the node nor the file took it.
         """
-        body = {"account": account, "reason": reason, "actor": actor, "flatten": flatten}
+        body = {"account": account, "pull": msgspec.to_builtins(pull)}
         try:
             stopped: list[str] = await self._bus.ask(PULL, body)
         except NoAnswerError as error:
             _log.error("stop_left_as_a_file", account_id=account, reason=error.message)
-            pull = Pull(reason=reason, actor=actor, flatten=flatten)
             try:
                 lying = await asyncio.to_thread(pulls.write, self._folder, _brake_name(account), pull)
                 self._left[account] = lying.id

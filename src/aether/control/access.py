@@ -268,6 +268,16 @@ ACTIONS: Mapping[str, Action] = {
             raises="who is left to decide",
             rule="two directors stay",
         ),
+        Action(
+            "users.enable",
+            Reach.FIRM,
+            _ADMIN,
+            "let a person in again",
+            proof=True,
+            second=True,
+            raises="who may do what",
+            rule="with the factors and roles that they had",
+        ),
         Action("tokens.read", Reach.FIRM, _WATCH, "see the tokens of services", audited=True),
         Action(
             "tokens.create",

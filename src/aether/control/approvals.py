@@ -17,7 +17,7 @@ from aether.clock import wall_ns
 from aether.control.access import ACTIONS, Allowlists, Caller, CallerKind
 from aether.control.audit import append, entry_of
 from aether.control.sealing import Sealer
-from aether.control.sessions import roles_of
+from aether.control.sessions import hold, roles_of
 from aether.domain.errors import AetherError, ConflictError, InvalidValueError, RefusedError, UnknownNameError
 from aether.store.control_schema import approvals, users
 from aether.store.database import Row, Scope
@@ -28,6 +28,7 @@ AT_WORK_S = 300
 MIN_REASON, MAX_REASON = 3, 500
 
 WAITING, APPROVED = "waiting", "approved"
+INTERRUPTED = "It was interrupted, and may have been done: look before you ask anew."
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +150,7 @@ class Approvals:
             "decision": "",
         }
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await connection.execute(sa.insert(approvals), row)
             entry = entry_of(
                 caller,
@@ -182,6 +184,7 @@ class Approvals:
             raise RefusedError(f"You may not do {row.action} yourself.", remedy="Somebody who may must decide.")
         state = APPROVED if approve else "declined"
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await self._close(connection, row, state, caller.id, reason)
             entry = entry_of(
                 caller, "approvals.decide", "done", account=row.account, target=number, after=state, reason=reason
@@ -211,7 +214,7 @@ class Approvals:
             await self._finish(row.id, "failed", str(error))
             raise
         except BaseException:
-            await self._finish(row.id, "failed", "it was interrupted")
+            await self._finish(row.id, "failed", INTERRUPTED)
             raise
         await self._finish(row.id, "done", reason)
 
@@ -233,6 +236,7 @@ class Approvals:
         if row.requested_by != caller.id:
             raise RefusedError("Somebody else asked for this.", remedy="Decline it instead.")
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await self._close(connection, row, "withdrawn", caller.id, check_reason(reason))
             entry = entry_of(caller, "approvals.withdraw", "done", account=row.account, target=number, reason=reason)
             await append(connection, entry, self._clock())
@@ -268,7 +272,7 @@ class Approvals:
             await connection.execute(
                 sa.update(approvals)
                 .where(approvals.c.state == APPROVED, approvals.c.decided_ns < self._clock() - AT_WORK_S * NS)
-                .values(state="failed", decision="it was interrupted; ask anew", sealed=b"")
+                .values(state="failed", decision=INTERRUPTED, sealed=b"")
             )
 
     async def get(self, number: str) -> Approval:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
+from aether.control.sessions import hold
 from aether.domain.accounts import AccountConfig, Exits, Limits, Reconciliation, Review, Sizing
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import AccountConfigured
@@ -62,7 +63,7 @@ def in_force(versions: Sequence[Version], at_ns: int) -> Version:
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One field that differs."""
+    """One field that differs from what is in force, or from a version to come that would never take effect."""
 
     field: str
     before: Any
@@ -217,6 +218,8 @@ class Configurations:
     ) -> tuple[Document, list[Change]]:
         """Return what the settings would be, and what differs from those in force then.
 
+        A version to come that would be superseded counts too: what it would have brought is not brought.
+
         Args:
             base: the newest version that the caller has seen.
             effective_ns: when they are to take effect, 0 for now.
@@ -226,9 +229,15 @@ class Configurations:
         """
         versions = await self.history(account)
         self._check_base(account, versions[0].number, base)
-        before = in_force(versions, max(effective_ns, self._clock())).document
+        from_ns = max(effective_ns, self._clock())
+        before = in_force(versions, from_ns).document
         document = parse_document(before, changes)
-        return document, diff(before, document)
+        found = diff(before, document)
+        for version in versions:
+            if version.applied_ns == 0 and version.effective_ns > from_ns:
+                named = f", as version {version.number} would bring it"
+                found += [msgspec.structs.replace(c, field=c.field + named) for c in diff(version.document, document)]
+        return document, found
 
     def to_come(self, effective_ns: int) -> int:
         """Return a time to come as it is, 0 for one that is past by now."""
@@ -258,6 +267,7 @@ class Configurations:
                 "The effective time is past or over 30 days away.", remedy="Give a time within 30 days, or none."
             )
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(:space, hashtext(:key))"), {"space": LOCK, "key": account}
             )

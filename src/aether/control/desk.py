@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
+from aether.control.sessions import hold
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged
@@ -50,6 +51,7 @@ class Desk:
         check_account_id(config.id)
         now = self._clock()
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await connection.execute(sa.text("LOCK TABLE plans IN SHARE ROW EXCLUSIVE MODE"))
             for table in (plans, accounts):
                 if (await connection.execute(sa.select(table.c.account).where(table.c.account == config.id))).first():
@@ -76,6 +78,7 @@ class Desk:
         """
         now = self._clock()
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await connection.execute(sa.text("LOCK TABLE plans IN SHARE ROW EXCLUSIVE MODE"))
             found = (await connection.execute(sa.select(accounts).where(accounts.c.account == account))).one_or_none()
             if found is None:

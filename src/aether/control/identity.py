@@ -38,7 +38,7 @@ from aether.control.people import People
 from aether.control.proving import Answer, Factors, Proving, method_of
 from aether.control.sealing import Sealer
 from aether.control.sessions import Sessions, SignedIn
-from aether.control.throttle import ACCOUNT, LINK, Attempt, Throttle, sign_in_attempts
+from aether.control.throttle import ACCOUNT, LINK, PASSKEY, Attempt, Throttle, network_of, sign_in_attempts
 from aether.domain.errors import ConflictError, NotSignedInError
 from aether.store.control_schema import invitations, passkeys, roles, users
 from aether.store.database import Scope
@@ -276,6 +276,9 @@ class Identity:
         if known and people:
             stored = Passkey(bytes(known[0].id), bytes(known[0].public_key), known[0].sign_count)
             count = sign_count_of(self._parts.site, found.payload["webauthn"], credential, stored)
+        tried = (Attempt(PASSKEY, network_of(caller.address)),)
+        if count is None:
+            await self._parts.throttle.begin(tried, self._parts.clock())
         async with self._parts.scope.begin() as connection:
             await self._parts.challenges.take(connection, found.digest)
             if count is not None:

@@ -3,14 +3,22 @@
 from collections.abc import Callable
 
 import msgspec
+import sqlalchemy as sa
 
 from aether.control.access import EVERYWHERE, Caller
 from aether.control.audit import append, entry_of
-from aether.domain.events import OperatorEvent
+from aether.control.sessions import hold
+from aether.domain.errors import ConflictError
+from aether.domain.events import BalanceBooked, CapitalMoved, OperatorEvent
 from aether.domain.identifiers import AccountId
 from aether.store import queries
 from aether.store.database import Database
-from aether.store.requests import insert_requests
+from aether.store.requests import insert_requests, wait_applied
+
+ANSWERS_WITHIN_S = 4.0
+"""A node that runs has answered by then whether it takes a booking."""
+
+Booking = BalanceBooked | CapitalMoved
 
 
 class Operators:
@@ -26,6 +34,30 @@ class Operators:
             return [AccountId(account)]
         return [s.config.id for s in await queries.list_accounts(self._database.desk, feed)]
 
+    async def refuse_twice(self, account: str, venue: str, asset: str, reference: str) -> None:
+        """Raise ConflictError when something is booked under a reference already."""
+        if not reference:
+            return
+        found = await queries.find_flow(
+            self._database.desk, AccountId(account), venue=venue, asset=asset, reference=reference
+        )
+        if found is not None:
+            raise _booked_twice(venue, asset, reference, f", by {found.actor}")
+
+    async def book(self, caller: Caller, action: str, account: str, event: Booking, reason: str) -> list[int]:
+        """Book what came in or went out, its reference once; return the id of the request.
+
+        Raises:
+            ConflictError: when the reference is booked already, or the account refuses the booking.
+        """
+        await self.refuse_twice(account, event.venue, event.asset, event.reference)
+        try:
+            ids = await self.submit(caller, action, account, event, reason)
+        except sa.exc.IntegrityError as error:
+            raise _booked_twice(event.venue, event.asset, event.reference) from error
+        await wait_applied(self._database.control, ids, ANSWERS_WITHIN_S)
+        return ids
+
     async def submit(
         self, caller: Caller, action: str, account: str, event: OperatorEvent, reason: str, feed: str | None = None
     ) -> list[int]:
@@ -33,7 +65,15 @@ class Operators:
         targets = await self.targets(account, feed)
         told = {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("ts_ns", "actor", "reason")}
         async with self._database.control.begin() as connection:
+            await hold(connection, caller)
             ids = await insert_requests(connection, targets, event)
             entry = entry_of(caller, action, "done", account=account, after=told, reason=reason)
             await append(connection, entry, self._clock())
         return ids
+
+
+def _booked_twice(venue: str, asset: str, reference: str, by: str = "") -> ConflictError:
+    return ConflictError(
+        f"{asset} at {venue} is booked under {reference!r} already{by}.",
+        remedy="Nothing is to be done; if it is another one, give it another reference.",
+    )

@@ -19,6 +19,7 @@ from aether.control.factors import (
 )
 from aether.control.identity import Parts
 from aether.control.proving import Factors
+from aether.control.sessions import hold
 from aether.control.throttle import FACTOR, Attempt
 from aether.domain.errors import InvalidValueError, UnknownNameError
 from aether.store.control_schema import passkeys, users
@@ -45,6 +46,7 @@ class Own:
         await self._parts.passwords.check(password, user.email, user.name)
         hashed = await self._parts.passwords.hash(password)
         async with self._parts.scope.begin() as connection:
+            await hold(connection, caller)
             await connection.execute(sa.update(users).where(users.c.id == caller.id).values(password_hash=hashed))
             await self._parts.sessions.end_all(connection, caller.id, keep=caller.session)
             await append(connection, entry_of(caller, "own.password", "done", target=user.email), self._parts.clock())
@@ -62,13 +64,15 @@ class Own:
         """Replace the authenticator app by one that shows `code`. Raises NotSignedInError when it does not fit."""
         found = await self._parts.challenges.open(challenge, "totp")
         user = await self._parts.people.user(caller.id)
-        sealed = bytes.fromhex(found.payload["totp"])
-        seed = (await self._parts.sealer.open(sealed, f"totp|{user.email}")).decode()
-        step = totp_step_of(seed, code, self._parts.clock() / NS, 0)
-        if found.user_id != caller.id or step is None:
+        sealed, step = bytes.fromhex(found.payload["totp"]), None
+        if found.user_id == caller.id:
+            seed = (await self._parts.sealer.open(sealed, f"totp|{user.email}")).decode()
+            step = totp_step_of(seed, code, self._parts.clock() / NS, 0)
+        if step is None:
             await self._parts.proving.count_failure(found.digest, caller)
             raise wrong("The code does not fit; check the time of your phone.")
         async with self._parts.scope.begin() as connection:
+            await hold(connection, caller)
             await self._parts.challenges.take(connection, found.digest)
             values = {"totp": sealed, "totp_step": step}
             await connection.execute(sa.update(users).where(users.c.id == caller.id).values(values))
@@ -93,6 +97,7 @@ class Own:
         if made is None or found.user_id != caller.id:
             raise wrong("The passkey does not fit; begin again.")
         async with self._parts.scope.begin() as connection:
+            await hold(connection, caller)
             await self._parts.challenges.take(connection, found.digest)
             await self._parts.proving.keep_passkey(connection, caller.id, made, name)
             await append(connection, entry_of(caller, "own.passkey.add", "done", target=name), self._parts.clock())
@@ -111,6 +116,7 @@ class Own:
         """
         user = await self._parts.people.user(caller.id)
         async with self._parts.scope.begin() as connection:
+            await hold(connection, caller)
             mine = passkeys.c.user_id == caller.id
             known = (await connection.execute(sa.select(passkeys).where(mine).with_for_update())).all()
             chosen = next((k for k in known if bytes(k.id) == passkey_id), None)
@@ -129,6 +135,7 @@ class Own:
         """Return new recovery codes; the old ones end."""
         codes = new_recovery_codes()
         async with self._parts.scope.begin() as connection:
+            await hold(connection, caller)
             await self._parts.proving.keep_codes(connection, caller.id, codes)
             await append(connection, entry_of(caller, "own.recovery", "done", target=caller.name), self._parts.clock())
         return codes

@@ -11,19 +11,18 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.control.access import (
-    ACTIONS,
     DIRECTORS,
     EVERYWHERE,
     PLATFORM,
     Allowlists,
     Caller,
-    CallerKind,
     Role,
     normal_email,
 )
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
-from aether.control.sessions import Sessions, roles_of
+from aether.control.sessions import Sessions, hold, roles_of
+from aether.control.tokens import is_covered
 from aether.domain.errors import ConflictError, InvalidValueError, NotSignedInError, UnknownNameError
 from aether.store.control_schema import invitations, passkeys, recovery_codes, roles, tokens, users
 from aether.store.database import Row, Scope
@@ -105,6 +104,7 @@ class People:
         self.check_roles(email, given)
         token = new_token()
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await self._lock_invitations(connection)
             if (await connection.execute(sa.select(users.c.id).where(users.c.email == email))).first():
                 raise ConflictError(f"{email} is a person here already.", remedy="Change their roles instead.")
@@ -225,23 +225,27 @@ class People:
         return found[0]
 
     async def set_roles(self, caller: Caller, user_id: str, given: Mapping[str, Role], reason: str) -> None:
-        """Give a person exactly these roles; their sessions go on with them.
+        """Give a person exactly these roles; their sessions go on with them, and what waits to be confirmed waits.
 
         Raises:
-            InvalidValueError: when a role may not be given, or no admin would be left.
+            InvalidValueError: when a role may not be given, or too few directors would be left.
         """
         user = await self.user(user_id)
         self.check_roles(user.email, given)
         async with self._scope.begin() as connection:
-            await connection.execute(sa.text("LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE"))
-            before = await roles_of(connection, user_id)
+            await self._lock_roles(connection, caller, user_id)
+            held = (await connection.execute(sa.select(roles).where(roles.c.user_id == user_id))).all()
+            before = {r.account: Role(r.role) for r in held}
+            waits_ns = max((r.waits_ns for r in held), default=0) if self.needs_vouching(given) else 0
             await connection.execute(sa.delete(roles).where(roles.c.user_id == user_id))
             await connection.execute(
                 sa.insert(roles),
-                [{"user_id": user_id, "account": a, "role": r, "waits_ns": 0} for a, r in given.items()],
+                [{"user_id": user_id, "account": a, "role": r, "waits_ns": waits_ns} for a, r in given.items()],
             )
             await self._keep_an_admin(connection)
-            await self._end_tokens(connection, caller, user.email, given)
+            if before.get(EVERYWHERE) is Role.ADMIN is not given.get(EVERYWHERE) and not waits_ns:
+                await self._keep_directors(connection, user.email)
+            await self._end_what_they_made(connection, caller, user.email, given)
             entry = entry_of(
                 caller,
                 "users.roles",
@@ -257,26 +261,34 @@ class People:
         """Lock a person out at once, or let them in again. Raises InvalidValueError when no admin would be left."""
         user = await self.user(user_id)
         async with self._scope.begin() as connection:
-            await connection.execute(sa.text("LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE"))
+            await self._lock_roles(connection, caller, user_id)
             values = {"disabled_ns": self._clock() if disabled else 0}
             await connection.execute(sa.update(users).where(users.c.id == user_id).values(values))
             if disabled:
                 await self._sessions.end_all(connection, user_id)
-                if Role.ADMIN in (await roles_of(connection, user_id)).values():
+                if (await roles_of(connection, user_id)).get(EVERYWHERE) is Role.ADMIN:
                     await self._keep_directors(connection, user.email)
-                await self._end_tokens(connection, caller, user.email, {})
+                await self._end_what_they_made(connection, caller, user.email, {})
             await self._keep_an_admin(connection)
             action = "users.disable" if disabled else "users.enable"
             await append(connection, entry_of(caller, action, "done", target=user.email, reason=reason), self._clock())
 
-    async def _end_tokens(
+    async def _lock_roles(self, connection: AsyncConnection, caller: Caller, user_id: str) -> None:
+        """Let nobody else change roles meanwhile, nor the person act, nor the caller have lost theirs."""
+        await connection.execute(sa.text("LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE"))
+        await hold(connection, caller)
+        await connection.execute(sa.select(users.c.id).where(users.c.id == user_id).with_for_update())
+
+    async def _end_what_they_made(
         self, connection: AsyncConnection, caller: Caller, email: str, given: Mapping[str, Role]
     ) -> None:
-        """End the tokens of services that may do what their maker, with these roles, may not."""
-        maker = Caller(kind=CallerKind.PERSON, id=email, name=email, roles=given)
+        """End invitations of a person and tokens of services that may do what they, with these roles, may not."""
+        if given.get(EVERYWHERE) is not Role.ADMIN:
+            theirs = sa.or_(invitations.c.created_by == email, invitations.c.held_by == email)
+            await connection.execute(sa.delete(invitations).where(theirs))
         query = sa.select(tokens).where(tokens.c.created_by == email, tokens.c.ended_ns == 0)
         for token in await connection.execute(query):
-            if given and all(maker.may(ACTIONS[a], account) for a in token.permissions for account in token.accounts):
+            if is_covered(token, email, given):
                 continue
             await connection.execute(sa.update(tokens).where(tokens.c.id == token.id).values(ended_ns=self._clock()))
             reason = f"{email}, who made it, may not do that any more"
@@ -287,6 +299,7 @@ class People:
         """End every session of a person. Raises UnknownNameError."""
         user = await self.user(user_id)
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await self._sessions.end_all(connection, user_id)
             entry = entry_of(caller, "users.sign_out", "done", target=user.email, reason=reason)
             await append(connection, entry, self._clock())
@@ -306,20 +319,25 @@ class People:
             raise InvalidValueError("No admin would be left.", remedy="Make somebody else admin first.")
 
     async def _keep_directors(self, connection: AsyncConnection, disabled: str) -> None:
-        """Refuse to lock a director out when fewer than two would be left to approve each other's requests."""
+        """Refuse to take a director when fewer than two would be left to approve each other's requests."""
         if not self._two_people or not self.allowlists.allows_approval(disabled):
             return
         query = (
             sa.select(users.c.email)
             .distinct()
             .select_from(roles.join(users, users.c.id == roles.c.user_id))
-            .where(roles.c.role == Role.ADMIN, roles.c.waits_ns == 0, users.c.disabled_ns == 0)
+            .where(
+                roles.c.account == EVERYWHERE,
+                roles.c.role == Role.ADMIN,
+                roles.c.waits_ns == 0,
+                users.c.disabled_ns == 0,
+            )
         )
         left = (await connection.execute(query)).scalars()
         count = sum(map(self.allowlists.allows_approval, left))
         if count < DIRECTORS:
             raise InvalidValueError(
-                f"Only {count} of the directors could sign in without {disabled}, {DIRECTORS} are needed to approve.",
+                f"Only {count} of the directors could decide without {disabled}, {DIRECTORS} are needed to approve.",
                 remedy="Have another director set up first; to end this one's sessions, sign them out.",
             )
 
@@ -346,6 +364,7 @@ class People:
                 await connection.execute(sa.delete(table).where(table.c.user_id == user.id))
             await self._sessions.end_all(connection, user.id)
             await connection.execute(sa.delete(invitations).where(invitations.c.email == user.email))
+            await self._end_what_they_made(connection, PLATFORM, user.email, {})
             await self._write_invitation(connection, token, user.email, user.name, given, RESET, PLATFORM.name)
             await append(connection, entry_of(PLATFORM, "users.reset", "done", target=user.email), self._clock())
         return token

@@ -16,7 +16,7 @@ from aether.control.devices import Devices
 from aether.control.encryption_key import EncryptionKey
 from aether.control.factors import Site
 from aether.control.identity import Identity, Parts
-from aether.control.operators import Operators
+from aether.control.operators import Booking, Operators
 from aether.control.own import Own
 from aether.control.passwords import Passwords
 from aether.control.people import People
@@ -45,6 +45,7 @@ class ControlPlane:
     identity: Identity
     own: Own
     devices: Devices
+    throttle: Throttle
     tokens: Tokens
     proofs: Proofs
     audit: AuditTrail
@@ -53,7 +54,7 @@ class ControlPlane:
     approvals: Approvals
     configurations: Configurations
     desk: Desk
-    operators: "Operators"
+    operators: Operators
     roster: Roster
 
 
@@ -86,7 +87,7 @@ async def build_control(
     configurations = Configurations(scope, clock)
     desk = Desk(scope, clock)
     operators = Operators(database, clock)
-    tokens = Tokens(scope, clock)
+    tokens = Tokens(scope, allowlists, clock)
     executors = _executors(people, tokens, secrets, configurations, desk, operators)
     approvals = Approvals(scope, sealer, allowlists, executors, two_people=two_people, clock=clock)
     return ControlPlane(
@@ -96,6 +97,7 @@ async def build_control(
         identity=Identity(parts),
         own=Own(parts),
         devices=devices,
+        throttle=throttle,
         tokens=tokens,
         proofs=Proofs(scope),
         audit=AuditTrail(scope, signing),
@@ -122,7 +124,8 @@ def _executors(
         )
 
     async def delete_key(caller: Caller, task: Task) -> None:
-        await secrets.delete(caller, task.account, task.payload["venue"], task.reason)
+        p = task.payload
+        await secrets.delete(caller, task.account, p["venue"], p["version"], task.reason)
 
     async def configure(caller: Caller, task: Task) -> Any:
         p = task.payload
@@ -134,19 +137,23 @@ def _executors(
         given = {account: Role(role) for account, role in task.payload["roles"].items()}
         await people.set_roles(caller, task.payload["user"], given, task.reason)
 
+    async def let_in(caller: Caller, task: Task) -> None:
+        await people.set_disabled(caller, task.payload["user"], disabled=False, reason=task.reason)
+
     async def arm(caller: Caller, task: Task) -> str:
         return await tokens.create(caller, msgspec.convert(task.payload["token"], TokenPlan))
 
     async def release(caller: Caller, task: Task) -> list[int]:
-        event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name)
+        known_ns = task.payload["engaged_ns"]
+        event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name, engaged_ns=known_ns)
         feed = task.payload["feed"] or None
         return await operators.submit(caller, task.action, task.account, event, task.reason, feed)
 
-    def booked_as(kind: type[BalanceBooked | CapitalMoved]) -> Execute:
+    def booked_as(kind: type[Booking]) -> Execute:
         async def book(caller: Caller, task: Task) -> list[int]:
             fields = {**task.payload, "ts_ns": 0, "reason": task.reason, "actor": caller.name}
-            event: BalanceBooked | CapitalMoved = msgspec.convert(fields, kind, strict=False)
-            return await operators.submit(caller, task.action, task.account, event, task.reason)
+            event: Booking = msgspec.convert(fields, kind, strict=False)
+            return await operators.book(caller, task.action, task.account, event, task.reason)
 
         return book
 
@@ -163,6 +170,7 @@ def _executors(
         "accounts.loosen": configure,
         "accounts.live": open_live,
         "users.roles": set_roles,
+        "users.enable": let_in,
         "tokens.arm": arm,
         "kill.release": release,
         "books.book": booked_as(BalanceBooked),

@@ -92,7 +92,7 @@ class Proving:
 
     async def prove(self, asked: Row, answer: Answer, caller: Caller) -> None:
         """Check a second factor for a challenge of a known person; counts failures."""
-        attempt = (Attempt(FACTOR, asked.user_id),)
+        attempt = self._counted(asked, answer)
         await self._throttle.begin(attempt, self._clock())
         if not await self._is_proven(asked, answer):
             user = await self._people.user(asked.user_id)
@@ -101,6 +101,14 @@ class Proving:
                 await append(connection, entry, self._clock())
             raise wrong()
         await self._throttle.succeeded(attempt)
+
+    def _counted(self, asked: Row, answer: Answer) -> tuple[Attempt, ...]:
+        """Return what a failure counts towards.
+
+        A passkey cannot be guessed; and who knows a password alone slows down no session that is open.
+        """
+        where = asked.payload.get("session", "sign-in")
+        return () if answer.credential is not None else (Attempt(FACTOR, f"{asked.user_id} {where}"),)
 
     async def _is_proven(self, asked: Row, answer: Answer) -> bool:
         if answer.credential is not None:

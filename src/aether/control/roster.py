@@ -15,7 +15,7 @@ from aether.clock import monotonic_s
 from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.factors import digest
 from aether.control.sessions import SessionRules, person_of
-from aether.control.tokens import service_of
+from aether.control.tokens import is_covered, service_of
 from aether.domain.errors import AetherError
 from aether.store.control_schema import account_scopes, roles, sessions, tokens, users
 from aether.store.database import CONNECTION_ERRORS, Scope
@@ -104,9 +104,15 @@ class Roster:
                 for row in await connection.execute(open_sessions)
             }
             services = sa.select(tokens).where(tokens.c.ended_ns == 0, tokens.c.expires_ns > now)
+            people = sa.select(users.c.email, users.c.id).where(users.c.disabled_ns == 0)
+            makers = {
+                row.email: self._allowlists.held(row.email, held.get(row.id, {}))
+                for row in await connection.execute(people)
+            }
             found |= {
                 row.digest: _Entry(service_of(row, _NOBODY), row.expires_ns)
                 for row in await connection.execute(services)
+                if is_covered(row, row.created_by, makers.get(row.created_by, {}))
             }
             self.has_people = bool((await connection.execute(sa.select(sa.func.count()).select_from(users))).scalar())
             self.accounts = frozenset((await connection.execute(sa.select(account_scopes.c.account))).scalars())

@@ -156,7 +156,10 @@ class KeyFile:
         self.path = path
         self._clock = clock
         if not path.exists():
-            self._write(_Kept("k1", {"k1": _new_key()}))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._held():
+                if not path.exists():
+                    self._write(_Kept("k1", {"k1": _new_key()}))
         self._read()
 
     def _read(self) -> "_Kept":
@@ -187,6 +190,11 @@ class KeyFile:
                 stream.flush()
                 os.fsync(stream.fileno())
             fresh.replace(self.path)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             raise KeyServiceError(
                 f"The key file {self.path} cannot be written: {error.strerror}.", remedy="Correct its permissions."

@@ -17,6 +17,7 @@ from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.control.sealing import Sealer
+from aether.control.sessions import hold
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.store.announcements import announce
 from aether.store.control_schema import secret_uses, secrets
@@ -148,6 +149,7 @@ class Secrets:
         permissions = await self.try_key(venue, credentials)
         now = self._clock()
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await self._lock(connection, account, venue)
             active, last = await self._versions(connection, account, venue)
             if active != replaces:
@@ -193,14 +195,33 @@ class Secrets:
             raise
         return permissions
 
-    async def delete(self, caller: Caller, account: str, venue: str, reason: str = "") -> None:
-        """Destroy the active key. Raises UnknownNameError when there is none."""
+    async def active(self, account: str, venue: str) -> int:
+        """Return the version of the active key. Raises UnknownNameError when there is none."""
+        async with self._scope.begin() as connection:
+            found, _ = await self._versions(connection, account, venue)
+        if not found:
+            raise _no_key(account, venue)
+        return found
+
+    async def delete(self, caller: Caller, account: str, venue: str, version: int, reason: str = "") -> None:
+        """Destroy the active key.
+
+        Raises:
+            UnknownNameError: when there is none.
+            ConflictError: when another version is active meanwhile.
+        """
         now = self._clock()
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await self._lock(connection, account, venue)
             active, _ = await self._versions(connection, account, venue)
             if not active:
                 raise _no_key(account, venue)
+            if active != version:
+                raise ConflictError(
+                    f"Version {active} of the key of {account} at {venue} is active, not {version}.",
+                    remedy="Look at its status, and ask anew for the one that is to go.",
+                )
             await self._end(connection, account, venue, "deleted", now)
             entry = entry_of(
                 caller,

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
-from aether.domain.errors import UnknownNameError
-from aether.store.control_schema import roles, sessions, users
+from aether.domain.errors import NotSignedInError, UnknownNameError
+from aether.store.control_schema import roles, sessions, tokens, users
 from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
@@ -38,6 +38,32 @@ async def roles_of(connection: AsyncConnection, user_id: str) -> dict[str, Role]
     """Return the role that a person has in each account, of those that count."""
     held = await connection.execute(sa.select(roles).where(roles.c.user_id == user_id, roles.c.waits_ns == 0))
     return {r.account: Role(r.role) for r in held}
+
+
+async def hold(connection: AsyncConnection, caller: Caller) -> None:
+    """Make sure that a caller still is who they came in as, and stays it until the transaction ends.
+
+    Whoever locks them out, ends their session or takes a role from them meanwhile waits for this transaction, or this
+    one finds it done.
+
+    Raises:
+        NotSignedInError: when that is over.
+    """
+    if caller.kind is CallerKind.SERVICE:
+        query = sa.select(tokens.c.id).where(tokens.c.id == caller.id, tokens.c.ended_ns == 0)
+        is_good = (await connection.execute(query.with_for_update(read=True))).first() is not None
+    elif caller.kind is CallerKind.PERSON:
+        query = sa.select(users.c.id).where(users.c.id == caller.id, users.c.disabled_ns == 0)
+        is_good = (await connection.execute(query.with_for_update(read=True))).first() is not None
+        held = await roles_of(connection, caller.id)
+        is_good &= all(held.get(account) == role for account, role in caller.roles.items())
+        if caller.session:
+            query = sa.select(sessions.c.id).where(sessions.c.id == caller.session, sessions.c.ended_ns == 0)
+            is_good &= (await connection.execute(query.with_for_update(read=True))).first() is not None
+    else:
+        return
+    if not is_good:
+        raise NotSignedInError("You were signed out, or may do less than a moment ago.", remedy="Sign in again.")
 
 
 def person_of(session: Row, given: Mapping[str, Role], allowlists: Allowlists, where: Caller) -> Caller:

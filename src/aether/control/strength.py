@@ -49,7 +49,7 @@ class Judge:
 
     async def _ask(self, password: str, words: list[str]) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-P", "-m", __name__, env={}, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
         try:
             async with asyncio.timeout(WITHIN_S):

@@ -5,6 +5,7 @@ one who attacks an account from elsewhere slows its owner only after many more a
 have signed in from before, nor with a passkey.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,17 @@ FORGET_S = 3_600
 """A key without failures for so long starts anew."""
 
 
+def network_of(address: str) -> str:
+    """Return what strangers of an address are counted by: for IPv6 the network that one host is given (/64)."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
 class Rule(NamedTuple):
     """How many failures a kind of key allows before waits begin."""
 
@@ -37,11 +49,12 @@ ACCOUNT = Rule("account", 50)
 """An account tried from anywhere."""
 ADDRESS = Rule("address", 30)
 """An address trying any account."""
+PASSKEY = Rule("passkey", 30)
+"""An address showing passkeys that are not known."""
 DEVICE = Rule("device", 10)
 """A device that an account was signed in from before: counted alone, whatever others try."""
 FACTOR = Rule("factor", 5)
 """A person's second factor."""
-
 LINK = Rule("link", 10)
 """An invitation with which somebody tries passwords."""
 
@@ -62,7 +75,8 @@ def sign_in_attempts(email: str, address: str, device: str) -> tuple[Attempt, ..
     """Return the keys that a sign-in counts towards; `device` is the digest of a known one's token, empty for none."""
     if device:
         return (Attempt(DEVICE, device),)
-    return Attempt(PAIR, f"{email} {address}"), Attempt(ACCOUNT, email), Attempt(ADDRESS, address)
+    network = network_of(address)
+    return Attempt(PAIR, f"{email} {network}"), Attempt(ACCOUNT, email), Attempt(ADDRESS, network)
 
 
 class Throttle:
@@ -118,7 +132,7 @@ class Throttle:
         async with self._scope.begin() as connection:
             for attempt in sorted(attempts, key=lambda a: a.name):
                 mine = throttles.c.key == attempt.name
-                if attempt.rule is not ADDRESS:
+                if attempt.rule not in {ADDRESS, PASSKEY}:
                     await connection.execute(sa.delete(throttles).where(mine))
                     continue
                 left = throttles.c.failures - 1
@@ -127,6 +141,12 @@ class Throttle:
                 await connection.execute(
                     sa.update(throttles).where(mine).values(failures=left, blocked_until_ns=blocked_until)
                 )
+
+    async def forget(self, now_ns: int) -> None:
+        """Delete what counts no more: strangers write a row for each name that they try."""
+        old = throttles.c.updated_ns < now_ns - (FORGET_S + LONGEST_WAIT_S) * NS
+        async with self._scope.begin() as connection:
+            await connection.execute(sa.delete(throttles).where(old))
 
     async def failures(self, attempt: Attempt, now_ns: int) -> int:
         """Return how many attempts failed lately."""

@@ -1,17 +1,18 @@
 """Tokens of services: a name, the actions it may use, where, and until when."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from aether.clock import wall_ns
-from aether.control.access import ACTIONS, EVERYWHERE, Caller, CallerKind, Reach, Role
+from aether.control.access import ACTIONS, EVERYWHERE, Allowlists, Caller, CallerKind, Reach, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
+from aether.control.sessions import hold, roles_of
 from aether.domain.errors import InvalidValueError, UnknownNameError
-from aether.store.control_schema import tokens
+from aether.store.control_schema import tokens, users
 from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
@@ -32,6 +33,12 @@ def service_of(token: Row, where: Caller) -> Caller:
         roles=dict.fromkeys(token.accounts or [EVERYWHERE], Role.SERVICE),
         actions=frozenset(token.permissions),
     )
+
+
+def is_covered(token: Row, email: str, held: Mapping[str, Role]) -> bool:
+    """Return whether who made a token, with the roles that they hold now, may do all that it may."""
+    maker = Caller(kind=CallerKind.PERSON, id=email, name=email, roles=held)
+    return all(maker.may(ACTIONS[a], account) for a in token.permissions for account in token.accounts)
 
 
 class TokenPlan(msgspec.Struct, frozen=True):
@@ -57,8 +64,9 @@ def new_text() -> str:
 class Tokens:
     """Makes, ends and recognises tokens of services."""
 
-    def __init__(self, scope: Scope, clock: Callable[[], int] = wall_ns) -> None:
+    def __init__(self, scope: Scope, allowlists: Allowlists, clock: Callable[[], int] = wall_ns) -> None:
         self._scope = scope
+        self._allowlists = allowlists
         self._clock = clock
 
     def check(self, caller: Caller, wanted: TokenPlan) -> None:
@@ -97,6 +105,7 @@ class Tokens:
             "ended_ns": 0,
         }
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             await connection.execute(sa.insert(tokens), row)
             after = {"actions": wanted.actions, "accounts": wanted.accounts, "days": wanted.days}
             await append(connection, entry_of(caller, "tokens.create", "done", target=wanted.name, after=after), now)
@@ -109,6 +118,7 @@ class Tokens:
     async def revoke(self, caller: Caller, token_id: str) -> None:
         """End a token at once. Raises UnknownNameError."""
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             ended = await connection.execute(
                 sa.update(tokens)
                 .where(tokens.c.id == token_id, tokens.c.ended_ns == 0)
@@ -121,7 +131,7 @@ class Tokens:
             await append(connection, entry_of(caller, "tokens.revoke", "done", target=row.name), self._clock())
 
     async def caller_of(self, text: str, where: Caller) -> Caller | None:
-        """Return whose token it is, None when it is nobody's, has ended or run out."""
+        """Return whose token it is; None when it is nobody's, has ended or run out, or its maker may do less now."""
         now = self._clock()
         query = sa.select(tokens).where(
             tokens.c.digest == digest(text), tokens.c.ended_ns == 0, tokens.c.expires_ns > now
@@ -129,6 +139,11 @@ class Tokens:
         async with self._scope.begin() as connection:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
+                return None
+            query = sa.select(users.c.id).where(users.c.email == row.created_by, users.c.disabled_ns == 0)
+            maker = (await connection.execute(query)).scalar()
+            held = self._allowlists.held(row.created_by, await roles_of(connection, maker)) if maker else {}
+            if not is_covered(row, row.created_by, held):
                 return None
             if now - row.used_ns > USED_EVERY_S * NS:
                 await connection.execute(sa.update(tokens).where(tokens.c.id == row.id).values(used_ns=now))

@@ -14,6 +14,7 @@ from aether.control.access import PLATFORM, Caller, Role, normal_email
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.control.people import RESET, People
+from aether.control.sessions import hold
 from aether.domain.errors import RefusedError, UnknownNameError
 from aether.store.control_schema import invitations, roles, users
 from aether.store.database import Row, Scope
@@ -68,6 +69,7 @@ class Vouching:
         """
         email, token = normal_email(email), new_token()
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             query = sa.select(invitations).where(invitations.c.email == email, invitations.c.expires_ns > self._clock())
             found = (await connection.execute(query.with_for_update())).one_or_none()
             if found is None:
@@ -104,6 +106,7 @@ class Vouching:
         user = await self._people.user(user_id)
         self._check_confirms(caller, user)
         async with self._scope.begin() as connection:
+            await hold(connection, caller)
             changed = await connection.execute(
                 sa.update(roles).where(roles.c.user_id == user_id, roles.c.waits_ns != 0).values(waits_ns=0)
             )

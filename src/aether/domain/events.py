@@ -259,18 +259,28 @@ class SafeModeReleased(_Event, frozen=True, kw_only=True):
 
 
 class KillSwitchEngaged(_Event, frozen=True, kw_only=True):
-    """Refuse new orders and cancel all open ones; with `flatten`, sell every position too."""
+    """Refuse new orders and cancel all open ones; with `flatten`, sell every position too.
+
+    Attributes:
+        pull: the brake's pull that it journals; empty when there was none.
+    """
 
     reason: str
     actor: str
     flatten: bool = False
+    pull: str = ""
 
 
 class KillSwitchReleased(_Event, frozen=True, kw_only=True):
-    """New orders are allowed again."""
+    """New orders are allowed again.
+
+    Attributes:
+        engaged_ns: of the last kill that whoever asked knew of: one engaged since is not released; 0 for any.
+    """
 
     reason: str
     actor: str
+    engaged_ns: int = 0
 
 
 class LimitsChanged(_Event, frozen=True, kw_only=True):

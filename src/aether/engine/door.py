@@ -12,6 +12,7 @@ from aether.domain.events import (
     CapitalMoved,
     Event,
     InstrumentListed,
+    KillSwitchReleased,
     ParentOrderRequested,
     Quote,
     Trade,
@@ -19,6 +20,7 @@ from aether.domain.events import (
 from aether.domain.identifiers import balance_key
 from aether.domain.scaled import format_amount
 from aether.engine.state import AccountState
+from aether.engine.stops import Stop
 from aether.engine.valuation import instrument_of, mark
 
 LARGEST_PRICE = 10**30
@@ -54,6 +56,10 @@ def refusal(state: AccountState, event: Event) -> str:
             numbers = (request.amount, request.limit_price, request.display, request.profit_price, request.stop_price)
             fits = all(n <= LARGEST_AMOUNT for n in numbers)
             return "" if fits else f"parent order {request.id} has a number above {LARGEST_AMOUNT}"
+        case KillSwitchReleased():
+            kill = state.stops.get(Stop.KILL)
+            is_newer = kill is not None and 0 < event.engaged_ns < kill.asked_ns
+            return f"it was engaged again since that was asked for: {kill.reason}" if kill and is_newer else ""
         case InstrumentListed():
             return _listing(state, event)
         case AccountOpened() if state.config is not None:

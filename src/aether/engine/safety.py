@@ -75,6 +75,7 @@ class Safety:
                 told = f"Kill switch engaged by {event.actor}: {event.reason}"
                 self._state.flattening.clear()
                 self._stop(cause, event.reason, event.actor, Severity.CRITICAL, "kill_switch", told)
+                self._state.stops[Stop.KILL].asked_ns = event.ts_ns
             case KillSwitchReleased():
                 self._release(event)
             case SafeModeEngaged():

@@ -102,12 +102,14 @@ class Stopped(msgspec.Struct):
 
     Attributes:
         is_done: nothing is left to do for it; a flatten that has sold everything.
+        asked_ns: of the latest event that asked for it, where that counts (a kill).
     """
 
     since_ns: int
     reason: str
     actor: str = ""
     is_done: bool = False
+    asked_ns: int = 0
 
 
 Stops = dict[Stop, Stopped]

@@ -133,17 +133,25 @@ class Brake:
         """Return what stops of an account, or of all, still wait for."""
         return [f"{name} {told}" for name, one in self._meant(account).items() for told in one.unconfirmed()]
 
-    def journaled(self, account: AccountId, event: KillSwitchEngaged) -> None:
-        """Hear that a kill switch is in an account's journal: the file has done its work, unless it asks for more."""
+    def journaled(self, account: AccountId, event: KillSwitchEngaged) -> bool:
+        """Hear that a kill switch is in an account's journal: the file of that pull has done its work.
+
+        Returns:
+            Whether nothing else waits to be journaled: until then the account stays stopped at its venues, whatever its
+            journal says, since a release may follow that was meant for an earlier stop.
+        """
         found = self._pulled.get(account)
-        if found is None or (found.pull.flatten and not event.flatten):
-            return
+        if found is None:
+            return True
+        if event.pull != found.pull.id or (found.pull.flatten and not event.flatten):
+            return False
         del self._pulled[account]
         for accounts in self._told.values():
             if account in accounts:
                 accounts[account] = True
         self._done.add((account, found.pull.id))
         self._tidy()
+        return True
 
     def honour(self) -> None:
         """Stop what files say, before anything trades: called at the start, and by `run`. Raises OSError."""

@@ -39,7 +39,7 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
 
     def event(self) -> KillSwitchEngaged:
         """Return the event that journals it."""
-        return KillSwitchEngaged(ts_ns=0, reason=self.reason, actor=self.actor, flatten=self.flatten)
+        return KillSwitchEngaged(ts_ns=0, reason=self.reason, actor=self.actor, flatten=self.flatten, pull=self.id)
 
     def on_top_of(self, before: "Pull | None") -> "Pull":
         """Return this pull with what an earlier one, not journaled yet, asks for as well."""

@@ -100,7 +100,7 @@ class Shard:
         self.failure = ""
         self.is_fenced = False
         """Whether another process owns the account: its venues are not this one's to touch."""
-        self.on_killed: Callable[[AccountId, KillSwitchEngaged], None] = lambda _account, _event: None
+        self.on_killed: Callable[[AccountId, KillSwitchEngaged], bool] = lambda _account, _event: True
         """Called when the kill switch is in the journal."""
         self._venue = venue
         self._seq, self._hash = chain.seq, chain.hash
@@ -110,7 +110,7 @@ class Shard:
         self._clock = clock
         self._rows: list[JournalRow] = []
         self._decided: list[float] = []
-        self._applied: list[tuple[int, int]] = []
+        self._applied: list[tuple[int, int, str]] = []
         self._describe = False
         self._rows_since_snapshot = 0
         self._compared_ns = 0
@@ -283,9 +283,9 @@ class Shard:
         return self._clock.now_ns() if self._clock else self.engine.state.now_ns
 
     def _stamped(self, item: Input) -> Event:
-        """Return an event with the time at which it is taken up, and with a time at all where it has none."""
+        """Return an event with the time at which it is taken up: decisions of people have no other."""
         event, now = item.event, self.now_ns()
-        if item.request_id:
+        if item.request_id or not event.ts_ns:
             event = msgspec.structs.replace(event, ts_ns=now)
         is_dated = self._clock is not None and item.is_live
         return msgspec.structs.replace(event, taken_ns=now) if is_dated else event
@@ -298,13 +298,12 @@ class Shard:
             given = as_given(taken.event)
             self._append(taken, item.entered)
             if item.request_id and given == event:
-                self._applied.append((item.request_id, self._seq))
+                self._applied.append((item.request_id, self._seq, self.engine.refused))
             if taken.commands:
                 await self._commit(may_snapshot=False)
-            if isinstance(given, KillSwitchEngaged):
+            if isinstance(given, KillSwitchEngaged) and self.on_killed(self.account, given):
                 self._is_braked = False
                 self._venue.release()
-                self.on_killed(self.account, given)
 
     def _append(self, taken: Taken, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""

@@ -100,7 +100,7 @@ class Batch:
 
     Attributes:
         rows: journal rows in order.
-        applied: ids of operator requests with the sequence at which each was applied.
+        applied: ids of operator requests with the sequence at which each was applied, and why it was refused, if so.
         snapshot: when one is due, or alone with no rows.
     """
 
@@ -120,7 +120,7 @@ class Batch:
     parents: list[Row] = field(default_factory=list)
     instruments: list[Row] = field(default_factory=list)
     accounts: list[Row] = field(default_factory=list)
-    applied: list[tuple[int, int]] = field(default_factory=list)
+    applied: list[tuple[int, int, str]] = field(default_factory=list)
     snapshot: Snapshot | None = None
 
     def project(self, changes: Changes, engine: Engine) -> None:
@@ -231,7 +231,8 @@ async def _many(connection: asyncpg.Connection, statement: str, rows: list[Row])
 async def _finish(connection: asyncpg.Connection, batch: Batch) -> None:
     if batch.applied:
         await connection.executemany(
-            "UPDATE operator_requests SET applied_seq = $2 WHERE id = $1 AND applied_seq IS NULL", batch.applied
+            "UPDATE operator_requests SET applied_seq = $2, refusal = $3 WHERE id = $1 AND applied_seq IS NULL",
+            batch.applied,
         )
     if batch.snapshot is not None:
         await connection.execute(

@@ -52,7 +52,7 @@ class Role(StrEnum):
 SCHEMES = ("postgresql", "postgres")
 IN_QUERY = frozenset(("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl"))
 """What a database's URL may say after the question mark."""
-VERIFIED = ("verify-ca", "verify-full")
+VERIFIED = ("verify-full",)
 
 
 def parse_url(text: str) -> URL:
@@ -81,7 +81,7 @@ def goes_in_the_clear(text: str) -> bool:
     url = parse_url(text)
     hosts = [url.host or "", *url.normalized_query.get("host", ())]
     is_here = all(h in ("", "localhost", "127.0.0.1", "::1") or h.startswith("/") for h in hosts)
-    return not is_here and url.normalized_query.get("sslmode", ("",))[0] not in VERIFIED
+    return not is_here and url.normalized_query.get("sslmode", ("",))[-1] not in VERIFIED
 
 
 def login_of(url: str) -> str:

@@ -4,6 +4,7 @@ Rows come back as plain structs with whole numbers; whoever shows them scales th
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -113,15 +114,12 @@ async def list_equity(scope: Scope, account: AccountId, *, since_ns: int, points
     return await scope.all(query.order_by(numbered.c.ts_ns))
 
 
-async def find_flow(
-    scope: Scope, account: AccountId, *, venue: str, asset: str, amount: int, reference: str
-) -> Row | None:
-    """Return what was booked of the same amount under a reference, if anything was."""
+async def find_flow(scope: Scope, account: AccountId, *, venue: str, asset: str, reference: str) -> Row | None:
+    """Return what was booked under a reference, if anything was."""
     query = sa.select(flows).where(
         flows.c.account == account,
         flows.c.venue == venue,
         flows.c.asset == asset,
-        flows.c.amount == amount,
         flows.c.reference == reference,
     )
     found = await scope.all(query.limit(1))
@@ -176,15 +174,38 @@ async def journal_length(scope: Scope, account: AccountId) -> int:
     return int((await scope.all(query))[0][0])
 
 
-async def kill_states(scope: Scope) -> dict[str, tuple[bool, str]]:
-    """Return for each account whether its kill switch is engaged and why, from the journal's latest word."""
-    query = (
-        sa.select(journal.c.account, journal.c.kind, journal.c.payload)
-        .ext(distinct_on(journal.c.account))
-        .where(journal.c.kind.in_(("KillSwitchEngaged", "KillSwitchReleased")))
-        .order_by(journal.c.account, journal.c.seq.desc())
+class KillWord(NamedTuple):
+    """The journal's latest word on an account's kill switch.
+
+    Attributes:
+        reason: why it is engaged or was released.
+        ts_ns: of the event that says so.
+    """
+
+    engaged: bool
+    reason: str
+    ts_ns: int
+
+
+NO_KILL = KillWord(engaged=False, reason="", ts_ns=0)
+
+
+async def kill_states(scope: Scope) -> dict[str, KillWord]:
+    """Return for each account that was ever stopped the journal's latest word on its kill switch.
+
+    A release that was meant for an earlier kill is in the journal, and releases nothing (`aether.engine.door`).
+    """
+    mine = sa.select(journal.c.account, journal.c.seq, journal.c.payload, journal.c.ts_ns)
+    last = mine.ext(distinct_on(journal.c.account)).where(journal.c.kind == "KillSwitchEngaged")
+    kills = last.order_by(journal.c.account, journal.c.seq.desc()).subquery()
+    after = mine.join(kills, kills.c.account == journal.c.account).where(
+        journal.c.kind == "KillSwitchReleased", journal.c.seq > kills.c.seq
     )
-    return {
-        row.account: (row.kind == "KillSwitchEngaged", msgspec.json.decode(row.payload)["reason"])
-        for row in await scope.all(query)
-    }
+    found: dict[str, KillWord] = {}
+    for row in await scope.all(sa.select(kills)):
+        found[row.account] = KillWord(True, msgspec.json.decode(row.payload)["reason"], int(row.ts_ns))
+    for row in await scope.all(after.order_by(journal.c.account, journal.c.seq)):
+        told, kill = msgspec.json.decode(row.payload), found.get(row.account, NO_KILL)
+        if kill.engaged and not 0 < told.get("engaged_ns", 0) < kill.ts_ns:
+            found[row.account] = KillWord(False, told["reason"], int(row.ts_ns))
+    return found

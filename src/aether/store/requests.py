@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aether.clock import wall_ns
+from aether.domain.errors import ConflictError
 from aether.domain.events import OperatorEvent
 from aether.domain.identifiers import AccountId
 from aether.store.database import Scope
@@ -36,15 +37,25 @@ async def insert_requests(
 
 
 async def wait_applied(scope: Scope, ids: Sequence[int], timeout_s: float) -> bool:
-    """Return whether all requests were applied within `timeout_s`."""
+    """Return whether all requests were applied within `timeout_s`.
+
+    Raises:
+        ConflictError: when an account refused one; what it refused has changed nothing.
+    """
     deadline = asyncio.get_running_loop().time() + timeout_s
     query = (
-        sa.select(sa.func.count())
-        .select_from(operator_requests)
-        .where(operator_requests.c.id.in_(list(ids)), operator_requests.c.applied_seq.is_(None))
+        sa.select(operator_requests.c.account, operator_requests.c.applied_seq, operator_requests.c.refusal)
+        .where(operator_requests.c.id.in_(list(ids)))
+        .order_by(operator_requests.c.id)
     )
     while True:
-        if (await scope.all(query))[0][0] == 0:
+        rows = await scope.all(query)
+        if all(row.applied_seq is not None for row in rows):
+            refused = [f"{row.account}: {row.refusal}" for row in rows if row.refusal]
+            if refused:
+                raise ConflictError(
+                    f"Refused, and nothing was changed, by {'; '.join(refused)}.", remedy="Correct it and ask anew."
+                )
             return True
         if asyncio.get_running_loop().time() >= deadline:
             return False

@@ -267,6 +267,7 @@ operator_requests = sa.Table(
     sa.Column("event", JSONB, nullable=False),
     _ns("requested_ns"),
     sa.Column("applied_seq", sa.BigInteger),
+    _text("refusal", default=""),
     sa.Index("operator_requests_pending", "id", postgresql_where=sa.text("applied_seq IS NULL")),
 )
 

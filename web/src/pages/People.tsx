@@ -104,9 +104,13 @@ function Edit({ user, onDone }: { user: User; onDone: () => void }) {
     },
   });
   const lock = useMutation({
-    mutationFn: () => api.setDisabled(user.id, { disabled: !user.disabled, reason }),
-    onSuccess: () => {
-      setTold(user.disabled ? "They may sign in again." : "They are locked out, their sessions ended.");
+    mutationFn: async () => {
+      if (user.disabled) return outcome(await api.enableUser(user.id, reason), "They may sign in again.");
+      await api.disableUser(user.id, reason);
+      return "They are locked out, their sessions ended.";
+    },
+    onSuccess: (done) => {
+      setTold(done);
       onDone();
     },
   });
