@@ -1,6 +1,7 @@
 """`aether up` keeps its processes up: whichever is killed comes back, and trading needs none but its own (issue 11)."""
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aether.domain.errors import DataDirectoryError
+from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError
 from aether.node import pulls
 from aether.node.pulls import Pull
 from tests.integration.platform import Platform, aether, aether_json, hanging_database, until
@@ -112,6 +113,9 @@ def test_a_trading_process_that_hangs_is_told_of_within_seconds(desk: Desk) -> N
         answer = desk.http.post(f"{API}/kill-switch/engage", json={"reason": "it hangs"})
         assert answer.status_code == 200
         assert "does not answer" in answer.json()["unconfirmed"][0]
+        checked = json.loads(aether("doctor", "--json", data_dir=desk.data_dir).stdout)
+        (told,) = [c["detail"] for c in checked if c["check"] == "node"]
+        assert told.startswith("frozen")
     finally:
         os.kill(node, signal.SIGCONT)
     until(desk.is_ready, "readiness")
@@ -119,6 +123,30 @@ def test_a_trading_process_that_hangs_is_told_of_within_seconds(desk: Desk) -> N
     assert "aether_node_up 1.0" in metrics
     assert "aether_events_total{" in metrics
     assert metrics.count("# TYPE aether_commit_seconds histogram") == 1
+
+
+def test_a_platform_whose_database_hangs_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """It stayed for as long as the database hung, whoever pressed Ctrl-C how often (found by attack)."""
+    desk = Desk(tmp_path)
+    with hanging_database(tmp_path):
+        os.kill(desk.pid_of("aether up"), signal.SIGINT)
+        until(desk.has_ended, "its end", 100)
+    code, said = desk.end()
+    assert code == DatabaseUnavailableError.exit_code, said
+    assert "does not stop within 20 s: it hangs" in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+def test_a_stop_is_known_to_run_here_whatever_the_page_wrote_down(desk: Desk) -> None:
+    """Without `running.json` the command said that no platform ran, while it stopped one (found by attack)."""
+    running = desk.data_dir / "running.json"
+    kept = running.read_bytes()
+    running.unlink()
+    told = aether("kill", "engage", "--reason", "a drill", data_dir=desk.data_dir).stdout
+    running.write_bytes(kept)
+    running.chmod(0o600)
+    assert "Kill switch engaged: company" in told
+    assert desk.http.post(f"{API}/kill-switch/release", json={"reason": "drill over"}).json()["applied"] is True
 
 
 def test_a_trading_process_that_keeps_ending_is_stopped_at_its_venues(tmp_path: Path) -> None:

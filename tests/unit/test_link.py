@@ -49,6 +49,21 @@ async def test_what_is_published_is_heard_by_the_other_process_and_by_a_newcomer
     assert not path.exists()
 
 
+async def test_a_path_that_is_deleted_is_offered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever came later never found the node, until that was restarted (found by attack)."""
+    monkeypatch.setattr("aether.bus.link.LOOK_EVERY_S", 0.01)
+    path = tmp_path / "node.sock"
+    async with linked(path) as (here, _, __):
+        path.unlink()
+        await until(path.exists)
+        late = LocalBus()
+        running = asyncio.create_task(Link(late, path, ()).run())
+        here.publish("hello", {"n": 1})
+        await until(lambda: late.latest("hello").get("hello") == {"n": 1})
+        running.cancel()
+    assert not path.exists()
+
+
 async def test_questions_are_answered_and_failures_are_told(tmp_path: Path) -> None:
     async def double(body: dict[str, Any]) -> int:
         return int(body["n"]) * 2

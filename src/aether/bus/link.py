@@ -27,6 +27,7 @@ LENGTH = struct.Struct(">I")
 LONGEST_FRAME = 16 * 1024 * 1024
 ASK_WITHIN_S = 3.0
 AGAIN_S = 0.2
+LOOK_EVERY_S = 2.0
 
 Frame = tuple[int, int, str, Any]
 """What it is, the number of a question, a topic or a question's name, and the content."""
@@ -79,7 +80,7 @@ GONE = (OSError, EOFError, msgspec.MsgspecError)
 
 @asynccontextmanager
 async def serve(bus: LocalBus, path: Path) -> AsyncIterator[None]:
-    """Offer a bus at a path while the context is open. Raises OSError when it cannot be."""
+    """Offer a bus at a path while the context is open, also when the path is deleted. Raises OSError."""
     writers: set[asyncio.StreamWriter] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,11 +98,23 @@ async def serve(bus: LocalBus, path: Path) -> AsyncIterator[None]:
             writers.discard(writer)
             writer.close()
 
-    server = await asyncio.start_unix_server(connected, sock=_socket_at(path, is_server=True))
+    servers = [await asyncio.start_unix_server(connected, sock=_socket_at(path, is_server=True))]
+
+    async def stay() -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if not os.path.lexists(path):  # noqa: ASYNC240  a look at one name
+                with suppress(OSError):
+                    servers.append(await asyncio.start_unix_server(connected, sock=_socket_at(path, is_server=True)))
+                    servers.pop(0).close()
+
+    staying = asyncio.create_task(stay())
     try:
         yield
     finally:
-        server.close()
+        staying.cancel()
+        for server in servers:
+            server.close()
         for writer in list(writers):
             writer.close()
         _forget(path)

@@ -12,7 +12,6 @@ from typing import Annotated
 import msgspec
 import typer
 
-from aether.cli import kill
 from aether.cli.console import out, print_json, settings_of
 from aether.cli.database import with_database
 from aether.cli.options import (
@@ -20,7 +19,7 @@ from aether.cli.options import (
     DataDir,
 )
 from aether.clock import utc_text
-from aether.compose.directory import DataDirectory
+from aether.compose.directory import DataDirectory, is_held
 from aether.compose.guards import production_findings
 from aether.compose.processes import read_processes
 from aether.config import Environment, Settings, refuse_mistakes
@@ -68,18 +67,29 @@ def doctor(
 
 def _process_checks(settings: Settings) -> list[tuple[str, bool, str]]:
     """Return how the processes of the running platform are; none when none runs."""
-    if not kill.is_alive(settings.data_dir):
+    if not is_held(settings.data_dir):
         return []
     return [
         (
             p.name,
-            p.state != "down",
-            f"{p.state} since {utc_text(p.since_ns)}"
+            p.state != "down" and not (trouble := _trouble_of(p.pid)),
+            f"{trouble or p.state} since {utc_text(p.since_ns)}"
             + (f", process {p.pid}" if p.pid else "")
             + (f", started again {p.restarts} times" if p.restarts else ""),
         )
         for p in read_processes(settings.data_dir)
     ]
+
+
+def _trouble_of(pid: int) -> str:
+    """Return what keeps a process from doing anything; empty for nothing."""
+    if not pid:
+        return ""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone, and not started again"
+    return "frozen (a signal stopped it; kill it, and it is started again)" if state in "Tt" else ""
 
 
 def _show_checks(checks: Sequence[tuple[str, bool, str]], *, as_json: bool) -> None:

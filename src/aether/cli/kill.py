@@ -21,7 +21,7 @@ import typer
 from aether.cli.console import out, print_json, settings_of, table
 from aether.cli.options import AsJson, DataDir, Reason, Url, reason_text
 from aether.clock import monotonic_s
-from aether.compose.directory import BRAKE_FOLDER, running_file
+from aether.compose.directory import BRAKE_FOLDER, is_held
 from aether.config import Settings
 from aether.domain.errors import AetherError, DatabaseUnavailableError, DataDirectoryError, UnknownNameError
 from aether.domain.identifiers import AccountId
@@ -113,7 +113,7 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
         raise _unknown(account)
     _check_directory(settings)
     folder = settings.data_dir / BRAKE_FOLDER
-    is_running = is_alive(settings.data_dir)
+    is_running = is_held(settings.data_dir)
     unkept, lying = "", pull
     try:
         lying = pulls.write(folder, account, pull)
@@ -127,7 +127,8 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     if pull.flatten and not lying.flatten:
         out.print("The disk is full: it stops, and nothing says yet that everything is to be sold. Make room, repeat.")
     paperwork.join(max(0.0, deadline - monotonic_s()))
-    if isinstance(paperwork.error, UnknownNameError) or (status is not None and not status):
+    is_nobodys = status is not None and not status and not paperwork.result and account != EVERY_ACCOUNT
+    if isinstance(paperwork.error, UnknownNameError) or is_nobodys:
         pulls.remove(folder, account, lying.id)
         raise paperwork.error if isinstance(paperwork.error, UnknownNameError) else _unknown(account)
     if unkept and not paperwork.result:
@@ -136,7 +137,9 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
             remedy=f"Let {folder} be a folder that this user may write to; until then stop with the button of the "
             "page, or cancel at the venues themselves.",
         )
-    if not status:
+    if status is not None and not status:
+        out.print("The platform that runs here trades none of them: another market's are stopped at its next start.")
+    elif not status:
         _say_kept(paperwork.result or [], is_running=is_running)
     if not paperwork.result:
         out.print(f"Not recorded yet: {paperwork.why_not()}", highlight=False, markup=False)
@@ -168,15 +171,6 @@ def _check_directory(settings: Settings) -> None:
             f"Nothing was stopped: no platform ever ran in {settings.data_dir}.",
             remedy="Name the data directory of the platform with --data-dir.",
         )
-
-
-def is_alive(data_dir: Path) -> bool:
-    """Return whether the platform that last said that it runs here still does."""
-    try:
-        told = msgspec.json.decode(running_file(data_dir).read_bytes(), type=dict[str, Any])
-        return Path(f"/proc/{int(told['pid'])}").exists()
-    except (OSError, msgspec.DecodeError, KeyError, ValueError):
-        return False
 
 
 def _watch(folder: Path, pull: Pull, paperwork: _Asking[list[AccountId]]) -> dict[str, Status] | None:
@@ -255,7 +249,7 @@ def show_status(settings: Settings, *, as_json: bool) -> None:
 
 def _add_files(data_dir: Path, found: dict[str, Standing]) -> None:
     folder = data_dir / BRAKE_FOLDER
-    for status in pulls.all_told(folder).values() if is_alive(data_dir) else ():
+    for status in pulls.all_told(folder).values() if is_held(data_dir) else ():
         for account, one in status.items():
             standing = found.setdefault(account, Standing(account, not one.is_journaled, "", []))
             standing.waits_for = list(one.unconfirmed)

@@ -4,6 +4,7 @@ Every error that a user can cause ends with its message, its remedy and its exit
 anything else is a defect and shows its traceback. With `--json`, standard output carries JSON only.
 """
 
+import signal
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from aether import __version__
-from aether.cli.console import errors_told, out
+from aether.cli.console import err, errors_told, out
 
 COMMANDS = {
     "up": "up",
@@ -80,8 +81,12 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the console script's entry."""
-    with errors_told():
-        app()
+    try:
+        with errors_told():
+            app()
+    except KeyboardInterrupt:
+        err.print("Interrupted; nothing of it runs on.")
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 if __name__ == "__main__":

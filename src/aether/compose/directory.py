@@ -93,3 +93,18 @@ class DataDirectory:
 def running_file(path: Path) -> Path:
     """Return where a platform that runs in a data directory says so."""
     return path / "running.json"
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a platform runs on a data directory."""
+    try:
+        descriptor = os.open(path / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aether.compose.directory import DataDirectory
 from aether.config import Settings
+from aether.domain.errors import DatabaseUnavailableError
 from aether.store.database import Database, login_of, login_url
 from aether.store.embedded import EmbeddedServer
 
 EMBEDDED_LOGIN = "aether"
+LEAVES_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,38 @@ async def open_storage(settings: Settings, *, is_prepared: bool = False) -> Asyn
             await database.close()
     finally:
         if server:
-            await asyncio.to_thread(server.stop)
+            await _leave(server)
+
+
+async def _leave(server: EmbeddedServer) -> None:
+    """Leave the embedded server, which stops when nobody else uses it.
+
+    Raises:
+        DatabaseUnavailableError: when it hangs; it is left as it is.
+    """
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    failed: list[Exception] = []
+
+    def leave() -> None:
+        try:
+            server.stop()
+        except Exception as error:  # noqa: BLE001  told below
+            failed.append(error)
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=leave, name="leave postgresql", daemon=True).start()
+    try:
+        async with asyncio.timeout(LEAVES_WITHIN_S):
+            await done.wait()
+    except TimeoutError as error:
+        raise DatabaseUnavailableError(
+            f"The embedded PostgreSQL does not stop within {LEAVES_WITHIN_S:.0f} s: it hangs.",
+            remedy="What was journaled is safe. End its processes yourself; the next start joins or recovers it.",
+        ) from error
+    if failed:
+        raise failed[0]
 
 
 async def prepare_database(admin_url: str, url: str) -> None:

@@ -4,6 +4,8 @@ Whoever logs in owns nothing and inherits nothing: every transaction takes a rol
 `docs/explanation/access.md` shows who has which.
 """
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -52,6 +54,7 @@ class Role(StrEnum):
 SCHEMES = ("postgresql", "postgres")
 IN_QUERY = frozenset(("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl"))
 """What a database's URL may say after the question mark."""
+CLOSES_WITHIN_S = 3.0
 VERIFIED = ("verify-full",)
 
 
@@ -173,10 +176,19 @@ class Database:
         """Return the error that tells a person that the database is away."""
         told = getattr(error, "orig", None) or error
         return DatabaseUnavailableError(
-            f"The database {self._shown} cannot be reached: {told}.",
+            f"The database {self._shown} cannot be reached: {str(told) or type(told).__name__}.",
             remedy=f"Check that it runs and that {self._setting} is right.",
         )
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self.engine.dispose()
+        """Close all connections; a database that hangs is left without a word."""
+        pool = logging.getLogger("sqlalchemy.pool")
+        level = pool.level
+        pool.setLevel(logging.CRITICAL)  # it would show a traceback for each connection that does not close
+        try:
+            async with asyncio.timeout(CLOSES_WITHIN_S):
+                await self.engine.dispose()
+        except TimeoutError:
+            await self.engine.dispose(close=False)
+        finally:
+            pool.setLevel(level)
