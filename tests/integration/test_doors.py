@@ -238,3 +238,41 @@ def test_what_lets_trading_go_on_takes_a_proof(ada: Person) -> None:
         assert ada.do("POST", path, body).status_code in (200, 409), (
             "there is no entry, and that is told after the proof"
         )
+
+
+def test_a_person_has_so_many_live_updates_and_no_more(ada: Person) -> None:
+    """Six hundred sockets of one auditor shut the door for everybody (found by attack)."""
+    address = ada.url.replace("http", "ws") + "/api/v1/stream"
+    cookie = {"Cookie": f"aether_session={ada.http.cookies['aether_session']}"}
+    with contextlib.ExitStack() as stack:
+        pages = [stack.enter_context(connect(address, additional_headers=cookie, proxy=None)) for _ in range(12)]
+        for page in pages[:2]:
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    page.recv(timeout=20)
+        for page in pages[2:]:
+            assert page.recv(timeout=20)
+
+
+def test_an_answer_is_not_repeated_to_who_may_do_less_by_now(ada: Person) -> None:
+    """A trade's was, to somebody whom the account was nobody's business any more (found by attack)."""
+    trader = ada.invite("trades@example.com", {"company": "trader"})
+    path, body = "/accounts/company/safe-mode/engage", {"reason": "a drill"}
+    first = trader.do("POST", path, body, Idempotency_Key="k1")
+    assert first.status_code == 200
+    assert trader.call("POST", path, body, Idempotency_Key="k1").headers["idempotency-replayed"] == "true"
+    number = next(u["id"] for u in ada.call("GET", "/users").json() if u["email"] == trader.email)
+    ada.do("PUT", f"/users/{number}/roles", {"roles": {"director-1": "auditor"}, "reason": "moved"})
+    again = trader.call("POST", path, body, Idempotency_Key="k1")
+    assert "idempotency-replayed" not in again.headers
+    assert again.status_code == 422
+    ada.do("POST", "/accounts/company/safe-mode/release", body)
+
+
+def test_who_sees_one_account_is_told_nothing_of_the_others(ada: Person) -> None:
+    """An account that had failed was named to the auditor of another, with its figures (found by attack)."""
+    auditor = ada.invite("one@example.com", {"director-1": "auditor"})
+    told = auditor.call("GET", "/system").json()
+    assert {c["detail"] for c in told["checks"]} == {""}
+    assert {p["pid"] for p in told["processes"]} == {0}
+    assert any(c["detail"] for c in ada.call("GET", "/system").json()["checks"])

@@ -9,10 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from aether.control.access import ACTIONS, EVERYWHERE, Allowlists, Role
+from aether.control.approvals import Task
 from aether.control.factors import digest
 from aether.control.proofs import ProofFault, ProofRefusedError, payload_hash
 from aether.control.proving import Answer
 from aether.control.sealing import KeyFile
+from aether.control.throttle import PASSKEY
 from aether.control.tokens import TokenPlan, new_text
 from aether.domain.errors import (
     ConflictError,
@@ -21,7 +23,7 @@ from aether.domain.errors import (
     TooManyAttemptsError,
     UnknownNameError,
 )
-from aether.store.control_schema import sessions, users
+from aether.store.control_schema import sessions, throttles, users
 from aether.store.database import Database
 from tests.integration.control_desk import (
     ORIGIN,
@@ -594,3 +596,95 @@ async def test_two_directors_stay_wherever_two_people_are_needed(database: Datab
     eve = await desk.control.identity.finish_enrolment(asked.challenge, Answer(credential=credential), nobody())
     for other in (trader.caller, eve.caller):
         await desk.control.people.set_disabled(ada.caller, other.id, disabled=True, reason="approves nothing")
+
+
+async def test_tokens_end_when_their_maker_leaves_the_list_of_admins(database: Database, tmp_path: Path) -> None:
+    """After a restart without her address, her token still stopped and sold (found by attack)."""
+    keys = KeyFile(tmp_path / "kek.json")
+    desk = await make_desk(database, keys)
+    ada = await enrol(desk, "ada@example.com")
+    text = new_text()
+    plan = TokenPlan(digest(text), "stops", ("kill.engage",), ("*",), 9)
+    await desk.control.tokens.create(ada.caller, plan)
+    await desk.control.roster.read()
+    assert desk.control.roster.caller_of(text, nobody()) is not None
+    later = await make_desk(database, keys, allowlists=Allowlists(admins=frozenset({"bob@example.com"})))
+    await later.control.roster.read()
+    assert await later.control.tokens.caller_of(text, nobody()) is None
+    assert later.control.roster.caller_of(text, nobody()) is None
+
+
+async def test_strangers_passkeys_wait_too_and_what_counts_no_more_is_deleted(desk: Desk) -> None:
+    """Each left a row of the audit trail for ever, and each name tried a row of the counts (found by attack)."""
+    ada = await enrol(desk, "ada@example.com")
+    stranger = SoftPasskey(ORIGIN)
+
+    async def show(passkey: SoftPasskey, address: str) -> None:
+        asked = await desk.control.identity.passkey_challenge()
+        answer = passkey.answer(asked.passkey)
+        await desk.control.identity.sign_in_with_passkey(asked.challenge, answer, nobody(address))
+
+    token = await desk.control.people.invite(ada.caller, "eve@example.com", "Eve", {"*": Role.TRADER}, "needed")
+    stranger.register((await desk.control.identity.enrol(token, "eve@example.com", "Eve", PASSWORD)).passkey)
+    refused = 0
+    for number in range(60):
+        try:
+            await show(stranger, f"2001:db8::{number:x}")
+        except NotSignedInError:
+            refused += 1
+        except TooManyAttemptsError:
+            break
+    assert refused == PASSKEY.free_failures
+    await show(ada.passkey, "2001:db8::1")
+    desk.clock.move(2 * 3_600)
+    assert await desk.database.control.all(sa.select(throttles))
+    await desk.control.throttle.forget(desk.clock())
+    assert not await desk.database.control.all(sa.select(throttles))
+
+
+async def test_who_knows_a_password_alone_blocks_no_open_session(desk: Desk) -> None:
+    """Wrong codes from elsewhere made her wait with every proof, by a passkey too (found by attack)."""
+    ada = await enrol(desk, "ada@example.com")
+    for _ in range(12):
+        asked = await desk.control.identity.sign_in(ada.email, PASSWORD, nobody("198.51.100.7"))
+        with pytest.raises((NotSignedInError, TooManyAttemptsError)):
+            await desk.control.identity.finish_sign_in(asked.challenge, Answer(recovery_code="x"), nobody())
+    assert await prove(desk, ada, "kill.release", "a request")
+
+
+async def test_a_sign_in_that_was_begun_by_the_old_password_does_not_end(desk: Desk) -> None:
+    ada = await enrol(desk, "ada@example.com")
+    asked = await desk.control.identity.sign_in(ada.email, PASSWORD, nobody())
+    await desk.control.own.change_password(ada.caller, PASSWORD, "another long and winding road")
+    answer = Answer(credential=ada.passkey.answer(asked.passkey))
+    with pytest.raises(NotSignedInError):
+        await desk.control.identity.finish_sign_in(asked.challenge, answer, nobody())
+
+
+async def test_another_persons_app_is_confirmed_by_nobody_else(desk: Desk) -> None:
+    """It was unsealed before it was seen whose it is, and the error told of keys (found by attack)."""
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", {"*": Role.TRADER}, by=ada)
+    made = await desk.control.own.new_totp(ada.caller)
+    with pytest.raises(NotSignedInError, match="does not fit"):
+        await desk.control.own.confirm_totp(bob.caller, made.challenge, "123456")
+
+
+async def test_what_somebody_does_while_they_are_locked_out_is_not_done(desk: Desk) -> None:
+    """By a caller from a moment ago, whatever the door has seen."""
+    ada = await enrol(desk, "ada@example.com")
+    bob = await enrol(desk, "bob@example.com", by=ada)
+    max_ = await enrol(desk, "max@example.com", {"*": Role.TRADER}, by=ada)
+    await desk.control.people.set_disabled(ada.caller, bob.caller.id, disabled=True, reason="left")
+    plan = TokenPlan(digest(new_text()), "late", ("accounts.read",), ("*",), 9)
+    asked = {"feed": "", "engaged_ns": 1}
+    task = Task(action="kill.release", account="*", payload=asked, summary="x", reason="needed")
+    for late in (
+        desk.control.tokens.create(bob.caller, plan),
+        desk.control.people.invite(bob.caller, "eve@example.com", "Eve", {"*": Role.TRADER}, "needed"),
+        desk.control.people.set_roles(bob.caller, max_.caller.id, {"*": Role.AUDITOR}, "needed"),
+        desk.control.approvals.submit(bob.caller, task),
+        desk.control.own.renew_recovery_codes(bob.caller),
+    ):
+        with pytest.raises(NotSignedInError):
+            await late

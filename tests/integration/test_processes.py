@@ -130,7 +130,7 @@ def test_a_platform_whose_database_hangs_ends_when_it_is_told_to(tmp_path: Path)
     desk = Desk(tmp_path)
     with hanging_database(tmp_path):
         os.kill(desk.pid_of("aether up"), signal.SIGINT)
-        until(desk.has_ended, "its end", 100)
+        until(desk.has_ended, "its end", 200)
     code, said = desk.end()
     assert code == DatabaseUnavailableError.exit_code, said
     assert "does not stop within 20 s: it hangs" in " ".join(said.split())

@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from aether.api.guard import BUCKETS_KEPT, RateLimiter, address_of, is_same_origin
 from aether.api.ports import Context
+from aether.control.throttle import network_of
 
 
 def test_a_caller_has_a_burst_and_then_a_rate_of_its_own() -> None:
@@ -53,6 +54,7 @@ def context(*proxies: str, public_url: str = "") -> Context:
         ("10.0.0.5", "198.51.100.9, 10.0.0.6", ("10.0.0.0/24",), "198.51.100.9"),
         ("10.0.0.5", "nonsense", ("10.0.0.5",), "nonsense"),
         ("::1", "198.51.100.9", ("127.0.0.1",), "::1"),
+        ("::ffff:10.0.0.5", "198.51.100.9", ("10.0.0.0/8",), "198.51.100.9"),
     ],
 )
 def test_only_named_proxies_tell_addresses(peer: str, forwarded: str, proxies: tuple[str, ...], expected: str) -> None:
@@ -77,3 +79,26 @@ def test_only_named_proxies_tell_addresses(peer: str, forwarded: str, proxies: t
 )
 def test_pages_of_others_are_told_apart(headers: dict[str, str], public_url: str, expected: bool) -> None:
     assert is_same_origin(connection("127.0.0.1", **headers), context(public_url=public_url)) is expected
+
+
+def test_a_proxy_that_adds_a_line_of_its_own_is_believed_over_what_was_sent_before() -> None:
+    """Only the first line was read: who sent one chose the address that was counted (found by attack)."""
+    lines = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-for", b"203.0.113.9")]
+    scope = {"type": "http", "client": ("10.0.0.5", 1), "headers": lines}
+    assert address_of(HTTPConnection(scope), context("10.0.0.5")) == "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("2001:db8:0:7::1", "2001:db8:0:7::/64"),
+        ("2001:db8:0:7:ffff:ffff:ffff:ffff", "2001:db8:0:7::/64"),
+        ("2001:db8:0:8::1", "2001:db8:0:8::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_strangers_are_counted_by_the_network_that_one_host_is_given(address: str, counted: str) -> None:
+    """One host has 2^64 addresses of IPv6, and had as many limits (found by attack)."""
+    assert network_of(address) == counted

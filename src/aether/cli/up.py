@@ -1,6 +1,7 @@
 """`aether up`: the platform on this machine."""
 
 import asyncio
+import signal
 from contextlib import suppress
 from typing import Annotated
 
@@ -52,6 +53,7 @@ def up(
     ] = False,
 ) -> None:
     """Start the platform: database, market, three paper accounts, web interface."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the platform minds its signals itself
     settings = settings_of(data_dir, port=port, host=host, log_level=log_level)
     refuse_mistakes(settings)
     known = ("synthetic", EXCHANGE_MARKET, *PROTOCOLS)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aether.domain.errors import DataDirectoryError
 LOCK_FILE = "aether.lock"
 BRAKE_FOLDER = "brake"
 LOOK_EVERY_S = 2.0
+LOOKS, LOOK_S = 5, 0.02
 
 
 class DataDirectory:
@@ -60,7 +62,7 @@ class DataDirectory:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(descriptor)
             except BlockingIOError as error:
                 owner = os.read(descriptor, 32).decode() or "unknown"
                 raise DataDirectoryError(
@@ -93,6 +95,16 @@ class DataDirectory:
 def running_file(path: Path) -> Path:
     """Return where a platform that runs in a data directory says so."""
     return path / "running.json"
+
+
+def _take(descriptor: int) -> None:
+    """Take the lock; who only looks whether it is held has it for a moment. Raises BlockingIOError."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOOK_S)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_held(path: Path) -> bool:

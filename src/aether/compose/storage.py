@@ -41,7 +41,7 @@ async def open_storage(settings: Settings, *, is_prepared: bool = False) -> Asyn
     url, admin_url = settings.database_url, settings.database_admin_url
     if not url:
         server = EmbeddedServer(DataDirectory(settings.data_dir).database)
-        admin_url = await asyncio.to_thread(server.start)
+        admin_url = await _join(server)
         url = login_url(admin_url, EMBEDDED_LOGIN)
     elif not admin_url and not settings.is_production:
         admin_url = url
@@ -61,6 +61,17 @@ async def open_storage(settings: Settings, *, is_prepared: bool = False) -> Asyn
     finally:
         if server:
             await _leave(server)
+
+
+async def _join(server: EmbeddedServer) -> str:
+    """Start the embedded server, or join it; whoever is interrupted meanwhile leaves none behind."""
+    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        await _leave(server)
+        raise
 
 
 async def _leave(server: EmbeddedServer) -> None:

@@ -4,12 +4,14 @@ A sign-in with an unknown address checks a password too, so that it takes as lon
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from aether.control.strength import Judge
-from aether.domain.errors import InvalidValueError
+from aether.domain.errors import InvalidValueError, TooManyAttemptsError
 
 # OWASP Password Storage Cheat Sheet: argon2id, 19 MiB, two passes, one lane.
 MEMORY_KIB = 19_456
@@ -22,6 +24,8 @@ MIN_SCORE = 3
 """Of zxcvbn's 0 to 4: about 10⁸ guesses are not enough."""
 AT_ONCE = 2
 """How many are checked at the same time: more would only take turns on the same cores."""
+MOST_WAITING = 40
+"""So many more may wait for that, about a second; a stranger's hundreds would hold places for connections meanwhile."""
 OWN_WORDS = ("aether", "trading", "bitcoin", "kraken", "binance", "coinbase")
 """Words that are easily guessed here."""
 
@@ -33,6 +37,7 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._nobodys = self._hasher.hash("nobody's password")
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
         self._judge = Judge()
 
     async def check(self, password: str, *context: str) -> None:
@@ -60,15 +65,32 @@ class Passwords:
             )
 
     async def hash(self, password: str) -> str:
-        """Return the hash to store."""
-        async with self._turn:
+        """Return the hash to store. Raises TooManyAttemptsError when many wait already."""
+        async with self._in_turn():
             return await asyncio.to_thread(self._hasher.hash, password)
 
     async def matches(self, stored: str | None, password: str) -> bool:
-        """Return whether `password` is the one that was hashed; None and empty stand for nobody's."""
-        async with self._turn:
+        """Return whether `password` is the one that was hashed; None and empty stand for nobody's.
+
+        Raises:
+            TooManyAttemptsError: when many wait already.
+        """
+        async with self._in_turn():
             found = await asyncio.to_thread(self._verify, stored or self._nobodys, password)
         return found and bool(stored)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        if self._waiting >= MOST_WAITING:
+            raise TooManyAttemptsError(
+                "Many passwords are being checked.", remedy="Try again; a passkey needs no password.", retry_after_s=2.0
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._waiting -= 1
 
     def _verify(self, stored: str, password: str) -> bool:
         try:

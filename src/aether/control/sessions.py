@@ -11,7 +11,7 @@ from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
 from aether.domain.errors import NotSignedInError, UnknownNameError
-from aether.store.control_schema import roles, sessions, tokens, users
+from aether.store.control_schema import challenges, roles, sessions, tokens, users
 from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
@@ -147,7 +147,9 @@ class Sessions:
         return SignedIn(token=token, caller=msgspec.structs.replace(caller, session=session))
 
     async def end_all(self, connection: AsyncConnection, user: str, keep: str = "") -> None:
-        """End every session of a person but one."""
+        """End every session of a person but one, and what was begun by a password that may be another's."""
+        begun = sa.and_(challenges.c.user_id == user, challenges.c.purpose == "sign-in")
+        await connection.execute(sa.delete(challenges).where(begun))
         await connection.execute(
             sa.update(sessions)
             .where(sessions.c.user_id == user, sessions.c.id != keep, sessions.c.ended_ns == 0)
