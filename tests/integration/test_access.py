@@ -258,6 +258,7 @@ def test_no_list_shows_what_is_not_the_callers(cast: dict[str, Person]) -> None:
     assert [a["id"] for a in cast["service of company"].call("GET", "/accounts").json()] == ["company"]
     watcher = cast["auditor of company"]
     assert watcher.call("POST", "/accounts/company/safe-mode/engage", {"reason": "may I"}).status_code == 403
+    assert everything.call("POST", "/accounts/director-1/safe-mode/engage", {"reason": "may I"}).status_code == 403
     entries = watcher.call("GET", "/audit").json()
     assert entries, "refusals in company are there"
     assert {e["account"] for e in entries} == {"company"}
@@ -364,8 +365,8 @@ def test_actions_reach_is_what_their_names_say() -> None:
     firm = {a.name for a in ACTIONS.values() if a.reach is Reach.FIRM}
     assert firm == {
         "accounts.create", "accounts.live", "keys.rotate", "metrics.read", "users.read", "users.invite",
-        "users.roles", "users.disable", "users.link", "users.confirm", "tokens.read", "tokens.create", "tokens.arm",
-        "tokens.revoke",
+        "users.roles", "users.disable", "users.enable", "users.link", "users.confirm", "tokens.read", "tokens.create",
+        "tokens.arm", "tokens.revoke",
     }  # fmt: skip
     writing = {a.name for a in ACTIONS.values() if a.second}
     assert all(ACTIONS[name].proof for name in writing), "what needs two people needs their proofs"

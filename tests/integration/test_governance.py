@@ -60,7 +60,11 @@ async def desk(database: Database, tmp_path: Path) -> Desk:
 
 def release(account: str = "company") -> Task:
     return Task(
-        action="kill.release", account=account, payload={"feed": ""}, summary="Trading goes on", reason="looked at it"
+        action="kill.release",
+        account=account,
+        payload={"feed": "", "engaged_ns": 0},
+        summary="Trading goes on",
+        reason="looked at it",
     )
 
 
@@ -145,10 +149,11 @@ async def test_requests_run_out_and_can_be_withdrawn(desk: Desk) -> None:
 
 async def test_what_the_asker_may_not_do_any_more_is_not_carried_out(desk: Desk) -> None:
     ada = await enrol(desk, "ada@example.com")
-    bob = await enrol(desk, "bob@example.com", by=ada)
-    waits = (await desk.control.approvals.submit(bob.caller, release())).approval
+    await enrol(desk, "bob@example.com", by=ada)
+    eve = await enrol(desk, "eve@example.com", by=ada)
+    waits = (await desk.control.approvals.submit(eve.caller, release())).approval
     assert waits is not None
-    await desk.control.people.set_roles(ada.caller, bob.caller.id, {"*": Role.AUDITOR}, "moved on")
+    await desk.control.people.set_roles(ada.caller, eve.caller.id, {"*": Role.AUDITOR}, "moved on")
     with pytest.raises(RefusedError, match="any more"):
         await desk.control.approvals.decide(ada.caller, waits.id, approve=True, reason="fine")
     assert (await desk.control.approvals.get(waits.id)).state == "failed"
@@ -274,7 +279,13 @@ async def test_a_change_is_judged_by_what_is_in_force_when_it_takes_effect(desk:
     assert [c.field for c in changes] == ["limits.max_open_orders"]
     await settings.save(ada.caller, "company", loose, 0, "for the new year", month)
     now, changes = await settings.propose("company", {"limits": {"max_daily_loss_bps": 10}}, 1)
-    assert [(c.field, c.loosens) for c in changes] == [("limits.max_daily_loss_bps", False)]
+    not_brought = [
+        (f"limits.{name}, as version 1 would bring it", False) for name in ("max_open_orders", "max_daily_loss_bps")
+    ]
+    assert [(c.field, c.loosens) for c in changes] == [
+        ("limits.max_daily_loss_bps", False),
+        *sorted(not_brought, reverse=True),
+    ]
     assert now.limits.max_open_orders == 50, "what is to come is not in force"
     _, later = await settings.propose("company", {"limits": {"max_open_orders": 400}}, 1, month + NS)
     assert [(c.before, c.loosens) for c in later] == [(500, False)], "by then the other one is"

@@ -288,7 +288,9 @@ async def move_capital(
             f"{body.value} cannot be the value of {body.amount} {asset}.",
             remedy="Give what coins cost, more than 0, or leave it out; the currency has its own value.",
         )
-    await granted.context.control.operators.refuse_twice(granted.account, body.venue, asset, body.reference)
+    await granted.context.control.operators.refuse_twice(
+        granted.account, body.venue, asset, sign * amount, body.reference
+    )
     task = Task(
         action="capital.move",
         account=granted.account,
@@ -355,7 +357,9 @@ async def book(account: str, body: BookingRequest, granted: Annotated[Granted, a
         raise InvalidValueError("The amount is 0.", remedy="Give what the venue added, or with a minus what it took.")
     if body.asset == stored.config.currency:
         _check_money(body.amount, body.asset)
-    await granted.context.control.operators.refuse_twice(granted.account, body.venue, body.asset, body.reference)
+    await granted.context.control.operators.refuse_twice(
+        granted.account, body.venue, body.asset, amount, body.reference
+    )
     task = Task(
         action="books.book",
         account=granted.account,

@@ -122,7 +122,7 @@ ACTIONS: Mapping[str, Action] = {
             proof=True,
             second=True,
             raises="the worth that limits are shares of",
-            rule="a reference is booked once",
+            rule="an amount is booked once under a reference",
         ),
         Action(
             "books.book",
@@ -132,7 +132,7 @@ ACTIONS: Mapping[str, Action] = {
             proof=True,
             second=True,
             raises="the worth that limits are shares of",
-            rule="a reference is booked once",
+            rule="an amount is booked once under a reference",
         ),
         Action("breaks.assign", Reach.ACCOUNT, _DESK, "take a break of the books on"),
         Action("safe_mode.engage", Reach.ACCOUNT, _DESK, "let an account do exits only", service=True),

@@ -11,6 +11,7 @@ from aether.control.sessions import hold
 from aether.domain.errors import ConflictError
 from aether.domain.events import BalanceBooked, CapitalMoved, OperatorEvent
 from aether.domain.identifiers import AccountId
+from aether.domain.scaled import format_amount
 from aether.store import queries
 from aether.store.database import Database
 from aether.store.requests import insert_requests, wait_applied
@@ -34,27 +35,27 @@ class Operators:
             return [AccountId(account)]
         return [s.config.id for s in await queries.list_accounts(self._database.desk, feed)]
 
-    async def refuse_twice(self, account: str, venue: str, asset: str, reference: str) -> None:
-        """Raise ConflictError when something is booked under a reference already."""
+    async def refuse_twice(self, account: str, venue: str, asset: str, amount: int, reference: str) -> None:
+        """Raise ConflictError when the same amount is booked under the same reference already."""
         if not reference:
             return
         found = await queries.find_flow(
-            self._database.desk, AccountId(account), venue=venue, asset=asset, reference=reference
+            self._database.desk, AccountId(account), venue=venue, asset=asset, amount=amount, reference=reference
         )
         if found is not None:
-            raise _booked_twice(venue, asset, reference, f", by {found.actor}")
+            raise _booked_twice(venue, asset, amount, reference, f", by {found.actor}")
 
     async def book(self, caller: Caller, action: str, account: str, event: Booking, reason: str) -> list[int]:
-        """Book what came in or went out, its reference once; return the id of the request.
+        """Book what came in or went out, an amount under a reference once; return the id of the request.
 
         Raises:
-            ConflictError: when the reference is booked already, or the account refuses the booking.
+            ConflictError: when that is booked already, or the account refuses the booking.
         """
-        await self.refuse_twice(account, event.venue, event.asset, event.reference)
+        await self.refuse_twice(account, event.venue, event.asset, event.amount, event.reference)
         try:
             ids = await self.submit(caller, action, account, event, reason)
         except sa.exc.IntegrityError as error:
-            raise _booked_twice(event.venue, event.asset, event.reference) from error
+            raise _booked_twice(event.venue, event.asset, event.amount, event.reference) from error
         await wait_applied(self._database.control, ids, ANSWERS_WITHIN_S)
         return ids
 
@@ -72,8 +73,8 @@ class Operators:
         return ids
 
 
-def _booked_twice(venue: str, asset: str, reference: str, by: str = "") -> ConflictError:
+def _booked_twice(venue: str, asset: str, amount: int, reference: str, by: str = "") -> ConflictError:
     return ConflictError(
-        f"{asset} at {venue} is booked under {reference!r} already{by}.",
+        f"{format_amount(amount)} {asset} at {venue} is booked under {reference!r} already{by}.",
         remedy="Nothing is to be done; if it is another one, give it another reference.",
     )

@@ -114,12 +114,15 @@ async def list_equity(scope: Scope, account: AccountId, *, since_ns: int, points
     return await scope.all(query.order_by(numbered.c.ts_ns))
 
 
-async def find_flow(scope: Scope, account: AccountId, *, venue: str, asset: str, reference: str) -> Row | None:
-    """Return what was booked under a reference, if anything was."""
+async def find_flow(
+    scope: Scope, account: AccountId, *, venue: str, asset: str, amount: int, reference: str
+) -> Row | None:
+    """Return what was booked of the same amount under a reference, if anything was."""
     query = sa.select(flows).where(
         flows.c.account == account,
         flows.c.venue == venue,
         flows.c.asset == asset,
+        flows.c.amount == amount,
         flows.c.reference == reference,
     )
     found = await scope.all(query.limit(1))

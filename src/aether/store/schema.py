@@ -269,6 +269,13 @@ operator_requests = sa.Table(
     sa.Column("applied_seq", sa.BigInteger),
     _text("refusal", default=""),
     sa.Index("operator_requests_pending", "id", postgresql_where=sa.text("applied_seq IS NULL")),
+    sa.Index(
+        "operator_requests_reference",
+        "account",
+        *(sa.text(f"(event ->> '{field}')") for field in ("venue", "asset", "amount", "reference")),
+        unique=True,
+        postgresql_where=sa.text("length(event ->> 'reference') > 0 AND length(refusal) = 0"),
+    ),
 )
 
 datasets = sa.Table(
