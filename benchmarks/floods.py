@@ -72,7 +72,11 @@ async def _flood(url: str, name: str) -> None:
 
 def _ticks(http: httpx.Client) -> dict[float, float]:
     """Return how many events were decided on within each bound, seconds."""
-    found = re.findall(rf'{TICKS}{{le="([^"]+)"}} (\S+)', http.get("/metrics").text)
+    text = ""
+    while TICKS not in text:
+        with suppress(httpx.TransportError):  # a connection that gave way is made again
+            text = http.get("/metrics").text
+    found = re.findall(rf'{TICKS}{{le="([^"]+)"}} (\S+)', text)
     return {float(bound): float(count) for bound, count in found}
 
 

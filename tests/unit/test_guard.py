@@ -102,3 +102,16 @@ def test_a_proxy_that_adds_a_line_of_its_own_is_believed_over_what_was_sent_befo
 def test_strangers_are_counted_by_the_network_that_one_host_is_given(address: str, counted: str) -> None:
     """One host has 2^64 addresses of IPv6, and had as many limits (found by attack)."""
     assert network_of(address) == counted
+
+
+def test_a_crowd_of_strangers_has_little_and_whoever_comes_newly_enough() -> None:
+    """Fifty addresses had a thousand requests a second together, which took a core from trading (finding 2)."""
+    now = {"s": 0.0}
+    limiter = RateLimiter(lambda: now["s"])
+    served = 0
+    for tick in range(1_000):
+        now["s"] = tick / 100
+        served += sum(not limiter.stranger_wait_s("page", f"198.51.100.{n}") for n in range(50))
+    bounds = 600 + 150 * 10 + 50 * (30 + 1 * 10)
+    assert served <= bounds < 50 * (100 + 20 * 10), "ten seconds of fifty addresses"
+    assert [limiter.stranger_wait_s("page", "203.0.113.9") for _ in range(25)] == [0.0] * 25, "a page and its parts"

@@ -72,6 +72,10 @@ CALLERS = (50.0, 400.0)
 """Requests a second, and at once, of somebody who is known."""
 STRANGERS = (20.0, 100.0)
 """The same of an address: of pages and probes, and of whoever is not on the roster, before anything is looked up."""
+ALL_STRANGERS = (150.0, 600.0)
+"""What strangers of all addresses have together before each has less, which leaves the processor to trading."""
+IN_A_CROWD = (1.0, 30.0)
+"""What an address has then: enough to come and sign in."""
 BUCKETS_KEPT = 10_000
 
 STOP = "/kill-switch/engage"
@@ -136,6 +140,14 @@ class RateLimiter:
             del self._buckets[next(iter(self._buckets))]
         return 0.0 if allowed else (1.0 - level) / per_s
 
+    def stranger_wait_s(self, kind: str, address: str) -> float:
+        """Take one token of whoever is not known; return 0, or how long to wait for one."""
+        network = network_of(address)
+        wait_s = self.wait_s(f"{kind} {network}", *STRANGERS)
+        if not wait_s and self.wait_s("strangers", *ALL_STRANGERS):
+            wait_s = self.wait_s(f"crowd {network}", *IN_A_CROWD)
+        return wait_s
+
 
 class Authentication:
     """Finds out who calls, as ASGI middleware; the caller is left in `request.state.caller`.
@@ -164,7 +176,8 @@ class Authentication:
             receive = await _whole(receive)
         try:
             if not path.startswith(PREFIX) and not (path == METRICS and self._context.is_production):
-                self._limit(f"page {network_of(where.address)}", *STRANGERS)
+                if identify_by_roster(connection, self._context, self._access, where) is None:
+                    self._limit_stranger("page", where)
             else:
                 caller, is_away = await self._enter(connection, self._context, where)
         except AetherError as error:
@@ -180,13 +193,13 @@ class Authentication:
         """Return who calls, and whether the roster had to tell; refuse who may not come in."""
         known = identify_by_roster(connection, context, self._access, where)
         if known is None:
-            self._limit(f"address {network_of(where.address)}", *STRANGERS)
+            self._limit_stranger("address", where)
         else:
-            self._limit(f"{known.kind} {known.id}", *CALLERS)
+            self._limit_caller(known)
         caller, is_away = await self._identify(connection, context, where)
         if caller is not None:
             if known is None:
-                self._limit(f"{caller.kind} {caller.id}", *CALLERS)
+                self._limit_caller(caller)
         elif connection.scope["path"] not in PUBLIC:
             raise NotSignedInError("Nobody is signed in.", remedy="Sign in, or send a token that is still good.")
         is_reading = connection.scope["type"] == "http" and connection.scope["method"] not in UNSAFE
@@ -210,10 +223,15 @@ class Authentication:
                 raise
             return identify_by_roster(connection, context, self._access, where), True
 
-    def _limit(self, key: str, per_s: float, burst: float) -> None:
-        wait_s = self._limiter.wait_s(key, per_s, burst)
+    def _limit_stranger(self, kind: str, where: Caller) -> None:
+        self._refuse(kind, self._limiter.stranger_wait_s(kind, where.address))
+
+    def _limit_caller(self, caller: Caller) -> None:
+        self._refuse(caller.kind, self._limiter.wait_s(f"{caller.kind} {caller.id}", *CALLERS))
+
+    def _refuse(self, kind: str, wait_s: float) -> None:
         if wait_s:
-            TURNED_AWAY.labels(key.partition(" ")[0]).inc()
+            TURNED_AWAY.labels(kind).inc()
             raise TooManyAttemptsError("Too many requests.", remedy="Slow down.", retry_after_s=wait_s)
 
 
