@@ -7,6 +7,7 @@ it goes on to ask costs us nothing.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 import h11
@@ -45,6 +46,9 @@ class Places:
         self._per_address = per_address
         self._total = total
         self._held: dict[asyncio.Transport, str] = {}
+        self._of_address: Counter[str] = Counter()
+        self._sockets: set[asyncio.Transport] = set()
+        """Those that became web sockets, whose end nobody tells us."""
         self._waiting: dict[LimitedHttp, None] = {}
         """Those without a whole request, the longest at it first."""
 
@@ -52,17 +56,27 @@ class Places:
         """Give a connection a place; return whether there is one, if need be that of one that only waits."""
         is_proxy = self.is_proxy(address)
         address = network_of(address)
-        mine = sum(held == address for held in self._held.values())
-        if not is_proxy and mine >= self._per_address and not self._make_room(address):
+        is_full = not is_proxy and self._of_address[address] >= self._per_address
+        if is_full and not self._make_room(address):
             return False
         if len(self._held) >= self._total and not self._make_room(None):
             return False
         self._held[connection.transport] = address
+        self._of_address[address] += 1
         return True
 
     def leave(self, transport: asyncio.Transport) -> None:
         """Give a place back."""
-        self._held.pop(transport, None)
+        self._sockets.discard(transport)
+        address = self._held.pop(transport, None)
+        if address is not None:
+            self._of_address[address] -= 1
+            if not self._of_address[address]:
+                del self._of_address[address]
+
+    def is_socket(self, transport: asyncio.Transport) -> None:
+        """Hear that a connection became a web socket."""
+        self._sockets.add(transport)
 
     def waits(self, connection: "LimitedHttp", *, does: bool) -> None:
         """Hear whether a connection waits for its request."""
@@ -86,7 +100,7 @@ class Places:
 
     def _sweep(self, address: str | None) -> bool:
         """Take the places of web sockets that have ended; return whether there were any of this address."""
-        ended = [t for t, held in self._held.items() if t.is_closing() and address in (None, held)]
+        ended = [t for t in self._sockets if t.is_closing() and address in (None, self._held.get(t))]
         for transport in ended:
             self.leave(transport)
         return bool(ended)
@@ -139,6 +153,7 @@ class LimitedHttp(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Let go of the connection: the web socket has its own ways, and keeps the place."""
         self._is_socket = True
+        self.places.is_socket(self.transport)
         self._let_be()
         super().handle_websocket_upgrade(event)
 
