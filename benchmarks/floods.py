@@ -2,7 +2,9 @@
 
 A platform as `aether up` starts it trades on the local exchange. Each flood comes from a process of its own, with the
 least claim on the processor, as strangers on other machines would have none. A kill is measured as a person's machine
-would: from the request to an answer that nothing is left to be confirmed. Phases alternate: quiet, flood, quiet, flood.
+would: from the request to an answer that nothing is left to be confirmed. Phases alternate: quiet, flood, quiet, flood;
+figures are of all phases of a kind together, since a single 99th percentile moves threefold from one quiet phase to the
+next.
 """
 
 import asyncio
@@ -13,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,7 +27,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-ROUNDS = 2
+ROUNDS = 3
 PHASE_S = 12.0
 KILLS = 8
 STRANGERS = 50
@@ -70,21 +74,33 @@ async def _flood(url: str, name: str) -> None:
             group.create_task(knock(number))
 
 
-def _ticks(http: httpx.Client) -> dict[float, float]:
+def _ticks(http: httpx.Client) -> dict[float, int]:
     """Return how many events were decided on within each bound, seconds."""
     text = ""
     while TICKS not in text:
         with suppress(httpx.TransportError):  # a connection that gave way is made again
             text = http.get("/metrics").text
     found = re.findall(rf'{TICKS}{{le="([^"]+)"}} (\S+)', text)
-    return {float(bound): float(count) for bound, count in found}
+    return {float(bound): round(float(count)) for bound, count in found}
 
 
-def _p99(before: dict[float, float], after: dict[float, float]) -> float:
-    """Return the 99th percentile between two looks, within a bucket as if evenly spread, seconds."""
-    counts = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
+@dataclass
+class _Measured:
+    """What was measured in phases of a kind, in seconds, and how many events were decided on within each bound."""
+
+    by_page: list[float] = field(default_factory=list)
+    by_command: list[float] = field(default_factory=list)
+    ticks: Counter[float] = field(default_factory=Counter)
+
+    def figures(self) -> tuple[float, float, float]:
+        return median(self.by_page), median(self.by_command), _p99(self.ticks)
+
+
+def _p99(found: Counter[float]) -> float:
+    """Return the 99th percentile of cumulative counts by bound, within a bucket as if evenly spread, seconds."""
+    counts = sorted(found.items())
     wanted = 0.99 * counts[-1][1]
-    low, below = 0.0, 0.0
+    low, below = 0.0, 0
     for bound, count in counts:
         if count >= wanted:
             share = (wanted - below) / (count - below) if count > below else 0.0
@@ -137,8 +153,8 @@ class _Desk:
         self._process.wait(120)
 
 
-def _phase(desk: _Desk, flood: str) -> tuple[float, float, float]:
-    """Return kills by API and by command (medians), and the 99th percentile of tick to decision, all in seconds."""
+def _phase(desk: _Desk, flood: str, measured: _Measured) -> None:
+    """Measure kills by page and by command, and from tick to decision, under a flood or in quiet."""
     flooding = None
     if flood:
         command = ["nice", "-n", "19", sys.executable, "-m", "benchmarks.floods", desk.url, flood]
@@ -147,13 +163,13 @@ def _phase(desk: _Desk, flood: str) -> tuple[float, float, float]:
     try:
         before = _ticks(desk.http)
         began = perf_counter()
-        by_api = []
         for _ in range(KILLS):
-            by_api.append(desk.kill_by_api())
+            measured.by_page.append(desk.kill_by_api())
             time.sleep(0.5)
-        by_command = desk.kill_by_command()
+        measured.by_command.append(desk.kill_by_command())
         time.sleep(max(0.0, PHASE_S - (perf_counter() - began)))
-        return median(by_api), by_command, _p99(before, _ticks(desk.http))
+        for bound, count in _ticks(desk.http).items():
+            measured.ticks[bound] += count - before.get(bound, 0)
     finally:
         if flooding is not None:
             flooding.kill()
@@ -167,11 +183,12 @@ def run() -> Iterable[tuple[str, str]]:
         desk = _Desk(Path(folder) / "data")
         try:
             for flood in FLOODS:
-                pairs = [(_phase(desk, ""), _phase(desk, flood)) for _ in range(ROUNDS)]
+                quietly, loudly = _Measured(), _Measured()
+                for _ in range(ROUNDS):
+                    _phase(desk, "", quietly)
+                    _phase(desk, flood, loudly)
                 figures = ("kill switch by the page", "kill switch by command", "tick to decision p99")
-                for n, figure in enumerate(figures):
-                    quiet = median(pair[0][n] for pair in pairs)
-                    loud = median(pair[1][n] for pair in pairs)
+                for figure, quiet, loud in zip(figures, quietly.figures(), loudly.figures(), strict=True):
                     yield (
                         f"{figure}: {flood}, against quiet",
                         f"{loud / quiet:.2f} ({quiet * 1e3:.1f} -> {loud * 1e3:.1f} ms)",

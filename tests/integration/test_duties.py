@@ -165,7 +165,9 @@ def test_an_approval_releases_no_kill_that_nobody_spoke_of(ada: Person, grace: P
     assert "maintenance" in asked["approval"]["summary"]
     grace.do("POST", f"{path}/engage", {"reason": "a key leaked"})
     until(lambda: any(s["reason"] == "a key leaked" for s in ada.call("GET", "/kill-switch").json()), "the kill")
-    approve(grace, asked)
+    late = approve(grace, asked)
+    assert late.status_code == 409
+    assert "engaged again since that was asked for: a key leaked" in late.json()["detail"]
     assert stopped(ada, company)
     again = ada.do("POST", f"{path}/release", {"reason": REASON}).json()
     assert "a key leaked" in again["approval"]["summary"]

@@ -17,7 +17,7 @@ from aether.store.database import Database
 from aether.store.requests import insert_requests, wait_applied
 
 ANSWERS_WITHIN_S = 4.0
-"""A node that runs has answered by then whether it takes a booking."""
+"""A node that runs has answered by then whether it takes what was asked."""
 
 Booking = BalanceBooked | CapitalMoved
 
@@ -56,8 +56,12 @@ class Operators:
             ids = await self.submit(caller, action, account, event, reason)
         except sa.exc.IntegrityError as error:
             raise _booked_twice(event.venue, event.asset, event.amount, event.reference) from error
-        await wait_applied(self._database.control, ids, ANSWERS_WITHIN_S)
+        await self.answered(ids)
         return ids
+
+    async def answered(self, ids: list[int]) -> None:
+        """Wait for the accounts' answers, not for ever. Raises ConflictError when one refuses."""
+        await wait_applied(self._database.control, ids, ANSWERS_WITHIN_S)
 
     async def submit(
         self, caller: Caller, action: str, account: str, event: OperatorEvent, reason: str, feed: str | None = None

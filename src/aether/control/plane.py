@@ -147,7 +147,9 @@ def _executors(
         known_ns = task.payload["engaged_ns"]
         event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name, engaged_ns=known_ns)
         feed = task.payload["feed"] or None
-        return await operators.submit(caller, task.action, task.account, event, task.reason, feed)
+        ids = await operators.submit(caller, task.action, task.account, event, task.reason, feed)
+        await operators.answered(ids)
+        return ids
 
     def booked_as(kind: type[Booking]) -> Execute:
         async def book(caller: Caller, task: Task) -> list[int]:

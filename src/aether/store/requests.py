@@ -54,7 +54,7 @@ async def wait_applied(scope: Scope, ids: Sequence[int], timeout_s: float) -> bo
             refused = [f"{row.account}: {row.refusal}" for row in rows if row.refusal]
             if refused:
                 raise ConflictError(
-                    f"Refused, and nothing was changed, by {'; '.join(refused)}.", remedy="Correct it and ask anew."
+                    f"Refused by {'; '.join(refused)}.", remedy="What was refused has changed nothing; ask anew."
                 )
             return True
         if asyncio.get_running_loop().time() >= deadline:
