@@ -70,7 +70,8 @@ async def _join(server: EmbeddedServer) -> str:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
         await asyncio.wait([starting])
-        await _leave(server)
+        if starting.exception() is None:  # one that did not start is not left, nor told of any more
+            await _leave(server)
         raise
 
 
