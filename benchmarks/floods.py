@@ -179,22 +179,19 @@ def _phase(desk: _Desk, flood: str, measured: _Measured) -> None:
 
 def run() -> Iterable[tuple[str, str]]:
     """Yield each figure with its name."""
+    quietly, loudly = _Measured(), {flood: _Measured() for flood in FLOODS}
     with tempfile.TemporaryDirectory() as folder:
         desk = _Desk(Path(folder) / "data")
         try:
-            for flood in FLOODS:
-                quietly, loudly = _Measured(), _Measured()
-                for _ in range(ROUNDS):
-                    _phase(desk, "", quietly)
-                    _phase(desk, flood, loudly)
-                figures = ("kill switch by the page", "kill switch by command", "tick to decision p99")
-                for figure, quiet, loud in zip(figures, quietly.figures(), loudly.figures(), strict=True):
-                    yield (
-                        f"{figure}: {flood}, against quiet",
-                        f"{loud / quiet:.2f} ({quiet * 1e3:.1f} -> {loud * 1e3:.1f} ms)",
-                    )
+            for flood, measured in [*loudly.items()] * ROUNDS:
+                _phase(desk, "", quietly)
+                _phase(desk, flood, measured)
         finally:
             desk.end()
+    figures = ("kill switch by the page", "kill switch by command", "tick to decision p99")
+    for flood, measured in loudly.items():
+        for figure, quiet, loud in zip(figures, quietly.figures(), measured.figures(), strict=True):
+            yield f"{figure}: {flood}, against quiet", f"{loud / quiet:.2f} ({quiet * 1e3:.1f} -> {loud * 1e3:.1f} ms)"
 
 
 if __name__ == "__main__":

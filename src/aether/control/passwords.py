@@ -4,6 +4,7 @@ A sign-in with an unknown address checks a password too, so that it takes as lon
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,8 +23,8 @@ MIN_LENGTH = 12
 MAX_LENGTH = 128
 MIN_SCORE = 3
 """Of zxcvbn's 0 to 4: about 10⁸ guesses are not enough."""
-AT_ONCE = 2
-"""How many are checked at the same time: more would only take turns on the same cores."""
+AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
+"""How many are checked at the same time: half of the cores are left to others, trading above all."""
 MOST_WAITING = 40
 """So many more may wait for that, about a second; a stranger's hundreds would hold places for connections meanwhile."""
 OWN_WORDS = ("aether", "trading", "bitcoin", "kraken", "binance", "coinbase")
