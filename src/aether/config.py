@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -183,6 +184,16 @@ def refuse_mistakes(settings: Settings, environment: Mapping[str, str] | None = 
         raise InvalidValueError(
             f"stop_url and public_url are both {settings.stop_url!r}.",
             remedy="Give the page's kill switch a port of its own at the proxy.",
+        )
+    if urlsplit(settings.public_url).path.strip("/"):
+        raise InvalidValueError(
+            f"public_url is {settings.public_url!r}, which has a path; passkeys and cookies belong to a whole host.",
+            remedy="Give the platform a host name of its own, like https://desk.example.com.",
+        )
+    if settings.bao_url and settings.key_file:
+        raise InvalidValueError(
+            f"bao_url is {settings.bao_url!r} and key_file is {settings.key_file!r}: one of them holds the key.",
+            remedy="Take the one away that does not.",
         )
     if settings.session_idle_s > settings.session_max_s:
         raise InvalidValueError(

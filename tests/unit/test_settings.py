@@ -33,8 +33,10 @@ def test_a_session_does_not_end_before_nobody_uses_it() -> None:
             {"stop_url": "https://a.example/", "public_url": "https://a.example", "stop_port": 9_000},
             "stop_url and public_url are both",
         ),
+        ({"public_url": "https://a.example/desk"}, "has a path"),
+        ({"bao_url": "https://bao.example", "key_file": "/etc/aether/kek.json"}, "one of them holds the key"),
     ],
 )
-def test_a_way_to_the_kill_switch_that_leads_nowhere_is_refused(changed: dict[str, object], said: str) -> None:
+def test_addresses_and_keys_that_lead_nowhere_are_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidValueError, match=said):
         refuse_mistakes(load_settings(changed, HERE), HERE)
