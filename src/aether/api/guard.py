@@ -196,7 +196,7 @@ class Authentication:
             self._limit_stranger("address", where)
         else:
             self._limit_caller(known)
-        caller, is_away = await self._identify(connection, context, where)
+        caller, is_away = await self._identify(connection, context, where, known)
         if caller is not None:
             if known is None:
                 self._limit_caller(caller)
@@ -208,11 +208,11 @@ class Authentication:
         return caller, is_away
 
     async def _identify(
-        self, connection: HTTPConnection, context: Context, where: Caller
+        self, connection: HTTPConnection, context: Context, where: Caller, known: Caller | None
     ) -> tuple[Caller | None, bool]:
         """Return who calls, and whether the roster had to tell: who asks for a stop is not kept waiting."""
         if self._by_roster:
-            return identify_by_roster(connection, context, self._access, where), True
+            return known, True
         work = identify(connection, context, self._access, where)
         if not connection.scope["path"].endswith(STOP):
             return await work, False

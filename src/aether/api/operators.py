@@ -40,7 +40,6 @@ from aether.domain.orders import Side
 from aether.domain.parents import ParentId, ParentRequest, missing_fields
 from aether.domain.scaled import format_amount, parse_amount
 from aether.store import queries
-from aether.store.requests import wait_applied
 from aether.telemetry import logger
 
 TOO_MUCH_MONEY = parse_amount(str(10**MONEY_DIGITS))
@@ -49,7 +48,6 @@ router = APIRouter(tags=["operators"])
 
 _log = logger("operators")
 
-CONFIRM_WITHIN_S = 4.0
 BPS = 10_000
 
 Release = Annotated[Granted, allow("kill.release")]
@@ -67,7 +65,7 @@ async def states_of(granted: Granted) -> list[KillState]:
 
 async def confirmed(granted: Granted, ids: list[int]) -> KillResult:
     """Wait until requests are applied, not for ever; return what has come of them. Raises ConflictError."""
-    applied = await wait_applied(granted.context.database.control, ids, CONFIRM_WITHIN_S)
+    applied = await granted.context.control.operators.answered(ids)
     return KillResult(applied=applied, accounts=await states_of(granted))
 
 
@@ -116,7 +114,7 @@ async def _carried_out(granted: Granted, task: Task) -> KillResult:
     outcome = await granted.context.control.approvals.submit(granted.caller, task)
     if outcome.approval is not None:
         return KillResult(applied=False, accounts=await states_of(granted), approval=approval_of(outcome.approval))
-    return await confirmed(granted, outcome.result)
+    return KillResult(applied=outcome.result, accounts=await states_of(granted))
 
 
 @router.post("/kill-switch/release")

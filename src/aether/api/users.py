@@ -1,6 +1,5 @@
 """People and the tokens of services, as admins manage them."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -20,7 +19,7 @@ from aether.api.models import (
     User,
 )
 from aether.api.shown import approval_of, done_of
-from aether.control.access import EVERYWHERE, Role
+from aether.control.access import EVERYWHERE, Role, roles_text
 from aether.control.approvals import Task
 from aether.control.factors import digest
 from aether.control.tokens import TokenPlan, new_text
@@ -84,10 +83,6 @@ async def confirm(user: str, body: ReasonRequest, granted: Annotated[Granted, al
     await granted.context.control.vouching.confirm(granted.caller, user, body.reason)
 
 
-def _roles_text(given: Mapping[str, str]) -> str:
-    return ", ".join(f"{role} of {'all' if a == EVERYWHERE else a}" for a, role in given.items())
-
-
 @router.put("/users/{user}/roles")
 async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, allow("users.roles")]) -> Done:
     """Give a person exactly these roles; in production a second person approves it."""
@@ -97,7 +92,7 @@ async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, a
         action="users.roles",
         account=EVERYWHERE,
         payload={"user": user, "roles": dict(body.roles)},
-        summary=f"{person.email} becomes {_roles_text(body.roles)}; make sure that they are who signs in so",
+        summary=f"{person.email} becomes {roles_text(body.roles)}; make sure that they are who signs in so",
         reason=body.reason,
     )
     return done_of(await control.approvals.submit(granted.caller, task))
@@ -118,7 +113,7 @@ async def enable(user: str, body: ReasonRequest, granted: Annotated[Granted, all
         action="users.enable",
         account=EVERYWHERE,
         payload={"user": user},
-        summary=f"{person.email}, who was locked out, comes in again as {_roles_text(person.roles)}",
+        summary=f"{person.email}, who was locked out, comes in again as {roles_text(person.roles)}",
         reason=body.reason,
     )
     return done_of(await control.approvals.submit(granted.caller, task))

@@ -18,6 +18,7 @@ from aether.cli.options import (
 from aether.cli.remote import Remote, say
 from aether.clock import utc_text
 from aether.compose.directory import DataDirectory
+from aether.control.access import roles_text
 from aether.domain.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ RolesOption = Annotated[
 ]
 
 
-def _roles_text(roles: dict[str, str]) -> str:
-    return ", ".join(f"{role} of {'all' if account == '*' else account}" for account, role in roles.items())
-
-
 @app.command("list")
 def users_list(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False) -> None:
     """List people with their roles and factors."""
@@ -56,7 +53,7 @@ def users_list(data_dir: DataDir = None, url: Url = "", as_json: AsJson = False)
         (
             u["email"],
             u["name"],
-            _roles_text(u["roles"]),
+            roles_text(u["roles"]),
             "app" if u["has_totp"] else "",
             str(u["passkeys"]),
             str(u["recovery_codes"]),
@@ -101,7 +98,7 @@ def users_invited(data_dir: DataDir = None, url: Url = "", as_json: AsJson = Fal
     rows = [
         (
             i["email"],
-            _roles_text(i["roles"]),
+            roles_text(i["roles"]),
             i["invited_by"],
             i["held_by"] or "nobody yet",
             utc_text(i["expires_ns"]),

@@ -413,6 +413,11 @@ class Allowlists(msgspec.Struct, frozen=True):
         return email in self.directors or not (self.directors or self.strict)
 
 
+def roles_text(given: Mapping[str, str]) -> str:
+    """Return roles as people read them."""
+    return ", ".join(f"{role} of {'all' if account == EVERYWHERE else account}" for account, role in given.items())
+
+
 def normal_email(text: str) -> str:
     """Return an e-mail address as it is stored. Raises InvalidValueError when it is none."""
     email = text.strip().lower()

@@ -45,8 +45,8 @@ class Operators:
         if found is not None:
             raise _booked_twice(venue, asset, amount, reference, f", by {found.actor}")
 
-    async def book(self, caller: Caller, action: str, account: str, event: Booking, reason: str) -> list[int]:
-        """Book what came in or went out, an amount under a reference once; return the id of the request.
+    async def book(self, caller: Caller, action: str, account: str, event: Booking, reason: str) -> bool:
+        """Book what came in or went out, an amount under a reference once; return whether it is booked by now.
 
         Raises:
             ConflictError: when that is booked already, or the account refuses the booking.
@@ -56,12 +56,11 @@ class Operators:
             ids = await self.submit(caller, action, account, event, reason)
         except sa.exc.IntegrityError as error:
             raise _booked_twice(event.venue, event.asset, event.amount, event.reference) from error
-        await self.answered(ids)
-        return ids
+        return await self.answered(ids)
 
-    async def answered(self, ids: list[int]) -> None:
-        """Wait for the accounts' answers, not for ever. Raises ConflictError when one refuses."""
-        await wait_applied(self._database.control, ids, ANSWERS_WITHIN_S)
+    async def answered(self, ids: list[int]) -> bool:
+        """Wait for the accounts, not for ever; return whether all have answered. Raises ConflictError on a refusal."""
+        return await wait_applied(self._database.control, ids, ANSWERS_WITHIN_S)
 
     async def submit(
         self, caller: Caller, action: str, account: str, event: OperatorEvent, reason: str, feed: str | None = None

@@ -243,7 +243,8 @@ class People:
                 [{"user_id": user_id, "account": a, "role": r, "waits_ns": waits_ns} for a, r in given.items()],
             )
             await self._keep_an_admin(connection)
-            if before.get(EVERYWHERE) is Role.ADMIN is not given.get(EVERYWHERE) and not waits_ns:
+            was_admin, is_admin = (all_.get(EVERYWHERE) is Role.ADMIN for all_ in (before, given))
+            if was_admin and not is_admin and not waits_ns:
                 await self._keep_directors(connection, user.email)
             await self._end_what_they_made(connection, caller, user.email, given)
             entry = entry_of(

@@ -143,16 +143,15 @@ def _executors(
     async def arm(caller: Caller, task: Task) -> str:
         return await tokens.create(caller, msgspec.convert(task.payload["token"], TokenPlan))
 
-    async def release(caller: Caller, task: Task) -> list[int]:
+    async def release(caller: Caller, task: Task) -> bool:
         known_ns = task.payload["engaged_ns"]
         event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name, engaged_ns=known_ns)
         feed = task.payload["feed"] or None
         ids = await operators.submit(caller, task.action, task.account, event, task.reason, feed)
-        await operators.answered(ids)
-        return ids
+        return await operators.answered(ids)
 
     def booked_as(kind: type[Booking]) -> Execute:
-        async def book(caller: Caller, task: Task) -> list[int]:
+        async def book(caller: Caller, task: Task) -> bool:
             fields = {**task.payload, "ts_ns": 0, "reason": task.reason, "actor": caller.name}
             event: Booking = msgspec.convert(fields, kind, strict=False)
             return await operators.book(caller, task.action, task.account, event, task.reason)

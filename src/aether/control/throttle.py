@@ -132,7 +132,7 @@ class Throttle:
         async with self._scope.begin() as connection:
             for attempt in sorted(attempts, key=lambda a: a.name):
                 mine = throttles.c.key == attempt.name
-                if attempt.rule not in {ADDRESS, PASSKEY}:
+                if attempt.rule is not ADDRESS:
                     await connection.execute(sa.delete(throttles).where(mine))
                     continue
                 left = throttles.c.failures - 1

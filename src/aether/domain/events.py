@@ -282,6 +282,10 @@ class KillSwitchReleased(_Event, frozen=True, kw_only=True):
     actor: str
     engaged_ns: int = 0
 
+    def is_for(self, kill_ns: int) -> bool:
+        """Return whether it releases a kill that was engaged at `kill_ns`."""
+        return not 0 < self.engaged_ns < kill_ns
+
 
 class LimitsChanged(_Event, frozen=True, kw_only=True):
     """The account's limits from now on."""

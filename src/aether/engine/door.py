@@ -58,8 +58,9 @@ def refusal(state: AccountState, event: Event) -> str:
             return "" if fits else f"parent order {request.id} has a number above {LARGEST_AMOUNT}"
         case KillSwitchReleased():
             kill = state.stops.get(Stop.KILL)
-            is_newer = kill is not None and 0 < event.engaged_ns < kill.asked_ns
-            return f"it was engaged again since that was asked for: {kill.reason}" if kill and is_newer else ""
+            if kill is None or event.is_for(kill.asked_ns):
+                return ""
+            return f"it was engaged again since that was asked for: {kill.reason}"
         case InstrumentListed():
             return _listing(state, event)
         case AccountOpened() if state.config is not None:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from aether.domain.accounts import AccountConfig
 from aether.domain.errors import UnknownNameError
+from aether.domain.events import KillSwitchReleased
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.store.database import Row, Scope
@@ -208,7 +209,7 @@ async def kill_states(scope: Scope) -> dict[str, KillWord]:
     for row in await scope.all(sa.select(kills)):
         found[row.account] = KillWord(True, msgspec.json.decode(row.payload)["reason"], int(row.ts_ns))
     for row in await scope.all(after.order_by(journal.c.account, journal.c.seq)):
-        told, kill = msgspec.json.decode(row.payload), found.get(row.account, NO_KILL)
-        if kill.engaged and not 0 < told.get("engaged_ns", 0) < kill.ts_ns:
-            found[row.account] = KillWord(False, told["reason"], int(row.ts_ns))
+        told, kill = msgspec.json.decode(row.payload, type=KillSwitchReleased), found.get(row.account, NO_KILL)
+        if kill.engaged and told.is_for(kill.ts_ns):
+            found[row.account] = KillWord(False, told.reason, int(row.ts_ns))
     return found
