@@ -105,7 +105,7 @@ class Drill:
 
     def _prices(self) -> dict[str, float]:
         for account in self.platform.accounts():
-            every = {k.partition(":")[2]: float(v) for k, v in (account.get("marks") or {}).items()}
+            every = {p["symbol"]: float(p["mark"]) for p in account["positions"] if p["mark_ns"]}
             marks = {symbol: price for symbol, price in every.items() if symbol in TRADED}
             if marks:
                 return marks

@@ -281,15 +281,20 @@ def test_the_stream_carries_only_the_callers_accounts(platform: Platform, cast: 
     address = person.url.replace("http", "ws") + f"{API}/stream"
     cookie = f"aether_session={person.http.cookies['aether_session']}"
 
-    async def listen() -> set[str]:
+    async def listen() -> tuple[set[str], set[str]]:
         seen: set[str] = set()
+        refused: set[str] = set()
         async with connect(address, additional_headers={"Cookie": cookie}, proxy=None) as socket:
-            for _ in range(60):
+            await socket.send(json.dumps({"subscribe": ["desk", "fills:company", "fills:director-1", "nothing"]}))
+            for _ in range(30):
                 message = json.loads(await asyncio.wait_for(socket.recv(), 20))
-                seen |= {message["account"]} if "account" in message else set()
-        return seen
+                data = message["data"]
+                seen |= {*data.get("accounts", {}), *data.get("ages_ms", {})}
+                seen |= {fill["account"] for fill in data.get("fills", {}).values() if fill}
+                refused |= {message["topic"]} if message["kind"] == "refused" else set()
+        return seen, refused
 
-    assert asyncio.run(listen()) == {"company"}
+    assert asyncio.run(listen()) == ({"company"}, {"fills:director-1", "nothing"})
 
 
 # By SQL.

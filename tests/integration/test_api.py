@@ -163,12 +163,11 @@ def test_the_web_socket_streams_to_sessions_only(platform: Platform, client: htt
 
     async def listen(headers: dict[str, str]) -> set[str]:
         async with connect(address, additional_headers=headers, proxy=None) as socket:
-            seen: set[str] = set()
-            while len(seen) < 3:
+            await socket.send(json.dumps({"subscribe": ["desk"]}))
+            while True:
                 message = json.loads(await asyncio.wait_for(socket.recv(), 20))
-                if message["type"] == "account":
-                    seen.add(message["account"])
-            return seen
+                if message["topic"] == "desk":
+                    return set(message["data"]["accounts"])
 
     assert asyncio.run(listen({"Cookie": cookie})) == {"company", "director-1", "director-2"}
     for headers in ({}, {"Cookie": cookie, "Origin": "http://evil.example"}, {"Cookie": "aether_session=guess"}):

@@ -122,6 +122,9 @@ class HandVenue:
     def fence(self) -> None:
         pass
 
+    def troubles(self) -> dict[VenueId, str]:
+        return {}
+
     def unconfirmed(self) -> list[str]:
         return []
 

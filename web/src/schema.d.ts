@@ -17,13 +17,13 @@ export interface paths {
          *
          *     Each account of a caller who may not see all is read in that account's own database role.
          */
-        get: operations["list_accounts_api_v1_accounts_get"];
+        get: operations["list_accounts"];
         put?: never;
         /**
          * Create Account
          * @description Open an account on the running market; in production a second person approves a live one.
          */
-        post: operations["create_account_api_v1_accounts_post"];
+        post: operations["create_account"];
         delete?: never;
         options?: never;
         head?: never;
@@ -41,7 +41,7 @@ export interface paths {
          * Get Account
          * @description Return one account; `waiting` while the node has not taken it up.
          */
-        get: operations["get_account_api_v1_accounts__account__get"];
+        get: operations["get_account"];
         put?: never;
         post?: never;
         delete?: never;
@@ -61,7 +61,7 @@ export interface paths {
          * List Alerts
          * @description Return the account's alerts, newest first.
          */
-        get: operations["list_alerts_api_v1_accounts__account__alerts_get"];
+        get: operations["list_alerts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -83,7 +83,7 @@ export interface paths {
          * Archive Account
          * @description Stop an account for good: its kill switch is engaged, it is not started again, its records stay.
          */
-        post: operations["archive_account_api_v1_accounts__account__archive_post"];
+        post: operations["archive_account"];
         delete?: never;
         options?: never;
         head?: never;
@@ -101,7 +101,7 @@ export interface paths {
          * List Balances
          * @description Return what each venue holds for the account.
          */
-        get: operations["list_balances_api_v1_accounts__account__balances_get"];
+        get: operations["list_balances"];
         put?: never;
         post?: never;
         delete?: never;
@@ -125,7 +125,7 @@ export interface paths {
          *
          *     A break of that balance is cleared when the booking explains it.
          */
-        post: operations["book_api_v1_accounts__account__bookings_post"];
+        post: operations["book"];
         delete?: never;
         options?: never;
         head?: never;
@@ -145,7 +145,7 @@ export interface paths {
          * Assign Break
          * @description Say who takes a break on; it stays until the venue agrees, or a booking or a resume clears it.
          */
-        post: operations["assign_break_api_v1_accounts__account__breaks_assign_post"];
+        post: operations["assign_break"];
         delete?: never;
         options?: never;
         head?: never;
@@ -167,7 +167,7 @@ export interface paths {
          *
          *     In production a second person approves it: limits that are shares of the worth move with it.
          */
-        post: operations["move_capital_api_v1_accounts__account__capital_post"];
+        post: operations["move_capital"];
         delete?: never;
         options?: never;
         head?: never;
@@ -185,7 +185,7 @@ export interface paths {
          * List Equity
          * @description Return the equity curve, evenly thinned.
          */
-        get: operations["list_equity_api_v1_accounts__account__equity_get"];
+        get: operations["list_equity"];
         put?: never;
         post?: never;
         delete?: never;
@@ -209,7 +209,7 @@ export interface paths {
          *
          *     Strategies may enter again.
          */
-        post: operations["exit_by_hand_api_v1_accounts__account__exit_post"];
+        post: operations["exit_by_hand"];
         delete?: never;
         options?: never;
         head?: never;
@@ -227,7 +227,7 @@ export interface paths {
          * List Fills
          * @description Return executions, newest first; `before` is the `seq` of the last one already seen.
          */
-        get: operations["list_fills_api_v1_accounts__account__fills_get"];
+        get: operations["list_fills"];
         put?: never;
         post?: never;
         delete?: never;
@@ -249,7 +249,7 @@ export interface paths {
          * Hedge By Hand
          * @description Move a share of every position into cash.
          */
-        post: operations["hedge_by_hand_api_v1_accounts__account__hedge_post"];
+        post: operations["hedge_by_hand"];
         delete?: never;
         options?: never;
         head?: never;
@@ -269,7 +269,7 @@ export interface paths {
          * Decide Intent
          * @description Approve or decline an entry that waits for review; an approved one goes before the risk gate.
          */
-        post: operations["decide_intent_api_v1_accounts__account__intents__number__decide_post"];
+        post: operations["decide_intent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -289,7 +289,7 @@ export interface paths {
          * Engage
          * @description Refuse new orders of an account and cancel all open ones; with `flatten`, sell every position too.
          */
-        post: operations["engage_api_v1_accounts__account__kill_switch_engage_post"];
+        post: operations["engage"];
         delete?: never;
         options?: never;
         head?: never;
@@ -309,7 +309,7 @@ export interface paths {
          * Release
          * @description Allow new orders of an account again; in production a second person approves it.
          */
-        post: operations["release_api_v1_accounts__account__kill_switch_release_post"];
+        post: operations["release"];
         delete?: never;
         options?: never;
         head?: never;
@@ -327,7 +327,7 @@ export interface paths {
          * List Orders
          * @description Return orders, newest first.
          */
-        get: operations["list_orders_api_v1_accounts__account__orders_get"];
+        get: operations["list_orders"];
         put?: never;
         post?: never;
         delete?: never;
@@ -345,9 +345,9 @@ export interface paths {
         };
         /**
          * List Positions
-         * @description Return the account's holdings.
+         * @description Return the account's holdings, as the journal's projections hold them, at the marks of now.
          */
-        get: operations["list_positions_api_v1_accounts__account__positions_get"];
+        get: operations["list_positions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -369,7 +369,7 @@ export interface paths {
          * Resume Trading
          * @description Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release.
          */
-        post: operations["resume_trading_api_v1_accounts__account__resume_post"];
+        post: operations["resume_trading"];
         delete?: never;
         options?: never;
         head?: never;
@@ -389,7 +389,7 @@ export interface paths {
          * Engage Safe Mode
          * @description Let an account do exits only.
          */
-        post: operations["engage_safe_mode_api_v1_accounts__account__safe_mode_engage_post"];
+        post: operations["engage_safe_mode"];
         delete?: never;
         options?: never;
         head?: never;
@@ -409,7 +409,7 @@ export interface paths {
          * Release Safe Mode
          * @description Let an account enter again as far as nothing else stops it.
          */
-        post: operations["release_safe_mode_api_v1_accounts__account__safe_mode_release_post"];
+        post: operations["release_safe_mode"];
         delete?: never;
         options?: never;
         head?: never;
@@ -427,12 +427,12 @@ export interface paths {
          * List Settings
          * @description Return all versions of an account's settings, newest first, each with what it changed.
          */
-        get: operations["list_settings_api_v1_accounts__account__settings_get"];
+        get: operations["list_settings"];
         /**
          * Change Settings
          * @description Change settings, now or later; in production a second person approves what loosens a limit.
          */
-        put: operations["change_settings_api_v1_accounts__account__settings_put"];
+        put: operations["change_settings"];
         post?: never;
         delete?: never;
         options?: never;
@@ -453,7 +453,7 @@ export interface paths {
          * Compare Settings
          * @description Return what a change would do, without doing it.
          */
-        post: operations["compare_settings_api_v1_accounts__account__settings_diff_post"];
+        post: operations["compare_settings"];
         delete?: never;
         options?: never;
         head?: never;
@@ -473,7 +473,7 @@ export interface paths {
          * Roll Back
          * @description Make a new version with the content of an earlier one.
          */
-        post: operations["roll_back_api_v1_accounts__account__settings_rollback_post"];
+        post: operations["roll_back"];
         delete?: never;
         options?: never;
         head?: never;
@@ -493,7 +493,7 @@ export interface paths {
          * Trade
          * @description Trade an amount by hand; the risk gate judges every child as any other order.
          */
-        post: operations["trade_api_v1_accounts__account__trades_post"];
+        post: operations["trade"];
         delete?: never;
         options?: never;
         head?: never;
@@ -513,7 +513,7 @@ export interface paths {
          * Cancel Trade
          * @description Stop a trade by hand that is at work, and cancel its children.
          */
-        post: operations["cancel_trade_api_v1_accounts__account__trades__parent__cancel_post"];
+        post: operations["cancel_trade"];
         delete?: never;
         options?: never;
         head?: never;
@@ -531,7 +531,7 @@ export interface paths {
          * List Verdicts
          * @description Return what the risk gate said, newest first.
          */
-        get: operations["list_verdicts_api_v1_accounts__account__verdicts_get"];
+        get: operations["list_verdicts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -551,7 +551,7 @@ export interface paths {
          * List Approvals
          * @description Return requests, newest first.
          */
-        get: operations["list_approvals_api_v1_approvals_get"];
+        get: operations["list_approvals"];
         put?: never;
         post?: never;
         delete?: never;
@@ -573,7 +573,7 @@ export interface paths {
          * Decide
          * @description Approve and carry out, or decline, what another person asked for.
          */
-        post: operations["decide_api_v1_approvals__approval__decide_post"];
+        post: operations["decide"];
         delete?: never;
         options?: never;
         head?: never;
@@ -593,7 +593,7 @@ export interface paths {
          * Withdraw
          * @description Take back what one asked for.
          */
-        post: operations["withdraw_api_v1_approvals__approval__withdraw_post"];
+        post: operations["withdraw"];
         delete?: never;
         options?: never;
         head?: never;
@@ -611,7 +611,7 @@ export interface paths {
          * List Audit
          * @description Return entries about the accounts that the caller may watch, newest first.
          */
-        get: operations["list_audit_api_v1_audit_get"];
+        get: operations["list_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -633,7 +633,7 @@ export interface paths {
          * Checkpoint
          * @description Sign the present end of every chain; keep what comes back somewhere else.
          */
-        post: operations["checkpoint_api_v1_audit_checkpoints_post"];
+        post: operations["checkpoint"];
         delete?: never;
         options?: never;
         head?: never;
@@ -651,7 +651,7 @@ export interface paths {
          * Export
          * @description Return the whole trail as JSON, one entry a line, each proven; the last line tells whether it is complete.
          */
-        get: operations["export_api_v1_audit_export_get"];
+        get: operations["export"];
         put?: never;
         post?: never;
         delete?: never;
@@ -673,7 +673,7 @@ export interface paths {
          * Verify
          * @description Prove the whole trail against its hashes and the signed checkpoints.
          */
-        post: operations["verify_api_v1_audit_verify_post"];
+        post: operations["verify"];
         delete?: never;
         options?: never;
         head?: never;
@@ -691,7 +691,7 @@ export interface paths {
          * List Instruments
          * @description Return the instruments that accounts of the running market may trade.
          */
-        get: operations["list_instruments_api_v1_instruments_get"];
+        get: operations["list_instruments"];
         put?: never;
         post?: never;
         delete?: never;
@@ -711,7 +711,7 @@ export interface paths {
          * List Bars
          * @description Return the latest one-minute bars of an instrument, in order of time.
          */
-        get: operations["list_bars_api_v1_instruments__instrument__bars_get"];
+        get: operations["list_bars"];
         put?: never;
         post?: never;
         delete?: never;
@@ -731,7 +731,7 @@ export interface paths {
          * List Invitations
          * @description Return who is invited and has not come yet.
          */
-        get: operations["list_invitations_api_v1_invitations_get"];
+        get: operations["list_invitations"];
         put?: never;
         post?: never;
         delete?: never;
@@ -753,7 +753,7 @@ export interface paths {
          * Hand Over
          * @description Return the link of an invitation, to be handed over by somebody other than who invited; an earlier link ends.
          */
-        post: operations["hand_over_api_v1_invitations__email__link_post"];
+        post: operations["hand_over"];
         delete?: never;
         options?: never;
         head?: never;
@@ -775,7 +775,7 @@ export interface paths {
          *
          *     What cannot be wrapped is told and stays as it was; with `resume`, no new key is made.
          */
-        post: operations["rotate_kek_api_v1_key_encryption_key_rotate_post"];
+        post: operations["rotate_kek"];
         delete?: never;
         options?: never;
         head?: never;
@@ -793,7 +793,7 @@ export interface paths {
          * Get Kill Switch
          * @description Return the kill switch of each account.
          */
-        get: operations["get_kill_switch_api_v1_kill_switch_get"];
+        get: operations["get_kill_switch"];
         put?: never;
         post?: never;
         delete?: never;
@@ -815,7 +815,7 @@ export interface paths {
          * Engage All
          * @description Refuse new orders of all accounts and cancel all open ones; with `flatten`, sell every position too.
          */
-        post: operations["engage_all_api_v1_kill_switch_engage_post"];
+        post: operations["engage_all"];
         delete?: never;
         options?: never;
         head?: never;
@@ -835,7 +835,7 @@ export interface paths {
          * Release All
          * @description Allow new orders of all accounts again; in production a second person approves it.
          */
-        post: operations["release_all_api_v1_kill_switch_release_post"];
+        post: operations["release_all"];
         delete?: never;
         options?: never;
         head?: never;
@@ -853,13 +853,13 @@ export interface paths {
          * List Passkeys
          * @description Return one's passkeys.
          */
-        get: operations["list_passkeys_api_v1_me_passkeys_get"];
+        get: operations["list_passkeys"];
         put?: never;
         /**
          * Add Passkey
          * @description Add the passkey that the browser made.
          */
-        post: operations["add_passkey_api_v1_me_passkeys_post"];
+        post: operations["add_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -879,7 +879,7 @@ export interface paths {
          * New Passkey
          * @description Begin to add a passkey.
          */
-        post: operations["new_passkey_api_v1_me_passkeys_challenge_post"];
+        post: operations["new_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -900,7 +900,7 @@ export interface paths {
          * Remove Passkey
          * @description Remove a passkey; never the last second factor.
          */
-        delete: operations["remove_passkey_api_v1_me_passkeys__passkey__delete"];
+        delete: operations["remove_passkey"];
         options?: never;
         head?: never;
         patch?: never;
@@ -918,7 +918,7 @@ export interface paths {
          * Change Password
          * @description Set another password; every other session ends.
          */
-        put: operations["change_password_api_v1_me_password_put"];
+        put: operations["change_password"];
         post?: never;
         delete?: never;
         options?: never;
@@ -939,7 +939,7 @@ export interface paths {
          * Renew Recovery Codes
          * @description Make new recovery codes; the old ones end.
          */
-        post: operations["renew_recovery_codes_api_v1_me_recovery_codes_post"];
+        post: operations["renew_recovery_codes"];
         delete?: never;
         options?: never;
         head?: never;
@@ -957,7 +957,7 @@ export interface paths {
          * List Sessions
          * @description Return the devices that are signed in as the caller.
          */
-        get: operations["list_sessions_api_v1_me_sessions_get"];
+        get: operations["list_sessions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -980,7 +980,7 @@ export interface paths {
          * End Session
          * @description Sign a device out.
          */
-        delete: operations["end_session_api_v1_me_sessions__session__delete"];
+        delete: operations["end_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -999,7 +999,7 @@ export interface paths {
          * New Totp
          * @description Begin to replace the authenticator app; a code of the new one completes it.
          */
-        post: operations["new_totp_api_v1_me_totp_post"];
+        post: operations["new_totp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1019,7 +1019,7 @@ export interface paths {
          * Confirm Totp
          * @description Complete it with a code of the new app.
          */
-        post: operations["confirm_totp_api_v1_me_totp_confirm_post"];
+        post: operations["confirm_totp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1039,7 +1039,7 @@ export interface paths {
          * Ask Proof
          * @description Ask for a fresh proof of a second factor.
          */
-        post: operations["ask_proof_api_v1_mfa_challenges_post"];
+        post: operations["ask_proof"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1059,7 +1059,7 @@ export interface paths {
          * Prove
          * @description Answer a challenge with a second factor; the token that comes back is good for one request, once.
          */
-        post: operations["prove_api_v1_mfa_proofs_post"];
+        post: operations["prove"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1077,7 +1077,7 @@ export interface paths {
          * Key Audit
          * @description Return what was done with the account's keys, newest first.
          */
-        get: operations["key_audit_api_v1_secrets_audit_get"];
+        get: operations["key_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1097,7 +1097,7 @@ export interface paths {
          * Status
          * @description Return the account's keys as far as they may be told: fingerprint, age, what they may do, who uses them.
          */
-        get: operations["status_api_v1_secrets_status_get"];
+        get: operations["status"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1118,13 +1118,13 @@ export interface paths {
          * Upload
          * @description Try a key at its venue and store it; one that may withdraw, or may not trade, is refused.
          */
-        put: operations["upload_api_v1_secrets__venue__put"];
+        put: operations["upload"];
         post?: never;
         /**
          * Delete
          * @description Destroy the stored key; delete it at the venue too.
          */
-        delete: operations["delete_api_v1_secrets__venue__delete"];
+        delete: operations["delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1143,7 +1143,7 @@ export interface paths {
          * Rotate
          * @description Put another key in the place of the active one; running nodes take it up within seconds.
          */
-        post: operations["rotate_api_v1_secrets__venue__rotate_post"];
+        post: operations["rotate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1163,7 +1163,7 @@ export interface paths {
          * Test
          * @description Try the stored key at its venue.
          */
-        post: operations["test_api_v1_secrets__venue__test_post"];
+        post: operations["test"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1181,18 +1181,18 @@ export interface paths {
          * Who Am I
          * @description Return who the caller is; a stranger is nobody.
          */
-        get: operations["who_am_i_api_v1_session_get"];
+        get: operations["who_am_i"];
         put?: never;
         /**
          * Sign In
          * @description Check address and password; the second factor comes next.
          */
-        post: operations["sign_in_api_v1_session_post"];
+        post: operations["sign_in"];
         /**
          * Sign Out
          * @description End this session.
          */
-        delete: operations["sign_out_api_v1_session_delete"];
+        delete: operations["sign_out"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1211,7 +1211,7 @@ export interface paths {
          * Finish Sign In
          * @description Turn a challenge and a second factor into a session.
          */
-        post: operations["finish_sign_in_api_v1_session_factor_post"];
+        post: operations["finish_sign_in"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1231,7 +1231,7 @@ export interface paths {
          * New Link
          * @description Give the owner of the data directory a one-time token: to come in, or in production to set up the first admin.
          */
-        post: operations["new_link_api_v1_session_links_post"];
+        post: operations["new_link"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1249,7 +1249,7 @@ export interface paths {
          * Finish Oidc
          * @description Take the provider's word for the password; the page then asks for the second factor.
          */
-        get: operations["finish_oidc_api_v1_session_oidc_callback_get"];
+        get: operations["finish_oidc"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1269,7 +1269,7 @@ export interface paths {
          * Start Oidc
          * @description Send the browser to the OpenID provider.
          */
-        get: operations["start_oidc_api_v1_session_oidc_start_get"];
+        get: operations["start_oidc"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1291,7 +1291,7 @@ export interface paths {
          * Sign In With Passkey
          * @description Sign in with a passkey alone: it is both factors.
          */
-        post: operations["sign_in_with_passkey_api_v1_session_passkey_post"];
+        post: operations["sign_in_with_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1311,7 +1311,7 @@ export interface paths {
          * Ask Passkey
          * @description Return a challenge that any passkey of this site may answer.
          */
-        post: operations["ask_passkey_api_v1_session_passkey_challenge_post"];
+        post: operations["ask_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1331,7 +1331,7 @@ export interface paths {
          * Open Local Session
          * @description Turn a one-time token into a session of the machine's owner; only before anybody is set up.
          */
-        post: operations["open_local_session_api_v1_session_token_post"];
+        post: operations["open_local_session"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1351,7 +1351,7 @@ export interface paths {
          * Finish Setup
          * @description Make the person once the second factor works, and sign them in; returns their recovery codes, this once.
          */
-        post: operations["finish_setup_api_v1_setup_factor_post"];
+        post: operations["finish_setup"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1370,12 +1370,12 @@ export interface paths {
          * Read Invitation
          * @description Return who an invitation is for.
          */
-        put: operations["read_invitation_api_v1_setup_invitation_put"];
+        put: operations["read_invitation"];
         /**
          * Invite First Admin
          * @description Give the machine's owner the token that sets up the first admin.
          */
-        post: operations["invite_first_admin_api_v1_setup_invitation_post"];
+        post: operations["invite_first_admin"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1395,7 +1395,7 @@ export interface paths {
          * Set Up Person
          * @description Take name and password of an invited person; the second factor comes next.
          */
-        post: operations["set_up_person_api_v1_setup_person_post"];
+        post: operations["set_up_person"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1413,7 +1413,7 @@ export interface paths {
          * List Strategies
          * @description Return the strategies that accounts may run, with their parameters and bounds.
          */
-        get: operations["list_strategies_api_v1_strategies_get"];
+        get: operations["list_strategies"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1433,7 +1433,7 @@ export interface paths {
          * Get System
          * @description Return the version, the market and the state of each dependency; details to who may know of the whole firm.
          */
-        get: operations["get_system_api_v1_system_get"];
+        get: operations["get_system"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1453,7 +1453,7 @@ export interface paths {
          * List Tokens
          * @description Return the tokens of services; their texts are not kept.
          */
-        get: operations["list_tokens_api_v1_tokens_get"];
+        get: operations["list_tokens"];
         put?: never;
         /**
          * Create Token
@@ -1461,7 +1461,7 @@ export interface paths {
          *
          *     One that may sell positions works once a second person has approved it, where two people are needed.
          */
-        post: operations["create_token_api_v1_tokens_post"];
+        post: operations["create_token"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1482,7 +1482,7 @@ export interface paths {
          * Revoke Token
          * @description End a token at once.
          */
-        delete: operations["revoke_token_api_v1_tokens__token__delete"];
+        delete: operations["revoke_token"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1499,7 +1499,7 @@ export interface paths {
          * List Users
          * @description Return everybody with their roles.
          */
-        get: operations["list_users_api_v1_users_get"];
+        get: operations["list_users"];
         put?: never;
         /**
          * Invite
@@ -1507,7 +1507,7 @@ export interface paths {
          *
          *     Where two people are needed, an admin's link is not shown to who invites: another admin hands it over.
          */
-        post: operations["invite_api_v1_users_post"];
+        post: operations["invite"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1527,7 +1527,7 @@ export interface paths {
          * Confirm
          * @description Let the roles of a new admin count, having made sure that it is they; never by who held their link.
          */
-        post: operations["confirm_api_v1_users__user__confirm_post"];
+        post: operations["confirm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1547,7 +1547,7 @@ export interface paths {
          * Disable
          * @description Lock a person out at once.
          */
-        post: operations["disable_api_v1_users__user__disable_post"];
+        post: operations["disable"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1567,7 +1567,7 @@ export interface paths {
          * Enable
          * @description Let a person in again who was locked out; in production a second person approves it.
          */
-        post: operations["enable_api_v1_users__user__enable_post"];
+        post: operations["enable"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1586,7 +1586,7 @@ export interface paths {
          * Set Roles
          * @description Give a person exactly these roles; in production a second person approves it.
          */
-        put: operations["set_roles_api_v1_users__user__roles_put"];
+        put: operations["set_roles"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1607,7 +1607,7 @@ export interface paths {
          * Sign Out
          * @description End every session of a person; they may sign in again.
          */
-        post: operations["sign_out_api_v1_users__user__sign_out_post"];
+        post: operations["sign_out"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1625,7 +1625,7 @@ export interface paths {
          * Healthz
          * @description Say that the process is alive.
          */
-        get: operations["healthz_healthz_get"];
+        get: operations["healthz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1645,7 +1645,7 @@ export interface paths {
          * Metrics
          * @description Return the metrics of all processes in the Prometheus text format; in production to those who may read them.
          */
-        get: operations["metrics_metrics_get"];
+        get: operations["metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1667,7 +1667,7 @@ export interface paths {
          *
          *     In production without details, since anybody may ask.
          */
-        get: operations["readyz_readyz_get"];
+        get: operations["readyz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1747,6 +1747,12 @@ export interface components {
             strategy: string;
         };
         /**
+         * AccountKind
+         * @description Whose account it is.
+         * @enum {string}
+         */
+        AccountKind: "company" | "director";
+        /**
          * AccountStop
          * @description Something that stops an account, and since when.
          */
@@ -1755,54 +1761,102 @@ export interface components {
             actor: string;
             /** Reason */
             reason: string;
-            /** Since Ns */
+            /**
+             * Since Ns
+             * @description nanoseconds since 1970 UTC
+             */
             since_ns: number;
-            /** Stop */
-            stop: string;
+            stop: components["schemas"]["Stop"];
         };
         /**
          * AccountSummary
-         * @description An account as the overview shows it.
+         * @description An account as the screen shows it: what it is, what it is worth, what stops it, what it holds and works on.
+         *
+         *     All of it is of one moment: `nav` is `cash` with the values of all positions and of what else it holds; `profit` is
+         *     `nav` less `capital`, and `realized` with `unrealized` less `fees`; `day` is `nav` less `day_start_nav`.
+         *
+         *     Attributes:
+         *         reason: why it does not simply trade.
+         *         switched_off: strategies that do not trade, each with who says so.
+         *         orders: those that are open, newest first.
+         *         unconfirmed: what a stop still waits for at the venues, in words.
+         *         seq: of the journal's last event that this knows of.
          */
         AccountSummary: {
             /** Breaks */
             breaks: components["schemas"]["BookBreak"][];
-            /** Capital */
+            /**
+             * Capital
+             * @description in the account's currency
+             */
             capital: string;
-            /** Cash */
+            /**
+             * Cash
+             * @description in the account's currency
+             */
             cash: string;
             /** Currency */
             currency: string;
-            /** Day Start Nav */
+            /**
+             * Day
+             * @description in the account's currency
+             */
+            day: string;
+            /**
+             * Day Start Nav
+             * @description in the account's currency
+             */
             day_start_nav: string;
-            /** Exposure */
+            /**
+             * Exposure
+             * @description in the account's currency
+             */
             exposure: string;
-            /** Fees */
+            /**
+             * Fees
+             * @description in the account's currency
+             */
             fees: string;
             /** Held */
             held: components["schemas"]["HeldIntent"][];
             /** Id */
             id: string;
-            /** Kind */
-            kind: string;
-            /** Mode */
-            mode: string;
+            kind: components["schemas"]["AccountKind"];
+            mode: components["schemas"]["Mode"];
             /** Name */
             name: string;
-            /** Nav */
+            /**
+             * Nav
+             * @description in the account's currency
+             */
             nav: string;
             /** Open Orders */
             open_orders: number;
+            /** Orders */
+            orders: components["schemas"]["Order"][];
             /** Parents */
             parents: components["schemas"]["ParentOrder"][];
-            /** Realized */
+            /** Positions */
+            positions: components["schemas"]["Position"][];
+            /**
+             * Profit
+             * @description in the account's currency
+             */
+            profit: string;
+            /**
+             * Realized
+             * @description in the account's currency
+             */
             realized: string;
             /** Reason */
             reason: string;
             /** Seq */
             seq: number;
-            /** Status */
-            status: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "waiting" | "starting" | "trading" | "exits_only" | "paused" | "halted" | "stopped" | "killed" | "failed";
             /** Stops */
             stops: components["schemas"]["AccountStop"][];
             /** Strategies */
@@ -1811,10 +1865,46 @@ export interface components {
             switched_off: {
                 [key: string]: string;
             };
-            /** Ts Ns */
+            /**
+             * Told Ns
+             * @description when the account told this, by the platform's clock; 0 for not yet
+             */
+            told_ns: number;
+            /**
+             * Ts Ns
+             * @description the account's own time
+             */
             ts_ns: number;
-            /** Unrealized */
+            /** Unconfirmed */
+            unconfirmed: string[];
+            /**
+             * Unrealized
+             * @description in the account's currency
+             */
             unrealized: string;
+            /** Venues */
+            venues: components["schemas"]["AccountVenue"][];
+        };
+        /**
+         * AccountVenue
+         * @description A venue as one account knows it.
+         *
+         *     Attributes:
+         *         trouble: what is wrong between them, empty while nothing is.
+         *         open_orders: of the account, by its books.
+         */
+        AccountVenue: {
+            /**
+             * Market Ns
+             * @description when its market was heard last, 0 for never
+             */
+            market_ns: number;
+            /** Open Orders */
+            open_orders: number;
+            /** Trouble */
+            trouble: string;
+            /** Venue */
+            venue: string;
         };
         /**
          * Alert
@@ -1825,11 +1915,19 @@ export interface components {
             code: string;
             /** Message */
             message: string;
-            /** Severity */
-            severity: string;
-            /** Ts Ns */
+            severity: components["schemas"]["Severity"];
+            /**
+             * Ts Ns
+             * @description nanoseconds since 1970 UTC
+             */
             ts_ns: number;
         };
+        /**
+         * Algorithm
+         * @description How a parent order is carried out.
+         * @enum {string}
+         */
+        Algorithm: "route" | "twap" | "vwap" | "pov" | "pegged" | "iceberg" | "oco" | "bracket";
         /**
          * Approval
          * @description What somebody asked for, and what came of it.
@@ -1866,6 +1964,16 @@ export interface components {
             state: "waiting" | "approved" | "done" | "failed" | "declined" | "withdrawn" | "expired";
             /** Summary */
             summary: string;
+        };
+        /**
+         * ApprovalsState
+         * @description What the topic `approvals` holds: the requests that wait and that the caller may see, by their ids.
+         */
+        ApprovalsState: {
+            /** Waiting */
+            waiting: {
+                [key: string]: components["schemas"]["WaitingRequest"];
+            };
         };
         /**
          * AssignRequest
@@ -1977,6 +2085,26 @@ export interface components {
             volume: string;
         };
         /**
+         * BarsState
+         * @description What the topic `bars:{instrument}` holds: the last minutes, by their end.
+         */
+        BarsState: {
+            /** Bars */
+            bars: {
+                [key: string]: components["schemas"]["Bar"];
+            };
+        };
+        /**
+         * Beat
+         * @description What a beat tells: how long ago each account told anything, milliseconds.
+         */
+        Beat: {
+            /** Ages Ms */
+            ages_ms: {
+                [key: string]: number;
+            };
+        };
+        /**
          * BookBreak
          * @description A difference between our books and a venue's; `amount` is the venue's figure less ours.
          */
@@ -1985,13 +2113,15 @@ export interface components {
             amount: string;
             /** Evidence */
             evidence: string;
-            /** Kind */
-            kind: string;
+            kind: components["schemas"]["BreakKind"];
             /** Name */
             name: string;
             /** Owner */
             owner: string;
-            /** Since Ns */
+            /**
+             * Since Ns
+             * @description nanoseconds since 1970 UTC
+             */
             since_ns: number;
             /** Subject */
             subject: string;
@@ -2048,6 +2178,12 @@ export interface components {
             /** Value */
             value: string;
         };
+        /**
+         * BreakKind
+         * @description In which way our books and a venue's differ.
+         * @enum {string}
+         */
+        BreakKind: "balance" | "overdraft" | "impossible" | "stranger";
         /**
          * CapitalRequest
          * @description Money or coins that came in or went out at a venue: no profit, no loss.
@@ -2144,6 +2280,21 @@ export interface components {
             reason: string;
         };
         /**
+         * DeskState
+         * @description What the topic `desk` holds: the accounts that the caller may see, their sums by currency, the platform.
+         */
+        DeskState: {
+            /** Accounts */
+            accounts: {
+                [key: string]: components["schemas"]["AccountSummary"];
+            };
+            system: components["schemas"]["System"];
+            /** Totals */
+            totals: {
+                [key: string]: components["schemas"]["Totals"];
+            };
+        };
+        /**
          * Done
          * @description What came of a write: `done`, or it waits for a second person in `approval`.
          */
@@ -2157,13 +2308,25 @@ export interface components {
          * @description An account's worth at a moment.
          */
         EquityPoint: {
-            /** Cash */
+            /**
+             * Cash
+             * @description in the account's currency
+             */
             cash: string;
-            /** Exposure */
+            /**
+             * Exposure
+             * @description in the account's currency
+             */
             exposure: string;
-            /** Nav */
+            /**
+             * Nav
+             * @description in the account's currency
+             */
             nav: string;
-            /** Ts Ns */
+            /**
+             * Ts Ns
+             * @description nanoseconds since 1970 UTC
+             */
             ts_ns: number;
         };
         /**
@@ -2210,27 +2373,41 @@ export interface components {
          * @description An execution.
          */
         Fill: {
-            /** Fee */
+            /** Account */
+            account: string;
+            /**
+             * Fee
+             * @description in the pair's quote asset
+             */
             fee: string;
             /** Instrument */
             instrument: string;
-            /** Liquidity */
-            liquidity: string;
-            /** Notional */
+            liquidity: components["schemas"]["Liquidity"];
+            /**
+             * Notional
+             * @description in the pair's quote asset
+             */
             notional: string;
             /** Order Id */
             order_id: string;
-            /** Price */
+            /**
+             * Price
+             * @description in the pair's quote asset
+             */
             price: string;
-            /** Purpose */
-            purpose: string;
-            /** Realized */
+            purpose: components["schemas"]["Purpose"];
+            /**
+             * Realized
+             * @description in the pair's quote asset
+             */
             realized: string;
             /** Seq */
             seq: number;
-            /** Side */
-            side: string;
-            /** Size */
+            side: components["schemas"]["Side"];
+            /**
+             * Size
+             * @description in the pair's base asset
+             */
             size: string;
             /** Strategy */
             strategy: string;
@@ -2238,8 +2415,21 @@ export interface components {
             symbol: string;
             /** Trade Id */
             trade_id: string;
-            /** Ts Ns */
+            /**
+             * Ts Ns
+             * @description nanoseconds since 1970 UTC
+             */
             ts_ns: number;
+        };
+        /**
+         * FillsState
+         * @description What the topic `fills:{account}` holds: the newest executions, by order and trade.
+         */
+        FillsState: {
+            /** Fills */
+            fills: {
+                [key: string]: components["schemas"]["Fill"];
+            };
         };
         /**
          * HedgeRequest
@@ -2475,6 +2665,43 @@ export interface components {
             secret: string;
         };
         /**
+         * Liquidity
+         * @description Whether an execution rested in the book or took from it.
+         * @enum {string}
+         */
+        Liquidity: "maker" | "taker";
+        /**
+         * LiveMessage
+         * @description A message of the web socket `/stream`.
+         *
+         *     Attributes:
+         *         topic: whose state it is; empty for a beat.
+         *         seq: counts the messages of a topic from 1.
+         *         ts_ns: when it was sent, by the platform's clock.
+         *         kind: `snapshot` is the whole state; `delta` a JSON Merge Patch to the state before; `beat` says that the
+         *             platform is there, each second; `refused`: there is no such topic, or it is not the caller's.
+         */
+        LiveMessage: {
+            /** Data */
+            data: components["schemas"]["DeskState"] | components["schemas"]["FillsState"] | components["schemas"]["BarsState"] | components["schemas"]["ApprovalsState"] | components["schemas"]["Beat"] | {
+                [key: string]: unknown;
+            };
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "snapshot" | "delta" | "beat" | "refused";
+            /** Seq */
+            seq: number;
+            /** Topic */
+            topic: string;
+            /**
+             * Ts Ns
+             * @description nanoseconds since 1970 UTC
+             */
+            ts_ns: number;
+        };
+        /**
          * Me
          * @description Who the caller is.
          *
@@ -2482,6 +2709,7 @@ export interface components {
          *         kind: `person`, `service`, `local` (the machine's owner before anybody is set up), or `nobody`.
          *         roles: by account; `*` for all.
          *         actions: what the caller may do somewhere.
+         *         grants: what the caller may do, by account; `*` for what they may do in all accounts and for the firm.
          *         waits: no role of theirs counts yet: an admin must confirm that it is they.
          *         oidc: whether an OpenID provider may sign people in.
          *         attacks: wrong passwords tried for the caller's address within the last hour, by devices never signed in from.
@@ -2492,6 +2720,10 @@ export interface components {
             actions: string[];
             /** Attacks */
             attacks: number;
+            /** Grants */
+            grants: {
+                [key: string]: string[];
+            };
             /**
              * Kind
              * @enum {string}
@@ -2518,6 +2750,12 @@ export interface components {
             waits: boolean;
         };
         /**
+         * Mode
+         * @description Where an account's orders go.
+         * @enum {string}
+         */
+        Mode: "backtest" | "paper" | "live";
+        /**
          * OpenInvitation
          * @description Somebody who is invited and has not come yet; `held_by` was given the link.
          */
@@ -2542,77 +2780,137 @@ export interface components {
          * @description An order.
          */
         Order: {
-            /** Average Price */
+            /**
+             * Average Price
+             * @description empty while nothing is filled
+             */
             average_price: string;
-            /** Created Ns */
+            /**
+             * Created Ns
+             * @description nanoseconds since 1970 UTC
+             */
             created_ns: number;
-            /** Fees */
+            /**
+             * Fees
+             * @description in the pair's quote asset
+             */
             fees: string;
-            /** Filled */
+            /**
+             * Filled
+             * @description in the pair's base asset
+             */
             filled: string;
             /** Id */
             id: string;
             /** Instrument */
             instrument: string;
-            /** Limit Price */
+            /**
+             * Limit Price
+             * @description empty for none
+             */
             limit_price: string;
             /** Number */
             number: number;
-            /** Purpose */
-            purpose: string;
+            purpose: components["schemas"]["Purpose"];
             /** Reason */
             reason: string;
-            /** Side */
-            side: string;
-            /** Size */
+            side: components["schemas"]["Side"];
+            /**
+             * Size
+             * @description in the pair's base asset
+             */
             size: string;
-            /** State */
-            state: string;
+            state: components["schemas"]["OrderState"];
             /** Strategy */
             strategy: string;
             /** Symbol */
             symbol: string;
-            /** Time In Force */
-            time_in_force: string;
-            /** Type */
-            type: string;
-            /** Updated Ns */
+            time_in_force: components["schemas"]["TimeInForce"];
+            /**
+             * Trigger Price
+             * @description empty for none
+             */
+            trigger_price: string;
+            type: components["schemas"]["OrderType"];
+            /**
+             * Updated Ns
+             * @description nanoseconds since 1970 UTC
+             */
             updated_ns: number;
         };
         /**
+         * OrderState
+         * @description Where an order is in its life.
+         * @enum {string}
+         */
+        OrderState: "initialized" | "denied" | "submitted" | "accepted" | "rejected" | "partially_filled" | "filled" | "pending_cancel" | "canceled" | "expired";
+        /**
+         * OrderType
+         * @description How an order is priced. Stop and take-profit orders become market or limit orders once triggered.
+         * @enum {string}
+         */
+        OrderType: "market" | "limit" | "stop_loss" | "stop_loss_limit" | "take_profit" | "take_profit_limit" | "trailing_stop";
+        /**
          * ParentOrder
-         * @description An amount traded over venues or time, and how far it is. `ended_ns` is 0 while it is at work.
+         * @description An amount traded over venues or time, and how far it is.
          */
         ParentOrder: {
-            /** Algorithm */
-            algorithm: string;
-            /** Amount */
+            algorithm: components["schemas"]["Algorithm"];
+            /**
+             * Amount
+             * @description in the pair's base asset
+             */
             amount: string;
-            /** Average Price */
+            /**
+             * Average Price
+             * @description in the pair's quote asset
+             */
             average_price: string;
-            /** Children */
+            /**
+             * Children
+             * @description orders that it has sent so far
+             */
             children: number;
-            /** Ended Ns */
+            /**
+             * Ended Ns
+             * @description 0 while it is at work
+             */
             ended_ns: number;
-            /** Fees */
+            /**
+             * Fees
+             * @description in the pair's quote asset
+             */
             fees: string;
-            /** Filled */
+            /**
+             * Filled
+             * @description in the pair's base asset
+             */
             filled: string;
             /** Id */
             id: string;
-            /** Notional */
+            /**
+             * Notional
+             * @description in the pair's quote asset
+             */
             notional: string;
             /** Reason */
             reason: string;
-            /** Side */
-            side: string;
-            /** Started Ns */
+            side: components["schemas"]["Side"];
+            /**
+             * Started Ns
+             * @description nanoseconds since 1970 UTC
+             */
             started_ns: number;
-            /** State */
-            state: string;
+            state: components["schemas"]["ParentState"];
             /** Symbol */
             symbol: string;
         };
+        /**
+         * ParentState
+         * @description Where a parent order is.
+         * @enum {string}
+         */
+        ParentState: "working" | "done" | "canceled" | "failed";
         /**
          * Passkey
          * @description One of one's passkeys; `id` is hex.
@@ -2679,25 +2977,54 @@ export interface components {
          * @description A holding at average cost, valued at the mark.
          */
         Position: {
-            /** Average Price */
+            /**
+             * Average Price
+             * @description in the pair's quote asset
+             */
             average_price: string;
-            /** Cost */
+            /**
+             * Cost
+             * @description in the pair's quote asset
+             */
             cost: string;
-            /** Fees */
+            /**
+             * Fees
+             * @description in the pair's quote asset
+             */
             fees: string;
             /** Instrument */
             instrument: string;
-            /** Mark */
+            /**
+             * Mark
+             * @description in the pair's quote asset
+             */
             mark: string;
-            /** Quantity */
+            /**
+             * Mark Ns
+             * @description from when the mark is known; 0 where there is none and it is at cost
+             */
+            mark_ns: number;
+            /**
+             * Quantity
+             * @description in the pair's base asset
+             */
             quantity: string;
-            /** Realized */
+            /**
+             * Realized
+             * @description in the pair's quote asset
+             */
             realized: string;
             /** Symbol */
             symbol: string;
-            /** Unrealized */
+            /**
+             * Unrealized
+             * @description in the pair's quote asset
+             */
             unrealized: string;
-            /** Value */
+            /**
+             * Value
+             * @description in the pair's quote asset
+             */
             value: string;
         };
         /**
@@ -2787,6 +3114,12 @@ export interface components {
              */
             payload_hash: string;
         };
+        /**
+         * Purpose
+         * @description Why an order exists; the risk gate keeps exits possible when entries are blocked.
+         * @enum {string}
+         */
+        Purpose: "entry" | "exit" | "rebalance" | "stop" | "take_profit" | "trailing_stop" | "flatten" | "algorithm";
         /**
          * ReasonRequest
          * @description Why.
@@ -3077,6 +3410,18 @@ export interface components {
             version: number;
         };
         /**
+         * Severity
+         * @description How urgent an alert is.
+         * @enum {string}
+         */
+        Severity: "info" | "warning" | "critical";
+        /**
+         * Side
+         * @description Which way an order or trade goes.
+         * @enum {string}
+         */
+        Side: "buy" | "sell";
+        /**
          * SignInRequest
          * @description Address and password.
          */
@@ -3089,6 +3434,12 @@ export interface components {
             /** Password */
             password: string;
         };
+        /**
+         * Stop
+         * @description What stops an account, the strongest first.
+         * @enum {string}
+         */
+        Stop: "kill" | "flatten" | "fault" | "halt" | "loss" | "safe" | "break";
         /**
          * Strategy
          * @description A strategy that accounts may run.
@@ -3122,7 +3473,10 @@ export interface components {
          * @description A strategy at work in an account.
          */
         StrategyUse: {
-            /** Bar S */
+            /**
+             * Bar S
+             * @description length of the bars that it decides on
+             */
             bar_s: number;
             /** Instruments */
             instruments: string[];
@@ -3155,6 +3509,12 @@ export interface components {
             /** Version */
             version: string;
         };
+        /**
+         * TimeInForce
+         * @description How long an order lives.
+         * @enum {string}
+         */
+        TimeInForce: "gtc" | "ioc" | "fok" | "gtd";
         /**
          * TokenCreate
          * @description A service's name, what it may do, where and for how long.
@@ -3195,6 +3555,67 @@ export interface components {
         TokenRequest: {
             /** Token */
             token: string;
+        };
+        /**
+         * Totals
+         * @description What accounts of one currency are worth together.
+         *
+         *     Attributes:
+         *         accounts: how many they are.
+         */
+        Totals: {
+            /** Accounts */
+            accounts: number;
+            /**
+             * Capital
+             * @description in the account's currency
+             */
+            capital: string;
+            /**
+             * Cash
+             * @description in the account's currency
+             */
+            cash: string;
+            /**
+             * Day
+             * @description in the account's currency
+             */
+            day: string;
+            /**
+             * Day Start Nav
+             * @description in the account's currency
+             */
+            day_start_nav: string;
+            /**
+             * Exposure
+             * @description in the account's currency
+             */
+            exposure: string;
+            /**
+             * Fees
+             * @description in the account's currency
+             */
+            fees: string;
+            /**
+             * Nav
+             * @description in the account's currency
+             */
+            nav: string;
+            /**
+             * Profit
+             * @description in the account's currency
+             */
+            profit: string;
+            /**
+             * Realized
+             * @description in the account's currency
+             */
+            realized: string;
+            /**
+             * Unrealized
+             * @description in the account's currency
+             */
+            unrealized: string;
         };
         /**
          * TotpConfirm
@@ -3336,8 +3757,21 @@ export interface components {
             instrument: string;
             /** Order Id */
             order_id: string;
-            /** Ts Ns */
+            /**
+             * Ts Ns
+             * @description nanoseconds since 1970 UTC
+             */
             ts_ns: number;
+        };
+        /**
+         * WaitingRequest
+         * @description A request that waits for a second person.
+         */
+        WaitingRequest: {
+            /** Requested By */
+            requested_by: string;
+            /** Summary */
+            summary: string;
         };
     };
     responses: never;
@@ -3348,7 +3782,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list_accounts_api_v1_accounts_get: {
+    list_accounts: {
         parameters: {
             query?: {
                 archived?: boolean;
@@ -3480,12 +3914,14 @@ export interface operations {
             };
         };
     };
-    create_account_api_v1_accounts_post: {
+    create_account: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3617,7 +4053,7 @@ export interface operations {
             };
         };
     };
-    get_account_api_v1_accounts__account__get: {
+    get_account: {
         parameters: {
             query?: never;
             header?: never;
@@ -3749,7 +4185,7 @@ export interface operations {
             };
         };
     };
-    list_alerts_api_v1_accounts__account__alerts_get: {
+    list_alerts: {
         parameters: {
             query?: {
                 limit?: number;
@@ -3883,12 +4319,14 @@ export interface operations {
             };
         };
     };
-    archive_account_api_v1_accounts__account__archive_post: {
+    archive_account: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -4020,7 +4458,7 @@ export interface operations {
             };
         };
     };
-    list_balances_api_v1_accounts__account__balances_get: {
+    list_balances: {
         parameters: {
             query?: never;
             header?: never;
@@ -4152,12 +4590,14 @@ export interface operations {
             };
         };
     };
-    book_api_v1_accounts__account__bookings_post: {
+    book: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -4291,10 +4731,13 @@ export interface operations {
             };
         };
     };
-    assign_break_api_v1_accounts__account__breaks_assign_post: {
+    assign_break: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 account: string;
             };
@@ -4427,12 +4870,14 @@ export interface operations {
             };
         };
     };
-    move_capital_api_v1_accounts__account__capital_post: {
+    move_capital: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -4566,7 +5011,7 @@ export interface operations {
             };
         };
     };
-    list_equity_api_v1_accounts__account__equity_get: {
+    list_equity: {
         parameters: {
             query?: {
                 /** @description only samples after this time */
@@ -4703,12 +5148,14 @@ export interface operations {
             };
         };
     };
-    exit_by_hand_api_v1_accounts__account__exit_post: {
+    exit_by_hand: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -4842,7 +5289,7 @@ export interface operations {
             };
         };
     };
-    list_fills_api_v1_accounts__account__fills_get: {
+    list_fills: {
         parameters: {
             query?: {
                 limit?: number;
@@ -4978,12 +5425,14 @@ export interface operations {
             };
         };
     };
-    hedge_by_hand_api_v1_accounts__account__hedge_post: {
+    hedge_by_hand: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -5117,12 +5566,14 @@ export interface operations {
             };
         };
     };
-    decide_intent_api_v1_accounts__account__intents__number__decide_post: {
+    decide_intent: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -5257,10 +5708,13 @@ export interface operations {
             };
         };
     };
-    engage_api_v1_accounts__account__kill_switch_engage_post: {
+    engage: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 account: string;
             };
@@ -5393,12 +5847,14 @@ export interface operations {
             };
         };
     };
-    release_api_v1_accounts__account__kill_switch_release_post: {
+    release: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -5532,7 +5988,7 @@ export interface operations {
             };
         };
     };
-    list_orders_api_v1_accounts__account__orders_get: {
+    list_orders: {
         parameters: {
             query?: {
                 only_open?: boolean;
@@ -5669,7 +6125,7 @@ export interface operations {
             };
         };
     };
-    list_positions_api_v1_accounts__account__positions_get: {
+    list_positions: {
         parameters: {
             query?: never;
             header?: never;
@@ -5801,12 +6257,14 @@ export interface operations {
             };
         };
     };
-    resume_trading_api_v1_accounts__account__resume_post: {
+    resume_trading: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -5940,10 +6398,13 @@ export interface operations {
             };
         };
     };
-    engage_safe_mode_api_v1_accounts__account__safe_mode_engage_post: {
+    engage_safe_mode: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 account: string;
             };
@@ -6076,12 +6537,14 @@ export interface operations {
             };
         };
     };
-    release_safe_mode_api_v1_accounts__account__safe_mode_release_post: {
+    release_safe_mode: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -6215,7 +6678,7 @@ export interface operations {
             };
         };
     };
-    list_settings_api_v1_accounts__account__settings_get: {
+    list_settings: {
         parameters: {
             query?: never;
             header?: never;
@@ -6347,12 +6810,14 @@ export interface operations {
             };
         };
     };
-    change_settings_api_v1_accounts__account__settings_put: {
+    change_settings: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -6486,10 +6951,13 @@ export interface operations {
             };
         };
     };
-    compare_settings_api_v1_accounts__account__settings_diff_post: {
+    compare_settings: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 account: string;
             };
@@ -6622,12 +7090,14 @@ export interface operations {
             };
         };
     };
-    roll_back_api_v1_accounts__account__settings_rollback_post: {
+    roll_back: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -6761,12 +7231,14 @@ export interface operations {
             };
         };
     };
-    trade_api_v1_accounts__account__trades_post: {
+    trade: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -6900,12 +7372,14 @@ export interface operations {
             };
         };
     };
-    cancel_trade_api_v1_accounts__account__trades__parent__cancel_post: {
+    cancel_trade: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 account: string;
@@ -7040,7 +7514,7 @@ export interface operations {
             };
         };
     };
-    list_verdicts_api_v1_accounts__account__verdicts_get: {
+    list_verdicts: {
         parameters: {
             query?: {
                 only_denied?: boolean;
@@ -7175,7 +7649,7 @@ export interface operations {
             };
         };
     };
-    list_approvals_api_v1_approvals_get: {
+    list_approvals: {
         parameters: {
             query?: {
                 only_waiting?: boolean;
@@ -7311,12 +7785,14 @@ export interface operations {
             };
         };
     };
-    decide_api_v1_approvals__approval__decide_post: {
+    decide: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 approval: string;
@@ -7450,12 +7926,14 @@ export interface operations {
             };
         };
     };
-    withdraw_api_v1_approvals__approval__withdraw_post: {
+    withdraw: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 approval: string;
@@ -7589,7 +8067,7 @@ export interface operations {
             };
         };
     };
-    list_audit_api_v1_audit_get: {
+    list_audit: {
         parameters: {
             query?: {
                 limit?: number;
@@ -7728,10 +8206,13 @@ export interface operations {
             };
         };
     };
-    checkpoint_api_v1_audit_checkpoints_post: {
+    checkpoint: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -7858,7 +8339,7 @@ export interface operations {
             };
         };
     };
-    export_api_v1_audit_export_get: {
+    export: {
         parameters: {
             query?: never;
             header?: never;
@@ -7986,10 +8467,13 @@ export interface operations {
             };
         };
     };
-    verify_api_v1_audit_verify_post: {
+    verify: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8116,7 +8600,7 @@ export interface operations {
             };
         };
     };
-    list_instruments_api_v1_instruments_get: {
+    list_instruments: {
         parameters: {
             query?: never;
             header?: never;
@@ -8246,7 +8730,7 @@ export interface operations {
             };
         };
     };
-    list_bars_api_v1_instruments__instrument__bars_get: {
+    list_bars: {
         parameters: {
             query?: {
                 limit?: number;
@@ -8380,7 +8864,7 @@ export interface operations {
             };
         };
     };
-    list_invitations_api_v1_invitations_get: {
+    list_invitations: {
         parameters: {
             query?: never;
             header?: never;
@@ -8510,12 +8994,14 @@ export interface operations {
             };
         };
     };
-    hand_over_api_v1_invitations__email__link_post: {
+    hand_over: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 email: string;
@@ -8645,12 +9131,14 @@ export interface operations {
             };
         };
     };
-    rotate_kek_api_v1_key_encryption_key_rotate_post: {
+    rotate_kek: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -8782,7 +9270,7 @@ export interface operations {
             };
         };
     };
-    get_kill_switch_api_v1_kill_switch_get: {
+    get_kill_switch: {
         parameters: {
             query?: never;
             header?: never;
@@ -8912,10 +9400,13 @@ export interface operations {
             };
         };
     };
-    engage_all_api_v1_kill_switch_engage_post: {
+    engage_all: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9046,12 +9537,14 @@ export interface operations {
             };
         };
     };
-    release_all_api_v1_kill_switch_release_post: {
+    release_all: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -9183,7 +9676,7 @@ export interface operations {
             };
         };
     };
-    list_passkeys_api_v1_me_passkeys_get: {
+    list_passkeys: {
         parameters: {
             query?: never;
             header?: never;
@@ -9313,10 +9806,13 @@ export interface operations {
             };
         };
     };
-    add_passkey_api_v1_me_passkeys_post: {
+    add_passkey: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9445,12 +9941,14 @@ export interface operations {
             };
         };
     };
-    new_passkey_api_v1_me_passkeys_challenge_post: {
+    new_passkey: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -9578,12 +10076,14 @@ export interface operations {
             };
         };
     };
-    remove_passkey_api_v1_me_passkeys__passkey__delete: {
+    remove_passkey: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 passkey: string;
@@ -9711,12 +10211,14 @@ export interface operations {
             };
         };
     };
-    change_password_api_v1_me_password_put: {
+    change_password: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -9846,12 +10348,14 @@ export interface operations {
             };
         };
     };
-    renew_recovery_codes_api_v1_me_recovery_codes_post: {
+    renew_recovery_codes: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -9979,7 +10483,7 @@ export interface operations {
             };
         };
     };
-    list_sessions_api_v1_me_sessions_get: {
+    list_sessions: {
         parameters: {
             query?: never;
             header?: never;
@@ -10109,10 +10613,13 @@ export interface operations {
             };
         };
     };
-    end_session_api_v1_me_sessions__session__delete: {
+    end_session: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 session: string;
             };
@@ -10239,12 +10746,14 @@ export interface operations {
             };
         };
     };
-    new_totp_api_v1_me_totp_post: {
+    new_totp: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -10372,10 +10881,13 @@ export interface operations {
             };
         };
     };
-    confirm_totp_api_v1_me_totp_confirm_post: {
+    confirm_totp: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10504,10 +11016,13 @@ export interface operations {
             };
         };
     };
-    ask_proof_api_v1_mfa_challenges_post: {
+    ask_proof: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10634,10 +11149,13 @@ export interface operations {
             };
         };
     };
-    prove_api_v1_mfa_proofs_post: {
+    prove: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10768,7 +11286,7 @@ export interface operations {
             };
         };
     };
-    key_audit_api_v1_secrets_audit_get: {
+    key_audit: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -10905,7 +11423,7 @@ export interface operations {
             };
         };
     };
-    status_api_v1_secrets_status_get: {
+    status: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -11042,7 +11560,7 @@ export interface operations {
             };
         };
     };
-    upload_api_v1_secrets__venue__put: {
+    upload: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -11051,6 +11569,8 @@ export interface operations {
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 venue: string;
@@ -11184,7 +11704,7 @@ export interface operations {
             };
         };
     };
-    delete_api_v1_secrets__venue__delete: {
+    delete: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -11193,6 +11713,8 @@ export interface operations {
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 venue: string;
@@ -11326,7 +11848,7 @@ export interface operations {
             };
         };
     };
-    rotate_api_v1_secrets__venue__rotate_post: {
+    rotate: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -11335,6 +11857,8 @@ export interface operations {
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 venue: string;
@@ -11468,7 +11992,7 @@ export interface operations {
             };
         };
     };
-    test_api_v1_secrets__venue__test_post: {
+    test: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -11477,6 +12001,8 @@ export interface operations {
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 venue: string;
@@ -11606,7 +12132,7 @@ export interface operations {
             };
         };
     };
-    who_am_i_api_v1_session_get: {
+    who_am_i: {
         parameters: {
             query?: never;
             header?: never;
@@ -11736,10 +12262,13 @@ export interface operations {
             };
         };
     };
-    sign_in_api_v1_session_post: {
+    sign_in: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -11870,10 +12399,13 @@ export interface operations {
             };
         };
     };
-    sign_out_api_v1_session_delete: {
+    sign_out: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -11998,10 +12530,13 @@ export interface operations {
             };
         };
     };
-    finish_sign_in_api_v1_session_factor_post: {
+    finish_sign_in: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12132,10 +12667,13 @@ export interface operations {
             };
         };
     };
-    new_link_api_v1_session_links_post: {
+    new_link: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12266,7 +12804,7 @@ export interface operations {
             };
         };
     };
-    finish_oidc_api_v1_session_oidc_callback_get: {
+    finish_oidc: {
         parameters: {
             query?: {
                 code?: string;
@@ -12397,7 +12935,7 @@ export interface operations {
             };
         };
     };
-    start_oidc_api_v1_session_oidc_start_get: {
+    start_oidc: {
         parameters: {
             query?: never;
             header?: never;
@@ -12525,10 +13063,13 @@ export interface operations {
             };
         };
     };
-    sign_in_with_passkey_api_v1_session_passkey_post: {
+    sign_in_with_passkey: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12659,10 +13200,13 @@ export interface operations {
             };
         };
     };
-    ask_passkey_api_v1_session_passkey_challenge_post: {
+    ask_passkey: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12789,10 +13333,13 @@ export interface operations {
             };
         };
     };
-    open_local_session_api_v1_session_token_post: {
+    open_local_session: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -12921,10 +13468,13 @@ export interface operations {
             };
         };
     };
-    finish_setup_api_v1_setup_factor_post: {
+    finish_setup: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13055,10 +13605,13 @@ export interface operations {
             };
         };
     };
-    read_invitation_api_v1_setup_invitation_put: {
+    read_invitation: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13189,10 +13742,13 @@ export interface operations {
             };
         };
     };
-    invite_first_admin_api_v1_setup_invitation_post: {
+    invite_first_admin: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13319,10 +13875,13 @@ export interface operations {
             };
         };
     };
-    set_up_person_api_v1_setup_person_post: {
+    set_up_person: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -13453,7 +14012,7 @@ export interface operations {
             };
         };
     };
-    list_strategies_api_v1_strategies_get: {
+    list_strategies: {
         parameters: {
             query?: never;
             header?: never;
@@ -13583,7 +14142,7 @@ export interface operations {
             };
         };
     };
-    get_system_api_v1_system_get: {
+    get_system: {
         parameters: {
             query?: never;
             header?: never;
@@ -13713,7 +14272,7 @@ export interface operations {
             };
         };
     };
-    list_tokens_api_v1_tokens_get: {
+    list_tokens: {
         parameters: {
             query?: never;
             header?: never;
@@ -13843,12 +14402,14 @@ export interface operations {
             };
         };
     };
-    create_token_api_v1_tokens_post: {
+    create_token: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -13980,12 +14541,14 @@ export interface operations {
             };
         };
     };
-    revoke_token_api_v1_tokens__token__delete: {
+    revoke_token: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 token: string;
@@ -14113,7 +14676,7 @@ export interface operations {
             };
         };
     };
-    list_users_api_v1_users_get: {
+    list_users: {
         parameters: {
             query?: never;
             header?: never;
@@ -14243,12 +14806,14 @@ export interface operations {
             };
         };
     };
-    invite_api_v1_users_post: {
+    invite: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -14380,12 +14945,14 @@ export interface operations {
             };
         };
     };
-    confirm_api_v1_users__user__confirm_post: {
+    confirm: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 user: string;
@@ -14517,12 +15084,14 @@ export interface operations {
             };
         };
     };
-    disable_api_v1_users__user__disable_post: {
+    disable: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 user: string;
@@ -14654,12 +15223,14 @@ export interface operations {
             };
         };
     };
-    enable_api_v1_users__user__enable_post: {
+    enable: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 user: string;
@@ -14793,12 +15364,14 @@ export interface operations {
             };
         };
     };
-    set_roles_api_v1_users__user__roles_put: {
+    set_roles: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 user: string;
@@ -14932,12 +15505,14 @@ export interface operations {
             };
         };
     };
-    sign_out_api_v1_users__user__sign_out_post: {
+    sign_out: {
         parameters: {
             query?: never;
             header?: {
                 /** @description token of a proof for exactly this request, from POST /mfa/proofs */
                 "x-mfa-token"?: string;
+                /** @description a request that is sent again with the same key is answered as the first time, and done once */
+                "Idempotency-Key"?: string;
             };
             path: {
                 user: string;
@@ -15069,7 +15644,7 @@ export interface operations {
             };
         };
     };
-    healthz_healthz_get: {
+    healthz: {
         parameters: {
             query?: never;
             header?: never;
@@ -15091,7 +15666,7 @@ export interface operations {
             };
         };
     };
-    metrics_metrics_get: {
+    metrics: {
         parameters: {
             query?: never;
             header?: never;
@@ -15109,7 +15684,7 @@ export interface operations {
             };
         };
     };
-    readyz_readyz_get: {
+    readyz: {
         parameters: {
             query?: never;
             header?: never;

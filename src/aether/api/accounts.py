@@ -1,32 +1,28 @@
 """Accounts and what they hold and did."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from aether.api.guard import Granted, account_scope, allow
 from aether.api.models import (
-    AccountStop,
     AccountSummary,
     Alert,
     Balance,
-    BookBreak,
     Breach,
     EquityPoint,
     Fill,
-    HeldIntent,
     Limit,
     Order,
-    ParentOrder,
     Position,
-    StrategyUse,
     Verdict,
 )
 from aether.control.desk import PlanReader
-from aether.domain.accounts import AccountPlan
+from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
-from aether.domain.scaled import amount_of_size, average_price, format_amount, parse_amount, parse_scaled, value_of
+from aether.domain.scaled import format_amount, parse_scaled
+from aether.node.summary import shown_order, shown_position, untold
 from aether.store import queries
 from aether.store.database import Row
 
@@ -38,49 +34,17 @@ Before = Annotated[int | None, Query(ge=0, description="return rows before this 
 Reads = Annotated[Granted, allow("accounts.read")]
 
 
-def _summary(stored: queries.StoredAccount, live: dict[str, Any], killed: queries.KillWord) -> AccountSummary:
-    config = stored.config
-    zero = format_amount(0)
-    nav, capital = live.get("nav", zero), live.get("capital", zero)
-    realized, fees = live.get("realized", zero), live.get("fees", zero)
-    unrealized = parse_amount(nav) - parse_amount(capital) - parse_amount(realized) + parse_amount(fees)
-    status = live.get("status", "starting")
-    return AccountSummary(
-        id=config.id,
-        name=config.name,
-        kind=config.kind,
-        mode=config.mode,
-        currency=config.currency,
-        strategies=[
-            StrategyUse(strategy=a.strategy, instruments=list(a.instruments), bar_s=a.bar_s, params=a.params)
-            for a in config.strategies
-        ],
-        status="killed" if killed.engaged and status == "starting" else status,
-        reason=live.get("reason", ""),
-        stops=[AccountStop(**stop) for stop in live.get("stops", [])],
-        breaks=[BookBreak(**found) for found in live.get("breaks", [])],
-        switched_off=live.get("disabled", {}),
-        nav=nav,
-        cash=live.get("cash", zero),
-        exposure=live.get("exposure", zero),
-        realized=realized,
-        unrealized=format_amount(unrealized),
-        fees=fees,
-        capital=capital,
-        day_start_nav=live.get("day_start_nav", zero),
-        open_orders=live.get("open_orders", 0),
-        parents=[ParentOrder(**parent) for parent in live.get("parents", [])],
-        held=[HeldIntent(**held) for held in live.get("held", [])],
-        ts_ns=live.get("ts_ns", 0),
-        seq=live.get("seq", 0),
-    )
+def _summary(granted: Granted, config: AccountConfig, killed: queries.KillWord) -> AccountSummary:
+    told = granted.context.bus.latest("account.").get(f"account.{config.id}")
+    if told is None:
+        told = untold(config, "killed" if killed.engaged else "starting", killed.reason if killed.engaged else "")
+    return AccountSummary.model_validate(told)
 
 
 def _waiting(plan: AccountPlan, granted: Granted) -> AccountSummary:
     """Return an account that was opened and that the node has not taken up yet."""
     told = granted.context.bus.latest("waiting.").get(f"waiting.{plan.config.id}", {})
-    live = {"status": "waiting", "reason": told.get("reason", "it is being opened")}
-    return _summary(queries.StoredAccount(plan.config, {}), live, queries.NO_KILL)
+    return AccountSummary.model_validate(untold(plan.config, "waiting", told.get("reason", "it is being opened")))
 
 
 async def _planned(granted: Granted) -> list[AccountPlan]:
@@ -110,13 +74,12 @@ async def list_accounts(
             if (scope := await account_scope(context, account))
             for stored in await queries.list_accounts(scope, context.feed)
         ]
-    live = granted.context.bus.latest("account.")
     shown = []
     for stored, scope in found:
         account = stored.config.id
         if (account in closed) is archived:
             killed = await queries.kill_states(scope)
-            shown.append(_summary(stored, live.get(f"account.{account}", {}), killed.get(account, queries.NO_KILL)))
+            shown.append(_summary(granted, stored.config, killed.get(account, queries.NO_KILL)))
     known = {stored.config.id for stored, _ in found}
     waiting = [] if archived else [p for p in await _planned(granted) if p.config.id not in known]
     return shown + [_waiting(plan, granted) for plan in waiting]
@@ -130,35 +93,22 @@ async def get_account(account: str, granted: Reads) -> AccountSummary:
             return _waiting(plan, granted)
     stored = await queries.get_account(granted.scope, account)
     killed = await queries.kill_states(granted.scope)
-    live = granted.context.bus.latest("account.").get(f"account.{account}", {})
-    return _summary(stored, live, killed.get(account, queries.NO_KILL))
+    return _summary(granted, stored.config, killed.get(account, queries.NO_KILL))
 
 
 @router.get("/accounts/{account}/positions")
 async def list_positions(account: str, granted: Reads) -> list[Position]:
-    """Return the account's holdings."""
+    """Return the account's holdings, as the journal's projections hold them, at the marks of now."""
     stored = await queries.get_account(granted.scope, account)
-    marks = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("marks", {})
-    rows = await queries.list_positions(granted.scope, AccountId(account))
-    return [_position(row, stored.instruments[InstrumentId(row.instrument)], marks.get(row.instrument)) for row in rows]
-
-
-def _position(row: Row, instrument: Instrument, mark: str | None) -> Position:
-    average = average_price(row.cost, row.quantity, instrument.price_decimals)
-    price = parse_scaled(mark, instrument.price_decimals) if mark else average
-    value = value_of(row.quantity, price, instrument.price_decimals)
-    return Position(
-        instrument=instrument.id,
-        symbol=instrument.symbol,
-        quantity=format_amount(row.quantity),
-        average_price=instrument.price_text(average),
-        mark=instrument.price_text(price),
-        value=format_amount(value),
-        cost=format_amount(row.cost),
-        unrealized=format_amount(value - row.cost),
-        realized=format_amount(row.realized),
-        fees=format_amount(row.fees),
-    )
+    told = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("positions", [])
+    marks = {p["instrument"]: (p["mark"], p["mark_ns"]) for p in told if p["mark_ns"]}
+    shown = []
+    for row in await queries.list_positions(granted.scope, AccountId(account)):
+        instrument = stored.instruments[InstrumentId(row.instrument)]
+        mark, mark_ns = marks.get(row.instrument, ("0", 0))
+        price = parse_scaled(mark, instrument.price_decimals)
+        shown.append(Position.model_validate(shown_position(instrument, row, price, mark_ns)))
+    return shown
 
 
 @router.get("/accounts/{account}/balances")
@@ -180,28 +130,7 @@ async def list_orders(
 
 
 def _order(row: Row, instrument: Instrument) -> Order:
-    filled = amount_of_size(row.filled, instrument.size_decimals)
-    average = average_price(row.filled_notional, filled, instrument.price_decimals) if filled else 0
-    return Order(
-        id=row.id,
-        number=row.number,
-        instrument=row.instrument,
-        symbol=instrument.symbol,
-        side=row.side,
-        type=row.type,
-        time_in_force=row.time_in_force,
-        purpose=row.purpose,
-        strategy=row.strategy,
-        state=row.state,
-        size=instrument.size_text(row.size),
-        filled=instrument.size_text(row.filled),
-        limit_price=instrument.price_text(row.limit_price) if row.limit_price else "",
-        average_price=instrument.price_text(average) if average else "",
-        fees=format_amount(row.fees),
-        reason=row.reason,
-        created_ns=row.created_ns,
-        updated_ns=row.updated_ns,
-    )
+    return Order.model_validate(shown_order(row, row, row.number, instrument))
 
 
 @router.get("/accounts/{account}/fills")
@@ -209,11 +138,13 @@ async def list_fills(account: str, granted: Reads, limit: Limit = 50, before: Be
     """Return executions, newest first; `before` is the `seq` of the last one already seen."""
     stored = await queries.get_account(granted.scope, account)
     rows = await queries.list_fills(granted.scope, AccountId(account), limit=limit, before=before)
-    return [_fill(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
+    return [fill_of(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
 
 
-def _fill(row: Row, instrument: Instrument) -> Fill:
+def fill_of(row: Row, instrument: Instrument) -> Fill:
+    """Return an execution as stored."""
     return Fill(
+        account=row.account,
         order_id=row.order_id,
         trade_id=row.trade_id,
         seq=row.seq,

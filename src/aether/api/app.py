@@ -36,6 +36,7 @@ from aether.api.local import LocalAccess
 from aether.api.models import RULES, Problem
 from aether.api.ports import Context
 from aether.api.problems import MEDIA_TYPE, problem, problem_of
+from aether.api.schema import openapi, operation_id
 from aether.domain.errors import AetherError
 from aether.store.database import CONNECTION_ERRORS
 from aether.telemetry import logger
@@ -117,11 +118,18 @@ def stop_app(context: Context, access: LocalAccess) -> FastAPI:
 def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> FastAPI:
     """Return an app without routes: who may come in, what is refused, how errors are told."""
     app = FastAPI(
-        title="Aether", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json"
+        title="Aether",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+        generate_unique_id_function=operation_id,
     )
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     app.state.context = context
     app.state.access = access
     app.state.streams = {}
+    app.state.stored = None
     app.state.headers = _headers(context)
     if not is_lane:
         app.add_middleware(Idempotency, context=context)

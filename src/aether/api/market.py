@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from aether.api.guard import Granted, allow
 from aether.api.models import Bar, Instrument
+from aether.api.ports import Context
 from aether.domain.errors import UnknownNameError
 from aether.domain.scaled import format_amount
 from aether.store import queries
@@ -42,7 +43,11 @@ async def list_instruments(granted: Reads) -> list[Instrument]:
 @router.get("/instruments/{instrument:path}/bars")
 async def list_bars(instrument: str, granted: Reads, limit: Annotated[int, Query(ge=1, le=2_000)] = 300) -> list[Bar]:
     """Return the latest one-minute bars of an instrument, in order of time."""
-    context = granted.context
+    return await bars_of(granted.context, instrument, limit)
+
+
+async def bars_of(context: Context, instrument: str, limit: int) -> list[Bar]:
+    """Return the latest one-minute bars of an instrument, in order of time. Raises UnknownNameError."""
     offer = context.offer()
     found = next((i for i in offer.instruments if i.id == instrument), None)
     if found is None:

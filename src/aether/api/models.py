@@ -5,6 +5,13 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from aether.domain.accounts import AccountKind, Mode
+from aether.domain.commands import Severity
+from aether.domain.orders import Liquidity, OrderState, OrderType, Purpose, Side, TimeInForce
+from aether.domain.parents import Algorithm, ParentState
+from aether.domain.records import BreakKind
+from aether.engine.stops import Stop
+
 
 class Model(BaseModel):
     """Base: unknown fields are refused."""
@@ -76,6 +83,17 @@ SignedAmount = Annotated[
     ),
 ]
 AssetName = Annotated[str, _like("^[A-Z0-9]{1,20}$", "an asset is capital letters and digits", "BNB")]
+
+
+def _unit(unit: str, meaning: str = "") -> Any:
+    """Return a field with its unit, for people and for pages that show it."""
+    return Field(description=meaning or None, json_schema_extra={"x-unit": unit})
+
+
+InCurrency = Annotated[str, _unit("currency", "in the account's currency")]
+InQuote = Annotated[str, _unit("quote", "in the pair's quote asset")]
+InBase = Annotated[str, _unit("base", "in the pair's base asset")]
+At = Annotated[int, _unit("ns", "nanoseconds since 1970 UTC")]
 Digest = Annotated[str, _like("^[0-9a-f]{64}$", "a SHA-256 is 64 hexadecimal digits", "0" * 64)]
 
 
@@ -155,6 +173,7 @@ class Me(Model):
         kind: `person`, `service`, `local` (the machine's owner before anybody is set up), or `nobody`.
         roles: by account; `*` for all.
         actions: what the caller may do somewhere.
+        grants: what the caller may do, by account; `*` for what they may do in all accounts and for the firm.
         waits: no role of theirs counts yet: an admin must confirm that it is they.
         oidc: whether an OpenID provider may sign people in.
         attacks: wrong passwords tried for the caller's address within the last hour, by devices never signed in from.
@@ -165,6 +184,7 @@ class Me(Model):
     name: str
     roles: dict[str, str]
     actions: list[str]
+    grants: dict[str, list[str]]
     needs_setup: bool
     production: bool
     waits: bool
@@ -690,35 +710,35 @@ class StrategyUse(Model):
 
     strategy: str
     instruments: list[str]
-    bar_s: int
+    bar_s: Annotated[int, _unit("s", "length of the bars that it decides on")]
     params: dict[str, float | int | str | bool]
 
 
 class ParentOrder(Model):
-    """An amount traded over venues or time, and how far it is. `ended_ns` is 0 while it is at work."""
+    """An amount traded over venues or time, and how far it is."""
 
     id: str
     symbol: str
-    side: str
-    algorithm: str
-    amount: str
-    filled: str
-    average_price: str
-    notional: str
-    fees: str
-    children: int
-    state: str
+    side: Side
+    algorithm: Algorithm
+    amount: InBase
+    filled: InBase
+    average_price: InQuote
+    notional: InQuote
+    fees: InQuote
+    children: Annotated[int, Field(description="orders that it has sent so far")]
+    state: ParentState
     reason: str
-    started_ns: int
-    ended_ns: int
+    started_ns: At
+    ended_ns: Annotated[int, _unit("ns", "0 while it is at work")]
 
 
 class AccountStop(Model):
     """Something that stops an account, and since when."""
 
-    stop: str
+    stop: Stop
     reason: str
-    since_ns: int
+    since_ns: At
     actor: str
 
 
@@ -726,41 +746,26 @@ class BookBreak(Model):
     """A difference between our books and a venue's; `amount` is the venue's figure less ours."""
 
     name: str
-    kind: str
+    kind: BreakKind
     subject: str
     amount: str
     evidence: str
-    since_ns: int
+    since_ns: At
     owner: str
 
 
-class AccountSummary(Model):
-    """An account as the overview shows it."""
+class AccountVenue(Model):
+    """A venue as one account knows it.
 
-    id: str
-    name: str
-    kind: str
-    mode: str
-    currency: str
-    strategies: list[StrategyUse]
-    status: str
-    reason: str
-    stops: list[AccountStop]
-    breaks: list[BookBreak]
-    switched_off: dict[str, str]
-    nav: str
-    cash: str
-    exposure: str
-    realized: str
-    unrealized: str
-    fees: str
-    capital: str
-    day_start_nav: str
+    Attributes:
+        trouble: what is wrong between them, empty while nothing is.
+        open_orders: of the account, by its books.
+    """
+
+    venue: str
+    market_ns: Annotated[int, _unit("ns", "when its market was heard last, 0 for never")]
+    trouble: str
     open_orders: int
-    parents: list[ParentOrder]
-    held: list[HeldIntent]
-    ts_ns: int
-    seq: int
 
 
 class Position(Model):
@@ -768,14 +773,91 @@ class Position(Model):
 
     instrument: str
     symbol: str
-    quantity: str
-    average_price: str
-    mark: str
-    value: str
-    cost: str
-    unrealized: str
-    realized: str
-    fees: str
+    quantity: InBase
+    average_price: InQuote
+    mark: InQuote
+    mark_ns: Annotated[int, _unit("ns", "from when the mark is known; 0 where there is none and it is at cost")]
+    value: InQuote
+    cost: InQuote
+    unrealized: InQuote
+    realized: InQuote
+    fees: InQuote
+
+
+class Order(Model):
+    """An order."""
+
+    id: str
+    number: int
+    instrument: str
+    symbol: str
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
+    purpose: Purpose
+    strategy: str
+    state: OrderState
+    size: InBase
+    filled: InBase
+    limit_price: Annotated[str, _unit("quote", "empty for none")]
+    trigger_price: Annotated[str, _unit("quote", "empty for none")]
+    average_price: Annotated[str, _unit("quote", "empty while nothing is filled")]
+    fees: InQuote
+    reason: str
+    created_ns: At
+    updated_ns: At
+
+
+AccountStatus = Literal[
+    "waiting", "starting", "trading", "exits_only", "paused", "halted", "stopped", "killed", "failed"
+]
+
+
+class AccountSummary(Model):
+    """An account as the screen shows it: what it is, what it is worth, what stops it, what it holds and works on.
+
+    All of it is of one moment: `nav` is `cash` with the values of all positions and of what else it holds; `profit` is
+    `nav` less `capital`, and `realized` with `unrealized` less `fees`; `day` is `nav` less `day_start_nav`.
+
+    Attributes:
+        reason: why it does not simply trade.
+        switched_off: strategies that do not trade, each with who says so.
+        orders: those that are open, newest first.
+        unconfirmed: what a stop still waits for at the venues, in words.
+        seq: of the journal's last event that this knows of.
+    """
+
+    id: str
+    name: str
+    kind: AccountKind
+    mode: Mode
+    currency: str
+    strategies: list[StrategyUse]
+    status: AccountStatus
+    reason: str
+    stops: list[AccountStop]
+    breaks: list[BookBreak]
+    switched_off: dict[str, str]
+    unconfirmed: list[str]
+    nav: InCurrency
+    cash: InCurrency
+    exposure: InCurrency
+    realized: InCurrency
+    unrealized: InCurrency
+    fees: InCurrency
+    capital: InCurrency
+    day_start_nav: InCurrency
+    day: InCurrency
+    profit: InCurrency
+    open_orders: int
+    positions: list[Position]
+    orders: list[Order]
+    venues: list[AccountVenue]
+    parents: list[ParentOrder]
+    held: list[HeldIntent]
+    ts_ns: Annotated[int, _unit("ns", "the account's own time")]
+    told_ns: Annotated[int, _unit("ns", "when the account told this, by the platform's clock; 0 for not yet")]
+    seq: int
 
 
 class Balance(Model):
@@ -786,56 +868,34 @@ class Balance(Model):
     locked: str
 
 
-class Order(Model):
-    """An order."""
-
-    id: str
-    number: int
-    instrument: str
-    symbol: str
-    side: str
-    type: str
-    time_in_force: str
-    purpose: str
-    strategy: str
-    state: str
-    size: str
-    filled: str
-    limit_price: str
-    average_price: str
-    fees: str
-    reason: str
-    created_ns: int
-    updated_ns: int
-
-
 class Fill(Model):
     """An execution."""
 
+    account: str
     order_id: str
     trade_id: str
     seq: int
-    ts_ns: int
+    ts_ns: At
     instrument: str
     symbol: str
-    side: str
-    price: str
-    size: str
-    notional: str
-    fee: str
-    realized: str
-    liquidity: str
-    purpose: str
+    side: Side
+    price: InQuote
+    size: InBase
+    notional: InQuote
+    fee: InQuote
+    realized: InQuote
+    liquidity: Liquidity
+    purpose: Purpose
     strategy: str
 
 
 class EquityPoint(Model):
     """An account's worth at a moment."""
 
-    ts_ns: int
-    nav: str
-    cash: str
-    exposure: str
+    ts_ns: At
+    nav: InCurrency
+    cash: InCurrency
+    exposure: InCurrency
 
 
 class Breach(Model):
@@ -850,7 +910,7 @@ class Verdict(Model):
     """What the risk gate said about an order."""
 
     order_id: str
-    ts_ns: int
+    ts_ns: At
     instrument: str
     approved: bool
     breaches: list[Breach]
@@ -859,8 +919,8 @@ class Verdict(Model):
 class Alert(Model):
     """Something a person should know."""
 
-    ts_ns: int
-    severity: str
+    ts_ns: At
+    severity: Severity
     code: str
     message: str
 
@@ -971,3 +1031,83 @@ class System(Model):
     checks: list[Check]
     processes: list[Process]
     stop_url: str
+
+
+# Live updates.
+
+
+class Totals(Model):
+    """What accounts of one currency are worth together.
+
+    Attributes:
+        accounts: how many they are.
+    """
+
+    accounts: int
+    nav: InCurrency
+    cash: InCurrency
+    exposure: InCurrency
+    realized: InCurrency
+    unrealized: InCurrency
+    fees: InCurrency
+    capital: InCurrency
+    day_start_nav: InCurrency
+    day: InCurrency
+    profit: InCurrency
+
+
+class DeskState(Model):
+    """What the topic `desk` holds: the accounts that the caller may see, their sums by currency, the platform."""
+
+    accounts: dict[str, AccountSummary]
+    totals: dict[str, Totals]
+    system: System
+
+
+class FillsState(Model):
+    """What the topic `fills:{account}` holds: the newest executions, by order and trade."""
+
+    fills: dict[str, Fill]
+
+
+class BarsState(Model):
+    """What the topic `bars:{instrument}` holds: the last minutes, by their end."""
+
+    bars: dict[str, Bar]
+
+
+class WaitingRequest(Model):
+    """A request that waits for a second person."""
+
+    summary: str
+    requested_by: str
+
+
+class ApprovalsState(Model):
+    """What the topic `approvals` holds: the requests that wait and that the caller may see, by their ids."""
+
+    waiting: dict[str, WaitingRequest]
+
+
+class Beat(Model):
+    """What a beat tells: how long ago each account told anything, milliseconds."""
+
+    ages_ms: dict[str, int]
+
+
+class LiveMessage(Model):
+    """A message of the web socket `/stream`.
+
+    Attributes:
+        topic: whose state it is; empty for a beat.
+        seq: counts the messages of a topic from 1.
+        ts_ns: when it was sent, by the platform's clock.
+        kind: `snapshot` is the whole state; `delta` a JSON Merge Patch to the state before; `beat` says that the
+            platform is there, each second; `refused`: there is no such topic, or it is not the caller's.
+    """
+
+    topic: str
+    seq: int
+    ts_ns: At
+    kind: Literal["snapshot", "delta", "beat", "refused"]
+    data: DeskState | FillsState | BarsState | ApprovalsState | Beat | dict[str, Any]

@@ -76,6 +76,11 @@ async def _me(request: Request, caller: Caller, codes: tuple[str, ...] = ()) -> 
                 for a in ACTIONS.values()
                 if is_somebody and any(caller.may(a, where) for where in (EVERYWHERE, *caller.roles))
             ],
+            "grants": {
+                where: found
+                for where in (EVERYWHERE, *caller.roles)
+                if is_somebody and (found := [a.name for a in ACTIONS.values() if caller.may(a, where)])
+            },
             "needs_setup": not await context.control.people.has_people(),
             "production": context.is_production,
             "waits": is_person and not caller.roles and (await context.control.people.person(caller.id)).waits,

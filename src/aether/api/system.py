@@ -9,7 +9,7 @@ from aether.api.guard import Granted, allow
 from aether.api.models import Check, Process, Strategy, StrategyParameter, System
 from aether.api.ports import Context
 from aether.bus.topics import METRICS
-from aether.control.access import ACTIONS, CallerKind
+from aether.control.access import ACTIONS, Caller, CallerKind
 from aether.domain.errors import NoAnswerError, RefusedError
 from aether.engine.strategy import describe_parameters
 from aether.telemetry import API_REGISTRY, NODE_UP, metrics_text
@@ -20,8 +20,7 @@ probes = APIRouter(tags=["probes"])
 Reads = Annotated[Granted, allow("platform.read")]
 
 
-def _checks(request: Request) -> list[Check]:
-    context: Context = request.app.state.context
+def _checks(context: Context) -> list[Check]:
     return [Check(name=r.name, ok=r.ok, detail=r.detail) for r in context.health.readiness()]
 
 
@@ -29,11 +28,9 @@ def _without_details(checks: list[Check]) -> list[Check]:
     return [Check(name=c.name, ok=c.ok, detail="") for c in checks]
 
 
-@router.get("/system")
-async def get_system(request: Request, granted: Reads) -> System:
-    """Return the version, the market and the state of each dependency; details to who may know of the whole firm."""
-    context, caller = granted.context, granted.caller
-    checks = _checks(request)
+def system_of(context: Context, caller: Caller) -> System:
+    """Return how the platform is; details to who may know of the whole firm."""
+    checks = _checks(context)
     processes = [Process.model_validate(p, from_attributes=True) for p in context.processes()]
     if not (caller.kind is CallerKind.LOCAL or caller.may(ACTIONS["metrics.read"])):
         checks = _without_details(checks)
@@ -48,6 +45,12 @@ async def get_system(request: Request, granted: Reads) -> System:
         processes=processes,
         stop_url=context.stop_url,
     )
+
+
+@router.get("/system")
+async def get_system(granted: Reads) -> System:
+    """Return the version, the market and the state of each dependency; details to who may know of the whole firm."""
+    return system_of(granted.context, granted.caller)
 
 
 @router.get("/strategies")
@@ -76,7 +79,7 @@ async def readyz(request: Request, response: Response) -> list[Check]:
 
     In production without details, since anybody may ask.
     """
-    checks = _checks(request)
+    checks = _checks(request.app.state.context)
     if request.app.state.context.is_production:
         checks = _without_details(checks)
     response.status_code = 200 if all(c.ok for c in checks) else 503

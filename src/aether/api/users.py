@@ -120,7 +120,7 @@ async def enable(user: str, body: ReasonRequest, granted: Annotated[Granted, all
 
 
 @router.post("/users/{user}/sign-out", status_code=204)
-async def sign_out(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
+async def sign_out_person(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
     """End every session of a person; they may sign in again."""
     await granted.context.control.people.sign_out(granted.caller, user, body.reason)
 

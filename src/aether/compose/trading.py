@@ -199,7 +199,7 @@ async def take_up_accounts(
                 if told.get(account) != str(error):
                     told[account] = str(error)
                     _log.warning("account_not_taken_up", account_id=account, reason=str(error))
-                    bus.publish(f"waiting.{account}", {"type": "waiting", "account": account, "reason": error.message})
+                    bus.publish(f"waiting.{account}", {"account": account, "reason": error.message})
         await changed()
 
 

@@ -145,6 +145,15 @@ class LiveVenue:
         asked = [f"{venue}: {s.left()}" for venue, s in self._sessions.items() if not s.is_still]
         return asked + [f"{venue}: no way to it yet" for venue in sorted(self._opening)]
 
+    def troubles(self) -> dict[VenueId, str]:
+        """Return what keeps the account from each of its venues now, in words."""
+        if self._account is None:
+            return {}
+        told = {
+            venue: "not compared since the connection" for venue, s in self._sessions.items() if not s.ready.is_set()
+        }
+        return told | dict.fromkeys(self._opening, "no way to it yet")
+
     def _stop_sessions(self) -> None:
         account = self._account
         for waiting in self._waiting.values():

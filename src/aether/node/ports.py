@@ -56,6 +56,10 @@ class Venue(Protocol):
         """Return what a stop still waits for, in words; nothing when every venue's list was seen to be empty."""
         ...
 
+    def troubles(self) -> dict[VenueId, str]:
+        """Return what keeps the account from each of its venues now, in words; nothing of those that are well."""
+        ...
+
     async def run(self, account: "LiveAccount") -> None:
         """Do what the venue has to do by itself while the account trades; return when that is nothing."""
         ...

@@ -24,6 +24,7 @@ from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.shard import Shard
+from aether.node.summary import untold
 from aether.store import queries
 from aether.store.commit import write_bars
 from aether.store.database import CONNECTION_ERRORS, Scope
@@ -202,7 +203,7 @@ class Node:
         self.left_out[account] = reason
         self._bystanders[account] = Bystander(account, self._make_venue(config, None))
         _log.error("account_left_out", account_id=account, reason=reason, exc_info=not isinstance(error, AetherError))
-        told = {"type": "account", "account": account, "status": "failed", "reason": reason}
+        told = untold(config, "failed", reason) | {"told_ns": wall_ns()}
         for row in await queries.list_equity(self._scope, account, since_ns=0, points=1):
             worth = {name: format_amount(getattr(row, name)) for name in EQUITY}
             told |= {**worth, "day_start_nav": worth["nav"], "ts_ns": row.ts_ns}
@@ -250,7 +251,7 @@ class Node:
     def _note_bar(self, bar: Bar) -> None:
         if len(self._bars) < BARS_KEPT_LIMIT:
             self._bars.append(bar)
-        self._bus.publish(f"bar.{bar.instrument}", {"type": "bar", "instrument": bar.instrument, "ts_ns": bar.ts_ns})
+        self._bus.publish(f"bar.{bar.instrument}", {"instrument": bar.instrument, "ts_ns": bar.ts_ns})
 
     async def _keep_bars(self, ended: asyncio.Event) -> None:
         """Write the market's one-minute bars now and then, and the last ones at the end, for charts."""

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from aether.bus.local import LocalBus
-from aether.clock import Clock
+from aether.clock import Clock, wall_ns
 from aether.domain.accounts import AccountConfig, ForeignOrders
 from aether.domain.errors import FencedError
 from aether.domain.events import (
@@ -115,6 +115,7 @@ class Shard:
         self._rows_since_snapshot = 0
         self._compared_ns = 0
         self._published = 0.0
+        self._last_told_ns = 0
         self._awaiting: list[asyncio.Future[None]] = []
         self._heard_ns = engine.state.now_ns - OVERLAP_NS
         self._is_braked = False
@@ -348,7 +349,7 @@ class Shard:
             ORDERS.labels(self.account, order.state).inc()
         self._note_stops()
         if changes.orders or changes.fills or changes.alerts:
-            self._bus.publish(f"changed.{self.account}", {"type": "changed", "account": self.account, "seq": self._seq})
+            self._bus.publish(f"changed.{self.account}", {"account": self.account, "seq": self._seq})
             self._publish(force=True)
 
     async def compare(self) -> None:
@@ -390,5 +391,12 @@ class Shard:
 
     def summary(self) -> dict[str, Any]:
         """Return the account as the screen shows it, see `summary.py`."""
-        told = summary(self.engine, self._seq, self.failure, self._committer.outage)
-        return told | {"unconfirmed": self._venue.unconfirmed()} if self._stopped_at is not None else told
+        told = summary(
+            self.engine, self._seq, self.failure, self._committer.outage, self._venue.troubles(), self._told_ns()
+        )
+        return told | {"unconfirmed": self._venue.unconfirmed() if self._stopped_at is not None else []}
+
+    def _told_ns(self) -> int:
+        """Return the machine's time, later than what was told before."""
+        self._last_told_ns = max(self._last_told_ns + 1, wall_ns())
+        return self._last_told_ns

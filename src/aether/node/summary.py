@@ -1,34 +1,47 @@
 """An account as the screen shows it: worth, state, what stops it, positions at the mark. Money is exact text."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from aether.domain.accounts import AccountConfig
+from aether.domain.identifiers import VenueId
+from aether.domain.instruments import Instrument
 from aether.domain.parents import Parent
-from aether.domain.scaled import average_price, format_amount
+from aether.domain.scaled import amount_of_size, average_price, format_amount, value_of
 from aether.engine.core import Engine
+from aether.engine.state import AccountState
 from aether.engine.stops import Stop
 from aether.engine.valuation import mark
 
 ENDED_PARENTS_SHOWN = 10
+WORTH = (
+    "nav", "cash", "exposure", "realized", "unrealized", "fees", "capital", "day_start_nav", "day", "profit",
+)  # fmt: skip
 
 _STATUS_OF = {Stop.KILL: "killed", Stop.FLATTEN: "killed", Stop.FAULT: "stopped", Stop.HALT: "halted"}
 
 
-def summary(engine: Engine, seq: int, failure: str, outage: str) -> dict[str, Any]:
-    """Return the account as the screen shows it.
+def summary(
+    engine: Engine, seq: int, failure: str, outage: str, troubles: Mapping[VenueId, str], told_ns: int
+) -> dict[str, Any]:
+    """Return the account as the screen shows it (`aether.api.models.AccountSummary`).
 
     Args:
         failure: why the account does not work any more, empty while it does.
         outage: why nothing can be written, empty while it can.
+        troubles: what keeps the account from its venues, in words.
+        told_ns: when this is told, by the machine's clock: what is told later is newer.
     """
     state = engine.state
     point = engine.equity_point()
     risk = state.risk
     status, reason = _status(engine, failure, outage)
+    unrealized = point.nav - point.capital - point.realized + point.fees
     return {
-        "type": "account",
-        "account": engine.config.id,
+        **describe(engine.config),
         "seq": seq,
         "ts_ns": state.now_ns,
+        "told_ns": told_ns,
         "status": status,
         "reason": reason,
         "stops": [
@@ -47,16 +60,30 @@ def summary(engine: Engine, seq: int, failure: str, outage: str) -> dict[str, An
             }
             for b in state.breaks.values()
         ],
-        "disabled": dict(state.disabled),
+        "switched_off": dict(state.disabled),
         "nav": format_amount(point.nav),
         "cash": format_amount(point.cash),
         "exposure": format_amount(point.exposure),
         "realized": format_amount(point.realized),
+        "unrealized": format_amount(unrealized),
         "fees": format_amount(point.fees),
         "capital": format_amount(point.capital),
         "day_start_nav": format_amount(risk.day_start_nav),
-        "peak_nav": format_amount(risk.peak_nav),
+        "day": format_amount(point.nav - risk.day_start_nav),
+        "profit": format_amount(point.nav - point.capital),
         "open_orders": len(state.open_orders),
+        "positions": [
+            shown_position(state.instruments[i], held, price.price, price.ts_ns)
+            for i, held in state.ledger.positions.items()
+            if held.quantity
+            for price in (mark(state, i),)
+        ],
+        "orders": [
+            shown_order(o.request, o, o.number or int(o.request.id.rsplit("-", 1)[1]), state.instruments[i])
+            for o in reversed(state.open_orders.values())
+            for i in (o.request.instrument,)
+        ],
+        "venues": _venues(state, troubles),
         "parents": [_progress(engine, parent) for parent in _shown_parents(engine)],
         "held": [
             {
@@ -72,10 +99,105 @@ def summary(engine: Engine, seq: int, failure: str, outage: str) -> dict[str, An
             }
             for number, h in state.held.items()
         ],
-        "marks": {
-            i.id: i.price_text(mark(state, i.id).price) for i in state.instruments.values() if i.id in state.market
-        },
     }
+
+
+def describe(config: AccountConfig) -> dict[str, Any]:
+    """Return what an account is, whatever it does."""
+    return {
+        "id": config.id,
+        "name": config.name,
+        "kind": config.kind.value,
+        "mode": config.mode.value,
+        "currency": config.currency,
+        "strategies": [
+            {"strategy": a.strategy, "instruments": list(a.instruments), "bar_s": a.bar_s, "params": dict(a.params)}
+            for a in config.strategies
+        ],
+    }
+
+
+def untold(config: AccountConfig, status: str, reason: str) -> dict[str, Any]:
+    """Return an account of which nothing is known but what it is."""
+    zero = format_amount(0)
+    return {
+        **describe(config),
+        "seq": 0,
+        "ts_ns": 0,
+        "told_ns": 0,
+        "status": status,
+        "reason": reason,
+        "switched_off": {},
+        "open_orders": 0,
+        **dict.fromkeys(("stops", "breaks", "unconfirmed", "positions", "orders", "venues", "parents", "held"), ()),
+        **dict.fromkeys(WORTH, zero),
+    }
+
+
+def shown_position(instrument: Instrument, held: Any, price: int, price_ns: int) -> dict[str, Any]:
+    """Return a holding at its mark; where there is no mark, at what it cost.
+
+    Args:
+        held: quantity, cost, realized and fees, as ledger amounts.
+        price, price_ns: the mark, in price units, and from when it is known; 0 for none.
+    """
+    average = average_price(held.cost, held.quantity, instrument.price_decimals)
+    value = value_of(held.quantity, price or average, instrument.price_decimals)
+    return {
+        "instrument": instrument.id,
+        "symbol": instrument.symbol,
+        "quantity": format_amount(held.quantity),
+        "average_price": instrument.price_text(average),
+        "mark": instrument.price_text(price or average),
+        "mark_ns": price_ns if price else 0,
+        "value": format_amount(value),
+        "cost": format_amount(held.cost),
+        "unrealized": format_amount(value - held.cost),
+        "realized": format_amount(held.realized),
+        "fees": format_amount(held.fees),
+    }
+
+
+def shown_order(request: Any, order: Any, number: int, instrument: Instrument) -> dict[str, Any]:
+    """Return an order; of a row of the database, `request` and `order` are the same."""
+    filled = amount_of_size(order.filled, instrument.size_decimals)
+    average = average_price(order.filled_notional, filled, instrument.price_decimals) if filled else 0
+    return {
+        "id": request.id,
+        "number": number,
+        "instrument": instrument.id,
+        "symbol": instrument.symbol,
+        "side": request.side,
+        "type": request.type,
+        "time_in_force": request.time_in_force,
+        "purpose": request.purpose,
+        "strategy": request.strategy,
+        "state": order.state,
+        "size": instrument.size_text(request.size),
+        "filled": instrument.size_text(order.filled),
+        "limit_price": instrument.price_text(request.limit_price) if request.limit_price else "",
+        "trigger_price": instrument.price_text(request.trigger_price) if request.trigger_price else "",
+        "average_price": instrument.price_text(average) if average else "",
+        "fees": format_amount(order.fees),
+        "reason": order.reason,
+        "created_ns": order.created_ns,
+        "updated_ns": order.updated_ns,
+    }
+
+
+def _venues(state: AccountState, troubles: Mapping[VenueId, str]) -> list[dict[str, Any]]:
+    """Return for each venue when its market was heard last, what is wrong with it, and what works there."""
+    told: dict[str, dict[str, Any]] = {}
+    for i in state.instruments.values():
+        row = told.setdefault(
+            i.venue, {"venue": i.venue, "market_ns": 0, "trouble": troubles.get(i.venue, ""), "open_orders": 0}
+        )
+        if (m := state.market.get(i.id)) is not None:
+            row["market_ns"] = max(row["market_ns"], m.book_ns, m.trade_ns)
+            row["trouble"] = row["trouble"] or (f"{i.symbol}: {m.trouble}" if m.trouble else "")
+    for o in state.open_orders.values():
+        told[state.instruments[o.request.instrument].venue]["open_orders"] += 1
+    return list(told.values())
 
 
 def _status(engine: Engine, failure: str, outage: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from aether.domain.events import (
     OrderFilled,
     as_given,
 )
-from aether.domain.identifiers import BalanceKey, balance_key
+from aether.domain.identifiers import BalanceKey, VenueId, balance_key
 from aether.domain.orders import Side
 from aether.domain.scaled import amount_of_size
 from aether.matching.simulator import FillModel, Simulator
@@ -85,6 +85,10 @@ class PaperVenue:
         """Return how many orders the simulation still works."""
         count = len(self._simulator.state.orders)
         return [f"paper: {count} orders"] if count else []
+
+    def troubles(self) -> dict[VenueId, str]:
+        """Return nothing: the simulation is always there."""
+        return {}
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, MARKET_EVENTS):

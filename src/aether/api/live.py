@@ -1,0 +1,159 @@
+"""What a page follows: a state for each topic, as its caller may see it, and how one state becomes the next.
+
+A topic's state is a JSON object without nulls. A page that subscribes is sent the whole state (`snapshot`) and then
+what changed (`delta`), a JSON Merge Patch (RFC 7386): objects are merged, anything else replaces what was there, null
+takes it away. What a page is sent is the difference to what it was sent before: a slow page gets fewer and larger
+deltas, never the past.
+
+| topic | state |
+| --- | --- |
+| `desk` | `accounts` by id, `totals` by currency, `system` |
+| `fills:{account}` | `fills` by order and trade, the newest ones |
+| `bars:{instrument}` | `bars` by their end: the last minutes |
+| `approvals` | `waiting`: the requests that wait for a second person |
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from aether.api.accounts import fill_of
+from aether.api.guard import account_scope
+from aether.api.market import bars_of
+from aether.api.ports import Context
+from aether.api.system import system_of
+from aether.bus.local import LocalBus
+from aether.clock import monotonic_s
+from aether.control.access import ACTIONS, Caller
+from aether.domain.identifiers import AccountId, InstrumentId
+from aether.domain.scaled import format_amount, parse_amount
+from aether.node.summary import WORTH
+from aether.store import queries
+
+READS, APPROVES = ACTIONS["accounts.read"], ACTIONS["approvals.read"]
+FILLS_SHOWN = 50
+BARS_SHOWN = 5
+APPROVALS_SHOWN = 100
+DESK, FILLS, BARS, APPROVALS = "desk", "fills", "bars", "approvals"
+
+State = Mapping[str, Any]
+Version = tuple[object, ...]
+
+
+def difference(before: State, after: State) -> dict[str, Any]:
+    """Return the merge patch that makes `after` of `before`; empty when nothing has changed."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        known = before.get(key)
+        if known is value:
+            continue
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            if changed := difference(known, value):
+                patch[key] = changed
+        elif known != value or key not in before:
+            patch[key] = value
+    return patch
+
+
+def desk_of(context: Context, caller: Caller, system: State) -> State:
+    """Return the accounts that a caller may see, what they are worth together, and how the platform is."""
+    told = {
+        topic.partition(".")[2]: account
+        for topic, account in context.bus.latest("account.").items()
+        if caller.may(READS, topic.partition(".")[2])
+    }
+    return {"accounts": told, "totals": totals(told.values()), "system": system}
+
+
+def totals(accounts: Any) -> dict[str, dict[str, Any]]:
+    """Return sums over accounts, by currency: what is in different currencies is not added up."""
+    sums: dict[str, dict[str, int]] = {}
+    count: dict[str, int] = {}
+    for account in accounts:
+        one = sums.setdefault(account["currency"], dict.fromkeys(WORTH, 0))
+        count[account["currency"]] = count.get(account["currency"], 0) + 1
+        for name in WORTH:
+            one[name] += parse_amount(account[name])
+    return {
+        currency: {name: format_amount(amount) for name, amount in sum_.items()} | {"accounts": count[currency]}
+        for currency, sum_ in sorted(sums.items())
+    }
+
+
+def ages_ms(bus: LocalBus, caller: Caller) -> dict[str, int]:
+    """Return for each account that a caller may see how long ago it last told anything, milliseconds."""
+    names = [topic.partition(".")[2] for topic in bus.latest("account.")]
+    return {a: int(bus.age_s(f"account.{a}") * 1000) for a in names if caller.may(READS, a)}
+
+
+class Stored:
+    """Topics whose state is in the database, read once for all who follow them and only when there is news."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[str, tuple[Version, State]] = {}
+
+    async def state(self, topic: str, caller: Caller) -> State | None:
+        """Return a topic's state, None when the caller may not see it or there is no such topic.
+
+        Raises:
+            Whatever keeps the database from answering.
+        """
+        kind, _, name = topic.partition(":")
+        if kind == FILLS and caller.may(READS, name):
+            return await self._fresh(topic, self._version(f"changed.{name}"), lambda: self._fills(name))
+        if kind == BARS and self._is_offered(name):
+            return await self._fresh(topic, self._version(f"bar.{name}"), lambda: self._bars(name))
+        if kind == APPROVALS and not name:
+            return await self._approvals(caller)
+        return None
+
+    def _version(self, news: str) -> Version:
+        return (id(self._context.bus.latest(news).get(news)),)
+
+    def _is_offered(self, instrument: str) -> bool:
+        return bool(self._context.feed) and instrument in {i.id for i in self._context.offer().instruments}
+
+    async def _fresh(self, topic: str, version: Version, read: Callable[[], Awaitable[State]]) -> State:
+        known = self._known.get(topic)
+        if known is not None and known[0] == version:
+            return known[1]
+        state = await read()
+        self._known[topic] = (version, state)
+        return state
+
+    async def _fills(self, account: str) -> State:
+        scope = await account_scope(self._context, account)
+        if scope is None:
+            return {"fills": {}}
+        stored = await queries.get_account(scope, account)
+        rows = await queries.list_fills(scope, AccountId(account), limit=FILLS_SHOWN)
+        fills = [fill_of(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
+        return {"fills": {f"{f.order_id} {f.trade_id}": f.model_dump(mode="json") for f in fills}}
+
+    async def _bars(self, instrument: str) -> State:
+        bars = await bars_of(self._context, instrument, BARS_SHOWN)
+        return {"bars": {str(bar.ts_ns): bar.model_dump(mode="json") for bar in bars}}
+
+    async def _approvals(self, caller: Caller) -> State:
+        allowed = None if caller.may(APPROVES) else sorted(a for a in caller.roles if caller.may(APPROVES, a))
+        if allowed == []:
+            return {"waiting": {}}
+
+        async def read() -> State:
+            page = self._context.control.approvals.page
+            found = await page(allowed, only_waiting=True, limit=APPROVALS_SHOWN, before_ns=None)
+            return {"waiting": {a.id: {"summary": a.summary, "requested_by": a.requested_by} for a in found}}
+
+        return await self._fresh(f"{APPROVALS} {allowed}", (int(monotonic_s()),), read)
+
+
+def encode(message: Mapping[str, Any]) -> str:
+    """Return a message as text."""
+    return msgspec.json.encode(message).decode()
+
+
+def system_state(context: Context, caller: Caller) -> State:
+    """Return how the platform is, as a caller may know it."""
+    return system_of(context, caller).model_dump(mode="json")
