@@ -1,11 +1,18 @@
 """Running a desk over the API: accounts, settings, overrides, capital, review of entries, writes that are sent twice
 (A1, A4, A6, A7, R12)."""
 
+import asyncio
+import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import asyncpg
+import httpx
 import pytest
 
 from tests.integration.people import API, Person, first_admin
@@ -18,6 +25,7 @@ def ada(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     platform = Platform(tmp_path_factory.mktemp("desk"))
     made = first_admin(platform.link())
     until(lambda: len(made.call("GET", "/accounts").json()) == 3, "no accounts")
+    made.platform = platform  # type: ignore[attr-defined]
     yield made
     assert platform.stop() == 0
 
@@ -210,6 +218,89 @@ def test_a_write_that_is_sent_again_is_done_once(ada: Person) -> None:
     assert other.status_code == 422
     assert "another request" in other.json()["detail"]
     assert ada.call("POST", path, body, Idempotency_Key="x" * 200).status_code == 422
+
+
+def outcome(ada: Person, key: str) -> dict[str, Any]:
+    found: dict[str, Any] = ada.call("GET", f"/outcomes/{key}").json()
+    return found
+
+
+def test_what_came_of_a_write_is_told_by_its_key(ada: Person) -> None:
+    assert outcome(ada, "never-sent")["state"] == "unknown"
+    opened(ada, "asked")
+    path, trade = "/accounts/asked/trades", {"symbol": "BTC/USD", "side": "buy", "amount": "0.01", "reason": "by hand"}
+    refused = ada.do("POST", path, {**trade, "symbol": "BTC/NOK"}, Idempotency_Key="asked-1")
+    assert refused.status_code == 404
+    assert outcome(ada, "asked-1")["state"] == "unknown", "nothing was done"
+    done = ada.do("POST", path, trade, Idempotency_Key="asked-1")
+    found = outcome(ada, "asked-1")
+    assert (found["state"], found["status"], json.loads(found["answer"])) == ("done", 200, done.json())
+    other = ada.invite("nosy@example.com", {"asked": "trader"})
+    assert outcome(other, "asked-1")["state"] == "unknown", "keys are each caller's own"
+    invite = {"email": "once@example.com", "name": "Once", "roles": {"asked": "auditor"}, "reason": "invited once"}
+    first = ada.do("POST", "/users", invite, Idempotency_Key="invite-1")
+    assert first.status_code == 201
+    again = ada.call("POST", "/users", invite, Idempotency_Key="invite-1")
+    assert (again.status_code, again.json()["title"]) == (409, "DoneAlready")
+    assert outcome(ada, "invite-1") == {"state": "done", "status": 201, "answer": ""}
+
+
+def test_a_sale_whose_answer_was_lost_with_its_process_is_not_sold_again(ada: Person) -> None:
+    """Pressed again, "Hedge half" sold three quarters (finding 4)."""
+    platform: Platform = ada.platform  # type: ignore[attr-defined]
+    opened(ada, "lost")
+    until(lambda: ada.call("GET", "/system").json()["ready"], "no market")
+    trade = {"symbol": "BTC/USD", "side": "buy", "amount": "0.2", "reason": "by hand"}
+    assert ada.do("POST", "/accounts/lost/trades", trade).json()["applied"]
+    until(lambda: held(ada, "lost") == 0.2, "not bought")
+    body = {"share_bps": 5_000, "reason": "half of it"}
+    node, api = platform.pid_of("node"), platform.pid_of("api")
+    os.kill(node, signal.SIGSTOP)
+    try:
+        asking = threading.Thread(target=press, args=(ada, body))
+        asking.start()
+        until(lambda: acted(platform.data_dir), "not recorded")
+        os.kill(api, signal.SIGKILL)
+        asking.join()
+    finally:
+        os.kill(node, signal.SIGCONT)
+    platform.wait_for_part("api", other_than=api)
+    until(lambda: held(ada, "lost") == 0.1, "half is sold")
+    assert outcome(ada, "half-1")["state"] == "working"
+    assert press(ada, body) == (409, "StillAtWork")
+    on_database(platform.data_dir, "UPDATE idempotency SET created_ns = created_ns - 61000000000 WHERE key = 'half-1'")
+    assert outcome(ada, "half-1")["state"] == "interrupted"
+    assert press(ada, body) == (409, "Interrupted")
+    assert held(ada, "lost") == 0.1, "sold once"
+
+
+def held(ada: Person, name: str) -> float:
+    rows = ada.call("GET", f"/accounts/{name}/positions").json()
+    return float(rows[0]["quantity"]) if rows else 0.0
+
+
+def press(ada: Person, body: dict[str, Any]) -> tuple[int, str]:
+    try:
+        answer = ada.do("POST", "/accounts/lost/hedge", body, Idempotency_Key="half-1")
+    except httpx.HTTPError:
+        return (0, "")
+    return answer.status_code, answer.json().get("title", "")
+
+
+def acted(data_dir: Path) -> bool:
+    return bool(on_database(data_dir, "SELECT 1 FROM idempotency WHERE key = 'half-1' AND has_acted"))
+
+
+def on_database(data_dir: Path, statement: str) -> list[Any]:
+    async def run() -> list[Any]:
+        connection = await asyncpg.connect(f"postgresql://aether@/postgres?host={data_dir / 'postgresql'}")
+        try:
+            await connection.execute("SET ROLE aether_control")
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def test_settings_show_what_they_would_change_and_go_back(ada: Person) -> None:

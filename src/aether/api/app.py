@@ -32,6 +32,7 @@ from aether.api import (
 )
 from aether.api.guard import PREFIX, Authentication
 from aether.api.idempotency import Idempotency
+from aether.api.idempotency import router as outcomes
 from aether.api.local import LocalAccess
 from aether.api.models import RULES, Problem
 from aether.api.ports import Context
@@ -91,6 +92,7 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     app = _bare(context, access, is_lane=False)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
+    app.include_router(outcomes(), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(system.probes)
     app.include_router(stream.router, prefix=PREFIX)
     if context is not None and (context.ui / "index.html").is_file():

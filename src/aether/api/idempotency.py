@@ -1,20 +1,25 @@
 """Idempotency keys: a write that is sent again with the same `Idempotency-Key` is answered as the first time.
 
-Answers are kept for a day, per caller and what they may do; a refusal is not, since nothing was done. Routes whose
-answers hold something secret take no keys: their answers are not kept. A stop takes none either: it may be repeated,
-and waits for nothing.
+Answers are kept for a day, per caller and what they may do; a refusal is not, since nothing was done. Of routes whose
+answers hold something secret only the fact is kept. A request whose process ended before it was answered is told of as
+interrupted when it had done something (`aether.control.sessions.hold` marks it in the same transaction), and may be
+sent again when it had not. A stop takes no key: it may be repeated, and waits for nothing; so does whoever is nobody
+yet. `GET /outcomes/{key}` says what came of a request.
 """
 
 import hashlib
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import sqlalchemy as sa
+from fastapi import APIRouter
 from sqlalchemy.dialects.postgresql import insert
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aether.api.guard import PREFIX, STOP, UNSAFE
+from aether.api.guard import PREFIX, STOP, UNSAFE, Granted, allow
+from aether.api.models import OutcomeKey, RequestOutcome
 from aether.api.ports import Context
 from aether.api.problems import problem
 from aether.clock import wall_ns
@@ -26,7 +31,15 @@ KEPT_NS = 86_400 * 1_000_000_000
 AT_WORK_NS = 60 * 1_000_000_000
 """A request that was not answered by then ended with its process."""
 MAX_KEY = 100
+NOBODY_YET = (f"{PREFIX}/session", f"{PREFIX}/setup")
 NOT_KEPT = tuple(f"{PREFIX}/{part}" for part in ("session", "setup", "mfa", "me", "tokens", "users", "invitations"))
+"""Answers that may hold something secret begin so."""
+
+INTERRUPTED = (
+    "This request was carried out, as far as it came: the platform ended before it was answered.",
+    "Look at what it did before you ask for anything else; with a new key it is done again.",
+)
+DONE = ("This request was carried out already; its answer may be secret and is not kept.", "Look at what is there.")
 
 
 class Idempotency:
@@ -48,7 +61,7 @@ class Idempotency:
             not key
             or caller is None
             or not caller.id
-            or scope["path"].startswith(NOT_KEPT)
+            or scope["path"].startswith(NOBODY_YET)
             or scope["path"].endswith(STOP)
         ):
             await self._app(scope, receive, send)
@@ -61,19 +74,21 @@ class Idempotency:
         target = f"{scope['method']} {request.url.path}?{request.url.query}\n".encode()
         roles = repr(sorted(caller.roles.items())).encode()
         wanted = hashlib.sha256(roles + target + body).hexdigest()
-        kept = await self._claim(caller.id, key, wanted)
+        now = wall_ns()
+        kept = await self._claim(caller.id, key, wanted, now)
         if kept is not None:
             await self._repeat(kept, wanted, scope, receive, send)
             return
+        scope["state"]["caller"] = msgspec.structs.replace(caller, claim=(key, now))
         await self._record(caller.id, key, body, scope, send)
 
-    async def _claim(self, actor: str, key: str, wanted: str) -> Any:
+    async def _claim(self, actor: str, key: str, wanted: str, now: int) -> Any:
         """Take the key for a request; return the row that has it already."""
         assert self._context is not None
-        now = wall_ns()
         row = {"actor": actor, "key": key, "request": wanted, "status": 0, "body": b"", "created_ns": now}
         async with self._context.database.control.begin() as connection:
-            left_behind = sa.and_(idempotency.c.status == 0, idempotency.c.created_ns < now - AT_WORK_NS)
+            without_answer = sa.and_(idempotency.c.status == 0, idempotency.c.has_acted.is_(False))
+            left_behind = sa.and_(without_answer, idempotency.c.created_ns < now - AT_WORK_NS)
             stale = sa.or_(idempotency.c.created_ns < now - KEPT_NS, left_behind)
             await connection.execute(sa.delete(idempotency).where(stale))
             done = await connection.execute(insert(idempotency).values(row).on_conflict_do_nothing())
@@ -86,9 +101,13 @@ class Idempotency:
         if kept.request != wanted:
             answer = problem(422, "InvalidValue", "This Idempotency-Key belongs to another request.", "Send a new one.")
             await answer(scope, receive, send)
-        elif not kept.status:
-            answer = problem(409, "Conflict", "The first request with this key is still at work.", "Ask again soon.")
+        elif not kept.status and kept.created_ns > wall_ns() - AT_WORK_NS:
+            answer = problem(409, "StillAtWork", "The first request with this key is still at work.", "Ask again soon.")
             await answer(scope, receive, send)
+        elif not kept.status:
+            await problem(409, "Interrupted", *INTERRUPTED)(scope, receive, send)
+        elif scope["path"].startswith(NOT_KEPT):
+            await problem(409, "DoneAlready", *DONE)(scope, receive, send)
         else:
             headers = [(b"content-type", b"application/json"), (b"idempotency-replayed", b"true")]
             await send({"type": "http.response.start", "status": kept.status, "headers": headers})
@@ -113,9 +132,41 @@ class Idempotency:
         try:
             await self._app(scope, replay, watch)
         finally:
-            mine = sa.and_(idempotency.c.actor == actor, idempotency.c.key == key)
-            statement: sa.Update | sa.Delete = sa.delete(idempotency).where(mine)
-            if status < 400:
-                statement = sa.update(idempotency).where(mine).values(status=status, body=b"".join(parts))
-            async with self._context.database.control.begin() as connection:
-                await connection.execute(statement)
+            await self._keep(actor, key, status, b"" if scope["path"].startswith(NOT_KEPT) else b"".join(parts))
+
+    async def _keep(self, actor: str, key: str, status: int, body: bytes) -> None:
+        """Keep an answer; a refusal frees the key, unless something had been done before it."""
+        assert self._context is not None
+        mine = sa.and_(idempotency.c.actor == actor, idempotency.c.key == key)
+        async with self._context.database.control.begin() as connection:
+            if status >= 400:
+                untouched = sa.and_(mine, idempotency.c.has_acted.is_(False))
+                done = await connection.execute(sa.delete(idempotency).where(untouched))
+                if done.rowcount:
+                    return
+            await connection.execute(sa.update(idempotency).where(mine).values(status=status, body=body))
+
+
+def router() -> APIRouter:
+    """Return the route that says what came of a request."""
+    made = APIRouter(tags=["outcomes"])
+
+    @made.get("/outcomes/{key}")
+    async def get_outcome(key: OutcomeKey, granted: Annotated[Granted, allow("own.read")]) -> RequestOutcome:
+        """Return what came of the caller's write with an Idempotency-Key.
+
+        `unknown`: it never came here, or was refused: nothing was done. `working`: ask again. `done`: with its answer,
+        unless that may be secret. `interrupted`: something was done, and the platform ended before it was answered.
+        """
+        mine = sa.and_(idempotency.c.actor == granted.caller.id, idempotency.c.key == key)
+        rows = await granted.context.database.control.all(sa.select(idempotency).where(mine))
+        if not rows:
+            return RequestOutcome(state="unknown")
+        row = rows[0]
+        if row.status:
+            return RequestOutcome(state="done", status=row.status, answer=bytes(row.body).decode())
+        if row.created_ns > wall_ns() - AT_WORK_NS:
+            return RequestOutcome(state="working")
+        return RequestOutcome(state="interrupted" if row.has_acted else "unknown")
+
+    return made

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Query
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from aether.domain.accounts import AccountKind, Mode
@@ -95,6 +95,9 @@ InQuote = Annotated[str, _unit("quote", "in the pair's quote asset")]
 InBase = Annotated[str, _unit("base", "in the pair's base asset")]
 At = Annotated[int, _unit("ns", "nanoseconds since 1970 UTC")]
 Digest = Annotated[str, _like("^[0-9a-f]{64}$", "a SHA-256 is 64 hexadecimal digits", "0" * 64)]
+
+
+OutcomeKey = Annotated[str, Path(min_length=1, max_length=100)]
 
 
 class Problem(Model):
@@ -1031,6 +1034,18 @@ class System(Model):
     checks: list[Check]
     processes: list[Process]
     stop_url: str
+
+
+class RequestOutcome(Model):
+    """What came of a write that carried an Idempotency-Key.
+
+    Attributes:
+        status, answer: HTTP status and body of its answer, once it is done; empty where the answer may be secret.
+    """
+
+    state: Literal["unknown", "working", "done", "interrupted"]
+    status: int = 0
+    answer: str = ""
 
 
 # Live updates.

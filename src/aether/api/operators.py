@@ -193,38 +193,55 @@ async def cancel_trade(account: str, parent: str, body: ReasonRequest, granted: 
     return await apply(granted, event, body.reason)
 
 
-async def _sell(granted: Granted, share_bps: int, instrument: str, reason: str) -> KillResult:
-    """Sell a share of the positions, one parent order each."""
+async def sales(granted: Granted, share_bps: int, instrument: str) -> list[OperatorEvent]:
+    """Return the orders that sell a share of the positions, one parent order each."""
     account = AccountId(granted.account)
     stored = await queries.get_account(granted.scope, account)
     held = [r for r in await queries.list_positions(granted.scope, account) if instrument in ("", r.instrument)]
-    if not held:
-        what = f" of {instrument}" if instrument else ""
-        raise ConflictError(f"{account} holds nothing{what}.", remedy="Look at its positions.")
-    ids = []
+    events: list[OperatorEvent] = []
     for row in held:
         pair = stored.instruments[InstrumentId(row.instrument)]
-        amount = int(row.quantity) * share_bps // BPS
-        if amount:
+        if amount := int(row.quantity) * share_bps // BPS:
             request = _parent(pair.symbol, Side.SELL, amount)
-            event = ParentOrderRequested(ts_ns=0, request=request, actor=granted.caller.name)
-            ids += await granted.context.control.operators.submit(
-                granted.caller, granted.action.name, account, event, reason
-            )
-    return await confirmed(granted, ids)
+            events.append(ParentOrderRequested(ts_ns=0, request=request, actor=granted.caller.name))
+    return events
 
 
-async def _cancel_buying(granted: Granted, instrument: str, reason: str) -> None:
-    """Cancel trades by hand that still buy, of one instrument or all."""
+def cancels_of_buys(granted: Granted, instrument: str, reason: str) -> list[OperatorEvent]:
+    """Return what cancels trades by hand that still buy, of one instrument or all."""
     account = granted.account
     working = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("parents", [])
     symbol = instrument.partition(":")[2]
-    for parent in working:
-        if parent["state"] == "working" and parent["side"] == Side.BUY and symbol in ("", parent["symbol"]):
-            event = ParentOrderCanceled(
-                ts_ns=0, parent_id=ParentId(parent["id"]), actor=granted.caller.name, reason=reason
-            )
-            await granted.context.control.operators.submit(granted.caller, granted.action.name, account, event, reason)
+    return [
+        ParentOrderCanceled(ts_ns=0, parent_id=ParentId(p["id"]), actor=granted.caller.name, reason=reason)
+        for p in working
+        if p["state"] == "working" and p["side"] == Side.BUY and symbol in ("", p["symbol"])
+    ]
+
+
+async def _apply_all(granted: Granted, events: list[OperatorEvent], reason: str) -> KillResult:
+    """Ask for all events or none, and wait until they are applied."""
+    submit = granted.context.control.operators.submit_all
+    return await confirmed(granted, await submit(granted.caller, granted.action.name, granted.account, events, reason))
+
+
+async def exit_events(granted: Granted, body: ExitRequest) -> list[OperatorEvent]:
+    """Return what leaving is: cancels of what still buys, and sales of what is held. Raises ConflictError."""
+    buys = cancels_of_buys(granted, body.instrument, body.reason)
+    return _some([*buys, *await sales(granted, BPS, body.instrument)], granted, body.instrument)
+
+
+async def hedge_events(granted: Granted, body: HedgeRequest) -> list[OperatorEvent]:
+    """Return the sales of a share of every position. Raises ConflictError."""
+    return _some(await sales(granted, body.share_bps, ""), granted, "")
+
+
+def _some(events: list[OperatorEvent], granted: Granted, instrument: str) -> list[OperatorEvent]:
+    """Return what there is to do. Raises ConflictError when that is nothing."""
+    if not events:
+        what = f" of {instrument}" if instrument else ""
+        raise ConflictError(f"{granted.account} holds nothing{what}.", remedy="Look at its positions.")
+    return events
 
 
 @router.post("/accounts/{account}/exit")
@@ -233,14 +250,13 @@ async def exit_by_hand(account: str, body: ExitRequest, granted: Override) -> Ki
 
     Strategies may enter again.
     """
-    await _cancel_buying(granted, body.instrument, body.reason)
-    return await _sell(granted, BPS, body.instrument, body.reason)
+    return await _apply_all(granted, await exit_events(granted, body), body.reason)
 
 
 @router.post("/accounts/{account}/hedge")
 async def hedge_by_hand(account: str, body: HedgeRequest, granted: Override) -> KillResult:
     """Move a share of every position into cash."""
-    return await _sell(granted, body.share_bps, "", body.reason)
+    return await _apply_all(granted, await hedge_events(granted, body), body.reason)
 
 
 # Entries that wait for a person (R12), and capital (A7).

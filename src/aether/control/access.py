@@ -351,6 +351,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         roles: by account, `*` for everywhere.
         actions: that a service's token carries.
         session: of a person.
+        claim: the Idempotency-Key that the request carries, and when it was taken for it; None without one.
     """
 
     kind: CallerKind
@@ -362,6 +363,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     agent: str = ""
     request_id: str = ""
+    claim: tuple[str, int] | None = None
 
     def may(self, action: Action, account: str = EVERYWHERE) -> bool:
         """Return whether the caller may do `action` in `account`."""

@@ -1,6 +1,6 @@
 """Requests of operators, as the database keeps them until a node has journaled them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -66,13 +66,27 @@ class Operators:
         self, caller: Caller, action: str, account: str, event: OperatorEvent, reason: str, feed: str | None = None
     ) -> list[int]:
         """Ask the accounts for `event`; return the ids of the requests. Durable when this returns."""
+        return await self.submit_all(caller, action, account, [event], reason, feed)
+
+    async def submit_all(
+        self,
+        caller: Caller,
+        action: str,
+        account: str,
+        events: Sequence[OperatorEvent],
+        reason: str,
+        feed: str | None = None,
+    ) -> list[int]:
+        """Ask the accounts for several events, all of them or none, in this order."""
         targets = await self.targets(account, feed)
-        told = {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("ts_ns", "actor", "reason")}
+        ids = []
         async with self._database.control.begin() as connection:
             await hold(connection, caller)
-            ids = await insert_requests(connection, targets, event)
-            entry = entry_of(caller, action, "done", account=account, after=told, reason=reason)
-            await append(connection, entry, self._clock())
+            for event in events:
+                ids += await insert_requests(connection, targets, event)
+                told = {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("ts_ns", "actor", "reason")}
+                entry = entry_of(caller, action, "done", account=account, after=told, reason=reason)
+                await append(connection, entry, self._clock())
         return ids
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.control.access import Allowlists, Caller, CallerKind, Role
 from aether.control.audit import append, entry_of
 from aether.control.factors import digest, new_token
-from aether.domain.errors import NotSignedInError, UnknownNameError
-from aether.store.control_schema import challenges, roles, sessions, tokens, users
+from aether.domain.errors import ConflictError, NotSignedInError, UnknownNameError
+from aether.store.control_schema import challenges, idempotency, roles, sessions, tokens, users
 from aether.store.database import Row, Scope
 
 NS = 1_000_000_000
@@ -44,11 +44,14 @@ async def hold(connection: AsyncConnection, caller: Caller) -> None:
     """Make sure that a caller still is who they came in as, and stays it until the transaction ends.
 
     Whoever locks them out, ends their session or takes a role from them meanwhile waits for this transaction, or this
-    one finds it done.
+    one finds it done. A request that carries an Idempotency-Key is marked as one that did something, by the very
+    transaction that does it: whatever becomes of its answer, it is not carried out again.
 
     Raises:
         NotSignedInError: when that is over.
+        ConflictError: when the request took so long that its key was given to another one.
     """
+    await _mark(connection, caller)
     if caller.kind is CallerKind.SERVICE:
         query = sa.select(tokens.c.id).where(tokens.c.id == caller.id, tokens.c.ended_ns == 0)
         is_good = (await connection.execute(query.with_for_update(read=True))).first() is not None
@@ -64,6 +67,17 @@ async def hold(connection: AsyncConnection, caller: Caller) -> None:
         return
     if not is_good:
         raise NotSignedInError("You were signed out, or may do less than a moment ago.", remedy="Sign in again.")
+
+
+async def _mark(connection: AsyncConnection, caller: Caller) -> None:
+    """Mark a request as one that did something. Raises ConflictError."""
+    if caller.claim is None:
+        return
+    key, claimed_ns = caller.claim
+    mine = sa.and_(idempotency.c.actor == caller.id, idempotency.c.key == key, idempotency.c.created_ns == claimed_ns)
+    done = await connection.execute(sa.update(idempotency).where(mine).values(has_acted=True))
+    if done.rowcount != 1:
+        raise ConflictError("This request took so long that another one took its place.", remedy="Look at what it did.")
 
 
 def person_of(session: Row, given: Mapping[str, Role], allowlists: Allowlists, where: Caller) -> Caller:

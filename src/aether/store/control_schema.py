@@ -231,6 +231,7 @@ idempotency = sa.Table(
     sa.Column("status", sa.Integer, nullable=False),
     _bytes("body"),
     _int("created_ns"),
+    sa.Column("has_acted", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 audit = sa.Table(
