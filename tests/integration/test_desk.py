@@ -220,6 +220,24 @@ def test_a_write_that_is_sent_again_is_done_once(ada: Person) -> None:
     assert ada.call("POST", path, body, Idempotency_Key="x" * 200).status_code == 422
 
 
+def test_a_trade_is_shown_with_its_orders_and_checks_before_it_is_asked_for(ada: Person) -> None:
+    opened(ada, "shown")
+    until(lambda: ada.call("GET", "/system").json()["ready"], "no market")
+    trade = {"symbol": "BTC/USD", "side": "buy", "amount": "0.1", "reason": "by hand"}
+    found = ada.call("POST", "/accounts/shown/trades/preview", trade).json()
+    sizes = sum(float(order["size"]) for order in found["orders"])
+    assert sizes + sum(float(later["amount"]) for later in found["later"]) == pytest.approx(0.1)
+    assert all(order["approved"] for order in found["orders"])
+    assert {c["check"] for c in found["orders"][0]["checks"]} >= {"free_balance", "max_position", "kill_switch"}
+    assert ada.call("GET", "/accounts/shown/orders").json() == [], "nothing was sent"
+    nothing = ada.call("POST", "/accounts/shown/hedge/preview", {"share_bps": 5_000, "reason": "half of it"})
+    assert (nothing.status_code, nothing.json()["detail"]) == (409, "shown holds nothing.")
+    money = {"venue": "paper", "amount": "10", "direction": "deposit", "reason": "more money"}
+    moved = ada.call("POST", "/accounts/shown/capital/preview", money).json()
+    assert (moved["capital_before"], moved["capital_after"]) == ("50000.00000000", "50010.00000000")
+    assert account(ada, "shown")["capital"] == "50000.00000000"
+
+
 def outcome(ada: Person, key: str) -> dict[str, Any]:
     found: dict[str, Any] = ada.call("GET", f"/outcomes/{key}").json()
     return found

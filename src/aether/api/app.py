@@ -19,6 +19,7 @@ from aether.api import (
     accounts,
     approvals,
     audit,
+    capital,
     market,
     operators,
     own,
@@ -28,11 +29,11 @@ from aether.api import (
     stops,
     stream,
     system,
+    trading,
     users,
 )
 from aether.api.guard import PREFIX, Authentication
 from aether.api.idempotency import Idempotency
-from aether.api.idempotency import router as outcomes
 from aether.api.local import LocalAccess
 from aether.api.models import RULES, Problem
 from aether.api.ports import Context
@@ -50,7 +51,22 @@ _log = logger("api")
 
 ROUTERS = tuple(
     part.router
-    for part in (accounts, approvals, audit, market, operators, own, secrets, session, settings, stops, system, users)
+    for part in (
+        accounts,
+        approvals,
+        audit,
+        capital,
+        market,
+        operators,
+        own,
+        secrets,
+        session,
+        settings,
+        stops,
+        system,
+        trading,
+        users,
+    )
 )
 """One a context; all under `PREFIX`."""
 
@@ -92,7 +108,6 @@ def create_app(context: Context | None, access: LocalAccess) -> FastAPI:
     app = _bare(context, access, is_lane=False)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
-    app.include_router(outcomes(), prefix=PREFIX, responses=PROBLEMS)
     app.include_router(system.probes)
     app.include_router(stream.router, prefix=PREFIX)
     if context is not None and (context.ui / "index.html").is_file():

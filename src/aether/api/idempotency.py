@@ -9,17 +9,15 @@ yet. `GET /outcomes/{key}` says what came of a request.
 
 import hashlib
 from collections.abc import MutableMapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from fastapi import APIRouter
 from sqlalchemy.dialects.postgresql import insert
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aether.api.guard import PREFIX, STOP, UNSAFE, Granted, allow
-from aether.api.models import OutcomeKey, RequestOutcome
+from aether.api.guard import PREFIX, STOP, UNSAFE
 from aether.api.ports import Context
 from aether.api.problems import problem
 from aether.clock import wall_ns
@@ -145,28 +143,3 @@ class Idempotency:
                 if done.rowcount:
                     return
             await connection.execute(sa.update(idempotency).where(mine).values(status=status, body=body))
-
-
-def router() -> APIRouter:
-    """Return the route that says what came of a request."""
-    made = APIRouter(tags=["outcomes"])
-
-    @made.get("/outcomes/{key}")
-    async def get_outcome(key: OutcomeKey, granted: Annotated[Granted, allow("own.read")]) -> RequestOutcome:
-        """Return what came of the caller's write with an Idempotency-Key.
-
-        `unknown`: it never came here, or was refused: nothing was done. `working`: ask again. `done`: with its answer,
-        unless that may be secret. `interrupted`: something was done, and the platform ended before it was answered.
-        """
-        mine = sa.and_(idempotency.c.actor == granted.caller.id, idempotency.c.key == key)
-        rows = await granted.context.database.control.all(sa.select(idempotency).where(mine))
-        if not rows:
-            return RequestOutcome(state="unknown")
-        row = rows[0]
-        if row.status:
-            return RequestOutcome(state="done", status=row.status, answer=bytes(row.body).decode())
-        if row.created_ns > wall_ns() - AT_WORK_NS:
-            return RequestOutcome(state="working")
-        return RequestOutcome(state="interrupted" if row.has_acted else "unknown")
-
-    return made

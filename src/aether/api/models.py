@@ -1036,6 +1036,67 @@ class System(Model):
     stop_url: str
 
 
+class PreviewCheck(Model):
+    """A check of the risk gate on an order that would be sent: what it found and what it allows, in words."""
+
+    check: str
+    value: str
+    limit: str
+    ok: bool
+
+
+class PreviewOrder(Model):
+    """An order that would be sent.
+
+    Attributes:
+        price: what it is judged at: its limit, else the mark.
+        worst_price: its limit, else the price collar around the mark.
+        half_spread: what half of the spread costs at its size.
+        approved: whether the risk gate lets it out.
+    """
+
+    instrument: str
+    symbol: str
+    side: Side
+    type: OrderType
+    size: InBase
+    price: InQuote
+    worst_price: InQuote
+    notional: InQuote
+    fee: InQuote
+    half_spread: InQuote
+    approved: bool
+    checks: list[PreviewCheck]
+
+
+class PreviewLater(Model):
+    """What is left of an amount for orders that follow over time."""
+
+    symbol: str
+    side: Side
+    amount: InBase
+
+
+class Preview(Model):
+    """What a decision would lead to at once, as the engine works it out now; nothing of it has happened.
+
+    Attributes:
+        refused: why the account would not take it, empty when it would.
+        orders: those that would be sent, or denied by the risk gate.
+        canceled: ids of open orders that would be canceled.
+        later: what would be left for orders that follow.
+    """
+
+    refused: str
+    orders: list[PreviewOrder]
+    canceled: list[str]
+    later: list[PreviewLater]
+    nav_before: InCurrency
+    nav_after: InCurrency
+    capital_before: InCurrency
+    capital_after: InCurrency
+
+
 class RequestOutcome(Model):
     """What came of a write that carried an Idempotency-Key.
 

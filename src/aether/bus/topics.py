@@ -16,7 +16,9 @@ UNCONFIRMED = "unconfirmed"
 """What a stop of `account` still waits for, in words."""
 METRICS = "metrics"
 """The node's metrics in the Prometheus text format."""
-QUESTIONS = (PULL, UNCONFIRMED, METRICS)
+PREVIEW = "preview"
+"""What `events` would lead to in `account` (`aether.engine.preview`)."""
+QUESTIONS = (PULL, UNCONFIRMED, METRICS, PREVIEW)
 INTERNAL = "node."
 """How topics begin that are no page's."""
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
-from aether.bus.local import LocalBus
-from aether.bus.topics import HEALTH_EVERY_S, METRICS, OFFER
+from aether.bus.local import Answer, LocalBus, Message
+from aether.bus.topics import HEALTH_EVERY_S, METRICS, OFFER, PREVIEW
 from aether.clock import wall_ns
 from aether.compose.health import NodeHealth
 from aether.compose.housekeeping import mind
@@ -22,8 +23,9 @@ from aether.control.desk import PlanReader
 from aether.control.operators import Operators
 from aether.control.sealing import Sealer
 from aether.control.secrets import SecretReader
-from aether.domain.errors import UncleanEndError
-from aether.domain.events import KillSwitchEngaged
+from aether.domain.errors import NoAnswerError, UncleanEndError
+from aether.domain.events import KillSwitchEngaged, decode_event
+from aether.domain.identifiers import AccountId
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
@@ -67,6 +69,7 @@ async def run_node(
         health = NodeHealth(node, database, bus, wall_clock=market.recording is None)
         answer_stops(bus, node)
         bus.answer(METRICS, _metrics)
+        bus.answer(PREVIEW, _previews(node))
         bus.publish(OFFER, msgspec.to_builtins(built.offer))
         health.tell()
         on_built(built)
@@ -97,6 +100,16 @@ async def run_node(
 
 async def _metrics(_body: dict[str, object]) -> str:
     return metrics_text(NODE_REGISTRY).decode()
+
+
+def _previews(node: Node) -> Answer:
+    async def preview(body: Message) -> dict[str, Any]:
+        shard = node.shards.get(AccountId(body["account"]))
+        if shard is None or shard.failure:
+            raise NoAnswerError(f"{body['account']} does not trade now.", remedy="Look at its state.")
+        return await shard.preview([decode_event(event.encode()) for event in body["events"]])
+
+    return preview
 
 
 async def _tell(health: NodeHealth) -> None:

@@ -180,6 +180,8 @@ ACTIONS: Mapping[str, Action] = {
             raises="an order that no strategy asked for",
             rule="the pre-trade gate checks it",
         ),
+        Action("trading.preview", Reach.ACCOUNT, _DESK, "see what a trade by hand would do, without doing it"),
+        Action("capital.preview", Reach.ACCOUNT, _ADMIN, "see what a booking would move, without moving it"),
         Action("secrets.status", Reach.ACCOUNT, _WATCH, "see which keys there are", proof=True, audited=True),
         Action("secrets.audit", Reach.ACCOUNT, _WATCH, "see what was done with keys", proof=True, audited=True),
         Action(
@@ -335,6 +337,7 @@ LOCAL_ACTIONS = (
     "kill.release",
     "trading.resume",
     "trading.override",
+    "trading.preview",
     "safe_mode.engage",
     "safe_mode.release",
     "breaks.assign",

@@ -1,7 +1,8 @@
 """What steps did, for whoever acts on it or writes it down: commands for the world, records for people, facts for the
 rooms above the desk. None of it is part of the account's state."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from aether.domain.commands import Command, RaiseAlert, Severity
 from aether.domain.identifiers import BalanceKey, ClientOrderId, InstrumentId
@@ -9,6 +10,9 @@ from aether.domain.orders import Order
 from aether.domain.parents import Parent, ParentId
 from aether.domain.records import Break, BreakKind, EquityPoint, Fill, Flow, Verdict
 from aether.engine.ledger import Position
+
+if TYPE_CHECKING:
+    from aether.engine.risk import Candidate
 
 
 class Filled(NamedTuple):
@@ -55,6 +59,9 @@ class Halting(NamedTuple):
     keeps_exits: bool
 
 
+Judged = Callable[["Candidate", Verdict], None]
+"""Hears the risk gate's verdict on a candidate."""
+
 Fact = Filled | Closed | Questioned | Agreed | Moved | Halting
 
 
@@ -80,9 +87,14 @@ class Changes:
 
 
 class Outbox:
-    """What the step at hand gives: commands in order, and facts that the rooms above have not heard yet."""
+    """What the step at hand gives: commands in order, and facts that the rooms above have not heard yet.
 
-    def __init__(self) -> None:
+    Attributes:
+        on_judged: hears what the risk gate says, and of what; None for nobody.
+    """
+
+    def __init__(self, on_judged: Judged | None = None) -> None:
+        self.on_judged = on_judged
         self.commands: list[Command] = []
         self.facts: list[Fact] = []
         self.changes = Changes()

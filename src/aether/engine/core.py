@@ -49,7 +49,7 @@ from aether.domain.events import (
 from aether.domain.records import EquityPoint
 from aether.engine import valuation
 from aether.engine.breaks import Breaks
-from aether.engine.changes import Changes, Closed, Fact, Filled, Halting, Moved, Outbox, Questioned
+from aether.engine.changes import Changes, Closed, Fact, Filled, Halting, Judged, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.door import refusal
 from aether.engine.intents import Intents, Ran, Runners, make_runners
@@ -78,11 +78,12 @@ class Engine:
     Args:
         catalogue: the strategies that `AccountOpened` may name.
         snapshot: what `snapshot()` returned earlier; None starts empty.
+        on_judged: hears what the risk gate says.
     """
 
-    def __init__(self, catalogue: Catalogue, snapshot: bytes | None = None) -> None:
-        self._catalogue = catalogue
-        self._out = Outbox()
+    def __init__(self, catalogue: Catalogue, snapshot: bytes | None = None, *, on_judged: Judged | None = None) -> None:
+        self.catalogue = catalogue
+        self._out = Outbox(on_judged)
         self.state = AccountState()
         self.applied: Event | None = None
         """The last event as it was applied, which is what the journal holds of it."""
@@ -98,7 +99,7 @@ class Engine:
     def _load(self, state: AccountState) -> None:
         """Make the rooms anew around a state."""
         self.state = state
-        runners = make_runners(state.config, self._catalogue, state) if state.config else {}
+        runners = make_runners(state.config, self.catalogue, state) if state.config else {}
         self._wire(runners)
 
     def _wire(self, runners: Runners) -> None:
@@ -222,7 +223,7 @@ class Engine:
             case BalanceBooked():
                 self._desk.book_balance(event)
             case AccountOpened():
-                runners = make_runners(event.config, self._catalogue, self.state)
+                runners = make_runners(event.config, self.catalogue, self.state)
                 self.state.config = event.config
                 self._wire(runners)
             case InstrumentListed():

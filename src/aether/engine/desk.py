@@ -83,6 +83,8 @@ class Desk:
         request = msgspec.structs.replace(unnamed, id=client_order_id(state.own.id, state.next_order))
         candidate = make_candidate(state, request)
         verdict, approved = self._gate.judge(candidate)
+        if self._out.on_judged is not None:
+            self._out.on_judged(candidate, verdict)
         order = self._record(request, candidate, decision_price, arrival_price)
         state.next_order += 1
         self._out.changes.verdicts.append(verdict)

@@ -5,7 +5,7 @@ every reason with what was found and what is allowed. A check applies to entries
 would not be the greater risk, and to the flattening orders of the kill switch where stated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -122,14 +122,7 @@ class Gate:
     def judge(self, candidate: Candidate) -> tuple[Verdict, ApprovedOrder | None]:
         """Return the verdict on `candidate` and, when nothing is breached, the approved order."""
         request = candidate.request
-        flattening = request.purpose is Purpose.FLATTEN
-        exiting = request.side is Side.SELL and not flattening
-        breaches = tuple(
-            breach
-            for check in CHECKS
-            if (check.flattening if flattening else check.exits if exiting else True)
-            and (breach := check.find(candidate)) is not None
-        )
+        breaches = tuple(breach for check in checks_of(request) if (breach := check.find(candidate)) is not None)
         verdict = Verdict(
             ts_ns=candidate.state.now_ns, order_id=request.id, instrument=request.instrument, breaches=breaches
         )
@@ -263,9 +256,18 @@ def check_min_notional(c: Candidate) -> Breach | None:
     return _breach("min_notional", format_amount(c.notional), f"at least {format_amount(c.instrument.min_notional)}")
 
 
+Share = tuple[int, int, int]
+"""A part, the whole that it is judged against, and the most that it may be of it in basis points."""
+
+
+def max_notional_share(c: Candidate) -> Share:
+    """Return the order's worth, of NAV."""
+    return c.notional, c.nav, c.limits.max_order_notional_bps
+
+
 def check_max_notional(c: Candidate) -> Breach | None:
     """The worth of one order is a bounded share of NAV."""
-    return _bps_breach("max_order_notional", c.notional, c.nav, c.limits.max_order_notional_bps)
+    return _bps_breach("max_order_notional", *max_notional_share(c))
 
 
 def check_free_balance(c: Candidate) -> Breach | None:
@@ -277,17 +279,26 @@ def check_free_balance(c: Candidate) -> Breach | None:
     )
 
 
-def check_max_position(c: Candidate) -> Breach | None:
-    """The asset's share of NAV stays bounded, open buys and this order included."""
+def max_position_share(c: Candidate) -> Share:
+    """Return the asset's worth, open buys and this order included, of NAV."""
     held = sum(position_value(c.state, i) for i in c.state.instruments.values() if i.base == c.instrument.base)
     working = sum(_open_buy_notional(c, base=True))
-    return _bps_breach("max_position", held + working + c.notional, c.nav, c.limits.max_position_bps)
+    return held + working + c.notional, c.nav, c.limits.max_position_bps
+
+
+def check_max_position(c: Candidate) -> Breach | None:
+    """The asset's share of NAV stays bounded, open buys and this order included."""
+    return _bps_breach("max_position", *max_position_share(c))
+
+
+def gross_exposure_share(c: Candidate) -> Share:
+    """Return the worth of all positions, open buys and this order included, of NAV."""
+    return c.exposure + sum(_open_buy_notional(c, base=False)) + c.notional, c.nav, c.limits.max_gross_exposure_bps
 
 
 def check_gross_exposure(c: Candidate) -> Breach | None:
     """All positions together stay bounded, open buys and this order included."""
-    total = c.exposure + sum(_open_buy_notional(c, base=False)) + c.notional
-    return _bps_breach("gross_exposure", total, c.nav, c.limits.max_gross_exposure_bps)
+    return _bps_breach("gross_exposure", *gross_exposure_share(c))
 
 
 def _open_buy_notional(c: Candidate, *, base: bool) -> list[int]:
@@ -351,21 +362,36 @@ def loss_breach(state: AccountState, nav: int) -> Breach | None:
     return found
 
 
+def daily_loss_share(c: Candidate) -> Share:
+    """Return today's loss, of the day's first NAV."""
+    start = c.state.risk.day_start_nav
+    return start - c.nav if start else 0, start, c.limits.max_daily_loss_bps
+
+
 def check_daily_loss(c: Candidate) -> Breach | None:
     """Today's loss is bounded."""
-    start = c.state.risk.day_start_nav
-    return _bps_breach("daily_loss", start - c.nav, start, c.limits.max_daily_loss_bps) if start else None
+    return _bps_breach("daily_loss", *daily_loss_share(c))
+
+
+def drawdown_share(c: Candidate) -> Share:
+    """Return the fall from the highest NAV, of that."""
+    peak = c.state.risk.peak_nav
+    return peak - c.nav if peak else 0, peak, c.limits.max_drawdown_bps
 
 
 def check_drawdown(c: Candidate) -> Breach | None:
     """The fall from the highest NAV is bounded."""
-    peak = c.state.risk.peak_nav
-    return _bps_breach("drawdown", peak - c.nav, peak, c.limits.max_drawdown_bps) if peak else None
+    return _bps_breach("drawdown", *drawdown_share(c))
+
+
+def fee_budget_share(c: Candidate) -> Share:
+    """Return today's fees, this order's included, of NAV."""
+    return c.state.risk.fees_today + c.fee, c.nav, c.limits.max_daily_fees_bps
 
 
 def check_fee_budget(c: Candidate) -> Breach | None:
     """Today's fees, this order's included, are bounded."""
-    return _bps_breach("fee_budget", c.state.risk.fees_today + c.fee, c.nav, c.limits.max_daily_fees_bps)
+    return _bps_breach("fee_budget", *fee_budget_share(c))
 
 
 def check_cool_down(c: Candidate) -> Breach | None:
@@ -476,3 +502,20 @@ CHECKS: tuple[Check, ...] = (
     Check(check_duplicate, exits=False, flattening=False),
 )
 """All checks, in the order in which a denial lists them."""
+
+SHARES: Mapping[str, Callable[[Candidate], Share]] = {
+    "max_order_notional": max_notional_share,
+    "max_position": max_position_share,
+    "gross_exposure": gross_exposure_share,
+    "daily_loss": daily_loss_share,
+    "drawdown": drawdown_share,
+    "fee_budget": fee_budget_share,
+}
+"""What those checks measure that hold a share against a limit."""
+
+
+def checks_of(request: OrderRequest) -> list[Check]:
+    """Return the checks that apply to an order."""
+    flattening = request.purpose is Purpose.FLATTEN
+    exiting = request.side is Side.SELL and not flattening
+    return [c for c in CHECKS if (c.flattening if flattening else c.exits if exiting else True)]

@@ -9,7 +9,7 @@ lives by that, so the wait in a queue makes data old and an event's own stamp mo
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -35,6 +35,7 @@ from aether.domain.events import (
 )
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
 from aether.engine.core import Engine
+from aether.engine.preview import preview
 from aether.engine.step import Taken, step
 from aether.engine.stops import Stop, keep_orders, may_enter
 from aether.node.committer import Committer
@@ -278,6 +279,11 @@ class Shard:
             self.stop()
         _log.error("account_stopped", account_id=self.account, reason=reason, exc_info=True)
         self._publish(force=True)
+
+    async def preview(self, events: Sequence[Event]) -> dict[str, Any]:
+        """Return what events would lead to, see `aether.engine.preview`; the account is left alone."""
+        snapshot, now_ns = self.engine.snapshot(), self.now_ns()
+        return await asyncio.to_thread(preview, self.engine.catalogue, snapshot, events, now_ns)
 
     def now_ns(self) -> int:
         """Return what time it is where the account trades."""
