@@ -1,10 +1,12 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { BrowserRouter } from "react-router";
-import { ApiError } from "./api";
-import { App } from "./App";
-import "./style.css";
+import { ApiError } from "./api/client";
+import { App } from "./app/App";
+import { Guard } from "./app/guard";
+import { useTheme } from "./ui/theme";
+import "./ui/tokens.css";
+import "./ui/style.css";
 
 const client = new QueryClient({
   defaultOptions: {
@@ -15,12 +17,14 @@ const client = new QueryClient({
   },
 });
 
+useTheme.apply();
+
 createRoot(document.getElementById("root")!).render(
   <StrictMode>
-    <QueryClientProvider client={client}>
-      <BrowserRouter>
+    <Guard what="The page">
+      <QueryClientProvider client={client}>
         <App />
-      </BrowserRouter>
-    </QueryClientProvider>
+      </QueryClientProvider>
+    </Guard>
   </StrictMode>,
 );

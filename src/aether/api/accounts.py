@@ -22,7 +22,7 @@ from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount, parse_scaled
-from aether.node.summary import shown_order, shown_position, untold
+from aether.node.summary import shown_position, untold
 from aether.store import queries
 from aether.store.database import Row
 
@@ -126,11 +126,12 @@ async def list_orders(
     """Return orders, newest first."""
     stored = await queries.get_account(granted.scope, account)
     rows = await queries.list_orders(granted.scope, AccountId(account), only_open=only_open, limit=limit, before=before)
-    return [_order(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
+    return [order_of(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]
 
 
-def _order(row: Row, instrument: Instrument) -> Order:
-    return Order.model_validate(shown_order(row, row, row.number, instrument))
+def order_of(row: Row, instrument: Instrument) -> Order:
+    """Return an order as stored."""
+    return Order.model_validate(shown_order(row.account, row, row, row.number, instrument))
 
 
 @router.get("/accounts/{account}/fills")

@@ -1,27 +1,19 @@
 """The audit trail: reading, exporting, proving, checkpointing."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Send
-from starlette.types import Scope as AsgiScope
 
 from aether.api.guard import Granted, allow
 from aether.api.models import AuditCheckpoint, AuditEntry, AuditProof, Limit, OfAccount
-from aether.api.problems import problem_of
+from aether.api.turns import Turns, in_turn
 from aether.clock import wall_ns
 from aether.control.audit import AuditRow
-from aether.domain.errors import TooManyAttemptsError
 
 router = APIRouter(tags=["audit"])
-
-WHOLE_READS = 2
-WHOLE_READ_S = 5.0
 
 Watch = Annotated[Granted, allow("audit.read", anywhere=True)]
 All = Annotated[Granted, allow("audit.read")]
@@ -64,34 +56,7 @@ async def list_audit(
     return [entry_shown(row) for row in rows]
 
 
-_whole_reads = asyncio.Semaphore(WHOLE_READS)
-
-
-@asynccontextmanager
-async def _turn() -> AsyncIterator[None]:
-    """Read the whole trail: few may at a time, since each keeps processor and database busy for as long as it is.
-
-    Raises:
-        TooManyAttemptsError: when nobody else may.
-    """
-    if _whole_reads.locked():
-        raise TooManyAttemptsError(
-            f"The trail is read by {WHOLE_READS} others already.", remedy="Try again.", retry_after_s=WHOLE_READ_S
-        )
-    async with _whole_reads:
-        yield
-
-
-class _Export(StreamingResponse):
-    """An export: it has its turn until the last line was sent, or nobody reads on."""
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        try:
-            async with _turn():
-                await super().__call__(scope, receive, send)
-        except TooManyAttemptsError as error:
-            await problem_of(error)(scope, receive, send)
+WHOLE_READS = Turns(2, "The trail is read by 2 others already.")
 
 
 @router.get("/audit/export", response_class=StreamingResponse)
@@ -105,14 +70,14 @@ async def export(granted: All) -> StreamingResponse:
             yield msgspec.json.encode({**entry_shown(row).model_dump()}) + b"\n"
         yield msgspec.json.encode({"complete": True, "entries": count}) + b"\n"
 
-    return _Export(lines(), media_type="application/x-ndjson")
+    return in_turn(WHOLE_READS, lines(), "application/x-ndjson")
 
 
 @router.post("/audit/verify")
 async def verify(granted: All) -> AuditProof:
     """Prove the whole trail against its hashes and the signed checkpoints."""
     audit = granted.context.control.audit
-    async with _turn():
+    async with WHOLE_READS.one():
         return AuditProof(entries=await audit.verify(), checkpoints=len(await audit.stored()))
 
 

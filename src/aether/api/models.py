@@ -55,6 +55,8 @@ AccountId = Annotated[
 ]
 AccountName = Annotated[str, _like(r"^([a-z][a-z0-9.-]{1,39}|\*)$", "it is an account's id, or * for all", "company")]
 OfAccount = Annotated[str, Query(max_length=40, description="only what is about this account")]
+LineText = Annotated[str, Query(max_length=60, pattern=_LINE)]
+VenueOrAny = Annotated[str, Query(max_length=40, pattern="^[a-z0-9-]*$")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Amount = Annotated[
     str,
@@ -790,6 +792,7 @@ class Position(Model):
 class Order(Model):
     """An order."""
 
+    account: str
     id: str
     number: int
     instrument: str
@@ -892,6 +895,20 @@ class Fill(Model):
     strategy: str
 
 
+class OrderPage(Model):
+    """Some of a list, and where it goes on; `next` is empty at its end."""
+
+    rows: list[Order]
+    next: str
+
+
+class FillPage(Model):
+    """Some of a list, and where it goes on; `next` is empty at its end."""
+
+    rows: list[Fill]
+    next: str
+
+
 class EquityPoint(Model):
     """An account's worth at a moment."""
 
@@ -899,6 +916,13 @@ class EquityPoint(Model):
     nav: InCurrency
     cash: InCurrency
     exposure: InCurrency
+
+
+class AccountEquity(Model):
+    """The equity curve of one account."""
+
+    account: str
+    points: list[EquityPoint]
 
 
 class Breach(Model):

@@ -79,7 +79,9 @@ def summary(
             for price in (mark(state, i),)
         ],
         "orders": [
-            shown_order(o.request, o, o.number or int(o.request.id.rsplit("-", 1)[1]), state.instruments[i])
+            shown_order(
+                engine.config.id, o.request, o, o.number or int(o.request.id.rsplit("-", 1)[1]), state.instruments[i]
+            )
             for o in reversed(state.open_orders.values())
             for i in (o.request.instrument,)
         ],
@@ -158,11 +160,12 @@ def shown_position(instrument: Instrument, held: Any, price: int, price_ns: int)
     }
 
 
-def shown_order(request: Any, order: Any, number: int, instrument: Instrument) -> dict[str, Any]:
+def shown_order(account: str, request: Any, order: Any, number: int, instrument: Instrument) -> dict[str, Any]:
     """Return an order; of a row of the database, `request` and `order` are the same."""
     filled = amount_of_size(order.filled, instrument.size_decimals)
     average = average_price(order.filled_notional, filled, instrument.price_decimals) if filled else 0
     return {
+        "account": account,
         "id": request.id,
         "number": number,
         "instrument": instrument.id,

@@ -113,6 +113,7 @@ orders = sa.Table(
     _units("send_price", default="0"),
     _units("half_spread", default="0"),
     sa.Index("orders_by_account_number", "account", "number"),
+    sa.Index("orders_by_time", "created_ns", "account", "number"),
 )
 
 fills = sa.Table(
@@ -138,6 +139,7 @@ fills = sa.Table(
     _text("fee_asset", default=""),
     _units("fee_amount", default="0"),
     sa.Index("fills_by_account_seq", "account", "seq"),
+    sa.Index("fills_by_time", "ts_ns", "account", "order_id", "trade_id"),
 )
 
 positions = sa.Table(

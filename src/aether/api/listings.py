@@ -1,0 +1,283 @@
+"""Orders, fills and worth over all accounts that the caller may see: filtered, sorted, in pages, or whole as a file.
+
+A list is the next page as JSON (`next` leads on), or every row that the filters leave: as CSV, Parquet or one JSON
+object a line, when `Accept` asks for it. All of them hold the same rows and the same digits.
+"""
+
+import asyncio
+import base64
+import csv
+import hashlib
+import io
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import IO, Annotated, Any
+
+import msgspec
+import polars as pl
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from aether.api.accounts import fill_of, order_of
+from aether.api.guard import Granted, account_scope, allow
+from aether.api.models import (
+    AccountEquity,
+    EquityPoint,
+    Fill,
+    FillPage,
+    Limit,
+    LineText,
+    Order,
+    OrderPage,
+    VenueOrAny,
+)
+from aether.api.turns import Turns
+from aether.clock import utc_text, wall_ns
+from aether.domain.errors import InvalidValueError
+from aether.domain.identifiers import AccountId, InstrumentId
+from aether.domain.scaled import format_amount
+from aether.store import queries
+from aether.store.database import Row, Scope
+from aether.store.listings import FILLS, ORDERS, Filters, Listing, Place
+
+router = APIRouter(tags=["listings"])
+
+Reads = Annotated[Granted, allow("accounts.read", anywhere=True)]
+Cursor = Annotated[str, Query(max_length=600, description="`next` of the page before")]
+SortBy = Annotated[str, Query(max_length=20, description="what it is in the order of; with - from the largest down")]
+
+CSV, PARQUET, NDJSON = "text/csv", "application/vnd.apache.parquet", "application/x-ndjson"
+EXPORTS = Turns(2, "Two exports are being made already.")
+CHUNK = 64 * 1024
+SCALE = 18
+"""Decimals of amounts in Parquet: more than any instrument has."""
+
+
+def filters(
+    account: Annotated[str, Query(max_length=40)] = "",
+    symbol: LineText = "",
+    venue: VenueOrAny = "",
+    side: Annotated[str, Query(pattern="^(buy|sell)?$")] = "",
+    state: Annotated[str, Query(max_length=30)] = "",
+    strategy: LineText = "",
+    since_ns: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    until_ns: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    text: LineText = "",
+) -> Filters:
+    """Return what a list is narrowed down to."""
+    return Filters(
+        account=account, symbol=symbol, venue=venue, side=side, state=state, strategy=strategy,
+        since_ns=since_ns, until_ns=until_ns, text=text,
+    )  # fmt: skip
+
+
+Wanted = Annotated[Filters, Depends(filters)]
+
+
+async def _scopes(granted: Granted, wanted: Filters) -> list[Scope]:
+    """Return the database as the caller sees it: whole, or each of their accounts in its own role."""
+    allowed = granted.accounts()
+    if allowed is None:
+        return [granted.scope]
+    found = [await account_scope(granted.context, a) for a in allowed if wanted.account in ("", a)]
+    return [scope for scope in found if scope is not None]
+
+
+async def _instruments(granted: Granted, scopes: list[Scope]) -> dict[str, dict[InstrumentId, Any]]:
+    return {s.config.id: s.instruments for scope in scopes for s in await queries.list_accounts(scope)}
+
+
+def _cursor(place: Place) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def _place(cursor: str, listing: Listing, sort: str) -> Place | None:
+    """Return where a cursor goes on. Raises InvalidValueError."""
+    if not cursor:
+        return None
+    columns, _ = listing.order(sort)
+    try:
+        found = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[str | int, ...])
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise _no_cursor(cursor) from error
+    kinds = tuple(str if listing.table.c[name].type.python_type is str else int for name in columns)
+    if tuple(type(value) for value in found) != kinds:
+        raise _no_cursor(cursor)
+    return found
+
+
+def _no_cursor(cursor: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"{cursor[:40]!r} leads nowhere in this order.",
+        remedy="Begin again without a cursor, in the order that it is of.",
+    )
+
+
+def _order(row: Row, known: dict[str, dict[InstrumentId, Any]]) -> Order:
+    return order_of(row, known[row.account][InstrumentId(row.instrument)])
+
+
+def _fill(row: Row, known: dict[str, dict[InstrumentId, Any]]) -> Fill:
+    return fill_of(row, known[row.account][InstrumentId(row.instrument)])
+
+
+FILES = {
+    "content": {CSV: {}, PARQUET: {}, NDJSON: {}},
+    "description": "The next page; or every row as a file, where `Accept` asks for one",
+}
+
+
+@router.get("/orders", response_model=OrderPage, responses={200: FILES})
+async def list_all_orders(
+    request: Request, granted: Reads, wanted: Wanted, sort: SortBy = "-time", cursor: Cursor = "", limit: Limit = 100
+) -> Any:
+    """Return orders of all accounts that the caller may see."""
+    scopes = await _scopes(granted, wanted)
+    known = await _instruments(granted, scopes)
+    if kind := _file_kind(request):
+        return await _file(kind, "orders", Order, ORDERS, scopes, wanted, sort, lambda row: _order(row, known))
+    rows = await ORDERS.page(scopes, wanted, sort, _place(cursor, ORDERS, sort), limit)
+    following = _cursor(ORDERS.place(rows[-1], sort)) if len(rows) == limit else ""
+    return OrderPage(rows=[_order(row, known) for row in rows], next=following)
+
+
+@router.get("/fills", response_model=FillPage, responses={200: FILES})
+async def list_all_fills(
+    request: Request, granted: Reads, wanted: Wanted, sort: SortBy = "-time", cursor: Cursor = "", limit: Limit = 100
+) -> Any:
+    """Return executions of all accounts that the caller may see."""
+    scopes = await _scopes(granted, wanted)
+    known = await _instruments(granted, scopes)
+    if kind := _file_kind(request):
+        return await _file(kind, "fills", Fill, FILLS, scopes, wanted, sort, lambda row: _fill(row, known))
+    rows = await FILLS.page(scopes, wanted, sort, _place(cursor, FILLS, sort), limit)
+    following = _cursor(FILLS.place(rows[-1], sort)) if len(rows) == limit else ""
+    return FillPage(rows=[_fill(row, known) for row in rows], next=following)
+
+
+@router.get("/equity")
+async def list_all_equity(
+    granted: Reads, points: Annotated[int, Query(ge=2, le=1_000, description="about how many samples of each")] = 200
+) -> list[AccountEquity]:
+    """Return the equity curves of all accounts that the caller may see, each evenly thinned."""
+    found = []
+    for scope in await _scopes(granted, Filters()):
+        for stored in await queries.list_accounts(scope, granted.context.feed):
+            rows = await queries.list_equity(scope, AccountId(stored.config.id), since_ns=0, points=points)
+            shown = [
+                EquityPoint(
+                    ts_ns=r.ts_ns, nav=format_amount(r.nav), cash=format_amount(r.cash),
+                    exposure=format_amount(r.exposure),
+                )
+                for r in rows
+            ]  # fmt: skip
+            found.append(AccountEquity(account=stored.config.id, points=shown))
+    return found
+
+
+# Whole lists as files.
+
+
+def _file_kind(request: Request) -> str:
+    """Return the kind of file that is asked for, empty for a page."""
+    accepted = request.headers.get("accept", "")
+    return next((kind for kind in (CSV, PARQUET, NDJSON) if kind in accepted), "")
+
+
+async def _file(
+    kind: str,
+    name: str,
+    model: type[Order] | type[Fill],
+    listing: Listing,
+    scopes: list[Scope],
+    wanted: Filters,
+    sort: str,
+    shown: Callable[[Row], Order | Fill],
+) -> Response:
+    """Return every row as a file: made whole first, so that what is sent is complete and its digest is known."""
+    listing.order(sort)
+    columns = list(model.model_fields)
+    made: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=8 * 1024 * 1024)  # noqa: SIM115  sent below
+    async with EXPORTS.one():
+        rows = (shown(row).model_dump(mode="json") async for row in listing.rows(scopes, wanted, sort))
+        count = await WRITERS[kind](made, columns, _units(model), rows)
+    made.seek(0)
+    digest = hashlib.file_digest(made, "sha256").hexdigest()  # type: ignore[arg-type]
+    made.seek(0)
+    told = f"{name}, {count} rows, {_told(wanted)}, {sort}, made {utc_text(wall_ns())} UTC, sha256 of what follows {digest}"
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with made:
+            if kind == CSV:
+                yield f"# {told}\n".encode()
+            while chunk := made.read(CHUNK):
+                yield chunk
+
+    suffix = {CSV: "csv", PARQUET: "parquet", NDJSON: "ndjson"}[kind]
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}.{suffix}"',
+        "X-Aether-Rows": str(count),
+        "X-Aether-Digest": f"sha256={digest}",
+    }
+    return StreamingResponse(chunks(), media_type=kind, headers=headers)
+
+
+def _told(wanted: Filters) -> str:
+    given = [f"{name}={value}" for name, value in msgspec.structs.asdict(wanted).items() if value]
+    return " ".join(given).replace("\n", " ") or "all"
+
+
+def _units(model: type[Order] | type[Fill]) -> dict[str, str]:
+    """Return the unit of each field that has one."""
+    found = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and "x-unit" in extra:
+            found[name] = str(extra["x-unit"])
+    return found
+
+
+Rows = AsyncIterator[dict[str, Any]]
+
+
+async def _csv(made: IO[bytes], columns: list[str], _units: dict[str, str], rows: Rows) -> int:
+    text = io.TextIOWrapper(made, "utf-8", newline="", write_through=True)
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    count = 0
+    async for row in rows:
+        writer.writerow(row)
+        count += 1
+    text.detach()
+    return count
+
+
+async def _ndjson(made: IO[bytes], _columns: list[str], _units: dict[str, str], rows: Rows) -> int:
+    count = 0
+    async for row in rows:
+        made.write(msgspec.json.encode(row) + b"\n")
+        count += 1
+    return count
+
+
+async def _parquet(made: IO[bytes], columns: list[str], units: dict[str, str], rows: Rows) -> int:
+    """Write amounts as decimals and times as such; what is empty is null."""
+    kept = [row async for row in rows]
+    amounts = [name for name in columns if units.get(name) in ("base", "quote", "currency")]
+    schema = {
+        name: pl.String if units.get(name) != "ns" and name not in ("number", "seq") else pl.Int64 for name in columns
+    }
+    frame = pl.DataFrame(kept, schema=schema)
+    frame = frame.with_columns(
+        *(pl.col(n).replace("", None).cast(pl.Decimal(38, SCALE)) for n in amounts),
+        *(pl.from_epoch(n, time_unit="ns").dt.replace_time_zone("UTC") for n, unit in units.items() if unit == "ns"),
+    )
+    await asyncio.to_thread(frame.write_parquet, made)
+    return len(kept)
+
+
+WRITERS: dict[str, Callable[[IO[bytes], list[str], dict[str, str], Rows], Awaitable[int]]] = {
+    CSV: _csv,
+    PARQUET: _parquet,
+    NDJSON: _ndjson,
+}

@@ -1,0 +1,137 @@
+// What is always visible: real money or not, how old everything is, the time, the kill switch. It asks for nothing.
+import { useEffect, useReducer } from "react";
+import type { Schemas } from "../../api/client";
+import { stopAt } from "../../api/calls";
+import { ageText, freshness, silenceMs, type Fresh } from "../../live/freshness";
+import { useTopic } from "../../live/socket";
+import { me } from "../can";
+import { Guard } from "../guard";
+import { KillControl } from "./KillControl";
+
+type Desk = Schemas["DeskState"];
+export type Accounts = Record<string, Partial<Schemas["AccountSummary"]> | null>;
+
+/** Render again so many times a second, for what grows by itself. */
+export function useTick(everyMs: number): void {
+  const [, tick] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => {
+    const timer = window.setInterval(tick, everyMs);
+    return () => window.clearInterval(timer);
+  }, [everyMs]);
+}
+
+export function Frame() {
+  const who = me.use();
+  const desk = useTopic<Desk>("desk");
+  const stopUrl = desk?.system?.stop_url;
+  useEffect(() => {
+    if (stopUrl !== undefined) stopAt(stopUrl);
+  }, [stopUrl]);
+  if (!who) return null;
+  const accounts = (desk?.accounts ?? {}) as Accounts;
+  const live = Object.values(accounts).filter((a) => a?.mode === "live");
+  return (
+    <header className={live.length > 0 ? "top live" : "top"}>
+      <a href="/" className="brand">
+        <img src="/favicon.svg" alt="" width="26" height="26" />
+        Aether
+      </a>
+      <Guard what="The ribbon" fallback={() => <span className="badge live">Mode unknown</span>}>
+        <Mode live={live.map((a) => a?.name ?? a?.id ?? "")} feed={desk?.system?.feed ?? ""} />
+      </Guard>
+      <Guard what="The ages" fallback={() => <span className="warn">Ages unknown</span>}>
+        <Ages accounts={accounts} system={desk?.system ?? null} />
+      </Guard>
+      <span className="spacer" />
+      <Guard what="The clock" fallback={() => null}>
+        <Clock />
+      </Guard>
+      <KillControl accounts={accounts} />
+    </header>
+  );
+}
+
+function Mode({ live, feed }: { live: string[]; feed: string }) {
+  if (live.length > 0)
+    return (
+      <span className="badge live" title={`Real money: ${live.join(", ")}`}>
+        LIVE {live.slice(0, 2).join(", ")}
+        {live.length > 2 && ` and ${live.length - 2} more`}
+      </span>
+    );
+  return <span className="badge paper">{feed.startsWith("synthetic") ? "SIM" : "PAPER"}</span>;
+}
+
+function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["System"] | null }) {
+  useTick(500);
+  const fresh = freshness.use();
+  const venues = venueAges(accounts, fresh);
+  const silent = fresh.heardAt > 0 ? performance.now() - fresh.heardAt : 0;
+  const failing = system?.checks?.filter((c) => !c.ok) ?? [];
+  const state = fresh.link !== "live" ? "down" : failing.length > 0 ? "warn" : "up";
+  const words = {
+    connecting: "connecting",
+    live: failing.length > 0 ? "degraded" : "live",
+    silent: `no answer for ${ageText(silent)}`,
+    lost: fresh.heardAt > 0 ? `no answer for ${ageText(silent)}` : "no answer",
+  }[fresh.link];
+  return (
+    <details className={`ages ${state}`}>
+      <summary>
+        <span role="status">
+          <i aria-hidden="true" />
+          platform {words}
+        </span>
+        {venues.map((v) => (
+          <span key={v.venue} className={v.trouble || v.ageMs > 10_000 || state === "down" ? "down" : v.ageMs > 3_000 ? "warn" : ""} title={v.trouble}>
+            {v.venue} {v.known ? ageText(v.ageMs) : "never heard"}
+            {v.trouble && " down"}
+          </span>
+        ))}
+      </summary>
+      <ul aria-label="Processes">
+        {system?.processes?.map((p) => (
+          <li key={p.name}>
+            {p.name} <b>{p.state}</b>
+            {p.restarts > 0 && `, started again ${p.restarts} ${p.restarts === 1 ? "time" : "times"}`}
+          </li>
+        ))}
+        {fresh.garbage > 0 && <li>{fresh.garbage} messages were not understood</li>}
+      </ul>
+    </details>
+  );
+}
+
+export type VenueAge = { venue: string; ageMs: number; known: boolean; trouble: string; openOrders: number; accounts: string[] };
+
+/** Return each venue with the age of what was heard of its market last, by the platform's clock. */
+export function venueAges(accounts: Accounts, fresh: Fresh): VenueAge[] {
+  const found = new Map<string, VenueAge & { ns: number }>();
+  for (const [id, a] of Object.entries(accounts)) {
+    for (const v of a?.venues ?? []) {
+      const one = found.get(v.venue) ?? { venue: v.venue, ageMs: 0, known: false, trouble: "", openOrders: 0, accounts: [], ns: 0 };
+      one.ns = Math.max(one.ns, v.market_ns);
+      one.trouble = one.trouble || v.trouble;
+      one.openOrders += v.open_orders;
+      one.accounts.push(id);
+      found.set(v.venue, one);
+    }
+  }
+  const nowMs = Date.now() + fresh.skewMs;
+  return [...found.values()].map(({ ns, ...v }) => ({ ...v, known: ns > 0, ageMs: Math.max(0, nowMs - ns / 1e6) }));
+}
+
+function Clock() {
+  useTick(1_000);
+  const fresh = freshness.get();
+  const now = new Date(Date.now() + fresh.skewMs);
+  const away = Math.abs(fresh.skewMs);
+  return (
+    <time className="clock" dateTime={now.toISOString()} title={`This machine is ${(fresh.skewMs / 1000).toFixed(1)} s behind the platform`}>
+      {now.toISOString().slice(11, 19)} UTC
+      {away > 2_000 && <span className="warn"> this clock is {ageText(away)} off</span>}
+    </time>
+  );
+}
+
+export { silenceMs };

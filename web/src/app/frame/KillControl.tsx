@@ -1,0 +1,276 @@
+// The button that stops everything, and the sheet behind it: a row for each account and each venue.
+import { useEffect, useRef, useState } from "react";
+import { api } from "../../api/calls";
+import { ApiError, type Schemas } from "../../api/client";
+import { useCommand } from "../../api/command";
+import { freshness } from "../../live/freshness";
+import { formatTime, words } from "../../ui/format";
+import { anywhere, can, me } from "../can";
+import { Guard } from "../guard";
+import { useTick, venueAges, type Accounts, type VenueAge } from "./Frame";
+
+const CONFIRMED_WITHIN_MS = 5_000;
+const REASON = "stopped from the desk";
+
+type Account = Partial<Schemas["AccountSummary"]> | null;
+type Pulled = { at: number; result: Schemas["KillResult"] | null; error: Error | null; endedAt: number };
+
+/** What was asked for since the page was opened, by account; `*` for all. */
+type Pulls = Record<string, Pulled>;
+
+export function KillControl({ accounts }: { accounts: Accounts }) {
+  const who = me.use();
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [isOpen, setOpen] = useState(false);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.ctrlKey && event.shiftKey && event.key.toLowerCase() === "x") {
+        event.preventDefault();
+        setOpen(true);
+      }
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, []);
+  useEffect(() => {
+    if (isOpen && !dialog.current?.open) dialog.current?.showModal();
+  }, [isOpen]);
+  if (!anywhere(who, "kill.engage") && !anywhere(who, "kill.release")) return null;
+  const known = Object.values(accounts);
+  const killed = known.filter((a) => a?.status === "killed").length;
+  return (
+    <>
+      <button className={killed > 0 ? "kill engaged" : "kill"} onClick={() => setOpen(true)}>
+        {killed > 0 ? `Killed: ${killed} of ${known.length}` : "Kill switch"}
+      </button>
+      {isOpen && (
+        <dialog ref={dialog} className="sheet" onClose={() => setOpen(false)} aria-labelledby="kill-title">
+          <Sheet accounts={accounts} onDone={() => dialog.current?.close()} />
+        </dialog>
+      )}
+    </>
+  );
+}
+
+function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void }) {
+  const who = me.use();
+  const fresh = freshness.use();
+  useTick(500);
+  const [reason, setReason] = useState(REASON);
+  const [pulls, setPulls] = useState<Pulls>({});
+  const why = reason.trim().length >= 3 ? reason.trim() : REASON;
+  const stop = async (account: string, flatten: boolean) => {
+    const at = performance.now();
+    const note = (pulled: Omit<Pulled, "at" | "endedAt">) =>
+      setPulls((known) => ({ ...known, [account]: { at, endedAt: performance.now(), ...pulled } }));
+    setPulls((known) => ({ ...known, [account]: { at, endedAt: 0, result: null, error: null } }));
+    try {
+      note({ result: await api.engageKill(account === "*" ? "" : account, { reason: why, flatten }), error: null });
+    } catch (error) {
+      note({ result: null, error: error as Error });
+    }
+  };
+  const isFirm = can(who, "kill.engage");
+  const mine = Object.keys(accounts).filter((id) => can(who, "kill.engage", id));
+  const stopAll = (flatten: boolean) => (isFirm ? void stop("*", flatten) : mine.forEach((id) => void stop(id, flatten)));
+  const mayFlatten = isFirm ? can(who, "kill.flatten") : mine.every((id) => can(who, "kill.flatten", id));
+  const isUnsure = Object.values(pulls).some((p) => isLate(p));
+  return (
+    <div className="form">
+      <h2 id="kill-title">Kill switch</h2>
+      <p>A stopped account sends no order, and everything that it has open is canceled, until somebody releases it.</p>
+      {fresh.link !== "live" && (
+        <p className="down" role="alert">
+          The platform does not answer: what is shown here is old. A stop is tried all the same.
+        </p>
+      )}
+      <div className="stopall">
+        {anywhere(who, "kill.engage") && (
+          <>
+            <button type="button" className="danger" autoFocus onClick={() => stopAll(false)}>
+              Stop all
+            </button>
+            {mayFlatten && (
+              <button type="button" className="danger outline" onClick={() => stopAll(true)}>
+                Stop all and sell everything
+              </button>
+            )}
+          </>
+        )}
+        <label>
+          Reason
+          <input value={reason} onChange={(e) => setReason(e.target.value)} maxLength={500} />
+        </label>
+      </div>
+      {pulls["*"] && <Progress name="All accounts" pulled={pulls["*"]} account={null} />}
+      {isUnsure && <ByHand reason={why} />}
+      <ul className="rows" aria-label="Accounts">
+        {Object.entries(accounts).map(([id, account]) => (
+          <li key={id} aria-label={id}>
+            <Guard what={id} fallback={() => <Unshown id={id} mayStop={can(who, "kill.engage", id)} onStop={() => void stop(id, false)} />}>
+              <AccountRow id={id} account={account} pulled={pulls[id]} onStop={(flatten) => void stop(id, flatten)} />
+            </Guard>
+          </li>
+        ))}
+      </ul>
+      <Guard what="The venues">
+        <Venues venues={venueAges(accounts, fresh)} />
+      </Guard>
+      <div className="actions">
+        <button type="button" className="quiet" onClick={onDone}>
+          Close
+        </button>
+      </div>
+    </div>
+  );
+}
+
+const isLate = (p: Pulled) => p.error !== null || (p.result === null && performance.now() - p.at > CONFIRMED_WITHIN_MS);
+
+/** The way that needs neither this page nor the API. */
+function ByHand({ reason }: { reason: string }) {
+  return (
+    <p className="down" role="alert">
+      Not confirmed. On the platform's machine this stops everything without the page:{" "}
+      <code className="block">aether kill engage --reason &quot;{reason.replaceAll('"', "'")}&quot;</code>
+    </p>
+  );
+}
+
+function Unshown({ id, mayStop, onStop }: { id: string; mayStop: boolean; onStop: () => void }) {
+  return (
+    <div className="line">
+      <b>{id}</b>
+      <span className="warn">its state cannot be shown</span>
+      {mayStop && (
+        <button type="button" className="danger outline" onClick={onStop}>
+          Stop
+        </button>
+      )}
+    </div>
+  );
+}
+
+type RowProps = { id: string; account: Account; pulled: Pulled | undefined; onStop: (flatten: boolean) => void };
+
+function AccountRow({ id, account, pulled, onStop }: RowProps) {
+  const who = me.use();
+  const [isReleasing, setReleasing] = useState(false);
+  if (!account?.status) throw new Error("it has no state");
+  const isKilled = account.status === "killed";
+  const kill = account.stops?.find((s) => s.stop === "kill");
+  return (
+    <>
+      <div className="line">
+        <b>{account.name ?? id}</b>
+        <span className={`state ${account.status}`}>{words(account.status)}</span>
+        <span className="dim grow">
+          {kill && `${kill.reason}${kill.actor ? `, ${kill.actor}` : ""}, ${formatTime(kill.since_ns)}`}
+          {!kill && account.reason}
+        </span>
+        <span>{account.open_orders ?? 0} open</span>
+        {can(who, "kill.engage", id) && !isKilled && (
+          <button type="button" className="danger outline" aria-label={`Stop ${account.name ?? id}`} onClick={() => onStop(false)}>
+            Stop
+          </button>
+        )}
+        {can(who, "kill.flatten", id) && (
+          <button type="button" className="danger outline" aria-label={`Stop ${account.name ?? id} and sell everything`} onClick={() => onStop(true)}>
+            {isKilled ? "Sell everything" : "Stop and sell"}
+          </button>
+        )}
+        {isKilled && can(who, "kill.release", id) && (
+          <button type="button" className="quiet" aria-label={`Release ${account.name ?? id}`} onClick={() => setReleasing(!isReleasing)}>
+            Release…
+          </button>
+        )}
+      </div>
+      {pulled && <Progress name={account.name ?? id} pulled={pulled} account={account} />}
+      {isReleasing && isKilled && <Release id={id} name={account.name ?? id} onDone={() => setReleasing(false)} />}
+    </>
+  );
+}
+
+/** Letting an account go on takes its name, typed; Enter does nothing. */
+function Release({ id, name, onDone }: { id: string; name: string; onDone: () => void }) {
+  const [typed, setTyped] = useState("");
+  const [reason, setReason] = useState("");
+  const release = useCommand((why: string) => api.releaseKill(id, why), {
+    onSuccess: (result) => result.applied && onDone(),
+  });
+  const isReady = typed.trim() === name && reason.trim().length >= 3 && !release.isPending;
+  return (
+    <div className="release" role="group" aria-label={`Release of ${name}`}>
+      <label>
+        Type “{name}” to let it trade again
+        <input value={typed} onChange={(e) => setTyped(e.target.value)} />
+      </label>
+      <label>
+        Why may it trade again?
+        <input value={reason} onChange={(e) => setReason(e.target.value)} maxLength={500} />
+      </label>
+      <button type="button" disabled={!isReady} onClick={() => release.mutate(reason.trim())}>
+        {release.isPending ? "One moment…" : `Release ${name}`}
+      </button>
+      {release.error && (
+        <p className="down" role="alert">
+          {release.error.message} {release.error instanceof ApiError && release.error.remedy}
+        </p>
+      )}
+      {release.data?.approval && (
+        <p className="warn" role="status">
+          Request {release.data.approval.id} waits for a second person under Approvals.
+        </p>
+      )}
+      {release.data && !release.data.approval && !release.data.applied && (
+        <p className="warn" role="status">
+          Recorded, but not confirmed yet.
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** How far a stop is: asked for, recorded, what the venues still hold, done, in seconds. */
+function Progress({ name, pulled, account }: { name: string; pulled: Pulled; account: Account }) {
+  const seconds = (((pulled.endedAt || performance.now()) - pulled.at) / 1000).toFixed(1);
+  if (pulled.error)
+    return (
+      <p className="down" role="alert">
+        {name}: not confirmed. {pulled.error.message} {pulled.error instanceof ApiError && pulled.error.remedy}
+      </p>
+    );
+  if (pulled.result === null)
+    return (
+      <p className={isLate(pulled) ? "down" : "warn"} role="status">
+        {name}: asked for, {isLate(pulled) ? `not confirmed after ${seconds} s` : `${seconds} s`}
+      </p>
+    );
+  const { result } = pulled;
+  const waits = account?.unconfirmed?.length ? account.unconfirmed : account ? [] : result.unconfirmed;
+  const stopped = result.stopped.length > 0 ? `stopped: ${result.stopped.join(", ")}` : "nothing is known to be stopped yet";
+  const recorded = result.applied ? "recorded" : result.recorded ? "written down, not confirmed yet" : "not written down yet";
+  return (
+    <p className={result.stopped.length > 0 && waits.length === 0 ? "up" : "warn"} role="status">
+      {name}: {stopped}; {recorded} after {seconds} s;{" "}
+      {waits.length === 0 ? "nothing is left open at the venues" : `waiting for ${waits.join("; ")}`}
+    </p>
+  );
+}
+
+function Venues({ venues }: { venues: VenueAge[] }) {
+  if (venues.length === 0) return null;
+  return (
+    <ul className="rows" aria-label="Venues">
+      {venues.map((v) => (
+        <li key={v.venue} aria-label={v.venue}>
+          <div className="line">
+            <b>{v.venue}</b>
+            <span className={v.trouble ? "down grow" : "dim grow"}>{v.trouble || `${v.accounts.length} accounts`}</span>
+            <span>{v.openOrders} open</span>
+          </div>
+        </li>
+      ))}
+    </ul>
+  );
+}

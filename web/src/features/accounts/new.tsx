@@ -1,0 +1,23 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { Panel } from "../../ui/form/Form";
+import { AccountForm } from "./Setup";
+
+/** Opens another account on the running market. */
+export function NewAccount() {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  return (
+    <>
+      <h1 className="page">New account</h1>
+      <Panel title="The account">
+        <AccountForm
+          onDone={() => {
+            void client.invalidateQueries();
+            void navigate("/");
+          }}
+        />
+      </Panel>
+    </>
+  );
+}

@@ -1,0 +1,142 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, type Challenge, type Me, type Schemas } from "../../api/calls";
+import { DataTable, type Column } from "../../ui/table/DataTable";
+import { Fault, Field, Form, Panel } from "../../ui/form/Form";
+import { formatTime } from "../../ui/format";
+import { hasPasskeys, makePasskey } from "../../api/passkeys";
+import { Codes, TotpForm } from "./Setup";
+
+/** One's own password, factors and devices. */
+export function Own({ me }: { me: Me }) {
+  const client = useQueryClient();
+  const reload = () => void client.invalidateQueries({ queryKey: ["own"] });
+  const sessions = useQuery({ queryKey: ["own", "sessions"], queryFn: api.sessions });
+  const end = useMutation({ mutationFn: api.endSession, onSuccess: reload });
+  const columns: Column<Schemas["Session"]>[] = [
+    { name: "Device", text: true, cell: (s) => <span title={s.agent}>{s.agent.slice(0, 60) || "unknown"}</span> },
+    { name: "From", text: true, cell: (s) => s.address },
+    { name: "By", text: true, cell: (s) => s.method },
+    { name: "Since", text: true, cell: (s) => formatTime(s.created_ns) },
+    { name: "Last seen", text: true, cell: (s) => formatTime(s.seen_ns) },
+    { name: "", cell: (s) => (s.current ? "this one" : <button onClick={() => end.mutate(s.id)}>Sign out</button>) },
+  ];
+  return (
+    <>
+      <h1 className="page">{me.name}</h1>
+      <DataTable title="Devices" columns={columns} rows={sessions.data ?? []} keyOf={(s) => s.id} empty="None." query={sessions} />
+      <div className="split">
+        <Passkeys onChanged={reload} />
+        <App />
+        <Password />
+        <Recovery />
+      </div>
+    </>
+  );
+}
+
+function Passkeys({ onChanged }: { onChanged: () => void }) {
+  const [name, setName] = useState("");
+  const passkeys = useQuery({ queryKey: ["own", "passkeys"], queryFn: api.passkeys });
+  const add = useMutation({
+    mutationFn: async () => {
+      const asked = await api.newPasskey();
+      const credential = await makePasskey(asked.passkey as Record<string, unknown>);
+      await api.addPasskey({ challenge: asked.challenge, credential, name });
+    },
+    onSuccess: () => {
+      setName("");
+      onChanged();
+    },
+  });
+  const remove = useMutation({ mutationFn: api.removePasskey, onSuccess: onChanged });
+  return (
+    <Panel title="Passkeys">
+      <ul className="plain">
+        {(passkeys.data ?? []).map((p) => (
+          <li key={p.id}>
+            <b>{p.name}</b> <span className="dim">since {formatTime(p.created_ns)}</span>
+            <button onClick={() => remove.mutate(p.id)}>Remove</button>
+          </li>
+        ))}
+      </ul>
+      <Fault error={remove.error} />
+      {hasPasskeys && (
+        <Form onSubmit={() => add.mutate()} button="Add a passkey" busy={add.isPending} error={add.error}>
+          <Field label="Name of the device" value={name} onChange={setName} />
+        </Form>
+      )}
+    </Panel>
+  );
+}
+
+function App() {
+  const [challenge, setChallenge] = useState<Challenge | null>(null);
+  const [done, setDone] = useState(false);
+  const begin = useMutation({ mutationFn: api.newTotp, onSuccess: setChallenge });
+  return (
+    <Panel title="Authenticator app">
+      {done && (
+        <p className="up" role="status">
+          The new app counts from now on.
+        </p>
+      )}
+      {challenge ? (
+        <TotpForm
+          challenge={challenge}
+          button="Use this app"
+          onCode={async (code) => {
+            await api.confirmTotp(challenge.challenge, code);
+            setChallenge(null);
+            setDone(true);
+          }}
+        />
+      ) : (
+        <Form onSubmit={() => begin.mutate()} button="Set up an app" busy={begin.isPending} error={begin.error}>
+          <p className="dim">A new app takes the place of the old one.</p>
+        </Form>
+      )}
+    </Panel>
+  );
+}
+
+function Password() {
+  const [current, setCurrent] = useState("");
+  const [password, setPassword] = useState("");
+  const change = useMutation({
+    mutationFn: () => api.changePassword(current, password),
+    onSuccess: () => {
+      setCurrent("");
+      setPassword("");
+    },
+  });
+  return (
+    <Panel title="Password">
+      <Form
+        onSubmit={() => change.mutate()}
+        button="Change it"
+        busy={change.isPending}
+        error={change.error}
+        done={change.isSuccess && "It is changed; every other device is signed out."}
+      >
+        <Field label="Present password" type="password" value={current} onChange={setCurrent} autoComplete="current-password" />
+        <Field label="New password" type="password" value={password} onChange={setPassword} autoComplete="new-password" />
+      </Form>
+    </Panel>
+  );
+}
+
+function Recovery() {
+  const renew = useMutation({ mutationFn: api.newRecoveryCodes });
+  return (
+    <Panel title="Recovery codes">
+      {renew.data ? (
+        <Codes codes={renew.data.codes} />
+      ) : (
+        <Form onSubmit={() => renew.mutate()} button="Make new ones" busy={renew.isPending} error={renew.error}>
+          <p className="dim">The old ones end.</p>
+        </Form>
+      )}
+    </Panel>
+  );
+}

@@ -1,0 +1,2 @@
+/** Names the build of this page. */
+declare const __BUILD__: string;

@@ -1,0 +1,23 @@
+// A value outside React that components follow.
+import { useSyncExternalStore } from "react";
+
+export type Store<T> = { get: () => T; set: (value: T) => void; use: () => T };
+
+export function makeStore<T>(initial: T): Store<T> {
+  let value = initial;
+  const listeners = new Set<() => void>();
+  const subscribe = (listener: () => void) => {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  };
+  const get = () => value;
+  return {
+    get,
+    set: (next) => {
+      if (Object.is(next, value)) return;
+      value = next;
+      for (const listener of listeners) listener();
+    },
+    use: () => useSyncExternalStore(subscribe, get),
+  };
+}
