@@ -22,7 +22,7 @@ from aether.domain.accounts import AccountConfig, AccountPlan
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount, parse_scaled
-from aether.node.summary import shown_position, untold
+from aether.node.summary import shown_order, shown_position, untold
 from aether.store import queries
 from aether.store.database import Row
 

@@ -204,7 +204,8 @@ async def _file(
     made.seek(0)
     digest = hashlib.file_digest(made, "sha256").hexdigest()  # type: ignore[arg-type]
     made.seek(0)
-    told = f"{name}, {count} rows, {_told(wanted)}, {sort}, made {utc_text(wall_ns())} UTC, sha256 of what follows {digest}"
+    made_at = utc_text(wall_ns())
+    told = f"{name}, {count} rows, {_told(wanted)}, {sort}, made {made_at} UTC, sha256 of what follows {digest}"
 
     async def chunks() -> AsyncIterator[bytes]:
         with made:
