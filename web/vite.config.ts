@@ -21,6 +21,14 @@ export default defineConfig({
   define: { __BUILD__: JSON.stringify(build) },
   esbuild: { jsx: "automatic" },
   plugins: [{ name: "build-id", apply: "build", closeBundle: () => writeFileSync(join(OUT, "build.txt"), build) }],
-  build: { outDir: OUT, emptyOutDir: true, target: "es2022" },
+  build: {
+    outDir: OUT,
+    emptyOutDir: true,
+    target: "es2022",
+    rollupOptions: {
+      // Libraries mark what is the browser's alone; here everything is.
+      onwarn: (warning, warn) => warning.code !== "MODULE_LEVEL_DIRECTIVE" && warn(warning),
+    },
+  },
   server: { proxy: { "/api": { target: "http://127.0.0.1:8000", ws: true } } },
 });

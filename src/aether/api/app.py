@@ -1,7 +1,7 @@
 """Putting the API together."""
 
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from aether import __version__
@@ -48,6 +49,8 @@ from aether.telemetry import logger
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024
 SHOWN_INPUT = 80
+COMPRESSED_FROM = 1_000
+"""Bytes: what is smaller is not worth it."""
 
 _log = logger("api")
 
@@ -153,6 +156,7 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
     app.state.stored = None
     app.state.headers = _headers(context)
     if not is_lane:
+        app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM)
         app.add_middleware(Idempotency, context=context)
     app.add_middleware(Authentication, context=context, access=access, by_roster=is_lane)
     app.middleware("http")(_guard)
@@ -170,6 +174,9 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
 def _headers(context: Context | None) -> dict[str, str]:
     """Return the headers that every answer has."""
     found = dict(SECURITY_HEADERS)
+    build = context.ui / "build.txt" if context is not None else None
+    if build is not None and build.is_file():
+        found["X-Aether-Build"] = build.read_text().strip()
     if context is not None and context.stop_url:
         policy = found["Content-Security-Policy"]
         found["Content-Security-Policy"] = policy.replace(
@@ -185,8 +192,18 @@ def _hosts(context: Context | None) -> list[str]:
     return [*LOCAL_HOSTS, *([public] if public else [])]
 
 
+class _Assets(StaticFiles):
+    """The page's parts: each is named by what is in it, so a browser keeps it for good."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a part."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
 def _serve_ui(app: FastAPI, context: Context) -> None:
-    app.mount("/assets", StaticFiles(directory=context.ui / "assets"))
+    app.mount("/assets", _Assets(directory=context.ui / "assets"))
 
     @app.get("/{path:path}", include_in_schema=False)
     async def page(path: str) -> FileResponse:
@@ -194,7 +211,8 @@ def _serve_ui(app: FastAPI, context: Context) -> None:
         if path.startswith("api/"):
             raise HTTPException(404, "There is no such route.")
         icon = context.ui / "favicon.svg"
-        return FileResponse(icon if path == "favicon.svg" else context.ui / "index.html")
+        found = icon if path == "favicon.svg" else context.ui / "index.html"
+        return FileResponse(found, headers={"Cache-Control": "no-cache"})
 
 
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -121,10 +121,7 @@ def _fill(row: Row, known: dict[str, dict[InstrumentId, Any]]) -> Fill:
     return fill_of(row, known[row.account][InstrumentId(row.instrument)])
 
 
-FILES = {
-    "content": {CSV: {}, PARQUET: {}, NDJSON: {}},
-    "description": "The next page; or every row as a file, where `Accept` asks for one",
-}
+FILES = {"description": f"The next page; or every row as a file, where `Accept` is {CSV}, {PARQUET} or {NDJSON}"}
 
 
 @router.get("/orders", response_model=OrderPage, responses={200: FILES})

@@ -787,6 +787,7 @@ class Position(Model):
     unrealized: InQuote
     realized: InQuote
     fees: InQuote
+    stops: Annotated[list[str], _unit("quote", "prices at which it would be sold to protect it")] = []
 
 
 class Order(Model):

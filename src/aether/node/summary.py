@@ -74,6 +74,7 @@ def summary(
         "open_orders": len(state.open_orders),
         "positions": [
             shown_position(state.instruments[i], held, price.price, price.ts_ns)
+            | {"stops": _stops(state, state.instruments[i])}
             for i, held in state.ledger.positions.items()
             if held.quantity
             for price in (mark(state, i),)
@@ -186,6 +187,12 @@ def shown_order(account: str, request: Any, order: Any, number: int, instrument:
         "created_ns": order.created_ns,
         "updated_ns": order.updated_ns,
     }
+
+
+def _stops(state: AccountState, instrument: Instrument) -> list[str]:
+    """Return the prices at which what is held would be sold to protect it."""
+    plans = state.exits.get(instrument.id, {}).values()
+    return [instrument.price_text(plan.stop) for plan in plans if plan.stop]
 
 
 def _venues(state: AccountState, troubles: Mapping[VenueId, str]) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ export type Me = Schemas["Me"];
 export type Challenge = Schemas["Challenge"];
 export type Factor = Omit<Schemas["FactorRequest"], "challenge">;
 
+export type ListQuery = NonNullable<paths["/api/v1/orders"]["get"]["parameters"]["query"]>;
+
 /** The process of stops: no crowd stands before it. Empty until the platform tells where it is, or where there is none. */
 let stopUrl = "";
 export function stopAt(url: string): void {
@@ -65,16 +67,16 @@ export const api = {
     write((header) => client.PUT("/api/v1/me/password", { params: { header }, body: { current, password } })),
   newTotp: () => write((header) => client.POST("/api/v1/me/totp", { params: { header } })),
   confirmTotp: (challenge: string, code: string) =>
-    unwrap(client.POST("/api/v1/me/totp/confirm", { body: { challenge, code } })),
+    write((header) => client.POST("/api/v1/me/totp/confirm", { params: { header }, body: { challenge, code } })),
   passkeys: () => unwrap(client.GET("/api/v1/me/passkeys")),
   newPasskey: () => write((header) => client.POST("/api/v1/me/passkeys/challenge", { params: { header } })),
-  addPasskey: (body: Schemas["PasskeyAdd"]) => unwrap(client.POST("/api/v1/me/passkeys", { body })),
+  addPasskey: (body: Schemas["PasskeyAdd"]) => write((header) => client.POST("/api/v1/me/passkeys", { params: { header }, body })),
   removePasskey: (passkey: string) =>
     write((header) => client.DELETE("/api/v1/me/passkeys/{passkey}", { params: { path: { passkey }, header } })),
   newRecoveryCodes: () => write((header) => client.POST("/api/v1/me/recovery-codes", { params: { header } })),
   sessions: () => unwrap(client.GET("/api/v1/me/sessions")),
   endSession: (session: string) =>
-    unwrap(client.DELETE("/api/v1/me/sessions/{session}", { params: { path: { session } } })),
+    write((header) => client.DELETE("/api/v1/me/sessions/{session}", { params: { path: { session }, header } })),
 
   // The desk.
   system: () => unwrap(client.GET("/api/v1/system")),
@@ -95,6 +97,9 @@ export const api = {
     unwrap(client.GET("/api/v1/accounts/{account}/fills", { params: { ...inAccount(a), query: { limit } } })),
   equity: (a: string) =>
     unwrap(client.GET("/api/v1/accounts/{account}/equity", { params: { ...inAccount(a), query: { points: 600 } } })),
+  equityOfAll: () => unwrap(client.GET("/api/v1/equity", { params: { query: { points: 300 } } })),
+  listOrders: (query: ListQuery) => unwrap(client.GET("/api/v1/orders", { params: { query } })),
+  listFills: (query: ListQuery) => unwrap(client.GET("/api/v1/fills", { params: { query } })),
   bars: (instrument: string) =>
     unwrap(
       client.GET("/api/v1/instruments/{instrument}/bars", { params: { path: { instrument }, query: { limit: 300 } } }),
@@ -222,7 +227,7 @@ export const api = {
     ),
   audit: (before: number | undefined, action: string) =>
     unwrap(client.GET("/api/v1/audit", { params: { query: { before: before ?? null, action, limit: 100 } } })),
-  verifyAudit: () => unwrap(client.POST("/api/v1/audit/verify")),
+  verifyAudit: () => write((header) => client.POST("/api/v1/audit/verify", { params: { header } })),
   users: () => unwrap(client.GET("/api/v1/users")),
   invite: (body: Schemas["InviteRequest"]) =>
     write((header) => client.POST("/api/v1/users", { params: { header }, body })),

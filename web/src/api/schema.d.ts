@@ -3209,6 +3209,12 @@ export interface components {
              * @description in the pair's quote asset
              */
             realized: string;
+            /**
+             * Stops
+             * @description prices at which it would be sold to protect it
+             * @default []
+             */
+            stops: string[];
             /** Symbol */
             symbol: string;
             /**
@@ -9652,16 +9658,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The next page; or every row as a file, where `Accept` asks for one */
+            /** @description The next page; or every row as a file, where `Accept` is text/csv, application/vnd.apache.parquet or application/x-ndjson */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["FillPage"];
-                    "application/vnd.apache.parquet": unknown;
-                    "application/x-ndjson": unknown;
-                    "text/csv": unknown;
                 };
             };
             /** @description Not understood */
@@ -12486,16 +12489,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The next page; or every row as a file, where `Accept` asks for one */
+            /** @description The next page; or every row as a file, where `Accept` is text/csv, application/vnd.apache.parquet or application/x-ndjson */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OrderPage"];
-                    "application/vnd.apache.parquet": unknown;
-                    "application/x-ndjson": unknown;
-                    "text/csv": unknown;
                 };
             };
             /** @description Not understood */

@@ -1,11 +1,8 @@
-// The tables that several pages show.
-import type { Column } from "./DataTable";
-import type { Fill, Order, ParentOrder, Position } from "../api";
-import { formatMoney, formatPrice, formatSigned, formatSize, formatTime, tone, words } from "../format";
-
-export function Side({ side }: { side: string }) {
-  return <span className={side === "buy" ? "up" : "down"}>{side}</span>;
-}
+// The columns that several pages show.
+import type { ReactNode } from "react";
+import type { Fill, Order, ParentOrder, Position } from "../api/calls";
+import type { Column } from "../ui/table/DataTable";
+import { formatPrice, words } from "../ui/format";
 
 /** A pair and the venue that it trades at. */
 export function Pair({ of }: { of: { instrument: string; symbol: string } }) {
@@ -24,62 +21,67 @@ export function State({ state, reason }: { state: string; reason?: string }) {
   );
 }
 
+/** Rows of several accounts, each with the name of its own. */
+export function ofAccount<Row extends { account: string }>(names: ReadonlyMap<string, string>): Column<Row> {
+  return { name: "Account", kind: "text", of: (row) => names.get(row.account) ?? row.account, sort: "account" };
+}
+
+const dash = (text: string, shown: (text: string) => ReactNode): ReactNode => (text === "" ? "—" : shown(text));
+
 export const positionColumns: Column<Position>[] = [
-  { name: "Instrument", text: true, cell: (p) => <Pair of={p} /> },
-  { name: "Quantity", cell: (p) => formatSize(p.quantity) },
-  { name: "Average price", cell: (p) => formatPrice(p.average_price) },
-  { name: "Mark", cell: (p) => formatPrice(p.mark) },
-  { name: "Value", cell: (p) => formatMoney(p.value) },
+  { name: "Instrument", kind: "text", of: (p) => p.symbol, cell: (p) => <Pair of={p} /> },
+  { name: "Quantity", kind: "size", of: (p) => p.quantity },
+  { name: "Average price", kind: "price", of: (p) => p.average_price },
   {
-    name: "Unrealized",
-    cell: (p) => <span className={tone(Number(p.unrealized))}>{formatSigned(Number(p.unrealized))}</span>,
+    name: "Mark",
+    kind: "price",
+    of: (p) => p.mark,
+    cell: (p) => <span title={p.mark_ns ? undefined : "no mark: at cost"}>{formatPrice(p.mark)}{p.mark_ns === 0 && " (cost)"}</span>,
   },
-  {
-    name: "Realized",
-    cell: (p) => <span className={tone(Number(p.realized))}>{formatSigned(Number(p.realized))}</span>,
-  },
-  { name: "Fees", cell: (p) => formatMoney(p.fees) },
+  { name: "Value", kind: "money", of: (p) => p.value },
+  { name: "Unrealized", kind: "signed", of: (p) => p.unrealized },
+  { name: "Realized", kind: "signed", of: (p) => p.realized },
+  { name: "Fees", kind: "money", of: (p) => p.fees },
 ];
 
 export const orderColumns: Column<Order>[] = [
-  { name: "Time", text: true, cell: (o) => formatTime(o.created_ns) },
-  { name: "Instrument", text: true, cell: (o) => <Pair of={o} /> },
-  { name: "Side", text: true, cell: (o) => <Side side={o.side} /> },
-  { name: "Type", text: true, cell: (o) => words(o.type) },
-  { name: "Purpose", text: true, cell: (o) => words(o.purpose) },
-  { name: "Size", cell: (o) => formatSize(o.size) },
-  { name: "Filled", cell: (o) => formatSize(o.filled) },
-  { name: "Limit", cell: (o) => formatPrice(o.limit_price) },
-  { name: "Average", cell: (o) => formatPrice(o.average_price) },
-  { name: "State", text: true, cell: (o) => <State state={o.state} reason={o.reason} /> },
+  { name: "Time", kind: "time", of: (o) => o.created_ns, sort: "time" },
+  { name: "Instrument", kind: "text", of: (o) => o.symbol, cell: (o) => <Pair of={o} />, sort: "instrument" },
+  { name: "Side", kind: "side", of: (o) => o.side },
+  { name: "Type", kind: "words", of: (o) => o.type },
+  { name: "Purpose", kind: "words", of: (o) => o.purpose },
+  { name: "Size", kind: "size", of: (o) => o.size },
+  { name: "Filled", kind: "size", of: (o) => o.filled },
+  { name: "Limit", kind: "price", of: (o) => o.limit_price },
+  { name: "Average", kind: "price", of: (o) => o.average_price },
+  { name: "State", kind: "state", of: (o) => o.state, cell: (o) => <State state={o.state} reason={o.reason} />, sort: "state" },
+  { name: "Why", kind: "text", of: (o) => o.reason, cell: (o) => dash(o.reason, (text) => <span className="dim">{text}</span>) },
 ];
 
 export const parentColumns: Column<ParentOrder>[] = [
-  { name: "Started", text: true, cell: (p) => formatTime(p.started_ns) },
-  { name: "Parent order", text: true, cell: (p) => p.id },
-  { name: "Pair", text: true, cell: (p) => <b>{p.symbol}</b> },
-  { name: "Side", text: true, cell: (p) => <Side side={p.side} /> },
-  { name: "Algorithm", text: true, cell: (p) => p.algorithm.toUpperCase() },
-  { name: "Amount", cell: (p) => formatSize(p.amount) },
-  { name: "Filled", cell: (p) => formatSize(p.filled) },
-  { name: "Average", cell: (p) => formatPrice(p.average_price) },
-  { name: "Fees", cell: (p) => formatMoney(p.fees) },
-  { name: "Children", cell: (p) => p.children },
-  { name: "State", text: true, cell: (p) => <State state={p.state} /> },
-  { name: "Why", text: true, cell: (p) => <span className="dim">{p.reason}</span> },
+  { name: "Started", kind: "time", of: (p) => p.started_ns },
+  { name: "Parent order", kind: "text", of: (p) => p.id },
+  { name: "Pair", kind: "text", of: (p) => p.symbol, cell: (p) => <b>{p.symbol}</b> },
+  { name: "Side", kind: "side", of: (p) => p.side },
+  { name: "Algorithm", kind: "text", of: (p) => p.algorithm.toUpperCase() },
+  { name: "Amount", kind: "size", of: (p) => p.amount },
+  { name: "Filled", kind: "size", of: (p) => p.filled },
+  { name: "Average", kind: "price", of: (p) => p.average_price },
+  { name: "Fees", kind: "money", of: (p) => p.fees },
+  { name: "Children", kind: "number", of: (p) => p.children },
+  { name: "State", kind: "state", of: (p) => p.state },
+  { name: "Why", kind: "text", of: (p) => p.reason, cell: (p) => <span className="dim">{p.reason}</span> },
 ];
 
 export const fillColumns: Column<Fill>[] = [
-  { name: "Time", text: true, cell: (f) => formatTime(f.ts_ns) },
-  { name: "Instrument", text: true, cell: (f) => <Pair of={f} /> },
-  { name: "Side", text: true, cell: (f) => <Side side={f.side} /> },
-  { name: "Price", cell: (f) => formatPrice(f.price) },
-  { name: "Size", cell: (f) => formatSize(f.size) },
-  { name: "Notional", cell: (f) => formatMoney(f.notional) },
-  { name: "Fee", cell: (f) => formatMoney(f.fee) },
-  {
-    name: "Realized",
-    cell: (f) => (f.side === "sell" ? <span className={tone(Number(f.realized))}>{formatSigned(Number(f.realized))}</span> : "—"),
-  },
-  { name: "Purpose", text: true, cell: (f) => words(f.purpose) },
+  { name: "Time", kind: "time", of: (f) => f.ts_ns, sort: "time" },
+  { name: "Instrument", kind: "text", of: (f) => f.symbol, cell: (f) => <Pair of={f} />, sort: "instrument" },
+  { name: "Side", kind: "side", of: (f) => f.side },
+  { name: "Price", kind: "price", of: (f) => f.price },
+  { name: "Size", kind: "size", of: (f) => f.size },
+  { name: "Notional", kind: "money", of: (f) => f.notional, sort: "notional" },
+  { name: "Fee", kind: "money", of: (f) => f.fee },
+  { name: "Realized", kind: "signed", of: (f) => (f.side === "sell" ? f.realized : "") },
+  { name: "Liquidity", kind: "words", of: (f) => f.liquidity },
+  { name: "Purpose", kind: "words", of: (f) => f.purpose },
 ];

@@ -1,10 +1,10 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { Panel } from "../../ui/form/Form";
-import { AccountForm } from "./Setup";
+import { AccountForm } from "./AccountForm";
 
 /** Opens another account on the running market. */
-export function NewAccount() {
+export default function NewAccount() {
   const client = useQueryClient();
   const navigate = useNavigate();
   return (
@@ -14,7 +14,7 @@ export function NewAccount() {
         <AccountForm
           onDone={() => {
             void client.invalidateQueries();
-            void navigate("/");
+            void navigate({ to: "/" });
           }}
         />
       </Panel>

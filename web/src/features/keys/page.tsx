@@ -1,61 +1,24 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, type Schemas } from "../../api/calls";
+import { api } from "../../api/calls";
+import type { Schemas } from "../../api/client";
+import { useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
-import { Choice, Fault, Field, Form, outcome, Panel } from "../../ui/form/Form";
+import { Choice, Fault, Field, Form, Panel } from "../../ui/form/Form";
 import { State } from "../columns";
+import { KeyForm } from "./KeyForm";
 import { formatTime } from "../../ui/format";
 
 type Key = Schemas["SecretStatus"];
 
-/** Uploads a key, or puts one in the place of another. */
-export function KeyForm(props: { account: string; venue: string; replaces: number; onDone: () => void }) {
-  const system = useQuery({ queryKey: ["system"], queryFn: api.system });
-  const venues = system.data?.venues ?? [];
-  const [venue, setVenue] = useState(props.venue);
-  const [key, setKey] = useState("");
-  const [secret, setSecret] = useState("");
-  const [told, setTold] = useState("");
-  const chosen = venue || venues[0] || "";
-  const store = useMutation({
-    mutationFn: () => {
-      const body = { key, secret, reason: props.replaces ? "rotated in the web interface" : "uploaded in the web interface" };
-      return props.replaces
-        ? api.rotate(props.account, chosen, { ...body, version: props.replaces })
-        : api.upload(props.account, chosen, body);
-    },
-    onSuccess: (result) => {
-      setKey("");
-      setSecret("");
-      if (result.done) props.onDone();
-      else setTold(outcome(result, ""));
-    },
-  });
-  return (
-    <Form
-      onSubmit={() => store.mutate()}
-      button={props.replaces ? "Try it and rotate" : "Try it and store it"}
-      busy={store.isPending}
-      error={store.error}
-      done={told}
-    >
-      {!props.venue && (
-        <Choice label="Venue" value={chosen} onChange={setVenue} options={venues.map((v) => [v, v] as const)} />
-      )}
-      <Field label="Key" value={key} onChange={setKey} />
-      <Field label="Secret" value={secret} onChange={setSecret} multiline hint="Never shown again, to nobody." />
-    </Form>
-  );
-}
-
 /** API keys at the venues: status, upload, test, rotation, deletion, history. */
-export function Keys() {
+export default function Keys() {
   const client = useQueryClient();
   const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
   const [account, setAccount] = useState("");
   const chosen = account || accounts[0]?.id || "";
   const keys = useMutation({ mutationFn: () => api.secrets(chosen) });
-  const kek = useMutation({ mutationFn: api.rotateKek });
+  const kek = useCommand(api.rotateKek);
   const unwrapped = Object.entries(kek.data?.failed ?? {});
   const known = keys.data?.filter((k) => k.account === chosen) ?? null;
   const active = known?.filter((k) => k.state === "active") ?? [];
@@ -64,13 +27,13 @@ export function Keys() {
     void client.invalidateQueries({ queryKey: ["approvals"] });
   };
   const history: Column<Key>[] = [
-    { name: "Venue", text: true, cell: (k) => k.venue },
+    { name: "Venue", cell: (k) => k.venue },
     { name: "Version", cell: (k) => k.version },
-    { name: "State", text: true, cell: (k) => <State state={k.state} /> },
-    { name: "Fingerprint", text: true, cell: (k) => <code>{k.fingerprint}</code> },
-    { name: "By", text: true, cell: (k) => k.created_by },
-    { name: "Since", text: true, cell: (k) => formatTime(k.created_ns) },
-    { name: "Until", text: true, cell: (k) => formatTime(k.ended_ns) },
+    { name: "State", cell: (k) => <State state={k.state} /> },
+    { name: "Fingerprint", cell: (k) => <code>{k.fingerprint}</code> },
+    { name: "By", cell: (k) => k.created_by },
+    { name: "Since", cell: (k) => formatTime(k.created_ns) },
+    { name: "Until", cell: (k) => formatTime(k.ended_ns) },
   ];
   return (
     <>
@@ -128,8 +91,8 @@ export function Keys() {
 function ActiveKey({ of: k, onChanged }: { of: Key; onChanged: () => void }) {
   const [doing, setDoing] = useState<"" | "rotate" | "delete">("");
   const [reason, setReason] = useState("");
-  const test = useMutation({ mutationFn: () => api.testKey(k.account, k.venue) });
-  const remove = useMutation({ mutationFn: () => api.deleteKey(k.account, k.venue, reason), onSuccess: onChanged });
+  const test = useCommand(() => api.testKey(k.account, k.venue));
+  const remove = useCommand(() => api.deleteKey(k.account, k.venue, reason), { onSuccess: onChanged });
   const uses = Object.entries(k.in_use);
   return (
     <Panel

@@ -1,35 +1,41 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, type Challenge, type Me, type Schemas } from "../../api/calls";
+import { api, type Challenge } from "../../api/calls";
+import type { Schemas } from "../../api/client";
+import { newKey, useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
-import { Fault, Field, Form, Panel } from "../../ui/form/Form";
+import { Choice, Fault, Field, Form, Panel } from "../../ui/form/Form";
 import { formatTime } from "../../ui/format";
 import { hasPasskeys, makePasskey } from "../../api/passkeys";
-import { Codes, TotpForm } from "./Setup";
+import { me } from "../../app/can";
+import { Codes, TotpForm } from "../../app/factors";
+import { THEMES, useTheme, type Theme } from "../../ui/theme";
 
 /** One's own password, factors and devices. */
-export function Own({ me }: { me: Me }) {
+export default function Own() {
+  const who = me.use();
   const client = useQueryClient();
   const reload = () => void client.invalidateQueries({ queryKey: ["own"] });
   const sessions = useQuery({ queryKey: ["own", "sessions"], queryFn: api.sessions });
-  const end = useMutation({ mutationFn: api.endSession, onSuccess: reload });
+  const end = useCommand(api.endSession, { onSuccess: reload });
   const columns: Column<Schemas["Session"]>[] = [
-    { name: "Device", text: true, cell: (s) => <span title={s.agent}>{s.agent.slice(0, 60) || "unknown"}</span> },
-    { name: "From", text: true, cell: (s) => s.address },
-    { name: "By", text: true, cell: (s) => s.method },
-    { name: "Since", text: true, cell: (s) => formatTime(s.created_ns) },
-    { name: "Last seen", text: true, cell: (s) => formatTime(s.seen_ns) },
+    { name: "Device", cell: (s) => <span title={s.agent}>{s.agent.slice(0, 60) || "unknown"}</span> },
+    { name: "From", of: (s) => s.address },
+    { name: "By", of: (s) => s.method },
+    { name: "Since", kind: "time", of: (s) => s.created_ns },
+    { name: "Last seen", kind: "time", of: (s) => s.seen_ns },
     { name: "", cell: (s) => (s.current ? "this one" : <button onClick={() => end.mutate(s.id)}>Sign out</button>) },
   ];
   return (
     <>
-      <h1 className="page">{me.name}</h1>
+      <h1 className="page">{who?.name}</h1>
       <DataTable title="Devices" columns={columns} rows={sessions.data ?? []} keyOf={(s) => s.id} empty="None." query={sessions} />
       <div className="split">
         <Passkeys onChanged={reload} />
         <App />
         <Password />
         <Recovery />
+        <Look />
       </div>
     </>
   );
@@ -38,18 +44,20 @@ export function Own({ me }: { me: Me }) {
 function Passkeys({ onChanged }: { onChanged: () => void }) {
   const [name, setName] = useState("");
   const passkeys = useQuery({ queryKey: ["own", "passkeys"], queryFn: api.passkeys });
-  const add = useMutation({
-    mutationFn: async () => {
-      const asked = await api.newPasskey();
+  const add = useCommand(
+    () => async (key) => {
+      const asked = await api.newPasskey()(newKey());
       const credential = await makePasskey(asked.passkey as Record<string, unknown>);
-      await api.addPasskey({ challenge: asked.challenge, credential, name });
+      return api.addPasskey({ challenge: asked.challenge, credential, name })(key);
     },
-    onSuccess: () => {
-      setName("");
-      onChanged();
+    {
+      onSuccess: () => {
+        setName("");
+        onChanged();
+      },
     },
-  });
-  const remove = useMutation({ mutationFn: api.removePasskey, onSuccess: onChanged });
+  );
+  const remove = useCommand(api.removePasskey, { onSuccess: onChanged });
   return (
     <Panel title="Passkeys">
       <ul className="plain">
@@ -73,7 +81,7 @@ function Passkeys({ onChanged }: { onChanged: () => void }) {
 function App() {
   const [challenge, setChallenge] = useState<Challenge | null>(null);
   const [done, setDone] = useState(false);
-  const begin = useMutation({ mutationFn: api.newTotp, onSuccess: setChallenge });
+  const begin = useCommand(api.newTotp, { onSuccess: (asked) => asked && setChallenge(asked) });
   return (
     <Panel title="Authenticator app">
       {done && (
@@ -86,7 +94,7 @@ function App() {
           challenge={challenge}
           button="Use this app"
           onCode={async (code) => {
-            await api.confirmTotp(challenge.challenge, code);
+            await api.confirmTotp(challenge.challenge, code)(newKey());
             setChallenge(null);
             setDone(true);
           }}
@@ -103,13 +111,10 @@ function App() {
 function Password() {
   const [current, setCurrent] = useState("");
   const [password, setPassword] = useState("");
-  const change = useMutation({
-    mutationFn: () => api.changePassword(current, password),
-    onSuccess: () => {
+  const change = useCommand(() => api.changePassword(current, password), { onSuccess: () => {
       setCurrent("");
       setPassword("");
-    },
-  });
+    } });
   return (
     <Panel title="Password">
       <Form
@@ -117,7 +122,7 @@ function Password() {
         button="Change it"
         busy={change.isPending}
         error={change.error}
-        done={change.isSuccess && "It is changed; every other device is signed out."}
+        done={change.phase === "done" && "It is changed; every other device is signed out."}
       >
         <Field label="Present password" type="password" value={current} onChange={setCurrent} autoComplete="current-password" />
         <Field label="New password" type="password" value={password} onChange={setPassword} autoComplete="new-password" />
@@ -126,8 +131,18 @@ function Password() {
   );
 }
 
+/** How the page looks on this device. */
+function Look() {
+  const theme = useTheme();
+  return (
+    <Panel title="Look">
+      <Choice label="Theme" value={theme} onChange={(value) => useTheme.choose(value as Theme)} options={THEMES} />
+    </Panel>
+  );
+}
+
 function Recovery() {
-  const renew = useMutation({ mutationFn: api.newRecoveryCodes });
+  const renew = useCommand(api.newRecoveryCodes);
   return (
     <Panel title="Recovery codes">
       {renew.data ? (

@@ -1,143 +1,188 @@
-import { useQueries, useQuery } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { api, type Account } from "../../api/calls";
-import { LineChart, type Line } from "../../ui/chart/charts";
-import { DataTable, type Column } from "../../ui/table/DataTable";
+import { useMemo } from "react";
+import { api, type Account, type Fill } from "../../api/calls";
+import { Guard } from "../../app/guard";
+import { freshness, isOld } from "../../live/freshness";
+import { useAccounts, useTotals } from "../../live/desk";
+import { Lazily } from "../../ui/chart/lazily";
+import { Failure, Loading } from "../../ui/parts/states";
 import { Stat } from "../../ui/parts/Stat";
-import { fillColumns, orderColumns, positionColumns, State } from "../columns";
-import { formatMoney, formatPercent, formatSigned, tone, words } from "../../ui/format";
+import { DataTable, type Column } from "../../ui/table/DataTable";
+import { drawable, formatMoney, formatShare, formatSigned, tone, words } from "../../ui/format";
+import { fillColumns, ofAccount, orderColumns, positionColumns, State } from "../columns";
 
-const COLOURS = ["#5b8def", "#e0a84b", "#b48ead", "#4cc2c4", "#d97e6a"];
-
-const sum = (accounts: Account[], pick: (a: Account) => string) => accounts.reduce((n, a) => n + Number(pick(a)), 0);
-const profit = (a: Account) => Number(a.nav) - Number(a.capital);
-const today = (a: Account) => Number(a.nav) - Number(a.day_start_nav);
+const SERIES = 5;
 
 const accountColumns: Column<Account>[] = [
   {
     name: "Account",
-    text: true,
+    kind: "text",
+    of: (a) => a.name,
     cell: (a) => (
-      <Link to={`/accounts/${a.id}`}>
+      <Link to="/accounts/$account" params={{ account: a.id }}>
         <b>{a.name}</b>
       </Link>
     ),
   },
-  { name: "Strategy", text: true, cell: (a) => a.strategies.map((s) => words(s.strategy)).join(", ") },
-  { name: "Status", text: true, cell: (a) => <State state={a.status} reason={a.reason} /> },
-  { name: "NAV", cell: (a) => formatMoney(a.nav) },
-  { name: "Today", cell: (a) => <span className={tone(today(a))}>{formatSigned(today(a))}</span> },
-  { name: "Profit", cell: (a) => <span className={tone(profit(a))}>{formatSigned(profit(a))}</span> },
-  {
-    name: "Return",
-    cell: (a) => <span className={tone(profit(a))}>{formatPercent(Number(a.capital) ? profit(a) / Number(a.capital) : 0)}</span>,
-  },
-  { name: "Exposure", cell: (a) => formatPercent(Number(a.nav) ? Number(a.exposure) / Number(a.nav) : 0).replace("+", "") },
-  { name: "Open orders", cell: (a) => a.open_orders },
+  { name: "Strategy", kind: "text", of: (a) => a.strategies.map((s) => words(s.strategy)).join(", ") },
+  { name: "Status", kind: "state", of: (a) => a.status, cell: (a) => <State state={a.status} reason={a.reason} /> },
+  { name: "NAV", kind: "money", of: (a) => a.nav },
+  { name: "Today", kind: "signed", of: (a) => a.day },
+  { name: "Profit", kind: "signed", of: (a) => a.profit },
+  { name: "Return", kind: "number", cell: (a) => <span className={tone(a.profit)}>{formatShare(a.profit, a.capital, true)}</span> },
+  { name: "Exposure", kind: "number", cell: (a) => formatShare(a.exposure, a.nav) },
+  { name: "Open orders", kind: "number", of: (a) => a.open_orders },
+  { name: "", kind: "text", cell: (a) => <span className="dim">{a.currency}</span> },
 ];
 
-/** One list over all accounts, each row knowing its account. */
-function useOfAll<T extends object>(accounts: Account[], kind: string, fetch: (account: string) => Promise<T[]>) {
-  const results = useQueries({
-    queries: accounts.map((a) => ({ queryKey: ["account", a.id, kind], queryFn: () => fetch(a.id) })),
-  });
-  const rows = results.flatMap((r, n) => (r.data ?? []).map((row) => ({ ...row, owner: accounts[n]!.name })));
-  return { rows, query: { isPending: results.some((r) => r.isPending), error: results.find((r) => r.error)?.error ?? null } };
-}
-
-export function Overview({ market }: { market: string }) {
-  const { data: listed = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
-  const accounts = listed.filter((a) => a.status !== "waiting");
-  const curves = useQueries({
-    queries: accounts.map((a) => ({
-      queryKey: ["account", a.id, "equity"],
-      queryFn: () => api.equity(a.id),
-      refetchInterval: 15_000,
-    })),
-  });
-  const positions = useOfAll(accounts, "positions", api.positions);
-  const open = useOfAll(accounts, "open-orders", (a) => api.orders(a, true, 50));
-  const fills = useOfAll(accounts, "fills-recent", (a) => api.fills(a, 15));
-  const stamp = curves.map((c) => c.dataUpdatedAt).join();
-  const lines = useMemo<Line[]>(
-    () =>
-      accounts.map((a, n) => {
-        const points = curves[n]?.data ?? [];
-        const first = Number(points[0]?.nav ?? 1);
-        return {
-          name: a.name,
-          colour: COLOURS[n % COLOURS.length]!,
-          points: points.map((p) => ({ ts_ns: p.ts_ns, value: (Number(p.nav) / first - 1) * 100 })),
-        };
-      }),
-    [stamp, accounts.map((a) => a.id).join()],
-  );
-  const nav = sum(accounts, (a) => a.nav);
-  const capital = sum(accounts, (a) => a.capital);
-  const day = accounts.reduce((n, a) => n + today(a), 0);
-  const start = sum(accounts, (a) => a.day_start_nav);
-  const exposure = sum(accounts, (a) => a.exposure);
-  const currencies = [...new Set(accounts.map((a) => a.currency))].join(", ");
-  const owner = { name: "Account", text: true, cell: (row: { owner: string }) => row.owner };
-  const newest = [...fills.rows].sort((a, b) => b.ts_ns - a.ts_ns).slice(0, 15);
-  if (listed.length === 0) return <p className="empty">No accounts yet on the {market}.</p>;
+export default function Overview() {
+  const { accounts, isPending, error, refetch } = useAccounts();
+  if (isPending) return <Loading what="Loading the desk" />;
+  if (error) return <Failure error={error} onRetry={refetch} />;
+  if (accounts.length === 0)
+    return (
+      <div className="empty">
+        <p>No account is open yet.</p>
+        <Link className="button" to="/accounts/new">
+          Open one
+        </Link>
+      </div>
+    );
   return (
     <>
-      <div className="stats">
-        <Stat name={`Net asset value, ${currencies}`} value={formatMoney(nav)} />
-        <Stat name="Today" value={formatSigned(day)} tone={tone(day)} note={formatPercent(start ? day / start : 0)} />
-        <Stat
-          name="Profit since start"
-          value={formatSigned(nav - capital)}
-          tone={tone(nav - capital)}
-          note={formatPercent(capital ? (nav - capital) / capital : 0)}
-        />
-        <Stat name="Unrealized" value={formatSigned(sum(accounts, (a) => a.unrealized))} tone={tone(sum(accounts, (a) => a.unrealized))} />
-        <Stat name="Fees paid" value={formatMoney(sum(accounts, (a) => a.fees))} />
-        <Stat name="Exposure" value={formatPercent(nav ? exposure / nav : 0).replace("+", "")} note={formatMoney(exposure)} />
-      </div>
-      <section className="panel" aria-label="Equity">
-        <h2>
-          Return of each account, %
-          <span className="legend">
-            {lines.map((l) => (
-              <span key={l.name}>
-                <i style={{ background: l.colour }} />
-                {l.name}
-              </span>
-            ))}
-          </span>
-        </h2>
-        <LineChart lines={lines} label="Equity curves of all accounts" />
-      </section>
-      <DataTable title="Accounts" columns={accountColumns} rows={listed} keyOf={(a) => a.id} empty="No accounts yet." />
-      <DataTable
-        title="Positions"
-        columns={[owner, ...positionColumns]}
-        rows={positions.rows}
-        keyOf={(p) => p.owner + p.instrument}
-        empty="No positions: every account is in cash."
-        query={positions.query}
-      />
+      <h1 className="hidden">Overview</h1>
+      <Guard what="The sums">
+        <Sums />
+      </Guard>
+      <Guard what="Equity">
+        <Equity accounts={accounts} />
+      </Guard>
+      <Guard what="Accounts">
+        <Accounts accounts={accounts} />
+      </Guard>
+      <Guard what="Positions">
+        <Positions accounts={accounts} />
+      </Guard>
       <div className="split">
-        <DataTable
-          title="Open orders"
-          columns={[owner, ...orderColumns.filter((c) => !["Average", "Type"].includes(c.name))]}
-          rows={open.rows}
-          keyOf={(o) => o.id}
-          empty="No order is working."
-          query={open.query}
-        />
-        <DataTable
-          title="Recent fills"
-          columns={[owner, ...fillColumns.filter((c) => !["Fee", "Size", "Realized"].includes(c.name))]}
-          rows={newest}
-          keyOf={(f) => f.order_id + f.trade_id}
-          empty="Nothing was filled yet."
-          query={fills.query}
-        />
+        <Guard what="Open orders">
+          <OpenOrders accounts={accounts} />
+        </Guard>
+        <Guard what="Recent fills">
+          <Fills accounts={accounts} />
+        </Guard>
       </div>
     </>
+  );
+}
+
+/** What the accounts of each currency are worth together; currencies are never added up. */
+function Sums() {
+  const totals = useTotals();
+  return (
+    <>
+      {Object.entries(totals).map(([currency, t]) => (
+        <div className="stats" key={currency}>
+          <Stat name={`Net asset value, ${currency}`} value={formatMoney(t.nav)} note={`${t.accounts} ${t.accounts === 1 ? "account" : "accounts"}`} />
+          <Stat name="Today" value={formatSigned(t.day)} tone={tone(t.day)} note={formatShare(t.day, t.day_start_nav, true)} />
+          <Stat name="Profit since start" value={formatSigned(t.profit)} tone={tone(t.profit)} note={formatShare(t.profit, t.capital, true)} />
+          <Stat name="Unrealized" value={formatSigned(t.unrealized)} tone={tone(t.unrealized)} />
+          <Stat name="Fees paid" value={formatMoney(t.fees)} />
+          <Stat name="Exposure" value={formatShare(t.exposure, t.nav)} note={formatMoney(t.exposure)} />
+        </div>
+      ))}
+    </>
+  );
+}
+
+function Equity({ accounts }: { accounts: Account[] }) {
+  const curves = useQuery({ queryKey: ["equity"], queryFn: api.equityOfAll, refetchInterval: 15_000 });
+  const names = new Map(accounts.map((a) => [a.id, a.name]));
+  const lines = useMemo(
+    () =>
+      (curves.data ?? [])
+        .filter((c) => c.points.length > 0)
+        .map((c, n) => {
+          const first = drawable(c.points[0]!.nav) || 1;
+          return {
+            name: names.get(c.account) ?? c.account,
+            colour: `series-${(n % SERIES) + 1}`,
+            points: c.points.map((p) => ({ ts_ns: p.ts_ns, value: (drawable(p.nav) / first - 1) * 100 })),
+          };
+        }),
+    [curves.data, [...names.values()].join()],
+  );
+  return (
+    <section className="panel" aria-label="Equity">
+      <h2>
+        Return of each account, %
+      </h2>
+      {curves.error && !curves.data ? (
+        <p className="empty down">{curves.error.message}</p>
+      ) : (
+        <Lazily.SeriesChart lines={lines} label="Equity curves of all accounts" unit=" %" />
+      )}
+    </section>
+  );
+}
+
+function useOld(accounts: Account[]): boolean {
+  const fresh = freshness.use();
+  return accounts.some((a) => a.status !== "waiting" && isOld(fresh, a.id));
+}
+
+function Accounts({ accounts }: { accounts: Account[] }) {
+  return (
+    <DataTable title="Accounts" columns={accountColumns} rows={accounts} keyOf={(a) => a.id} empty="No accounts yet." isOld={useOld(accounts)} />
+  );
+}
+
+function Positions({ accounts }: { accounts: Account[] }) {
+  const rows = accounts.flatMap((a) => a.positions.map((p) => ({ ...p, account: a.id })));
+  const names = new Map(accounts.map((a) => [a.id, a.name]));
+  return (
+    <DataTable
+      title="Positions"
+      columns={[ofAccount<(typeof rows)[number]>(names), ...positionColumns]}
+      rows={rows}
+      keyOf={(p) => `${p.account} ${p.instrument}`}
+      empty="No positions: every account is in cash."
+      isOld={useOld(accounts)}
+    />
+  );
+}
+
+const SHORT_ORDER = ["Instrument", "Side", "Size", "Filled", "Limit", "State"];
+const SHORT_FILL = ["Time", "Instrument", "Side", "Price", "Notional"];
+
+function OpenOrders({ accounts }: { accounts: Account[] }) {
+  const rows = accounts.flatMap((a) => a.orders);
+  const names = new Map(accounts.map((a) => [a.id, a.name]));
+  return (
+    <DataTable
+      title="Open orders"
+      columns={[ofAccount<(typeof rows)[number]>(names), ...orderColumns.filter((c) => SHORT_ORDER.includes(c.name))]}
+      rows={rows}
+      keyOf={(o) => o.id}
+      empty="No order is working."
+      isOld={useOld(accounts)}
+      aside={<Link to="/orders" className="dim">all orders</Link>}
+    />
+  );
+}
+
+function Fills({ accounts }: { accounts: Account[] }) {
+  const fills = useQuery({ queryKey: ["fills-recent"], queryFn: () => api.listFills({ sort: "-time", limit: 15 }), refetchInterval: 3_000 });
+  const names = new Map(accounts.map((a) => [a.id, a.name]));
+  return (
+    <DataTable
+      title="Recent fills"
+      columns={[ofAccount<Fill>(names), ...fillColumns.filter((c) => SHORT_FILL.includes(c.name))]}
+      rows={fills.data?.rows ?? []}
+      keyOf={(f) => f.account + f.order_id + f.trade_id}
+      empty="Nothing was filled yet."
+      query={fills}
+      aside={<Link to="/fills" className="dim">all fills</Link>}
+    />
   );
 }

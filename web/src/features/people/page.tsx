@@ -1,8 +1,12 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, type Schemas } from "../../api/calls";
+import { api } from "../../api/calls";
+import type { Schemas, Write } from "../../api/client";
+import { useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { Choice, Fault, Field, Form, outcome, Panel } from "../../ui/form/Form";
+import { useCan } from "../../app/can";
+import { useAccounts } from "../../live/desk";
 import { State } from "../columns";
 import { formatTime } from "../../ui/format";
 
@@ -16,7 +20,7 @@ const ROLES = [
 
 /** Roles by account, as people type them. */
 function RolesField({ roles, onChange }: { roles: Record<string, Role>; onChange: (roles: Record<string, Role>) => void }) {
-  const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
+  const { accounts } = useAccounts();
   const [account, setAccount] = useState("*");
   const [role, setRole] = useState<string>("auditor");
   return (
@@ -58,26 +62,26 @@ function rolesText(roles: Record<string, string>) {
 }
 
 /** People, their roles and factors, invitations, and the tokens of services. */
-export function People({ canChange }: { canChange: boolean }) {
+export default function People() {
+  const can = useCan();
+  const canChange = can("users.roles");
   const client = useQueryClient();
   const users = useQuery({ queryKey: ["users"], queryFn: api.users });
   const [editing, setEditing] = useState<User | null>(null);
   const columns: Column<User>[] = [
-    { name: "Name", text: true, cell: (u) => <b>{u.name}</b> },
-    { name: "E-mail", text: true, cell: (u) => u.email },
+    { name: "Name", of: (u) => u.name },
+    { name: "E-mail", of: (u) => u.email },
     {
       name: "Roles",
-      text: true,
       cell: (u) => rolesText(u.roles) || "none",
     },
     {
       name: "Factors",
-      text: true,
       cell: (u) => [u.has_totp && "app", u.passkeys > 0 && `${u.passkeys} passkeys`].filter(Boolean).join(", "),
     },
-    { name: "Recovery codes", cell: (u) => u.recovery_codes },
-    { name: "Since", text: true, cell: (u) => formatTime(u.created_ns) },
-    { name: "State", text: true, cell: (u) => <State state={u.disabled ? "disabled" : u.waits ? "to be confirmed" : "active"} /> },
+    { name: "Recovery codes", kind: "number", of: (u) => u.recovery_codes },
+    { name: "Since", kind: "time", of: (u) => u.created_ns },
+    { name: "State", cell: (u) => <State state={u.disabled ? "disabled" : u.waits ? "to be confirmed" : "active"} /> },
     { name: "", cell: (u) => canChange && <button onClick={() => setEditing(u)}>Change</button> },
   ];
   return (
@@ -96,35 +100,21 @@ function Edit({ user, onDone }: { user: User; onDone: () => void }) {
   const [roles, setRoles] = useState(user.roles as Record<string, Role>);
   const [reason, setReason] = useState("");
   const [told, setTold] = useState("");
-  const save = useMutation({
-    mutationFn: () => api.setRoles(user.id, { roles, reason }),
-    onSuccess: (result) => {
+  const save = useCommand(() => api.setRoles(user.id, { roles, reason }), { onSuccess: (result) => {
       setTold(outcome(result, "The roles are changed."));
       onDone();
-    },
-  });
-  const lock = useMutation({
-    mutationFn: async () => {
-      if (user.disabled) return outcome(await api.enableUser(user.id, reason), "They may sign in again.");
-      await api.disableUser(user.id, reason);
-      return "They are locked out, their sessions ended.";
-    },
-    onSuccess: (done) => {
-      setTold(done);
+    } });
+  const lock = useCommand((): Write<Schemas["Done"] | undefined> => (user.disabled ? api.enableUser(user.id, reason) : api.disableUser(user.id, reason)), {
+    onSuccess: (result) => {
+      setTold(user.disabled ? outcome(result, "They may sign in again.") : "They are locked out, their sessions ended.");
       onDone();
     },
   });
-  const confirm = useMutation({
-    mutationFn: () => api.confirmUser(user.id, reason),
-    onSuccess: () => {
+  const confirm = useCommand(() => api.confirmUser(user.id, reason), { onSuccess: () => {
       setTold("Their roles count now.");
       onDone();
-    },
-  });
-  const out = useMutation({
-    mutationFn: () => api.signOutUser(user.id, reason),
-    onSuccess: () => setTold("Every session of theirs is ended."),
-  });
+    } });
+  const out = useCommand(() => api.signOutUser(user.id, reason), { onSuccess: () => setTold("Every session of theirs is ended.") });
   return (
     <Panel title={`Roles of ${user.email}`}>
       <Form onSubmit={() => save.mutate()} button="Save the roles" busy={save.isPending} error={save.error ?? lock.error ?? out.error ?? confirm.error} done={told}>
@@ -158,7 +148,7 @@ function Invite({ onDone }: { onDone: () => void }) {
   const [name, setName] = useState("");
   const [reason, setReason] = useState("");
   const [roles, setRoles] = useState<Record<string, Role>>({});
-  const invite = useMutation({ mutationFn: () => api.invite({ email, name, roles, reason }), onSuccess: onDone });
+  const invite = useCommand(() => api.invite({ email, name, roles, reason }), { onSuccess: onDone });
   return (
     <Panel title="Invite a person">
       <Form
@@ -198,20 +188,16 @@ type Invited = Schemas["OpenInvitation"];
 function Invitations({ canChange }: { canChange: boolean }) {
   const client = useQueryClient();
   const invited = useQuery({ queryKey: ["invitations"], queryFn: api.invitations });
-  const link = useMutation({
-    mutationFn: api.handOver,
-    onSuccess: () => void client.invalidateQueries({ queryKey: ["invitations"] }),
-  });
+  const link = useCommand(api.handOver, { onSuccess: () => void client.invalidateQueries({ queryKey: ["invitations"] }) });
   const columns: Column<Invited>[] = [
-    { name: "E-mail", text: true, cell: (i) => i.email },
+    { name: "E-mail", cell: (i) => i.email },
     {
       name: "Roles",
-      text: true,
       cell: (i) => rolesText(i.roles),
     },
-    { name: "Invited by", text: true, cell: (i) => i.invited_by },
-    { name: "Link given to", text: true, cell: (i) => i.held_by || "nobody yet" },
-    { name: "Until", text: true, cell: (i) => formatTime(i.expires_ns) },
+    { name: "Invited by", cell: (i) => i.invited_by },
+    { name: "Link given to", cell: (i) => i.held_by || "nobody yet" },
+    { name: "Until", cell: (i) => formatTime(i.expires_ns) },
     { name: "", cell: (i) => canChange && <button onClick={() => link.mutate(i.email)}>Show a link</button> },
   ];
   if (!invited.data?.length) return null;
@@ -235,18 +221,15 @@ function Tokens({ canChange }: { canChange: boolean }) {
   const [action, setAction] = useState("accounts.read");
   const [account, setAccount] = useState("*");
   const reload = () => void client.invalidateQueries({ queryKey: ["tokens"] });
-  const create = useMutation({
-    mutationFn: () => api.createToken({ name, actions: [action], accounts: [account], days: 90 }),
-    onSuccess: reload,
-  });
-  const revoke = useMutation({ mutationFn: api.revokeToken, onSuccess: reload });
+  const create = useCommand(() => api.createToken({ name, actions: [action], accounts: [account], days: 90 }), { onSuccess: reload });
+  const revoke = useCommand(api.revokeToken, { onSuccess: reload });
   const columns: Column<Schemas["ServiceToken"]>[] = [
-    { name: "Name", text: true, cell: (t) => t.name },
-    { name: "May", text: true, cell: (t) => t.actions.join(", ") },
-    { name: "Where", text: true, cell: (t) => t.accounts.map((a) => (a === "*" ? "all accounts" : a)).join(", ") },
-    { name: "Made by", text: true, cell: (t) => t.created_by },
-    { name: "Last used", text: true, cell: (t) => formatTime(t.used_ns) },
-    { name: "Ends", text: true, cell: (t) => formatTime(t.ended_ns || t.expires_ns) },
+    { name: "Name", cell: (t) => t.name },
+    { name: "May", cell: (t) => t.actions.join(", ") },
+    { name: "Where", cell: (t) => t.accounts.map((a) => (a === "*" ? "all accounts" : a)).join(", ") },
+    { name: "Made by", cell: (t) => t.created_by },
+    { name: "Last used", cell: (t) => formatTime(t.used_ns) },
+    { name: "Ends", cell: (t) => formatTime(t.ended_ns || t.expires_ns) },
     {
       name: "",
       cell: (t) => canChange && t.ended_ns === 0 && <button onClick={() => revoke.mutate(t.id)}>End</button>,

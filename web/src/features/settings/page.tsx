@@ -1,7 +1,9 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import { api, type Schemas } from "../../api/calls";
+import { api } from "../../api/calls";
+import type { Schemas } from "../../api/client";
+import { useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { Choice, Field, Form, outcome, Panel } from "../../ui/form/Form";
 import { formatTime, words } from "../../ui/format";
@@ -18,15 +20,15 @@ const CHOICES: Record<string, readonly (readonly [string, string])[]> = {
 };
 
 /** An account's settings: versions, changes with what they would do, capital, closing. */
-export function Settings() {
-  const { account = "" } = useParams();
+export default function Settings() {
+  const { account = "" } = useParams({ strict: false });
   const settings = useQuery({ queryKey: ["settings", account], queryFn: () => api.settings(account) });
   const newest = settings.data?.[0];
   return (
     <>
       <div className="title">
         <h1>Settings of {account}</h1>
-        <Link to={`/accounts/${account}`} className="dim">
+        <Link to="/accounts/$account" params={{ account }} className="dim">
           back to the account
         </Link>
       </div>
@@ -54,13 +56,10 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
     return { version: newest.version, changes, effective_ns: 0, reason };
   };
   const compare = useMutation({ mutationFn: () => api.compareSettings(account, { ...request(), reason: "preview" }) });
-  const save = useMutation({
-    mutationFn: () => api.changeSettings(account, request()),
-    onSuccess: (result) => {
+  const save = useCommand(() => api.changeSettings(account, request()), { onSuccess: (result) => {
       setTold(outcome(result, "Saved."));
       void client.invalidateQueries();
-    },
-  });
+    } });
   return (
     <Panel title={`Version ${newest.version}`}>
       <Form onSubmit={() => save.mutate()} button="Save" busy={save.isPending} error={save.error ?? compare.error} done={told}>
@@ -115,22 +114,18 @@ function inForce(version: Version) {
 function History(props: { account: string; versions: Version[]; query: { isPending: boolean; error: Error | null } }) {
   const client = useQueryClient();
   const newest = props.versions[0]?.version ?? 0;
-  const back = useMutation({
-    mutationFn: (to: number) =>
-      api.rollBack(props.account, { version: newest, to, reason: `back to version ${to}` }),
-    onSettled: () => void client.invalidateQueries(),
-  });
+  const back = useCommand((to: number) =>
+      api.rollBack(props.account, { version: newest, to, reason: `back to version ${to}` }), { onSettled: () => void client.invalidateQueries() });
   const columns: Column<Version>[] = [
     { name: "Version", cell: (v) => v.version },
-    { name: "By", text: true, cell: (v) => v.author },
-    { name: "Made", text: true, cell: (v) => formatTime(v.created_ns) },
-    { name: "In force", text: true, cell: (v) => inForce(v) },
+    { name: "By", cell: (v) => v.author },
+    { name: "Made", cell: (v) => formatTime(v.created_ns) },
+    { name: "In force", cell: (v) => inForce(v) },
     {
       name: "Changes",
-      text: true,
       cell: (v) => v.changes.map((c) => `${words(c.field)} ${String(c.before)} → ${String(c.after)}`).join("; ") || "—",
     },
-    { name: "Reason", text: true, cell: (v) => v.reason },
+    { name: "Reason", cell: (v) => v.reason },
     { name: "", cell: (v) => v.version !== newest && <button onClick={() => back.mutate(v.version)}>Go back to it</button> },
   ];
   return (
@@ -149,8 +144,7 @@ function Capital({ account }: { account: string }) {
   const [direction, setDirection] = useState("deposit");
   const [reference, setReference] = useState("");
   const [reason, setReason] = useState("");
-  const move = useMutation({
-    mutationFn: () =>
+  const move = useCommand(() =>
       api.moveCapital(account, {
         venue: venue || venues[0]!,
         amount,
@@ -158,8 +152,7 @@ function Capital({ account }: { account: string }) {
         reason,
         reference,
         new_asset: false,
-      }),
-  });
+      }));
   return (
     <Panel title="Capital">
       <Form
@@ -186,13 +179,10 @@ function Close({ account }: { account: string }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [reason, setReason] = useState("");
-  const archive = useMutation({
-    mutationFn: () => api.archive(account, reason),
-    onSuccess: () => {
+  const archive = useCommand(() => api.archive(account, reason), { onSuccess: () => {
       void client.invalidateQueries();
-      void navigate("/");
-    },
-  });
+      void navigate({ to: "/" });
+    } });
   return (
     <Panel title="Close the account">
       <Form onSubmit={() => archive.mutate()} button="Archive the account" danger busy={archive.isPending} error={archive.error}>

@@ -1,25 +1,26 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { useNavigate } from "@tanstack/react-router";
 import { api, type Challenge, type Me } from "../../api/calls";
-import { Choice, Fault, Field, Form, outcome } from "../../ui/form/Form";
+import { useCommand } from "../../api/command";
+import { Fault, Field, Form } from "../../ui/form/Form";
 import { hasPasskeys, makePasskey } from "../../api/passkeys";
-import { KeyForm } from "./Keys";
+import { Codes, TotpForm } from "../../app/factors";
+import { AccountForm } from "../accounts/AccountForm";
+import { KeyForm } from "../keys/KeyForm";
 
 const STEPS = ["You", "Second factor", "Recovery", "Account", "Keys", "Limits"] as const;
 
 /** Sets a person up by invitation; the first admin is led on to an account, its keys and its limits. */
-export function Setup({ invitation, onDone }: { invitation: string; onDone: (me: Me) => void }) {
+export default function Setup({ invitation, onDone }: { invitation: string; onDone: (me: Me) => void }) {
   const [step, setStep] = useState(0);
   const [challenge, setChallenge] = useState<Challenge | null>(null);
   const [me, setMe] = useState<Me | null>(null);
   const [account, setAccount] = useState("");
   const invited = useQuery({ queryKey: ["invitation", invitation], queryFn: () => api.invitation(invitation), retry: false });
   const client = useQueryClient();
-  const navigate = useNavigate();
   const finish = () => {
     void client.invalidateQueries();
-    void navigate("/");
+    window.history.replaceState(null, "", "/");
     onDone(me!);
   };
   if (invited.error)
@@ -107,30 +108,6 @@ function Who(props: { invited: { email: string; name: string }; token: string; o
   );
 }
 
-/** A new seed as QR code, and the code that proves it arrived. */
-export function TotpForm(props: { challenge: Challenge; button: string; onCode: (code: string) => Promise<unknown> }) {
-  const [code, setCode] = useState("");
-  const confirm = useMutation({ mutationFn: () => props.onCode(code) });
-  const secret = new URLSearchParams(props.challenge.totp_uri.split("?")[1]).get("secret") ?? "";
-  return (
-    <div className="totp">
-      <img src={props.challenge.totp_qr} alt="QR code for your authenticator app" width="190" height="190" />
-      <Form
-        onSubmit={() => confirm.mutate()}
-        button={props.button}
-        busy={confirm.isPending}
-        error={confirm.error}
-        disabled={code.trim().length < 6}
-      >
-        <p className="dim">
-          Scan it with an authenticator app, or type <code>{secret}</code>
-        </p>
-        <Field label="Code that the app shows" value={code} onChange={setCode} inputMode="numeric" autoComplete="one-time-code" />
-      </Form>
-    </div>
-  );
-}
-
 function Factors({ challenge, onDone }: { challenge: Challenge; onDone: (me: Me) => void }) {
   const passkey = useMutation({
     mutationFn: async () =>
@@ -157,24 +134,6 @@ function Factors({ challenge, onDone }: { challenge: Challenge; onDone: (me: Me)
         button="Confirm"
         onCode={async (code) => onDone(await api.finishSetup(challenge.challenge, { code }))}
       />
-    </>
-  );
-}
-
-/** Recovery codes, shown this once. */
-export function Codes({ codes }: { codes: string[] }) {
-  return (
-    <>
-      <ul className="codes">
-        {codes.map((code) => (
-          <li key={code}>
-            <code>{code}</code>
-          </li>
-        ))}
-      </ul>
-      <button type="button" onClick={() => void navigator.clipboard?.writeText(codes.join("\n"))}>
-        Copy
-      </button>
     </>
   );
 }
@@ -233,75 +192,6 @@ function FirstAccount({ onDone }: { onDone: (account: string) => void }) {
   );
 }
 
-/** Opens an account. */
-export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
-  const instruments = useQuery({ queryKey: ["instruments"], queryFn: api.instruments });
-  const strategies = useQuery({ queryKey: ["strategies"], queryFn: api.strategies });
-  const [id, setId] = useState("");
-  const [name, setName] = useState("");
-  const [kind, setKind] = useState("company");
-  const [mode, setMode] = useState("paper");
-  const [cash, setCash] = useState("100000");
-  const [strategy, setStrategy] = useState("");
-  const [chosen, setChosen] = useState<string[]>([]);
-  const [told, setTold] = useState("");
-  const create = useMutation({
-    mutationFn: () =>
-      api.createAccount({
-        id,
-        name,
-        kind: kind as "company",
-        mode: mode as "paper",
-        cash,
-        strategy,
-        instruments: chosen,
-        bar_s: 60,
-        params: {},
-        reason: "opened in the web interface",
-      }),
-    onSuccess: (result) => (result.done ? onDone(id) : setTold(outcome(result, ""))),
-  });
-  return (
-    <Form
-      onSubmit={() => create.mutate()}
-      button="Open the account"
-      busy={create.isPending}
-      error={create.error}
-      done={told}
-      disabled={chosen.length === 0}
-    >
-      <div className="row">
-        <Field label="Name" value={name} onChange={setName} autoFocus />
-        <Field label="Id" value={id} onChange={setId} hint="small letters, digits, - and ." />
-      </div>
-      <div className="row">
-        <Choice label="Kind" value={kind} onChange={setKind} options={[["company", "Company"], ["director", "Director"]]} />
-        <Choice label="Mode" value={mode} onChange={setMode} options={[["paper", "Paper"], ["live", "Live: real money"]]} />
-      </div>
-      {mode === "paper" && <Field label="First capital" value={cash} onChange={setCash} inputMode="decimal" />}
-      <Choice
-        label="Strategy"
-        value={strategy}
-        onChange={setStrategy}
-        options={[["", "None: traded by hand"], ...(strategies.data ?? []).map((s) => [s.name, s.name] as const)]}
-      />
-      <fieldset>
-        <legend>Instruments</legend>
-        {(instruments.data ?? []).map((i) => (
-          <label key={i.id} className="check">
-            <input
-              type="checkbox"
-              checked={chosen.includes(i.id)}
-              onChange={(e) => setChosen(e.target.checked ? [...chosen, i.id] : chosen.filter((c) => c !== i.id))}
-            />
-            {i.symbol} <span className="dim">{i.venue}</span>
-          </label>
-        ))}
-      </fieldset>
-    </Form>
-  );
-}
-
 function FirstKey({ account, onDone }: { account: string; onDone: () => void }) {
   return (
     <>
@@ -325,8 +215,7 @@ function FirstLimits({ account, onDone }: { account: string; onDone: () => void 
   const [drawdown, setDrawdown] = useState("");
   const newest = settings.data?.[0];
   const now = (field: string) => Number(newest?.settings.limits?.[field] ?? 0) / 100;
-  const save = useMutation({
-    mutationFn: () => {
+  const save = useCommand(() => {
       const limits = {
         ...(loss && { max_daily_loss_bps: Math.round(Number(loss) * 100) }),
         ...(drawdown && { max_drawdown_bps: Math.round(Number(drawdown) * 100) }),
@@ -337,9 +226,7 @@ function FirstLimits({ account, onDone }: { account: string; onDone: () => void 
         effective_ns: 0,
         reason: "set when the desk was set up",
       });
-    },
-    onSuccess: onDone,
-  });
+    }, { onSuccess: onDone });
   if (!newest) return <p className="dim">Loading the limits…</p>;
   return (
     <>

@@ -112,6 +112,7 @@ export function Panel({ title, aside, children }: { title: string; aside?: React
 }
 
 /** What came of a sensitive request: it is done, or waits for a second person. */
-export function outcome(result: { done: boolean; approval?: { id: string } | null }, done: string): string {
+export function outcome(result: { done: boolean; approval?: { id: string } | null } | undefined, done: string): string {
+  if (result === undefined) return "It is done.";
   return result.done ? done : `Request ${result.approval?.id} waits for a second person under Approvals.`;
 }
