@@ -3,7 +3,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
 import { App } from "./app/App";
-import { Guard } from "./app/guard";
+import { Guard, onCaughtError } from "./app/guard";
 import { useTheme } from "./ui/theme";
 import "./ui/tokens.css";
 import "./ui/style.css";
@@ -19,7 +19,7 @@ const client = new QueryClient({
 
 useTheme.apply();
 
-createRoot(document.getElementById("root")!).render(
+createRoot(document.getElementById("root")!, { onCaughtError }).render(
   <StrictMode>
     <Guard what="The page">
       <QueryClientProvider client={client}>

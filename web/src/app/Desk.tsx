@@ -5,12 +5,12 @@ import { createRoot } from "react-dom/client";
 import { useMarks } from "../live/freshness";
 import { stream } from "../live/socket";
 import { Frame } from "./frame/Frame";
-import { Guard } from "./guard";
+import { Guard, onCaughtError } from "./guard";
 import { entry, router } from "./router";
 
 /** The frame stands in a root of its own: whatever becomes of the pages, the kill switch stays. */
 function mountFrame(): () => void {
-  const root = createRoot(document.getElementById("frame")!);
+  const root = createRoot(document.getElementById("frame")!, { onCaughtError });
   root.render(
     <StrictMode>
       <Guard what="The frame">

@@ -1,5 +1,8 @@
 // Keeps a fault where it is: what breaks in one place leaves the rest of the page alone.
-import { Component, type ErrorInfo, type ReactNode } from "react";
+import { Component, type ReactNode } from "react";
+
+/** What a React root does with a fault that a guard has kept where it is. */
+export const onCaughtError = (error: unknown, info: { componentStack?: string | undefined }) => console.warn("kept where it is:", error, info.componentStack);
 
 type Props = { what: string; children: ReactNode; fallback?: (retry: () => void) => ReactNode };
 
@@ -8,10 +11,6 @@ export class Guard extends Component<Props, { error: Error | null }> {
 
   static getDerivedStateFromError(error: Error) {
     return { error };
-  }
-
-  override componentDidCatch(error: Error, info: ErrorInfo) {
-    console.warn(`${this.props.what} cannot be shown: ${error.message}`, info.componentStack);
   }
 
   override render() {

@@ -302,7 +302,7 @@ function Market({ account: a }: { account: Account }) {
     return [...byEnd.values()].sort((x, y) => x.ts_ns - y.ts_ns);
   }, [stored.data, live]);
   const marks = useMemo(
-    () => fills.filter((f) => f.instrument === instrument).map((f) => ({ ts_ns: f.ts_ns, side: f.side, text: `${f.side} ${formatSize(f.size)} at ${f.price}` })),
+    () => fills.filter((f) => f.instrument === instrument).map((f) => ({ ts_ns: f.ts_ns, side: f.side, text: formatSize(f.size) })),
     [fills, instrument],
   );
   const levels = useMemo<Level[]>(() => {

@@ -9,6 +9,12 @@ export type Line = { name: string; colour: string; points: { ts_ns: number; valu
 
 const HEIGHT = 262;
 
+/** The time of a tick; at midnight the day. */
+function clock(ts: number): string {
+  const text = new Date(ts * 1e3).toISOString();
+  return text.slice(11, 16) === "00:00" ? text.slice(5, 10) : text.slice(11, 16);
+}
+
 /** Return the lines on one axis of time: where a line has no value there is none. */
 export function aligned(lines: Line[]): uPlot.AlignedData {
   return uPlot.join(
@@ -34,7 +40,7 @@ export function SeriesChart({ lines, label, unit = "" }: { lines: Line[]; label:
         tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
         legend: { show: lines.length > 0, live: true },
         series: [
-          { value: (_, v) => (v == null ? "" : new Date(v * 1e3).toISOString().slice(5, 19).replace("T", " ")) },
+          { value: (_, v: number | null) => (v == null ? "" : new Date(v * 1e3).toISOString().slice(5, 19).replace("T", " ")) },
           ...lines.map((l) => ({
             label: l.name,
             stroke: colour(l.colour),
@@ -44,7 +50,7 @@ export function SeriesChart({ lines, label, unit = "" }: { lines: Line[]; label:
             value: (_: uPlot, v: number | null) => (v == null ? "" : `${v.toFixed(2)}${unit}`),
           })),
         ],
-        axes: [axis, { ...axis, size: 68 }],
+        axes: [{ ...axis, values: (_, ts) => ts.map((t) => clock(t)) }, { ...axis, size: 68 }],
       },
       lines.length > 0 ? aligned(lines) : [[]],
       host,
