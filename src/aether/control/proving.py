@@ -53,6 +53,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     credential: dict[str, Any] | None = None
 
 
+USED = "This code was used already; wait for the next one, which your app shows within half a minute."
+"""Only who was shown a code that was right hears of it."""
+
+
 class Proving:
     """The second factors of a firm's people.
 
@@ -134,6 +138,8 @@ class Proving:
         seed = (await self._sealer.open(bytes(user.totp), f"totp|{user.email}")).decode()
         step = totp_step_of(seed, code, self._clock() / NS, user.totp_step)
         if step is None:
+            if totp_step_of(seed, code, self._clock() / NS, 0) is not None:
+                raise wrong(USED)
             return False
         statement = sa.update(users).where(users.c.id == user_id, users.c.totp_step < step).values(totp_step=step)
         async with self._scope.begin() as connection:

@@ -175,13 +175,13 @@ function AccountRow({ id, account, pulled, onStop }: RowProps) {
           </button>
         )}
         {can(who, "kill.flatten", id) && (
-          <button type="button" className="danger outline" aria-label={`Stop ${account.name ?? id} and sell everything`} onClick={() => onStop(true)}>
+          <button type="button" className="danger outline" aria-label={`${isKilled ? "Sell everything" : "Stop and sell"} ${account.name ?? id}`} onClick={() => onStop(true)}>
             {isKilled ? "Sell everything" : "Stop and sell"}
           </button>
         )}
         {isKilled && can(who, "kill.release", id) && (
           <button type="button" className="quiet" aria-label={`Release ${account.name ?? id}`} onClick={() => setReleasing(!isReleasing)}>
-            Release…
+            Release
           </button>
         )}
       </div>

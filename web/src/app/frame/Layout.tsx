@@ -29,9 +29,6 @@ export function Layout() {
   }, [title]);
   return (
     <>
-      <a className="skip" href="#content">
-        To the content
-      </a>
       <Guard what="The navigation">
         <Navigation />
       </Guard>
@@ -57,7 +54,10 @@ function Navigation() {
   const isPerson = who?.kind === "person";
   const shown = PAGES.filter((p) => (!p.needs || anywhere(who, p.needs)) && (isPerson || ["", "accounts.read"].includes(p.needs)));
   return (
-    <div className="bar">
+    <section className="bar" aria-label="Navigation">
+      <a className="skip" href="#content">
+        To the content
+      </a>
       <nav aria-label="Pages">
         {shown.map((p) => (
           <Link key={p.to} to={p.to} activeOptions={{ exact: true, includeSearch: false }} activeProps={{ className: "active" }}>
@@ -88,7 +88,7 @@ function Navigation() {
           </button>
         </>
       )}
-    </div>
+    </section>
   );
 }
 

@@ -105,5 +105,5 @@ export function PriceChart(props: { bars: Candle[]; marks: Mark[]; levels: Level
   }, [levels, theme]);
   useEffect(() => chart.current?.timeScale().fitContent(), [label, bars.length > 0, theme]);
   const told = [`last ${bars.at(-1)?.close ?? "none"}`, ...levels.map((l) => `${l.title} ${l.price}`)].join(", ");
-  return <div className="chart" ref={element} role="img" aria-label={`${label}: ${told}`} />;
+  return <div className="chart" ref={element} role="figure" aria-label={`${label}: ${told}`} />;
 }

@@ -68,5 +68,5 @@ export function SeriesChart({ lines, label, unit = "" }: { lines: Line[]; label:
     if (lines.length > 0) chart.current?.setData(aligned(lines));
   }, [lines]);
   const ends = lines.map((l) => `${l.name} ${l.points.at(-1)?.value.toFixed(2) ?? "none"}${unit}`).join(", ");
-  return <div className="chart series" ref={element} role="img" aria-label={`${label}: ${ends}`} />;
+  return <div className="chart series" ref={element} role="figure" aria-label={`${label}: ${ends}`} />;
 }
