@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from aether.api import audit, connections
 from aether.api.connections import Places, limited
+from aether.api.turns import in_turn
 
 PATIENCE_S = 20.0
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
