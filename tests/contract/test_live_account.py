@@ -21,7 +21,9 @@ from aether.domain.events import (
     OrderRejected,
     ParentOrderRequested,
     Timer,
+    VenueReleased,
     VenueReport,
+    VenueStopped,
     opening_events,
 )
 from aether.domain.identifiers import (
@@ -67,6 +69,8 @@ class Runner:
         self.reported: list[VenueReport] = []
 
     def tell(self, event: Event) -> None:
+        if isinstance(event, VenueStopped):
+            self.venue.stop_at(event.venue)
         for command in self.engine.apply(event):
             self.venue.send(command)
         self.changed.set()
@@ -83,6 +87,7 @@ class Runner:
             since_ns=self.began_ns,
             instruments=(InstrumentId(f"{venue}:BTC/USD"),),
             orders=tuple(o for o in orders if o.request.instrument.startswith(venue) and o.request.id not in unsent),
+            is_stopped=self.wants_empty(venue),
         )
 
     async def taken(self) -> bool:
@@ -91,8 +96,8 @@ class Runner:
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         return False
 
-    def wants_empty(self) -> bool:
-        return False
+    def wants_empty(self, venue: VenueId) -> bool:
+        return venue in self.engine.state.stopped_venues
 
     def still(self) -> None:
         pass
@@ -273,6 +278,40 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
             await until(lambda: not again.state.open_orders)
             assert not any(e.venue.account("company").open for e in local.exchanges.values())
             assert set(again.state.stops) == {Stop.KILL}
+
+
+RESTING = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 10, price=500_000)
+
+
+async def test_a_stopped_venue_is_emptied_and_stays_so_over_a_restart_while_the_others_work() -> None:
+    """R4: the kill switch per venue."""
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine = await opened(local, http)
+        firm = Firm(local)
+        kraken, binance = (local.exchanges[v].venue for v in ("kraken", "binance"))
+        async with firm.running(engine, http) as runner:
+            runner.books(local)
+            for venue in (kraken, binance):
+                venue.place("company", RESTING)
+            runner.tell(VenueStopped(ts_ns=runner.now, venue=VenueId("kraken"), reason="it lags", actor="ada"))
+            await until(lambda: not kraken.account("company").open)
+            assert len(binance.account("company").open) == 1, "the other venue works on"
+            runner.books(local)
+            runner.tell(ask(1, "buy", 0.4, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            assert kraken.account("company").total["USD"] == CASH // 3, "nothing was bought there"
+        kraken.place("company", RESTING)
+        again = Engine({}, engine.snapshot())
+        async with firm.running(again, http) as runner:
+            await until(lambda: not kraken.account("company").open)
+            runner.tell(VenueReleased(ts_ns=runner.now, venue=VenueId("kraken"), reason="it is well", actor="ada"))
+            runner.venue.release_at(VenueId("kraken"))
+            before = kraken.account("company").total["USD"]
+            runner.books(local)
+            runner.tell(ask(2, "buy", 1.5, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            assert kraken.account("company").total["USD"] < before, "it trades there again"
 
 
 async def test_fees_in_bnb_and_dollars_to_four_decimals_are_no_break(monkeypatch: pytest.MonkeyPatch) -> None:

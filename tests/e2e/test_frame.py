@@ -114,6 +114,30 @@ def release(found: Locator, account: str, name: str) -> None:
     expect(group).to_be_hidden()
 
 
+def test_one_venue_is_stopped_and_released_account_by_account(desk: Desk, page: Page) -> None:
+    found = sheet(page)
+    venue = found.get_by_role("list", name="Venues").get_by_role("listitem", name="paper", exact=True)
+    venue.get_by_role("button", name="Stop paper").click()
+    expect(venue.get_by_text("stopped for company, director-1, director-2")).to_be_visible()
+    expect(venue.get_by_text("stopped for 3 of 3")).to_be_visible()
+    shot(page, "kill-venue")
+    for account in ("company", "director-1", "director-2"):
+        told = desk.account(account)
+        assert told["status"] == "trading", "the accounts themselves go on"
+        assert [s["reason"] for v in told["venues"] for s in v["stop"]] == ["stopped from the desk"]
+    body = {"symbol": "BTC/USD", "side": "buy", "amount": "0.01", "reason": "for a test"}
+    shown = desk.post("/accounts/company/trades/preview", **body).json()
+    assert shown["orders"] == [], "nothing goes there"
+    for account, name in (("company", "Company"), ("director-1", "Director 1"), ("director-2", "Director 2")):
+        venue.get_by_role("button", name=f"Release paper for {name}").click()
+        group = venue.get_by_role("group", name=f"Release of {name}")
+        group.get_by_label(f"Type “{name}”").fill(name)
+        group.get_by_label("Why may it trade again?").fill("the venue is well")
+        group.get_by_role("button", name=f"Release {name}").click()
+        expect(group).to_be_hidden()
+        until(lambda of=account: [s for v in desk.account(of)["venues"] for s in v["stop"]] == [], "released")  # type: ignore[misc]
+
+
 def test_a_platform_that_is_stopped_is_seen_within_three_seconds(desk: Desk, page: Page) -> None:
     """The page said "Healthy" with a frozen worth for as long as one watched (finding 2)."""
     nav = page.locator(".stat b").first

@@ -122,6 +122,12 @@ class HandVenue:
     def fence(self) -> None:
         pass
 
+    def stop_at(self, venue: VenueId) -> None:
+        pass
+
+    def release_at(self, venue: VenueId) -> None:
+        pass
+
     def troubles(self) -> dict[VenueId, str]:
         return {}
 

@@ -8,7 +8,7 @@ from aether.domain import events as ev
 from aether.domain.accounts import Review
 from aether.domain.commands import Severity
 from aether.domain.events import Event, decode_event, encode_event
-from aether.domain.identifiers import Symbol
+from aether.domain.identifiers import Symbol, VenueId
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from tests.desk import BTC, START, account
@@ -134,6 +134,14 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         ev.KillSwitchReleased(ts_ns=TS, reason="r", actor="a"),
         '{"type":"KillSwitchReleased","ts_ns":1700000000123456789,"reason":"r","actor":"a"}',
+    ),
+    (
+        ev.VenueStopped(ts_ns=TS, venue=VenueId("paper"), reason="r", actor="a"),
+        '{"type":"VenueStopped","ts_ns":1700000000123456789,"venue":"paper","reason":"r","actor":"a"}',
+    ),
+    (
+        ev.VenueReleased(ts_ns=TS, venue=VenueId("paper"), reason="r", actor="a", stopped_ns=7),
+        '{"type":"VenueReleased","ts_ns":1700000000123456789,"venue":"paper","reason":"r","actor":"a","stopped_ns":7}',
     ),
     (
         ev.TradingResumed(ts_ns=TS, reason="r", actor="a"),

@@ -759,18 +759,29 @@ class BookBreak(Model):
     owner: str
 
 
+class VenueStop(Model):
+    """A venue where an account sends no orders: why, since when, by whom; and when that was asked for last."""
+
+    reason: str
+    since_ns: At
+    actor: str
+    asked_ns: At
+
+
 class AccountVenue(Model):
     """A venue as one account knows it.
 
     Attributes:
         trouble: what is wrong between them, empty while nothing is.
         open_orders: of the account, by its books.
+        stop: the one that is on, if any.
     """
 
     venue: str
     market_ns: Annotated[int, _unit("ns", "when its market was heard last, 0 for never")]
     trouble: str
     open_orders: int
+    stop: list[VenueStop]
 
 
 class Position(Model):
@@ -1011,6 +1022,13 @@ class KillResult(Model):
     unconfirmed: list[str] = []
     recorded: bool = True
     approval: Approval | None = None
+
+
+class VenueStopResult(Model):
+    """What came of stopping a venue: the accounts that are stopped there; False while the audit trail lacks it."""
+
+    stopped: list[str]
+    recorded: bool = True
 
 
 class StrategyParameter(Model):

@@ -11,6 +11,7 @@ from aether.api.models import (
     KillResult,
     KillState,
     ReasonRequest,
+    VenueName,
 )
 from aether.api.shown import approval_of
 from aether.control.access import EVERYWHERE
@@ -104,6 +105,23 @@ async def release_all(body: ReasonRequest, granted: Release) -> KillResult:
 async def release(account: str, body: ReasonRequest, granted: Release) -> KillResult:
     """Allow new orders of an account again; in production a second person approves it."""
     return await _release(granted, body.reason)
+
+
+@router.post("/accounts/{account}/venues/{venue}/release")
+async def release_venue(account: str, venue: VenueName, body: ReasonRequest, granted: Release) -> KillResult:
+    """Allow new orders of an account at a venue again; in production a second person approves it."""
+    told = granted.context.bus.latest("account.").get(f"account.{account}", {}).get("venues", [])
+    stops = [stop for v in told if v["venue"] == venue for stop in v["stop"]]
+    if not stops:
+        raise ConflictError(f"{venue} is not stopped for {account}.", remedy="Look at its state.")
+    task = Task(
+        action="kill.release",
+        account=account,
+        payload={"feed": "", "venue": venue, "engaged_ns": stops[0]["asked_ns"]},
+        summary=f"Orders of {account} go to {venue} again, which was stopped for: {stops[0]['reason']}",
+        reason=body.reason,
+    )
+    return await carried_out(granted, task)
 
 
 @router.post("/accounts/{account}/resume")

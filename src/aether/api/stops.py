@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow, note_refusal
-from aether.api.models import KillRequest, KillResult
+from aether.api.models import KillRequest, KillResult, ReasonRequest, VenueName, VenueStopResult
 from aether.api.operators import ask, confirmed
+from aether.bus.topics import STOP_VENUE
+from aether.clock import wall_ns
 from aether.control.access import ACTIONS
-from aether.domain.errors import NoAnswerError, RefusedError
+from aether.control.audit import entry_of
+from aether.domain.errors import NoAnswerError, RefusedError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged
 from aether.node.pulls import Pull
 from aether.store.patience import DATABASE_AWAY, within
@@ -78,3 +81,37 @@ async def _recorded(granted: Granted, event: KillSwitchEngaged, reason: str) -> 
     except DATABASE_AWAY as error:
         _log.warning("kill_not_confirmed", account_id=granted.account, reason=f"{type(error).__name__}: {error}")
         return KillResult(applied=False)
+
+
+@router.post("/accounts/{account}/venues/{venue}/stop")
+async def stop_venue(account: str, venue: VenueName, body: ReasonRequest, granted: Engage) -> VenueStopResult:
+    """Refuse new orders of an account at one venue and cancel all open ones there."""
+    return await _stop_venue(granted, venue, body.reason)
+
+
+@router.post("/venues/{venue}/stop")
+async def stop_venue_of_all(venue: VenueName, body: ReasonRequest, granted: Engage) -> VenueStopResult:
+    """Refuse new orders of all accounts at one venue and cancel all open ones there."""
+    return await _stop_venue(granted, venue, body.reason)
+
+
+async def _stop_venue(granted: Granted, venue: str, reason: str) -> VenueStopResult:
+    """Have the trading process stop the venue, which waits for no database, then note it in the audit trail.
+
+    Raises:
+        NoAnswerError: when the trading process does not answer.
+        UnknownNameError: when nobody trades there.
+    """
+    event = {"venue": venue, "reason": reason, "actor": granted.caller.name}
+    stopped = await granted.context.bus.ask(STOP_VENUE, {"account": granted.account, "event": event})
+    if not stopped:
+        raise UnknownNameError(f"Nobody trades at {venue!r} here.", remedy="GET /system lists the venues.")
+    entry = entry_of(
+        granted.caller, granted.action.name, "done", account=granted.account, target=venue, after=event, reason=reason
+    )
+    try:
+        await within(PAPERWORK_S, granted.context.control.audit.note(entry, wall_ns()))
+    except DATABASE_AWAY:
+        _log.error("venue_stop_not_recorded", account_id=granted.account, venue=venue)
+        return VenueStopResult(stopped=stopped, recorded=False)
+    return VenueStopResult(stopped=stopped)

@@ -12,13 +12,15 @@ SILENT_AFTER_S = 3.5
 
 PULL = "pull"
 """Stop an account (`account`, and the pull); the answer names those that were stopped."""
+STOP_VENUE = "stop venue"
+"""Stop orders at `venue` of `account`, or of all; the answer names the accounts that were stopped there."""
 UNCONFIRMED = "unconfirmed"
 """What a stop of `account` still waits for, in words."""
 METRICS = "metrics"
 """The node's metrics in the Prometheus text format."""
 PREVIEW = "preview"
 """What `events` would lead to in `account` (`aether.engine.preview`)."""
-QUESTIONS = (PULL, UNCONFIRMED, METRICS, PREVIEW)
+QUESTIONS = (PULL, STOP_VENUE, UNCONFIRMED, METRICS, PREVIEW)
 INTERNAL = "node."
 """How topics begin that are no page's."""
 

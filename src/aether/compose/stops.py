@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from aether.bus.local import LocalBus, Message
-from aether.bus.topics import PULL, UNCONFIRMED
+from aether.bus.topics import PULL, STOP_VENUE, UNCONFIRMED
 from aether.control.access import EVERYWHERE
 from aether.domain.errors import NoAnswerError
+from aether.domain.events import VenueStopped
 from aether.node import pulls
 from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.runtime import Node
@@ -37,7 +38,20 @@ def answer_stops(bus: LocalBus, node: Node) -> None:
         starting = [] if node.is_ready else ["the trading process, which is starting"]
         return starting + brake.unconfirmed(_brake_name(body["account"]))
 
+    async def stop_venue(body: Message) -> list[str]:
+        event = msgspec.convert({**body["event"], "ts_ns": 0}, VenueStopped)
+        named = body["account"]
+        meant = [
+            shard
+            for account, shard in node.shards.items()
+            if named in (account, EVERYWHERE) and shard.trades_at(event.venue)
+        ]
+        for shard in meant:
+            shard.stop_venue(event)
+        return [shard.account for shard in meant]
+
     bus.answer(PULL, pull)
+    bus.answer(STOP_VENUE, stop_venue)
     bus.answer(UNCONFIRMED, unconfirmed)
 
 

@@ -30,7 +30,8 @@ from aether.control.throttle import Throttle
 from aether.control.tokens import TokenPlan, Tokens
 from aether.control.vouching import Vouching
 from aether.domain.accounts import AccountPlan
-from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased
+from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased, OperatorEvent, VenueReleased
+from aether.domain.identifiers import VenueId
 from aether.store.database import Database
 from aether.venues.protocol import Credentials
 
@@ -145,7 +146,11 @@ def _executors(
 
     async def release(caller: Caller, task: Task) -> bool:
         known_ns = task.payload["engaged_ns"]
-        event = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name, engaged_ns=known_ns)
+        event: OperatorEvent = KillSwitchReleased(ts_ns=0, reason=task.reason, actor=caller.name, engaged_ns=known_ns)
+        if venue := task.payload.get("venue"):
+            event = VenueReleased(
+                ts_ns=0, venue=VenueId(venue), reason=task.reason, actor=caller.name, stopped_ns=known_ns
+            )
         feed = task.payload["feed"] or None
         ids = await operators.submit(caller, task.action, task.account, event, task.reason, feed)
         return await operators.answered(ids)

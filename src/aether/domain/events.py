@@ -287,6 +287,27 @@ class KillSwitchReleased(_Event, frozen=True, kw_only=True):
         return not 0 < self.engaged_ns < kill_ns
 
 
+class VenueStopped(_Event, frozen=True, kw_only=True):
+    """Refuse new orders at one venue and cancel all that are open there; the account's other venues go on."""
+
+    venue: VenueId
+    reason: str
+    actor: str
+
+
+class VenueReleased(_Event, frozen=True, kw_only=True):
+    """New orders are allowed at a venue again.
+
+    Attributes:
+        stopped_ns: of the last stop that whoever asked knew of: one since then is not released; 0 for any.
+    """
+
+    venue: VenueId
+    reason: str
+    actor: str
+    stopped_ns: int = 0
+
+
 class LimitsChanged(_Event, frozen=True, kw_only=True):
     """The account's limits from now on."""
 
@@ -398,6 +419,8 @@ OperatorEvent = (
     | SafeModeReleased
     | KillSwitchEngaged
     | KillSwitchReleased
+    | VenueStopped
+    | VenueReleased
     | LimitsChanged
     | AccountConfigured
     | IntentDecided

@@ -16,6 +16,8 @@ from aether.domain.events import (
     ParentOrderRequested,
     Quote,
     Trade,
+    VenueReleased,
+    VenueStopped,
 )
 from aether.domain.identifiers import balance_key
 from aether.domain.scaled import format_amount
@@ -61,10 +63,22 @@ def refusal(state: AccountState, event: Event) -> str:
             if kill is None or event.is_for(kill.asked_ns):
                 return ""
             return f"it was engaged again since that was asked for: {kill.reason}"
+        case VenueStopped() | VenueReleased():
+            return _venue(state, event)
         case InstrumentListed():
             return _listing(state, event)
         case AccountOpened() if state.config is not None:
             return "the account is open already"
+    return ""
+
+
+def _venue(state: AccountState, event: VenueStopped | VenueReleased) -> str:
+    venues = sorted({i.venue for i in state.instruments.values()})
+    if event.venue not in venues:
+        return f"{event.venue}, where the account trades nothing; it trades at {', '.join(venues)}"
+    stopped = state.stopped_venues.get(event.venue)
+    if isinstance(event, VenueReleased) and stopped and 0 < event.stopped_ns < stopped.asked_ns:
+        return f"{event.venue} was stopped again since that was asked for: {stopped.reason}"
     return ""
 
 

@@ -424,8 +424,9 @@ class Parents:
         """Return the account's instruments of the symbol that it may trade, in a fixed order."""
         state = self._state
         assert state.config is not None
-        approved = state.config.approved
-        return [i for i in state.instruments.values() if i.symbol == request.symbol and i.id in approved]
+        approved, stopped = state.config.approved, state.stopped_venues
+        offered = [i for i in state.instruments.values() if i.symbol == request.symbol and i.id in approved]
+        return [i for i in offered if i.venue not in stopped]
 
     def _refused(self, parent: Parent, reason: str) -> None:
         parent.refusals += 1

@@ -146,6 +146,12 @@ def check_kill_switch(c: Candidate) -> Breach | None:
     return _stopped(c, Stop.KILL, "kill_switch", "engaged", "released")
 
 
+def check_venue_stop(c: Candidate) -> Breach | None:
+    """No order at a venue that is stopped."""
+    stopped = c.state.stopped_venues.get(c.instrument.venue)
+    return _breach("venue_stop", f"{c.instrument.venue} stopped: {stopped.reason}", "released") if stopped else None
+
+
 def check_fault(c: Candidate) -> Breach | None:
     """No order after the engine met an error of its own."""
     return _stopped(c, Stop.FAULT, "fault", "stopped", "resumed by an operator")
@@ -473,6 +479,7 @@ def _stop_check(find: Callable[[Candidate], Breach | None], stop: Stop) -> Check
 
 CHECKS: tuple[Check, ...] = (
     _stop_check(check_kill_switch, Stop.KILL),
+    Check(check_venue_stop, exits=True, flattening=True),
     _stop_check(check_fault, Stop.FAULT),
     _stop_check(check_halt, Stop.HALT),
     _stop_check(check_safe_mode, Stop.SAFE),

@@ -17,6 +17,8 @@ from aether.domain.events import (
     SafeModeReleased,
     Timer,
     TradingResumed,
+    VenueReleased,
+    VenueStopped,
 )
 from aether.domain.identifiers import OPERATOR, ClientOrderId, InstrumentId, Owner, strategy_of
 from aether.domain.instruments import Instrument
@@ -27,7 +29,7 @@ from aether.engine.changes import Closed, Fact, Filled, Halting, Moved, Outbox, 
 from aether.engine.desk import Desk
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
-from aether.engine.stops import Cause, Stop, keep_orders, may_exit, move
+from aether.engine.stops import Cause, Stop, Stopped, keep_orders, may_exit, move
 from aether.engine.valuation import equity_point, fresh_from, mark_price, net_asset_value, sellable_size
 from aether.kernel.exits import NO_EXIT, retry_wait_s, shrunk
 
@@ -78,6 +80,11 @@ class Safety:
                 self._state.stops[Stop.KILL].asked_ns = event.ts_ns
             case KillSwitchReleased():
                 self._release(event)
+            case VenueStopped():
+                self._stop_venue(event)
+            case VenueReleased():
+                self._state.stopped_venues.pop(event.venue, None)
+                self._alert(Severity.INFO, "venue_stop", f"{event.venue} released by {event.actor}: {event.reason}")
             case SafeModeEngaged():
                 told = f"Safe mode engaged by {event.actor}: {event.reason}"
                 self._stop(Cause.SAFE_MODE_ENGAGED, event.reason, event.actor, Severity.WARNING, "safe_mode", told)
@@ -131,6 +138,18 @@ class Safety:
                 self._out.facts.append(Halting("all orders were canceled", keeps_exits))
         if is_asked or entered or cause is Cause.ENGINE_FAULTED:
             self._alert(severity, code, told)
+
+    def _stop_venue(self, event: VenueStopped) -> None:
+        """Let no order out to a venue, and have those canceled that are open there."""
+        state = self._state
+        before = state.stopped_venues.get(event.venue)
+        since_ns = before.since_ns if before else state.now_ns
+        state.stopped_venues[event.venue] = Stopped(since_ns, event.reason, event.actor, asked_ns=event.ts_ns)
+        for order in list(state.open_orders.values()):
+            if state.instruments[order.request.instrument].venue == event.venue:
+                self._desk.cancel(order)
+        told = f"{event.venue} stopped by {event.actor}: {event.reason}"
+        self._alert(Severity.CRITICAL, "venue_stop", told)
 
     def _release(self, event: KillSwitchReleased) -> None:
         was_flattening = Stop.FLATTEN in self._state.stops
@@ -198,7 +217,7 @@ class Safety:
         stopped = state.stops[Stop.FLATTEN]
         left = False
         for instrument in list(state.instruments.values()):
-            if not state.own.may_trade(instrument.id):
+            if not state.own.may_trade(instrument.id) or instrument.venue in state.stopped_venues:
                 continue
             size = sellable_size(state, instrument)
             working = any(is_in_the_way(state, o, instrument.id) for o in state.open_orders.values())

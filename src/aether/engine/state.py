@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from aether.domain.accounts import AccountConfig
-from aether.domain.identifiers import ClientOrderId, InstrumentId, Owner, StrategyName
+from aether.domain.identifiers import ClientOrderId, InstrumentId, Owner, StrategyName, VenueId
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest
 from aether.domain.parents import Parent, ParentId
@@ -125,6 +125,7 @@ class AccountState(msgspec.Struct):
 
     Attributes:
         exits: the protection of each owner's holding, by instrument.
+        stopped_venues: where no order goes, whatever else goes on.
         flattening: what flattening met, by instrument.
         trades: executions booked on orders that are not kept any more, as `order|trade`.
         told: when a refusal of each kind was last told, so that a flood of one is told once a minute.
@@ -145,6 +146,7 @@ class AccountState(msgspec.Struct):
     trades: dict[str, None] = msgspec.field(default_factory=dict)
     exits: dict[InstrumentId, dict[Owner, ExitPlan]] = msgspec.field(default_factory=dict)
     stops: dict[Stop, Stopped] = msgspec.field(default_factory=dict)
+    stopped_venues: dict[VenueId, Stopped] = msgspec.field(default_factory=dict)
     breaks: dict[str, Break] = msgspec.field(default_factory=dict)
     flattening: dict[InstrumentId, Retry] = msgspec.field(default_factory=dict)
     risk: RiskState = msgspec.field(default_factory=RiskState)

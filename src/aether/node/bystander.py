@@ -61,7 +61,7 @@ class Bystander:
         """Return that nothing may be opened."""
         return False
 
-    def wants_empty(self) -> bool:
+    def wants_empty(self, venue: VenueId) -> bool:  # noqa: ARG002  a port
         """Return that nothing may be open."""
         return True
 

@@ -58,6 +58,7 @@ class LiveVenue:
         self._account: LiveAccount | None = None
         self._reported = monotonic_s()
         self._is_braked = False
+        self._stopped: set[VenueId] = set()
         self._fenced = asyncio.Event()
 
     # The engine's commands.
@@ -85,6 +86,9 @@ class LiveVenue:
             _reject(command, "the brake is on", account)
             return
         venue = _venue_of(request.instrument)
+        if venue in self._stopped:
+            _reject(command, STOPPED, account)
+            return
         session = self._sessions.get(venue)
         if session is not None:
             session.submit(request, _age_s(command, account))
@@ -131,6 +135,17 @@ class LiveVenue:
         """Let orders out again that the engine gives."""
         self._is_braked = False
 
+    def stop_at(self, venue: VenueId) -> None:
+        """Let no order out to one venue until the engine releases it, and cancel everything there."""
+        self._stopped.add(venue)
+        self._reject_waiting(venue)
+        if session := self._sessions.get(venue):
+            session.stop()
+
+    def release_at(self, venue: VenueId) -> None:
+        """Let the engine's orders out to a venue again."""
+        self._stopped.discard(venue)
+
     def fence(self) -> None:
         """Touch nothing any more: another process owns the account."""
         self._waiting.clear()
@@ -155,14 +170,18 @@ class LiveVenue:
         return told | dict.fromkeys(self._opening, "no way to it yet")
 
     def _stop_sessions(self) -> None:
-        account = self._account
-        for waiting in self._waiting.values():
-            if account is not None:
-                for command in waiting:
-                    _reject(command, STOPPED, account)
-            waiting.clear()
+        for venue in list(self._waiting):
+            self._reject_waiting(venue)
         for session in self._sessions.values():
             session.stop()
+
+    def _reject_waiting(self, venue: VenueId) -> None:
+        """Report the orders that wait for a venue; they are never sent."""
+        waiting = self._waiting.get(venue, [])
+        if self._account is not None:
+            for command in waiting:
+                _reject(command, STOPPED, self._account)
+        waiting.clear()
 
     # Balances.
 
@@ -218,9 +237,9 @@ class LiveVenue:
         session = await opening
         waiting = self._waiting.pop(venue, [])
         session.begin(account.remembered(venue, {c.order.request.id for c in waiting}))
-        session.on_still, session.wants_empty = account.still, account.wants_empty
+        session.on_still, session.wants_empty = account.still, lambda: account.wants_empty(venue)
         session.comparison.takes = account.takes_foreign
-        if self._is_braked:
+        if self._is_braked or venue in self._stopped:
             session.stop()
         self._sessions[venue] = session
         self._opening.discard(venue)

@@ -48,6 +48,14 @@ class Venue(Protocol):
         """Let the engine's orders out again."""
         ...
 
+    def stop_at(self, venue: VenueId, /) -> None:
+        """Let no order out to one venue before `release_at`, and cancel everything there."""
+        ...
+
+    def release_at(self, venue: VenueId, /) -> None:
+        """Let the engine's orders out to a venue again."""
+        ...
+
     def fence(self) -> None:
         """Touch nothing any more: another process owns the account."""
         ...
@@ -88,8 +96,8 @@ class LiveAccount(Protocol):
         """Return once every report so far has been taken: whether the account may open positions."""
         ...
 
-    def wants_empty(self) -> bool:
-        """Return whether a stop keeps no orders open."""
+    def wants_empty(self, venue: VenueId, /) -> bool:
+        """Return whether a stop keeps no orders open at a venue."""
         ...
 
     def takes_foreign(self, instrument: InstrumentId) -> bool:

@@ -29,7 +29,9 @@ from aether.domain.events import (
     KillSwitchEngaged,
     LimitsChanged,
     ModeChanged,
+    VenueReleased,
     VenueReport,
+    VenueStopped,
     as_given,
     encode_event,
 )
@@ -205,7 +207,7 @@ class Shard:
             since_ns=self._heard_ns,
             instruments=tuple(i.id for i in state.instruments.values() if i.venue == venue),
             orders=tuple(own),
-            is_stopped=self.wants_empty(),
+            is_stopped=self.wants_empty(venue),
         )
 
     def booked_balances(self) -> dict[BalanceKey, int]:
@@ -216,15 +218,19 @@ class Shard:
         """Take a venue's report; its own time goes beside ours."""
         self.inbox.put_report(msgspec.structs.replace(report, ts_ns=self.now_ns(), venue_ns=report.ts_ns))
 
-    def wants_empty(self) -> bool:
-        """Return whether a stop keeps no orders open."""
-        return not keep_orders(self.engine.state.stops) or self._is_braked or bool(self.failure)
+    def wants_empty(self, venue: VenueId) -> bool:
+        """Return whether a stop keeps no orders open at a venue."""
+        state = self.engine.state
+        is_stopped = venue in state.stopped_venues or not keep_orders(state.stops)
+        return is_stopped or self._is_braked or bool(self.failure)
 
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         """Return whether an open order of a pair is taken up that the account did not place: not under a stop."""
         state = self.engine.state
         is_wanted = state.own.reconciliation.foreign_orders is not ForeignOrders.ALERT
-        return is_wanted and instrument in state.instruments and not self.wants_empty()
+        if not is_wanted or instrument not in state.instruments:
+            return False
+        return not self.wants_empty(state.instruments[instrument].venue)
 
     async def taken(self) -> bool:
         """Return once every report so far has been taken: whether the account may open positions."""
@@ -239,6 +245,16 @@ class Shard:
         if self._stopped_at is None:
             self._stopped_at = perf_counter()
         self._venue.stop()
+
+    def trades_at(self, venue: VenueId) -> bool:
+        """Return whether the account trades anything at a venue."""
+        return any(i.venue == venue for i in self.engine.state.instruments.values())
+
+    def stop_venue(self, event: VenueStopped) -> None:
+        """Stop the account's orders at one venue at once; the engine hears of it next."""
+        self._venue.stop_at(event.venue)
+        if not self.failure:
+            self.inbox.put_request(event, 0)
 
     def journal(self, event: KillSwitchEngaged) -> None:
         """Take the kill switch without a request in the database, unless the account works no more."""
@@ -301,6 +317,8 @@ class Shard:
         event = self._stamped(item)
         if isinstance(event, KillSwitchEngaged):
             self.stop()
+        elif isinstance(event, VenueStopped):
+            self._venue.stop_at(event.venue)
         for taken in step(self._venue, self.engine, event):
             given = as_given(taken.event)
             self._append(taken, item.entered)
@@ -311,6 +329,8 @@ class Shard:
             if isinstance(given, KillSwitchEngaged) and self.on_killed(self.account, given):
                 self._is_braked = False
                 self._venue.release()
+            elif isinstance(given, VenueReleased) and given.venue not in self.engine.state.stopped_venues:
+                self._venue.release_at(given.venue)
 
     def _append(self, taken: Taken, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""

@@ -195,12 +195,28 @@ def _stops(state: AccountState, instrument: Instrument) -> list[str]:
     return [instrument.price_text(plan.stop) for plan in plans if plan.stop]
 
 
+def _venue_stop(state: AccountState, venue: VenueId) -> list[dict[str, Any]]:
+    """Return the stop of a venue, if it is on."""
+    stopped = state.stopped_venues.get(venue)
+    if stopped is None:
+        return []
+    told = {"reason": stopped.reason, "since_ns": stopped.since_ns, "actor": stopped.actor}
+    return [told | {"asked_ns": stopped.asked_ns}]
+
+
 def _venues(state: AccountState, troubles: Mapping[VenueId, str]) -> list[dict[str, Any]]:
     """Return for each venue when its market was heard last, what is wrong with it, and what works there."""
     told: dict[str, dict[str, Any]] = {}
     for i in state.instruments.values():
         row = told.setdefault(
-            i.venue, {"venue": i.venue, "market_ns": 0, "trouble": troubles.get(i.venue, ""), "open_orders": 0}
+            i.venue,
+            {
+                "venue": i.venue,
+                "market_ns": 0,
+                "trouble": troubles.get(i.venue, ""),
+                "open_orders": 0,
+                "stop": _venue_stop(state, i.venue),
+            },
         )
         if (m := state.market.get(i.id)) is not None:
             row["market_ns"] = max(row["market_ns"], m.book_ns, m.trade_ns)

@@ -86,6 +86,12 @@ class PaperVenue:
         count = len(self._simulator.state.orders)
         return [f"paper: {count} orders"] if count else []
 
+    def stop_at(self, venue: VenueId) -> None:
+        """Do nothing: the engine cancels what it has open, and sends nothing there."""
+
+    def release_at(self, venue: VenueId) -> None:
+        """Do nothing: nothing was held back."""
+
     def troubles(self) -> dict[VenueId, str]:
         """Return nothing: the simulation is always there."""
         return {}

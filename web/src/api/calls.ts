@@ -107,6 +107,14 @@ export const api = {
 
   // Operators.
   engageKill: engage,
+  stopVenue: (account: string, venue: string, body: Schemas["ReasonRequest"]) =>
+    account === ""
+      ? unwrap(client.POST("/api/v1/venues/{venue}/stop", { params: { path: { venue } }, body }))
+      : unwrap(client.POST("/api/v1/accounts/{account}/venues/{venue}/stop", { params: { path: { account, venue } }, body })),
+  releaseVenue: (account: string, venue: string, reason: string) =>
+    write((header) =>
+      client.POST("/api/v1/accounts/{account}/venues/{venue}/release", { params: { path: { account, venue }, header }, body: { reason } }),
+    ),
   releaseKill: (account: string, reason: string) =>
     write((header) =>
       account === ""

@@ -102,18 +102,19 @@ function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["Syste
   );
 }
 
-export type VenueAge = { venue: string; ageMs: number; known: boolean; trouble: string; openOrders: number; accounts: string[] };
+export type VenueAge = { venue: string; ageMs: number; known: boolean; trouble: string; openOrders: number; accounts: string[]; stopped: string[] };
 
 /** Return each venue with the age of what was heard of its market last, by the platform's clock. */
 export function venueAges(accounts: Accounts, fresh: Fresh): VenueAge[] {
   const found = new Map<string, VenueAge & { ns: number }>();
   for (const [id, a] of Object.entries(accounts)) {
     for (const v of a?.venues ?? []) {
-      const one = found.get(v.venue) ?? { venue: v.venue, ageMs: 0, known: false, trouble: "", openOrders: 0, accounts: [], ns: 0 };
+      const one = found.get(v.venue) ?? { venue: v.venue, ageMs: 0, known: false, trouble: "", openOrders: 0, accounts: [], stopped: [], ns: 0 };
       one.ns = Math.max(one.ns, v.market_ns);
       one.trouble = one.trouble || v.trouble;
       one.openOrders += v.open_orders;
       one.accounts.push(id);
+      if (v.stop.length > 0) one.stopped.push(id);
       found.set(v.venue, one);
     }
   }

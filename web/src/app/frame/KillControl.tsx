@@ -114,7 +114,7 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
         ))}
       </ul>
       <Guard what="The venues">
-        <Venues venues={venueAges(accounts, fresh)} />
+        <Venues venues={venueAges(accounts, fresh)} accounts={accounts} reason={why} />
       </Guard>
       <div className="actions">
         <button type="button" className="quiet" onClick={onDone}>
@@ -192,10 +192,10 @@ function AccountRow({ id, account, pulled, onStop }: RowProps) {
 }
 
 /** Letting an account go on takes its name, typed; Enter does nothing. */
-function Release({ id, name, onDone }: { id: string; name: string; onDone: () => void }) {
+function Release({ id, name, venue = "", onDone }: { id: string; name: string; venue?: string; onDone: () => void }) {
   const [typed, setTyped] = useState("");
   const [reason, setReason] = useState("");
-  const release = useCommand((why: string) => api.releaseKill(id, why), {
+  const release = useCommand((why: string) => (venue ? api.releaseVenue(id, venue, why) : api.releaseKill(id, why)), {
     onSuccess: (result) => result.applied && onDone(),
   });
   const isReady = typed.trim() === name && reason.trim().length >= 3 && !release.isPending;
@@ -258,19 +258,75 @@ function Progress({ name, pulled, account }: { name: string; pulled: Pulled; acc
   );
 }
 
-function Venues({ venues }: { venues: VenueAge[] }) {
+function Venues({ venues, accounts, reason }: { venues: VenueAge[]; accounts: Accounts; reason: string }) {
   if (venues.length === 0) return null;
   return (
     <ul className="rows" aria-label="Venues">
       {venues.map((v) => (
         <li key={v.venue} aria-label={v.venue}>
-          <div className="line">
-            <b>{v.venue}</b>
-            <span className={v.trouble ? "down grow" : "dim grow"}>{v.trouble || `${v.accounts.length} accounts`}</span>
-            <span>{v.openOrders} open</span>
-          </div>
+          <VenueRow venue={v} accounts={accounts} reason={reason} />
         </li>
       ))}
     </ul>
+  );
+}
+
+/** A venue: what is wrong there, and a stop of all that one may stop there; each account is released by its name. */
+function VenueRow({ venue: v, accounts, reason }: { venue: VenueAge; accounts: Accounts; reason: string }) {
+  const who = me.use();
+  const [told, setTold] = useState<{ text: string; isBad: boolean } | null>(null);
+  const [releasing, setReleasing] = useState("");
+  const mine = v.accounts.filter((id) => can(who, "kill.engage", id));
+  const stop = async () => {
+    setTold({ text: "asked for", isBad: false });
+    const asked = can(who, "kill.engage") ? [""] : mine;
+    try {
+      const results = await Promise.all(asked.map((id) => api.stopVenue(id, v.venue, { reason })));
+      const stopped = results.flatMap((r) => r.stopped);
+      const isKept = results.every((r) => r.recorded);
+      setTold({ text: `stopped for ${stopped.join(", ")}${isKept ? "" : "; not in the audit trail yet"}`, isBad: !isKept });
+    } catch (error) {
+      const remedy = error instanceof ApiError ? error.remedy : "";
+      setTold({ text: `not confirmed: ${(error as Error).message} ${remedy} “Stop all” works without the venue.`, isBad: true });
+    }
+  };
+  const isAll = mine.length > 0 && mine.every((id) => v.stopped.includes(id));
+  return (
+    <>
+      <div className="line">
+        <b>{v.venue}</b>
+        {v.stopped.length > 0 && <span className="state killed">stopped for {v.stopped.length} of {v.accounts.length}</span>}
+        <span className={v.trouble ? "down grow" : "dim grow"}>{v.trouble || `${v.accounts.length} ${v.accounts.length === 1 ? "account" : "accounts"}`}</span>
+        <span>{v.openOrders} open</span>
+        {mine.length > 0 && !isAll && (
+          <button type="button" className="danger outline" aria-label={`Stop ${v.venue}`} onClick={() => void stop()}>
+            Stop
+          </button>
+        )}
+      </div>
+      {told && (
+        <p className={told.isBad ? "down" : "warn"} role="status">
+          {v.venue}: {told.text}
+        </p>
+      )}
+      {v.stopped
+        .filter((id) => can(who, "kill.release", id))
+        .map((id) => (
+          <div key={id}>
+            <div className="line">
+              <span className="grow dim">stopped for {accounts[id]?.name ?? id}</span>
+              <button
+                type="button"
+                className="quiet"
+                aria-label={`Release ${v.venue} for ${accounts[id]?.name ?? id}`}
+                onClick={() => setReleasing(releasing === id ? "" : id)}
+              >
+                Release
+              </button>
+            </div>
+            {releasing === id && <Release id={id} venue={v.venue} name={accounts[id]?.name ?? id} onDone={() => setReleasing("")} />}
+          </div>
+        ))}
+    </>
   );
 }
