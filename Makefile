@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 UI     := src/aether/api/ui/index.html
 UI_SRC := $(shell find web -path web/node_modules -prune -o -type f -print)
 
-.PHONY: run test lint types imports unit web-test e2e drill bench fuzz planted audit docs schema ui lock clean help
+.PHONY: run test lint types imports unit web-test web-rules e2e drill bench fuzz planted audit docs schema ui lock clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -15,7 +15,7 @@ help:            ## show this list
 run: $(STAMPS)/runtime $(UI)  ## set everything up and start the platform (ARGS="--port 9000" to pass options)
 	$(BIN)/aether up $(ARGS)
 
-test: lint types imports web-test unit  ## set everything up and run every check that needs no browser
+test: lint types imports web-test web-rules unit  ## set everything up and run every check that needs no browser
 
 lint: $(STAMPS)/dev  ## style of the Python code
 	$(BIN)/ruff check src tests benchmarks
@@ -32,6 +32,9 @@ unit: $(STAMPS)/dev $(UI)  ## the Python tests
 
 web-test: web/node_modules/.stamp  ## the UI: schema drift, types, tests
 	cd web && npm run -s check && npm test --silent
+
+web-rules: $(UI)  ## the UI: who imports whom, and the weight of its parts
+	cd web && node rules.mjs
 
 e2e: $(STAMPS)/dev $(UI)  ## the UI in a real browser; needs chromium (apt-get install chromium)
 	$(BIN)/pytest tests/e2e

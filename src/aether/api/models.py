@@ -1041,11 +1041,16 @@ class StrategyParameter(Model):
 
 
 class Strategy(Model):
-    """A strategy that accounts may run."""
+    """A strategy that accounts may run.
+
+    Attributes:
+        parameters_schema: its parameters as JSON schema, with bounds, units (`x-unit`) and meanings.
+    """
 
     name: str
     summary: str
     parameters: list[StrategyParameter]
+    parameters_schema: dict[str, Any]
 
 
 class Check(Model):

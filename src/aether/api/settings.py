@@ -1,10 +1,11 @@
 """Opening, configuring and closing accounts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter
 
+from aether.api.forms import schema_of
 from aether.api.guard import Granted, allow
 from aether.api.models import (
     AccountCreate,
@@ -19,7 +20,7 @@ from aether.api.models import (
 from aether.api.shown import done_of
 from aether.clock import utc_text
 from aether.control.approvals import Outcome, Task
-from aether.control.configuration import Change, Version, diff, loosened
+from aether.control.configuration import Change, Document, Version, diff, loosened
 from aether.control.desk import check_account_id
 from aether.domain.accounts import AccountConfig, AccountKind, Mode, StrategyAssignment
 from aether.domain.identifiers import AssetCode, InstrumentId, StrategyName
@@ -47,6 +48,12 @@ def _shown(version: Version, before: Version | None) -> SettingsVersion:
         applied_ns=version.applied_ns,
         changes=_changes(diff(before.document, version.document)) if before else [],
     )
+
+
+@router.get("/settings/schema")
+async def get_settings_schema(granted: Annotated[Granted, allow("platform.read")]) -> dict[str, Any]:
+    """Return what can be set of an account, as JSON schema with bounds, units (`x-unit`) and meanings."""
+    return schema_of(Document)
 
 
 @router.get("/accounts/{account}/settings")

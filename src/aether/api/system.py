@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 
 from aether import __version__
+from aether.api.forms import schema_of
 from aether.api.guard import Granted, allow
 from aether.api.models import Check, Process, Strategy, StrategyParameter, System
 from aether.api.ports import Context
@@ -62,6 +63,7 @@ async def list_strategies(granted: Reads) -> list[Strategy]:
             name=d.name,
             summary=d.summary,
             parameters=[StrategyParameter.model_validate(p) for p in describe_parameters(d)],
+            parameters_schema=schema_of(d.params),
         )
         for d in context.catalogue.values()
     ]

@@ -36,6 +36,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the risk gate allows one account. Shares of NAV are in basis points; durations carry their unit.
 
     The defaults are those of requirement R1 where it names one, and a cautious desk's otherwise.
+
+    Attributes:
+        market_data_max_age_ms: the book that an entry is decided on is not older.
+        price_collar_bps: an order's price is not further from the mark.
+        max_order_notional_bps: worth of one order, of NAV.
+        max_position_bps: worth of one asset with what is being bought of it, of NAV.
+        max_gross_exposure_bps: worth of all positions with what is being bought, of NAV.
+        max_open_orders: orders that work at the same time.
+        max_orders_per_second, max_orders_per_minute: orders sent in that time.
+        repeated_order_limit: orders of one strategy on one instrument within `repeated_order_window_s` before it is
+            stopped.
+        repeated_order_window_s: the time in which they are counted.
+        duplicate_window_ms: the same order is not sent again within it.
+        max_daily_loss_bps: loss since the day began, of the worth then; beyond it entries stop until a person resumes.
+        max_drawdown_bps: fall from the highest worth, of that; beyond it entries stop until a person resumes.
+        max_daily_fees_bps: fees paid since the day began, of NAV.
     """
 
     market_data_max_age_ms: Annotated[int, Meta(ge=1, le=3_600_000)] = 2_000
@@ -47,7 +63,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_orders_per_second: Count = 10
     max_orders_per_minute: Count = 120
     repeated_order_limit: Count = 30
-    """Orders of one strategy on one instrument within `repeated_order_window_s` before it is stopped."""
     repeated_order_window_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
     duplicate_window_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
     max_daily_loss_bps: Bps = 300

@@ -170,6 +170,7 @@ export const api = {
     write((header) =>
       client.POST("/api/v1/accounts/{account}/archive", { params: { ...inAccount(account), header }, body: { reason } }),
     ),
+  settingsSchema: () => unwrap(client.GET("/api/v1/settings/schema")),
   settings: (account: string) =>
     unwrap(client.GET("/api/v1/accounts/{account}/settings", { params: inAccount(account) })),
   compareSettings: (account: string, body: Schemas["SettingsRequest"]) =>

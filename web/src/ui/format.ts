@@ -78,6 +78,25 @@ export function drawable(text: string): number {
   return Number(text);
 }
 
+const PLACES = 8;
+
+/** A whole number of 10⁻⁸ as decimal text, and back; empty where the text is no such amount. */
+export function ofLedger(units: string | number): string {
+  const text = String(units).padStart(PLACES + 1, "0");
+  return `${text.slice(0, -PLACES)}.${text.slice(-PLACES)}`.replace(/\.?0+$/, "");
+}
+
+export function toLedger(text: string): string {
+  const match = /^(\d+)(?:\.(\d{0,8}))?$/.exec(text.trim());
+  return match ? (match[1]! + (match[2] ?? "").padEnd(PLACES, "0")).replace(/^0+(?=\d)/, "") : "";
+}
+
+/** The number that a text is; null where it is none. */
+export function numeral(text: string): number | null {
+  const found = comparable(text.trim());
+  return typeof found === "number" ? found : null;
+}
+
 export function words(name: string): string {
   return name.replaceAll("_", " ");
 }

@@ -2,7 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
 import { useCommand } from "../../api/command";
+import { numeral } from "../../ui/format";
 import { Choice, Field, Form, outcome } from "../../ui/form/Form";
+import { changed, SchemaForm, type FieldSchema } from "../../ui/form/SchemaForm";
 
 /** Opens an account. */
 export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
@@ -14,6 +16,12 @@ export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
   const [mode, setMode] = useState("paper");
   const [cash, setCash] = useState("100000");
   const [strategy, setStrategy] = useState("");
+  const [barS, setBarS] = useState("60");
+  const [texts, setTexts] = useState<Record<string, string>>({});
+  const schema = strategies.data?.find((s) => s.name === strategy)?.parameters_schema as FieldSchema | undefined;
+  const params = schema ? changed(schema, {}, texts) : { values: {} };
+  const bar = numeral(barS);
+  const fault = "fault" in params ? params.fault : bar === null ? "The length of bars is no number" : "";
   const [chosen, setChosen] = useState<string[]>([]);
   const [told, setTold] = useState("");
   const create = useCommand(() =>
@@ -25,8 +33,8 @@ export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
         cash,
         strategy,
         instruments: chosen,
-        bar_s: 60,
-        params: {},
+        bar_s: bar ?? 60,
+        params: "values" in params ? params.values : {},
         reason: "opened in the web interface",
       }), { onSuccess: (result) => (result.done ? onDone(id) : setTold(outcome(result, ""))) });
   return (
@@ -36,7 +44,7 @@ export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
       busy={create.isPending}
       error={create.error}
       done={told}
-      disabled={chosen.length === 0}
+      disabled={chosen.length === 0 || fault !== ""}
     >
       <div className="row">
         <Field label="Name" value={name} onChange={setName} autoFocus />
@@ -50,9 +58,20 @@ export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
       <Choice
         label="Strategy"
         value={strategy}
-        onChange={setStrategy}
+        onChange={(name) => {
+          setStrategy(name);
+          setTexts({});
+        }}
         options={[["", "None: traded by hand"], ...(strategies.data ?? []).map((s) => [s.name, s.name] as const)]}
       />
+      {schema && (
+        <fieldset>
+          <legend>Parameters</legend>
+          <p className="dim">{strategies.data?.find((s) => s.name === strategy)?.summary}</p>
+          <Field label="Length of the bars that it decides on, seconds" value={barS} onChange={setBarS} inputMode="numeric" />
+          <SchemaForm schema={schema} values={{}} texts={texts} onChange={setTexts} />
+        </fieldset>
+      )}
       <fieldset>
         <legend>Instruments</legend>
         {(instruments.data ?? []).map((i) => (

@@ -1,23 +1,15 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { api } from "../../api/calls";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
+import { changed, SchemaForm, type FieldSchema } from "../../ui/form/SchemaForm";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { Choice, Field, Form, outcome, Panel } from "../../ui/form/Form";
 import { formatTime, words } from "../../ui/format";
 
 type Version = Schemas["SettingsVersion"];
-
-/** Settings that are one of a few words; all others are numbers. */
-const CHOICES: Record<string, readonly (readonly [string, string])[]> = {
-  "reconciliation.foreign_orders": [
-    ["alert", "Tell people"],
-    ["adopt", "Take them up"],
-    ["cancel", "Cancel them"],
-  ],
-};
 
 /** An account's settings: versions, changes with what they would do, capital, closing. */
 export default function Settings() {
@@ -42,57 +34,47 @@ export default function Settings() {
   );
 }
 
+type Settings = Record<string, Record<string, unknown>>;
+
 function Edit({ account, newest }: { account: string; newest: Version }) {
   const client = useQueryClient();
-  const [changed, setChanged] = useState<Record<string, string>>({});
+  const schema = useQuery({ queryKey: ["settings-schema"], queryFn: api.settingsSchema, staleTime: Infinity });
+  const [texts, setTexts] = useState<Record<string, Record<string, string>>>({});
   const [reason, setReason] = useState("");
   const [told, setTold] = useState("");
-  const request = () => {
-    const changes: Record<string, Record<string, number | string>> = {};
-    for (const [field, text] of Object.entries(changed)) {
-      const [part = "", name = ""] = field.split(".");
-      if (text !== String(newest.settings[part]?.[name])) (changes[part] ??= {})[name] = CHOICES[field] ? text : Number(text);
-    }
-    return { version: newest.version, changes, effective_ns: 0, reason };
-  };
-  const compare = useMutation({ mutationFn: () => api.compareSettings(account, { ...request(), reason: "preview" }) });
-  const save = useCommand(() => api.changeSettings(account, request()), { onSuccess: (result) => {
+  const parts = ((schema.data as FieldSchema | undefined)?.properties ?? {}) as Record<string, FieldSchema>;
+  const values = newest.settings as Settings;
+  const found = Object.entries(parts).map(([part, fields]) => [part, changed(fields, values[part] ?? {}, texts[part] ?? {})] as const);
+  const fault = found.map(([, f]) => ("fault" in f ? f.fault : "")).find(Boolean) ?? "";
+  const changes = Object.fromEntries(
+    found.flatMap(([part, f]) => ("values" in f && Object.keys(f.values).length > 0 ? [[part, f.values]] : [])),
+  ) as Schemas["SettingsRequest"]["changes"];
+  const isChanged = Object.keys(changes).length > 0;
+  const request = (why: string) => ({ version: newest.version, changes, effective_ns: 0, reason: why });
+  const compare = useQuery({
+    queryKey: ["settings-diff", account, newest.version, changes],
+    queryFn: () => api.compareSettings(account, request("preview")),
+    enabled: isChanged && !fault,
+    retry: false,
+  });
+  const save = useCommand((why: string) => api.changeSettings(account, request(why)), {
+    onSuccess: (result) => {
       setTold(outcome(result, "Saved."));
       void client.invalidateQueries();
-    } });
+    },
+  });
   return (
     <Panel title={`Version ${newest.version}`}>
-      <Form onSubmit={() => save.mutate()} button="Save" busy={save.isPending} error={save.error ?? compare.error} done={told}>
-        {Object.entries(newest.settings).map(([part, fields]) => (
+      <Form onSubmit={() => save.mutate(reason)} button="Save" busy={save.isPending} error={save.error ?? compare.error} done={told} disabled={!isChanged || fault !== ""}>
+        {Object.entries(parts).map(([part, fields]) => (
           <fieldset key={part}>
             <legend>{words(part)}</legend>
-            <div className="grid">
-              {Object.entries(fields).map(([name, value]) => {
-                const field = `${part}.${name}`;
-                const shared = {
-                  label: words(name),
-                  value: changed[field] ?? String(value),
-                  onChange: (text: string) => setChanged({ ...changed, [field]: text }),
-                };
-                const options = CHOICES[field];
-                return options ? (
-                  <Choice key={name} {...shared} options={options} />
-                ) : (
-                  <Field key={name} {...shared} inputMode="decimal" />
-                );
-              })}
-            </div>
+            <p className="dim">{fields.description}</p>
+            <SchemaForm schema={fields} values={values[part] ?? {}} texts={texts[part] ?? {}} onChange={(changedTexts) => setTexts({ ...texts, [part]: changedTexts })} />
           </fieldset>
         ))}
-        <Field label="Reason" value={reason} onChange={setReason} />
-        <div>
-          <button type="button" onClick={() => compare.mutate()} disabled={compare.isPending}>
-            What would change?
-          </button>
-        </div>
-        {compare.data && (
+        {compare.data && isChanged && (
           <ul className="plain" aria-label="Changes">
-            {compare.data.changes.length === 0 && <li>Nothing.</li>}
             {compare.data.changes.map((c) => (
               <li key={c.field}>
                 {words(c.field)}: {String(c.before)} → {String(c.after)}{" "}
@@ -101,6 +83,7 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
             ))}
           </ul>
         )}
+        <Field label="Reason" value={reason} onChange={setReason} />
       </Form>
     </Panel>
   );

@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, type Challenge, type Me } from "../../api/calls";
 import { useCommand } from "../../api/command";
+import { numeral } from "../../ui/format";
 import { Fault, Field, Form } from "../../ui/form/Form";
 import { hasPasskeys, makePasskey } from "../../api/passkeys";
 import { Codes, TotpForm } from "../../app/factors";
@@ -214,11 +215,11 @@ function FirstLimits({ account, onDone }: { account: string; onDone: () => void 
   const [loss, setLoss] = useState("");
   const [drawdown, setDrawdown] = useState("");
   const newest = settings.data?.[0];
-  const now = (field: string) => Number(newest?.settings.limits?.[field] ?? 0) / 100;
+  const now = (field: string) => (numeral(String(newest?.settings.limits?.[field] ?? 0)) ?? 0) / 100;
   const save = useCommand(() => {
       const limits = {
-        ...(loss && { max_daily_loss_bps: Math.round(Number(loss) * 100) }),
-        ...(drawdown && { max_drawdown_bps: Math.round(Number(drawdown) * 100) }),
+        ...(loss && { max_daily_loss_bps: Math.round((numeral(loss) ?? 0) * 100) }),
+        ...(drawdown && { max_drawdown_bps: Math.round((numeral(drawdown) ?? 0) * 100) }),
       };
       return api.changeSettings(account, {
         version: newest!.version,
