@@ -37,7 +37,7 @@ web-rules: $(UI)  ## the UI: who imports whom, and the weight of its parts
 	cd web && node rules.mjs
 
 e2e: $(STAMPS)/dev $(UI)  ## the UI in a real browser; needs chromium (apt-get install chromium)
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 bench: $(STAMPS)/dev  ## how fast it is
 	$(BIN)/python -m benchmarks

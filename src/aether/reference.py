@@ -297,7 +297,10 @@ def access_table() -> Callable[[str, GuardedRoute, str], str]:
     return expected
 
 
-ANYWHERE = ("/accounts", "/approvals", "/approvals/{approval}/decide", "/approvals/{approval}/withdraw", "/audit")
+ANYWHERE = (
+    "/accounts", "/orders", "/fills", "/equity", "/approvals", "/approvals/{approval}/decide",
+    "/approvals/{approval}/withdraw", "/audit",
+)  # fmt: skip
 """Routes that a role in any account opens; what they show or do is limited to those accounts."""
 
 

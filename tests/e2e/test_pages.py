@@ -77,8 +77,11 @@ def settled(page: Page, name: str) -> None:
     expect(page.get_by_role("status", name="Loading")).to_have_count(0)
 
 
-@pytest.mark.parametrize("theme", ["dark", "light", "contrast"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("theme", "size"),
+    [("dark", DESKTOP), ("light", DESKTOP), ("contrast", DESKTOP), ("dark", PHONE), ("light", PHONE)],
+    ids=["dark", "light", "contrast", "phone", "light phone"],
+)
 def test_every_page_is_whole_and_readable(desk: Desk, open_page: OpenPage, theme: str, size: tuple[int, int]) -> None:
     page = open_page(desk.url, cookie=desk.cookie(desk.ada), size=size, theme=theme)
     wrong = {}

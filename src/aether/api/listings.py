@@ -27,12 +27,14 @@ from aether.api.models import (
     FillPage,
     Limit,
     LineText,
+    OfAccount,
     Order,
     OrderPage,
     VenueOrAny,
 )
 from aether.api.turns import Turns
 from aether.clock import utc_text, wall_ns
+from aether.control.access import EVERYWHERE
 from aether.domain.errors import InvalidValueError
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.scaled import format_amount
@@ -54,7 +56,6 @@ SCALE = 18
 
 
 def filters(
-    account: Annotated[str, Query(max_length=40)] = "",
     symbol: LineText = "",
     venue: VenueOrAny = "",
     side: Annotated[str, Query(pattern="^(buy|sell)?$")] = "",
@@ -66,7 +67,7 @@ def filters(
 ) -> Filters:
     """Return what a list is narrowed down to."""
     return Filters(
-        account=account, symbol=symbol, venue=venue, side=side, state=state, strategy=strategy,
+        symbol=symbol, venue=venue, side=side, state=state, strategy=strategy,
         since_ns=since_ns, until_ns=until_ns, text=text,
     )  # fmt: skip
 
@@ -74,12 +75,12 @@ def filters(
 Wanted = Annotated[Filters, Depends(filters)]
 
 
-async def _scopes(granted: Granted, wanted: Filters) -> list[Scope]:
-    """Return the database as the caller sees it: whole, or each of their accounts in its own role."""
+async def _scopes(granted: Granted) -> list[Scope]:
+    """Return the database as the caller sees it: whole, or each account that is asked about in its own role."""
     allowed = granted.accounts()
-    if allowed is None:
+    if granted.account != EVERYWHERE or allowed is None:
         return [granted.scope]
-    found = [await account_scope(granted.context, a) for a in allowed if wanted.account in ("", a)]
+    found = [await account_scope(granted.context, a) for a in sorted(allowed)]
     return [scope for scope in found if scope is not None]
 
 
@@ -126,10 +127,17 @@ FILES = {"description": f"The next page; or every row as a file, where `Accept` 
 
 @router.get("/orders", response_model=OrderPage, responses={200: FILES})
 async def list_all_orders(
-    request: Request, granted: Reads, wanted: Wanted, sort: SortBy = "-time", cursor: Cursor = "", limit: Limit = 100
+    request: Request,
+    granted: Reads,
+    narrowed: Wanted,
+    account: OfAccount = "",
+    sort: SortBy = "-time",
+    cursor: Cursor = "",
+    limit: Limit = 100,
 ) -> Any:
     """Return orders of all accounts that the caller may see."""
-    scopes = await _scopes(granted, wanted)
+    wanted = msgspec.structs.replace(narrowed, account=account)
+    scopes = await _scopes(granted)
     known = await _instruments(granted, scopes)
     if kind := _file_kind(request):
         return await _file(kind, "orders", Order, ORDERS, scopes, wanted, sort, lambda row: _order(row, known))
@@ -140,10 +148,17 @@ async def list_all_orders(
 
 @router.get("/fills", response_model=FillPage, responses={200: FILES})
 async def list_all_fills(
-    request: Request, granted: Reads, wanted: Wanted, sort: SortBy = "-time", cursor: Cursor = "", limit: Limit = 100
+    request: Request,
+    granted: Reads,
+    narrowed: Wanted,
+    account: OfAccount = "",
+    sort: SortBy = "-time",
+    cursor: Cursor = "",
+    limit: Limit = 100,
 ) -> Any:
     """Return executions of all accounts that the caller may see."""
-    scopes = await _scopes(granted, wanted)
+    wanted = msgspec.structs.replace(narrowed, account=account)
+    scopes = await _scopes(granted)
     known = await _instruments(granted, scopes)
     if kind := _file_kind(request):
         return await _file(kind, "fills", Fill, FILLS, scopes, wanted, sort, lambda row: _fill(row, known))
@@ -158,7 +173,7 @@ async def list_all_equity(
 ) -> list[AccountEquity]:
     """Return the equity curves of all accounts that the caller may see, each evenly thinned."""
     found = []
-    for scope in await _scopes(granted, Filters()):
+    for scope in await _scopes(granted):
         for stored in await queries.list_accounts(scope, granted.context.feed):
             rows = await queries.list_equity(scope, AccountId(stored.config.id), since_ns=0, points=points)
             shown = [

@@ -10042,12 +10042,13 @@ export interface operations {
     list_all_fills: {
         parameters: {
             query?: {
+                /** @description only what is about this account */
+                account?: string;
                 /** @description what it is in the order of; with - from the largest down */
                 sort?: string;
                 /** @description `next` of the page before */
                 cursor?: string;
                 limit?: number;
-                account?: string;
                 symbol?: string;
                 venue?: string;
                 side?: string;
@@ -12873,12 +12874,13 @@ export interface operations {
     list_all_orders: {
         parameters: {
             query?: {
+                /** @description only what is about this account */
+                account?: string;
                 /** @description what it is in the order of; with - from the largest down */
                 sort?: string;
                 /** @description `next` of the page before */
                 cursor?: string;
                 limit?: number;
-                account?: string;
                 symbol?: string;
                 venue?: string;
                 side?: string;
