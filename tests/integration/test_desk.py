@@ -263,6 +263,21 @@ def test_what_came_of_a_write_is_told_by_its_key(ada: Person) -> None:
     assert outcome(ada, "invite-1") == {"state": "done", "status": 201, "answer": ""}
 
 
+def test_a_long_answer_is_kept_as_it_is_and_not_as_it_was_packed(ada: Person) -> None:
+    opened(ada, "packed")
+    path = "/accounts/packed/settings/diff"
+    limits = dict.fromkeys(("max_order_notional_bps", "max_position_bps", "max_gross_exposure_bps"), 11)
+    limits |= dict.fromkeys(("max_open_orders", "max_orders_per_second", "max_orders_per_minute"), 7)
+    limits |= dict.fromkeys(("max_daily_loss_bps", "max_drawdown_bps", "max_daily_fees_bps", "price_collar_bps"), 5)
+    exits = {"stop_multiple": 3.5, "take_profit_multiple": 7.5, "trailing_multiple": 5.5, "cool_down_s": 901}
+    body = {"version": 0, "changes": {"limits": limits, "exits": exits}, "reason": "a long answer"}
+    first = ada.call("POST", path, body, Idempotency_Key="packed-1", Accept_Encoding="gzip")
+    assert first.headers.get("content-encoding") == "gzip"
+    again = ada.call("POST", path, body, Idempotency_Key="packed-1", Accept_Encoding="identity")
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == first.json() == json.loads(outcome(ada, "packed-1")["answer"])
+
+
 def test_a_sale_whose_answer_was_lost_with_its_process_is_not_sold_again(ada: Person) -> None:
     """Pressed again, "Hedge half" sold three quarters (finding 4)."""
     platform: Platform = ada.platform  # type: ignore[attr-defined]

@@ -124,3 +124,15 @@ def test_what_one_may_do_is_told_by_account(ada: Person) -> None:
     assert "accounts.read" in grants["director-1"]
     assert "kill.engage" not in grants.get("*", [])
     assert "kill.release" in ada.call("GET", "/session").json()["grants"]["*"]
+
+
+def test_an_archived_account_leaves_the_desk_and_its_sums(ada: Person) -> None:
+    body = {"id": "gone", "name": "Gone", "kind": "director", "instruments": ["paper:BTC/USD"], "cash": "50000"}
+    assert ada.do("POST", "/accounts", {**body, "reason": "for a while"}).status_code == 201
+    with page_of(ada, "desk") as page:
+        follower = Follower(page)
+        follower.until(lambda: "gone" in follower.states.get("desk", {}).get("accounts", {}))
+        assert follower.states["desk"]["totals"]["USD"]["accounts"] == 4
+        assert ada.do("POST", "/accounts/gone/archive", {"reason": "that was it"}).status_code == 204
+        follower.until(lambda: "gone" not in follower.states["desk"]["accounts"])
+        assert follower.states["desk"]["totals"]["USD"]["accounts"] == 3

@@ -156,8 +156,8 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
     app.state.stored = None
     app.state.headers = _headers(context)
     if not is_lane:
-        app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM)
         app.add_middleware(Idempotency, context=context)
+        app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM)  # around it: answers are kept as they are
     app.add_middleware(Authentication, context=context, access=access, by_roster=is_lane)
     app.middleware("http")(_guard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(context))

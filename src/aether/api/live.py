@@ -13,7 +13,7 @@ deltas, never the past.
 | `approvals` | `waiting`: the requests that wait for a second person |
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from aether.api.system import system_of
 from aether.bus.local import LocalBus
 from aether.clock import monotonic_s
 from aether.control.access import ACTIONS, Caller
+from aether.control.desk import PlanReader
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.scaled import format_amount, parse_amount
 from aether.node.summary import WORTH
@@ -35,6 +36,7 @@ READS, APPROVES = ACTIONS["accounts.read"], ACTIONS["approvals.read"]
 FILLS_SHOWN = 50
 BARS_SHOWN = 5
 APPROVALS_SHOWN = 100
+CLOSED_EVERY_S = 2.0
 DESK, FILLS, BARS, APPROVALS = "desk", "fills", "bars", "approvals"
 
 State = Mapping[str, Any]
@@ -56,12 +58,16 @@ def difference(before: State, after: State) -> dict[str, Any]:
     return patch
 
 
-def desk_of(context: Context, caller: Caller, system: State) -> State:
-    """Return the accounts that a caller may see, what they are worth together, and how the platform is."""
+def desk_of(context: Context, caller: Caller, system: State, closed: Collection[str]) -> State:
+    """Return the accounts that a caller may see, what they are worth together, and how the platform is.
+
+    Args:
+        closed: accounts that are archived; the trading process tells of them until it ends.
+    """
     told = {
-        topic.partition(".")[2]: account
-        for topic, account in context.bus.latest("account.").items()
-        if caller.may(READS, topic.partition(".")[2])
+        account["id"]: account
+        for account in context.bus.latest("account.").values()
+        if account["id"] not in closed and caller.may(READS, account["id"])
     }
     return {"accounts": told, "totals": totals(told.values()), "system": system}
 
@@ -109,8 +115,16 @@ class Stored:
             return await self._approvals(caller)
         return None
 
+    async def closed(self) -> Collection[str]:
+        """Return the accounts that are archived. Raises whatever keeps the database from answering."""
+
+        async def read() -> State:
+            return dict.fromkeys(await PlanReader(self._context.database.control).archived(), True)
+
+        return await self._fresh("closed", (int(monotonic_s() / CLOSED_EVERY_S),), read)
+
     def _version(self, news: str) -> Version:
-        return (id(self._context.bus.latest(news).get(news)),)
+        return tuple(self._context.bus.latest(news).get(news, {}).values())
 
     def _is_offered(self, instrument: str) -> bool:
         return bool(self._context.feed) and instrument in {i.id for i in self._context.offer().instruments}

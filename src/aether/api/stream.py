@@ -7,7 +7,7 @@ an open socket is no use of a session: one that nobody touches ends all the same
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -68,6 +68,7 @@ class _Page:
         self._followed: dict[str, _Followed] = {}
         self._alone = asyncio.Lock()
         self._beats = 0
+        self._closed: Collection[str] = ()
 
     async def listen(self) -> None:
         """Hear which topics the page follows, until it goes away; what is no such message is not heard."""
@@ -91,12 +92,14 @@ class _Page:
                 await self._beat()
                 system = system_state(self._context, self._caller)
             if DESK in self._followed:
-                await self._send_change(DESK, desk_of(self._context, self._caller, system))
+                await self._send_change(DESK, desk_of(self._context, self._caller, system, self._closed))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def tell_stored(self) -> None:
         """Send what is in the database as it changes; while that does not answer, nothing changes."""
         while True:
+            with suppress(*DATABASE_AWAY):
+                self._closed = await within(READ_WITHIN_S, self._stored.closed())
             for topic in [t for t in self._followed if t != DESK]:
                 with suppress(*DATABASE_AWAY, NoAnswerError):
                     state = await within(READ_WITHIN_S, self._stored.state(topic, self._caller))

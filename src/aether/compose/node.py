@@ -34,6 +34,7 @@ from aether.telemetry import NODE_REGISTRY, metrics_text
 APPLY_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0
 TAKE_UP_AGAIN_S = 5.0
+PREVIEW_PAUSE_S = 0.05
 
 
 async def run_node(
@@ -103,7 +104,16 @@ async def _metrics(_body: dict[str, object]) -> str:
 
 
 def _previews(node: Node) -> Answer:
+    """Answer what decisions would lead to, one after the other and with pauses: each costs the processor of trading."""
+    alone = asyncio.Lock()
+
     async def preview(body: Message) -> dict[str, Any]:
+        async with alone:
+            found = await worked_out(body)
+            await asyncio.sleep(PREVIEW_PAUSE_S)
+            return found
+
+    async def worked_out(body: Message) -> dict[str, Any]:
         shard = node.shards.get(AccountId(body["account"]))
         if shard is None or shard.failure:
             raise NoAnswerError(f"{body['account']} does not trade now.", remedy="Look at its state.")

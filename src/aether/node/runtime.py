@@ -206,7 +206,9 @@ class Node:
         told = untold(config, "failed", reason) | {"told_ns": wall_ns()}
         for row in await queries.list_equity(self._scope, account, since_ns=0, points=1):
             worth = {name: format_amount(getattr(row, name)) for name in EQUITY}
-            told |= {**worth, "day_start_nav": worth["nav"], "ts_ns": row.ts_ns}
+            profit = row.nav - row.capital
+            told |= {**worth, "day_start_nav": worth["nav"], "ts_ns": row.ts_ns, "profit": format_amount(profit)}
+            told["unrealized"] = format_amount(profit - row.realized + row.fees)
         self._bus.publish(f"account.{account}", told)
 
     async def _recover_account(self, plan: AccountPlan) -> None:

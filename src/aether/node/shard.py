@@ -65,6 +65,7 @@ TAKE_LIMIT = 512
 BATCH_LIMIT = 2_000
 SNAPSHOT_EVERY_ROWS = 20_000
 PUBLISH_EVERY_S = 0.5
+TELL_EVERY_S = 1.0
 COMPARE_EVERY_NS = 5_000_000_000
 OVERLAP_NS = 60_000_000_000
 """Venues are asked for executions from so long before the books end: clocks differ, commits lag."""
@@ -160,7 +161,7 @@ class Shard:
         still.
         """
         try:
-            while inputs := await self.inbox.take(TAKE_LIMIT):
+            while inputs := await self._next():
                 awaiting, self._awaiting = self._awaiting, []
                 for item in inputs:
                     await self._take(item)
@@ -176,6 +177,15 @@ class Shard:
             self._fail(f"fenced: {error}", is_fenced=True)
         except Exception as error:  # noqa: BLE001  the task's outermost edge
             self._fail(f"{type(error).__name__}: {error}")
+
+    async def _next(self) -> list[Input]:
+        """Return what to take up next; while there is nothing, the account says each second that it is there."""
+        while True:
+            try:
+                async with asyncio.timeout(TELL_EVERY_S):
+                    return await self.inbox.take(TAKE_LIMIT)
+            except TimeoutError:
+                self._publish(force=True)
 
     def _tell_taken(self, awaiting: list[asyncio.Future[None]]) -> None:
         """Let those go on who wait for the reports before to be taken."""

@@ -106,11 +106,16 @@ export type VenueAge = { venue: string; ageMs: number; known: boolean; trouble: 
 
 /** Return each venue with the age of what was heard of its market last, by the platform's clock. */
 export function venueAges(accounts: Accounts, fresh: Fresh): VenueAge[] {
-  const found = new Map<string, VenueAge & { ns: number }>();
+  const nowMs = Date.now() + fresh.skewMs;
+  const found = new Map<string, VenueAge>();
   for (const [id, a] of Object.entries(accounts)) {
     for (const v of a?.venues ?? []) {
-      const one = found.get(v.venue) ?? { venue: v.venue, ageMs: 0, known: false, trouble: "", openOrders: 0, accounts: [], stopped: [], ns: 0 };
-      one.ns = Math.max(one.ns, v.market_ns);
+      const one = found.get(v.venue) ?? { venue: v.venue, ageMs: 0, known: false, trouble: "", openOrders: 0, accounts: [], stopped: [] };
+      // Both by the account's own clock, which a recording's is too; and what has passed since it told this.
+      const sinceMs = Math.max(0, nowMs - (a?.told_ns ?? 0) / 1e6);
+      const ageMs = Math.max(0, ((a?.ts_ns ?? 0) - v.market_ns) / 1e6) + sinceMs;
+      if (v.market_ns > 0) one.ageMs = one.known ? Math.min(one.ageMs, ageMs) : ageMs;
+      one.known ||= v.market_ns > 0;
       one.trouble = one.trouble || v.trouble;
       one.openOrders += v.open_orders;
       one.accounts.push(id);
@@ -118,8 +123,7 @@ export function venueAges(accounts: Accounts, fresh: Fresh): VenueAge[] {
       found.set(v.venue, one);
     }
   }
-  const nowMs = Date.now() + fresh.skewMs;
-  return [...found.values()].map(({ ns, ...v }) => ({ ...v, known: ns > 0, ageMs: Math.max(0, nowMs - ns / 1e6) }));
+  return [...found.values()];
 }
 
 function Clock() {

@@ -13,7 +13,7 @@ const CONFIRMED_WITHIN_MS = 5_000;
 const REASON = "stopped from the desk";
 
 type Account = Partial<Schemas["AccountSummary"]> | null;
-type Pulled = { at: number; result: Schemas["KillResult"] | null; error: Error | null; endedAt: number };
+type Pulled = { at: number; result: Schemas["KillResult"] | null; error: Error | null; endedAt: number; endedMs: number };
 
 /** What was asked for since the page was opened, by account; `*` for all. */
 type Pulls = Record<string, Pulled>;
@@ -61,9 +61,9 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
   const why = reason.trim().length >= 3 ? reason.trim() : REASON;
   const stop = async (account: string, flatten: boolean) => {
     const at = performance.now();
-    const note = (pulled: Omit<Pulled, "at" | "endedAt">) =>
-      setPulls((known) => ({ ...known, [account]: { at, endedAt: performance.now(), ...pulled } }));
-    setPulls((known) => ({ ...known, [account]: { at, endedAt: 0, result: null, error: null } }));
+    const note = (pulled: Omit<Pulled, "at" | "endedAt" | "endedMs">) =>
+      setPulls((known) => ({ ...known, [account]: { at, endedAt: performance.now(), endedMs: Date.now() + freshness.get().skewMs, ...pulled } }));
+    setPulls((known) => ({ ...known, [account]: { at, endedAt: 0, endedMs: 0, result: null, error: null } }));
     try {
       note({ result: await api.engageKill(account === "*" ? "" : account, { reason: why, flatten }), error: null });
     } catch (error) {
@@ -102,7 +102,7 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
           <input value={reason} onChange={(e) => setReason(e.target.value)} maxLength={500} />
         </label>
       </div>
-      {pulls["*"] && <Progress name="All accounts" pulled={pulls["*"]} account={null} />}
+      {pulls["*"] && <Progress name="All accounts" pulled={pulls["*"]} accounts={accounts} />}
       {isUnsure && <ByHand reason={why} />}
       <ul className="rows" aria-label="Accounts">
         {Object.entries(accounts).map(([id, account]) => (
@@ -185,7 +185,7 @@ function AccountRow({ id, account, pulled, onStop }: RowProps) {
           </button>
         )}
       </div>
-      {pulled && <Progress name={account.name ?? id} pulled={pulled} account={account} />}
+      {pulled && <Progress name={account.name ?? id} pulled={pulled} accounts={{ [id]: account }} />}
       {isReleasing && isKilled && <Release id={id} name={account.name ?? id} onDone={() => setReleasing(false)} />}
     </>
   );
@@ -232,7 +232,7 @@ function Release({ id, name, venue = "", onDone }: { id: string; name: string; v
 }
 
 /** How far a stop is: asked for, recorded, what the venues still hold, done, in seconds. */
-function Progress({ name, pulled, account }: { name: string; pulled: Pulled; account: Account }) {
+function Progress({ name, pulled, accounts }: { name: string; pulled: Pulled; accounts: Accounts }) {
   const seconds = (((pulled.endedAt || performance.now()) - pulled.at) / 1000).toFixed(1);
   if (pulled.error)
     return (
@@ -247,7 +247,10 @@ function Progress({ name, pulled, account }: { name: string; pulled: Pulled; acc
       </p>
     );
   const { result } = pulled;
-  const waits = account?.unconfirmed?.length ? account.unconfirmed : account ? [] : result.unconfirmed;
+  // What accounts tell now counts once they have told it after the answer.
+  const told = Object.entries(accounts).filter(([id]) => result.stopped.includes(id));
+  const isNewer = told.length > 0 && told.every(([, a]) => (a?.told_ns ?? 0) / 1e6 > pulled.endedMs);
+  const waits = isNewer ? told.flatMap(([id, a]) => (a?.unconfirmed ?? []).map((what) => `${id} ${what}`)) : result.unconfirmed;
   const stopped = result.stopped.length > 0 ? `stopped: ${result.stopped.join(", ")}` : "nothing is known to be stopped yet";
   const recorded = result.applied ? "recorded" : result.recorded ? "written down, not confirmed yet" : "not written down yet";
   return (
