@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from time import time_ns
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.e2e.conftest import PHONE, OpenPage, shot
+from tests.e2e.history import add_fills
 from tests.integration.platform import Platform, until
 
 API = "/api/v1"
@@ -322,6 +324,37 @@ def test_three_accounts_load_in_few_requests(desk: Desk, open_page: OpenPage) ->
     page.goto(f"{desk.url}/")
     expect(page.get_by_role("region", name="Positions").locator("tbody tr").first).to_be_visible()
     assert len(asked) <= 6, asked
+
+
+def test_a_thousand_fills_are_no_thousand_requests(desk: Desk, open_page: OpenPage) -> None:
+    """A hundred messages made 701 requests (finding 6)."""
+    page = open_page(f"{desk.url}/accounts/director-1", cookie=desk.cookie)
+    fills = page.get_by_role("region", name="Fills")
+    expect(fills.locator("tbody tr").first).to_be_visible()
+    expect(page.get_by_role("region", name="Balances").locator("tbody tr").first).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if API in request.url else None)
+    body = {"symbol": "SOL/USD", "side": "buy", "amount": "0.1", "reason": "for a test"}
+    for second in range(10):
+        add_fills(
+            desk.platform.data_dir,
+            "director-1",
+            100,
+            first=1 + 100 * second,
+            from_ns=time_ns(),
+            seq=10_000_000 + second,
+        )
+        assert desk.post("/accounts/director-1/trades", **body, slices=2 + second).status_code == 200
+        page.wait_for_timeout(1_000)
+    assert len(asked) <= 10, asked
+
+    def shows_the_last() -> bool:
+        newest = desk.http.get(f"{API}/accounts/director-1/fills?limit=1").json()[0]
+        shown = fills.locator("tbody tr").first.inner_text()
+        return newest["order_id"] == "made-1000" and "3,000.00" in shown
+
+    until(shows_the_last, "the last state is the API's")
+    expect(fills.locator("tbody tr")).to_have_count(50)
 
 
 def test_a_phone_shows_cards_and_never_scrolls_sideways(desk: Desk, open_page: OpenPage) -> None:

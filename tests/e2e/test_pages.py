@@ -1,19 +1,17 @@
 """Every page: whole for everybody who may see it, in each theme, on a desktop and a phone (U2, U3, U8, U9, U12)."""
 
-import asyncio
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from aether.control.access import ACTIONS, Caller, CallerKind, Role
 from aether.store.embedded import EmbeddedServer
 from tests.e2e.conftest import DESKTOP, PHONE, OpenPage, shot
+from tests.e2e.history import add_fills
 from tests.integration.people import Person, first_admin
 from tests.integration.platform import Platform, aether, until
 
@@ -153,7 +151,7 @@ def stopped(desk: Desk) -> list[str]:
 
 def test_filters_are_in_the_address_and_rows_come_as_one_scrolls(desk: Desk, open_page: OpenPage) -> None:
     """Tables stopped silently at 30 rows (finding 7)."""
-    many(desk.platform.data_dir, 25_000)
+    add_fills(desk.platform.data_dir, "director-2", 25_000)
     page = open_page(f"{desk.url}/fills?account=director-2&text=made", cookie=desk.cookie(desk.ada))
     rows = page.get_by_role("region", name="Fills").locator("tbody tr[data-row]")
     expect(rows.first).to_be_visible()
@@ -176,27 +174,6 @@ def test_filters_are_in_the_address_and_rows_come_as_one_scrolls(desk: Desk, ope
     lines = Path(told_file.value.path()).read_text().splitlines()
     assert lines[0].startswith("# fills, 12500 rows, account=director-2 side=sell text=made, -notional")
     assert len(lines) == 12_500 + 2
-
-
-def many(data_dir: Path, count: int) -> None:
-    """Give an account a long history of fills."""
-    statement = """
-        INSERT INTO fills (account, order_id, trade_id, seq, ts_ns, instrument, side, price, size, notional, fee,
-            realized, liquidity, purpose, strategy)
-        SELECT 'director-2', 'made-' || n, 't' || n, 0, 1600000000000000000 + n, 'paper:ETH/USD',
-            CASE WHEN n % 2 = 0 THEN 'buy' ELSE 'sell' END, 300000, 100000000, 300000000000, 12345678,
-            0, 'maker', 'entry', 'made' FROM generate_series(1, $1) AS n
-    """
-
-    async def run() -> None:
-        connection = await asyncpg.connect(f"postgresql://aether@/postgres?host={data_dir / 'postgresql'}")
-        await connection.execute("SET ROLE aether_node")
-        await connection.execute("SELECT set_config('aether.account', 'director-2', false)")
-        await connection.execute(statement, count)
-        await connection.close()
-
-    with ThreadPoolExecutor(1) as pool:  # the browser's loop runs in this thread
-        pool.submit(asyncio.run, run()).result()
 
 
 def test_a_theme_is_chosen_and_kept(desk: Desk, open_page: OpenPage) -> None:
