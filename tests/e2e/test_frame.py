@@ -151,7 +151,7 @@ def test_a_platform_that_is_stopped_is_seen_within_three_seconds(desk: Desk, pag
         assert "line-through" in decoration(nav), "amounts are marked"
         assert "line-through" in decoration(row(found, "company").locator(".state")), "and what accounts did then"
         found.get_by_role("button", name="Stop all", exact=True).click()
-        expect(found.get_by_text(re.compile("not confirmed after"))).to_be_visible(timeout=7_500)
+        expect(found.get_by_text(re.compile("asked for, not confirmed"))).to_be_visible(timeout=7_500)
         expect(found.get_by_text("aether kill engage")).to_be_visible()
         shot(page, "stopped")
         page.keyboard.press("Escape")

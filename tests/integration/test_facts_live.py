@@ -128,6 +128,9 @@ class HandVenue:
     def release_at(self, venue: VenueId) -> None:
         pass
 
+    def left_at(self, venue: VenueId) -> str:
+        return ""
+
     def troubles(self) -> dict[VenueId, str]:
         return {}
 

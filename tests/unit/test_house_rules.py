@@ -124,6 +124,7 @@ def test_nothing_waits_in_a_way_that_swallows_cancellation() -> None:
 
 
 LONG_ROOMS = {
+    "core.py": "the one door, and the way back",
     "desk.py": "the only writer of orders and ledger",
     "parents.py": "eight algorithms share one life",
     "risk.py": "one short function a check, and the list of them",

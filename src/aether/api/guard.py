@@ -7,6 +7,7 @@ route is without `allow`.
 """
 
 import ipaddress
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -78,7 +79,8 @@ IN_A_CROWD = (1.0, 30.0)
 """What an address has then: enough to come and sign in."""
 BUCKETS_KEPT = 10_000
 
-STOP = "/kill-switch/engage"
+STOP = re.compile(r"/kill-switch/engage$|/venues/[^/]+/stop$")
+"""How the paths of stops end."""
 STOP_ACTION = ACTIONS["kill.engage"]
 STOP_ASKS_S = 1.0
 """The database has so long to say who asks for a stop; then the roster counts."""
@@ -214,7 +216,7 @@ class Authentication:
         if self._by_roster:
             return known, True
         work = identify(connection, context, self._access, where)
-        if not connection.scope["path"].endswith(STOP):
+        if not STOP.search(connection.scope["path"]):
             return await work, False
         try:
             return await within(STOP_ASKS_S, work), False

@@ -60,7 +60,7 @@ class Idempotency:
             or caller is None
             or not caller.id
             or scope["path"].startswith(NOBODY_YET)
-            or scope["path"].endswith(STOP)
+            or STOP.search(scope["path"])
         ):
             await self._app(scope, receive, send)
             return
@@ -78,7 +78,7 @@ class Idempotency:
             await self._repeat(kept, wanted, scope, receive, send)
             return
         scope["state"]["caller"] = msgspec.structs.replace(caller, claim=(key, now))
-        await self._record(caller.id, key, body, scope, send)
+        await self._record(caller.id, key, now, body, scope, send)
 
     async def _claim(self, actor: str, key: str, wanted: str, now: int) -> Any:
         """Take the key for a request; return the row that has it already."""
@@ -111,7 +111,7 @@ class Idempotency:
             await send({"type": "http.response.start", "status": kept.status, "headers": headers})
             await send({"type": "http.response.body", "body": bytes(kept.body)})
 
-    async def _record(self, actor: str, key: str, body: bytes, scope: Scope, send: Send) -> None:
+    async def _record(self, actor: str, key: str, claimed_ns: int, body: bytes, scope: Scope, send: Send) -> None:
         """Carry the request out and keep its answer, unless it was refused: then nothing was done."""
         assert self._context is not None
         status, parts = 500, []
@@ -130,12 +130,14 @@ class Idempotency:
         try:
             await self._app(scope, replay, watch)
         finally:
-            await self._keep(actor, key, status, b"" if scope["path"].startswith(NOT_KEPT) else b"".join(parts))
+            await self._keep(
+                actor, key, claimed_ns, status, b"" if scope["path"].startswith(NOT_KEPT) else b"".join(parts)
+            )
 
-    async def _keep(self, actor: str, key: str, status: int, body: bytes) -> None:
+    async def _keep(self, actor: str, key: str, claimed_ns: int, status: int, body: bytes) -> None:
         """Keep an answer; a refusal frees the key, unless something had been done before it."""
         assert self._context is not None
-        mine = sa.and_(idempotency.c.actor == actor, idempotency.c.key == key)
+        mine = sa.and_(idempotency.c.actor == actor, idempotency.c.key == key, idempotency.c.created_ns == claimed_ns)
         async with self._context.database.control.begin() as connection:
             if status >= 400:
                 untouched = sa.and_(mine, idempotency.c.has_acted.is_(False))

@@ -32,7 +32,7 @@ from aether.domain.scaled import format_amount, parse_amount
 from aether.node.summary import WORTH
 from aether.store import queries
 
-READS, APPROVES = ACTIONS["accounts.read"], ACTIONS["approvals.read"]
+READS, APPROVES, SEES_PLATFORM = (ACTIONS[a] for a in ("accounts.read", "approvals.read", "platform.read"))
 FILLS_SHOWN = 50
 BARS_SHOWN = 5
 APPROVALS_SHOWN = 100
@@ -62,14 +62,19 @@ def desk_of(context: Context, caller: Caller, system: State, closed: Collection[
     """Return the accounts that a caller may see, what they are worth together, and how the platform is.
 
     Args:
-        closed: accounts that are archived; the trading process tells of them until it ends.
+        closed: accounts that are archived; they are told of until nothing of them works at a venue any more.
     """
     told = {
         account["id"]: account
         for account in context.bus.latest("account.").values()
-        if account["id"] not in closed and caller.may(READS, account["id"])
+        if caller.may(READS, account["id"]) and not (account["id"] in closed and _is_empty(account))
     }
     return {"accounts": told, "totals": totals(told.values()), "system": system}
+
+
+def _is_empty(account: State) -> bool:
+    """Return whether nothing of an account works at a venue any more."""
+    return account["status"] == "killed" and not account["open_orders"] and not account["unconfirmed"]
 
 
 def totals(accounts: Any) -> dict[str, dict[str, Any]]:
@@ -109,7 +114,7 @@ class Stored:
         kind, _, name = topic.partition(":")
         if kind == FILLS and caller.may(READS, name):
             return await self._fresh(topic, self._version(f"changed.{name}"), lambda: self._fills(name))
-        if kind == BARS and self._is_offered(name):
+        if kind == BARS and caller.may(SEES_PLATFORM) and self._is_offered(name):
             return await self._fresh(topic, self._version(f"bar.{name}"), lambda: self._bars(name))
         if kind == APPROVALS and not name:
             return await self._approvals(caller)
@@ -169,5 +174,7 @@ def encode(message: Mapping[str, Any]) -> str:
 
 
 def system_state(context: Context, caller: Caller) -> State:
-    """Return how the platform is, as a caller may know it."""
+    """Return how the platform is, as a caller may know it; nothing to who may not."""
+    if not caller.may(SEES_PLATFORM):
+        return {}
     return system_of(context, caller).model_dump(mode="json")

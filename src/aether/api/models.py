@@ -760,12 +760,18 @@ class BookBreak(Model):
 
 
 class VenueStop(Model):
-    """A venue where an account sends no orders: why, since when, by whom; and when that was asked for last."""
+    """A venue where an account sends no orders: why, since when, by whom.
+
+    Attributes:
+        asked_ns: when that was asked for last.
+        left: what it still waits for at the venue, in words; empty once its list was seen to be empty.
+    """
 
     reason: str
     since_ns: At
     actor: str
     asked_ns: At
+    left: str
 
 
 class AccountVenue(Model):

@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter
 
 from aether.api.guard import Granted, allow, note_refusal
 from aether.api.models import KillRequest, KillResult, ReasonRequest, VenueName, VenueStopResult
 from aether.api.operators import ask, confirmed
 from aether.bus.topics import STOP_VENUE
-from aether.clock import wall_ns
 from aether.control.access import ACTIONS
-from aether.control.audit import entry_of
 from aether.domain.errors import NoAnswerError, RefusedError, UnknownNameError
-from aether.domain.events import KillSwitchEngaged
+from aether.domain.events import KillSwitchEngaged, VenueStopped
+from aether.domain.identifiers import VenueId
 from aether.node.pulls import Pull
 from aether.store.patience import DATABASE_AWAY, within
 from aether.telemetry import logger
@@ -96,22 +96,23 @@ async def stop_venue_of_all(venue: VenueName, body: ReasonRequest, granted: Enga
 
 
 async def _stop_venue(granted: Granted, venue: str, reason: str) -> VenueStopResult:
-    """Have the trading process stop the venue, which waits for no database, then note it in the audit trail.
+    """Have the trading process stop the venue, which waits for no database; then record it, so that it outlasts that.
 
     Raises:
         NoAnswerError: when the trading process does not answer.
         UnknownNameError: when nobody trades there.
     """
-    event = {"venue": venue, "reason": reason, "actor": granted.caller.name}
-    stopped = await granted.context.bus.ask(STOP_VENUE, {"account": granted.account, "event": event})
+    event = VenueStopped(ts_ns=0, venue=VenueId(venue), reason=reason, actor=granted.caller.name)
+    told = {"account": granted.account, "event": msgspec.to_builtins(event), "journal": False}
+    stopped = await granted.context.bus.ask(STOP_VENUE, told)
     if not stopped:
         raise UnknownNameError(f"Nobody trades at {venue!r} here.", remedy="GET /system lists the venues.")
-    entry = entry_of(
-        granted.caller, granted.action.name, "done", account=granted.account, target=venue, after=event, reason=reason
-    )
+    submit = granted.context.control.operators.submit
     try:
-        await within(PAPERWORK_S, granted.context.control.audit.note(entry, wall_ns()))
-    except DATABASE_AWAY:
-        _log.error("venue_stop_not_recorded", account_id=granted.account, venue=venue)
+        for account in stopped:
+            await within(PAPERWORK_S, submit(granted.caller, granted.action.name, account, event, reason))
+    except DATABASE_AWAY as error:
+        _log.error("venue_stop_not_recorded", venue=venue, reason=f"{type(error).__name__}: {error}")
+        await granted.context.bus.ask(STOP_VENUE, {**told, "journal": True})
         return VenueStopResult(stopped=stopped, recorded=False)
     return VenueStopResult(stopped=stopped)

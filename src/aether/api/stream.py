@@ -20,7 +20,7 @@ from aether.api.local import LocalAccess
 from aether.api.ports import Context
 from aether.clock import monotonic_s, wall_ns
 from aether.control.access import Caller
-from aether.domain.errors import NoAnswerError
+from aether.domain.errors import NoAnswerError, UnknownNameError
 from aether.store.patience import DATABASE_AWAY, within
 
 router = APIRouter()
@@ -102,7 +102,10 @@ class _Page:
                 self._closed = await within(READ_WITHIN_S, self._stored.closed())
             for topic in [t for t in self._followed if t != DESK]:
                 with suppress(*DATABASE_AWAY, NoAnswerError):
-                    state = await within(READ_WITHIN_S, self._stored.state(topic, self._caller))
+                    try:
+                        state = await within(READ_WITHIN_S, self._stored.state(topic, self._caller))
+                    except UnknownNameError:
+                        state = None
                     if state is None:
                         self._followed.pop(topic, None)
                         await self._send({"topic": topic, "seq": 1, "ts_ns": wall_ns(), "kind": "refused", "data": {}})

@@ -13,7 +13,8 @@ SILENT_AFTER_S = 3.5
 PULL = "pull"
 """Stop an account (`account`, and the pull); the answer names those that were stopped."""
 STOP_VENUE = "stop venue"
-"""Stop orders at `venue` of `account`, or of all; the answer names the accounts that were stopped there."""
+"""Stop orders of `account`, or of all, at the venue of `event`, and have it journaled where `journal` says so; the
+answer names the accounts that were stopped there."""
 UNCONFIRMED = "unconfirmed"
 """What a stop of `account` still waits for, in words."""
 METRICS = "metrics"

@@ -35,6 +35,7 @@ APPLY_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0
 TAKE_UP_AGAIN_S = 5.0
 PREVIEW_PAUSE_S = 0.05
+PREVIEWS_WAIT = 8
 
 
 async def run_node(
@@ -106,8 +107,19 @@ async def _metrics(_body: dict[str, object]) -> str:
 def _previews(node: Node) -> Answer:
     """Answer what decisions would lead to, one after the other and with pauses: each costs the processor of trading."""
     alone = asyncio.Lock()
+    waiting = 0
 
     async def preview(body: Message) -> dict[str, Any]:
+        nonlocal waiting
+        if waiting >= PREVIEWS_WAIT:
+            raise NoAnswerError("Too much is being worked out at the moment.", remedy="Try again.")
+        waiting += 1
+        try:
+            return await in_turn(body)
+        finally:
+            waiting -= 1
+
+    async def in_turn(body: Message) -> dict[str, Any]:
         async with alone:
             found = await worked_out(body)
             await asyncio.sleep(PREVIEW_PAUSE_S)

@@ -47,7 +47,14 @@ def answer_stops(bus: LocalBus, node: Node) -> None:
             if named in (account, EVERYWHERE) and shard.trades_at(event.venue)
         ]
         for shard in meant:
-            shard.stop_venue(event)
+            shard.stop_at(event.venue)
+            if body["journal"]:
+                shard.journal(event)
+        if not node.is_ready:
+            raise NoAnswerError(
+                "The trading process is starting, and does not know all of its accounts yet.",
+                remedy="Stop it again in a few seconds, or stop everything.",
+            )
         return [shard.account for shard in meant]
 
     bus.answer(PULL, pull)

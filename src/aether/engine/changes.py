@@ -91,10 +91,12 @@ class Outbox:
 
     Attributes:
         on_judged: hears what the risk gate says, and of what; None for nobody.
+        refused: why the event was refused, empty when it was not.
     """
 
     def __init__(self, on_judged: Judged | None = None) -> None:
         self.on_judged = on_judged
+        self.refused = ""
         self.commands: list[Command] = []
         self.facts: list[Fact] = []
         self.changes = Changes()

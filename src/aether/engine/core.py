@@ -87,8 +87,6 @@ class Engine:
         self.state = AccountState()
         self.applied: Event | None = None
         """The last event as it was applied, which is what the journal holds of it."""
-        self.refused = ""
-        """Why the last event was refused at the door, empty when it was not."""
         self._checkpoint = b""
         self._since: list[Event] = []
         self._ran: dict[int, Ran] = {}
@@ -112,6 +110,11 @@ class Engine:
         self._review = Review(state, out, self._desk)
         self._intents = Intents(state, out, self._desk, self._review, self._protection, runners)
         self._parents = Parents(state, out, self._desk, self._protection)
+
+    @property
+    def refused(self) -> str:
+        """Why the last event was refused, at the door or by the room that it is for; empty when it was not."""
+        return self._out.refused
 
     @property
     def config(self) -> AccountConfig:
@@ -171,8 +174,7 @@ class Engine:
 
     def _step(self, event: Event) -> list[Command]:
         out, state = self._out, self.state
-        out.commands = []
-        out.facts = []
+        out.commands, out.facts, out.refused = [], [], ""
         now = event.taken_ns or event.ts_ns
         if now >= state.now_ns:
             state.now_ns = now
@@ -184,9 +186,9 @@ class Engine:
             return out.commands
         if state.now_ns // SAMPLE_NS != state.sample:
             self._safety.roll()
-        self.refused = refusal(state, event)
-        if self.refused:
-            self._tell_refusal(event, self.refused)
+        out.refused = refusal(state, event)
+        if out.refused:
+            self._tell_refusal(event, out.refused)
             return out.commands
         self._write(event)
         if out.facts:

@@ -61,6 +61,7 @@ class Parents:
             case ParentOrderRequested():
                 reason = self.begin(event.request)
                 if reason:
+                    self._out.refused = reason
                     told = f"Parent order {event.request.id} not taken: {reason}"
                     self._out.alert(self._state.now_ns, Severity.WARNING, "parent_refused", told)
             case ParentOrderCanceled():
@@ -100,6 +101,8 @@ class Parents:
             return f"the account may not trade {request.symbol}"
         if len(state.parents) >= MAX_WORKING:
             return f"{MAX_WORKING} parent orders are at work"
+        if all(i.venue in state.stopped_venues for i in instruments):
+            return f"every venue of {request.symbol} is stopped"
         reason = missing_fields(request) or _below_a_tick(request, instruments)
         if not reason:
             mid = mid_e8(state, instruments)
@@ -256,7 +259,7 @@ class Parents:
         found = []
         for instrument in self._instruments(parent.request):
             market = state.market.get(instrument.id)
-            if market is None or not self._can_trade(market):
+            if market is None or not self._can_trade(instrument, market):
                 continue
             key = instrument.quote_key if is_buy else instrument.base_key
             levels = market.asks if is_buy else market.bids
@@ -264,8 +267,10 @@ class Parents:
             found.append(Depth(instrument, tuple(levels), taker_ppm, state.ledger.balance(key).free))
         return found
 
-    def _can_trade(self, market: MarketState) -> bool:
-        return has_fresh_book(self._state, market) and not market.trouble
+    def _can_trade(self, instrument: Instrument, market: MarketState) -> bool:
+        """Return whether an order may go to an instrument's market now: its venue is not stopped, its book is good."""
+        is_open = instrument.venue not in self._state.stopped_venues
+        return is_open and has_fresh_book(self._state, market) and not market.trouble
 
     def _child(self, parent: Parent, part: Slice, tif: TimeInForce, *, post_only: bool = False) -> bool:
         instrument = self._state.instruments[part.instrument]
@@ -303,7 +308,7 @@ class Parents:
         best: tuple[int, Instrument, int] | None = None
         for instrument in self._instruments(parent.request):
             market = self._state.market.get(instrument.id)
-            if market is None or not self._can_trade(market):
+            if market is None or not self._can_trade(instrument, market):
                 continue
             own = market.bid if is_buy else market.ask
             if not own or not self._can_rest(parent, instrument, own):
@@ -360,7 +365,12 @@ class Parents:
         for instrument in self._instruments(parent.request):
             market = self._state.market.get(instrument.id)
             price = _from_e8(parent.request.limit_price, instrument, instrument.tick)
-            if price and market is not None and self._can_trade(market) and self._can_rest(parent, instrument, price):
+            if (
+                price
+                and market is not None
+                and self._can_trade(instrument, market)
+                and self._can_rest(parent, instrument, price)
+            ):
                 tip = min(parent.request.display, self._rest(parent))
                 self._rest_at(parent, instrument, price, tip, post_only=False)
                 return
@@ -374,7 +384,7 @@ class Parents:
             (
                 price_e8(market.bid, i.price_decimals)
                 for i in self._instruments(request)
-                if (market := self._state.market.get(i.id)) is not None and market.bid and self._can_trade(market)
+                if (market := self._state.market.get(i.id)) is not None and market.bid and self._can_trade(i, market)
             ),
             default=0,
         )
@@ -403,6 +413,8 @@ class Parents:
             if not is_sellable(self._state, instrument, size):
                 continue
             held_any = True
+            if instrument.venue in self._state.stopped_venues:
+                continue
             self._desk.cancel_open(instrument.id, Side.BUY)
             if self._state.ledger.balance(instrument.base_key).free < amount_of_size(size, instrument.size_decimals):
                 self._desk.cancel_open(instrument.id, Side.SELL)
@@ -424,9 +436,8 @@ class Parents:
         """Return the account's instruments of the symbol that it may trade, in a fixed order."""
         state = self._state
         assert state.config is not None
-        approved, stopped = state.config.approved, state.stopped_venues
-        offered = [i for i in state.instruments.values() if i.symbol == request.symbol and i.id in approved]
-        return [i for i in offered if i.venue not in stopped]
+        approved = state.config.approved
+        return [i for i in state.instruments.values() if i.symbol == request.symbol and i.id in approved]
 
     def _refused(self, parent: Parent, reason: str) -> None:
         parent.refusals += 1

@@ -217,9 +217,12 @@ class Safety:
         stopped = state.stops[Stop.FLATTEN]
         left = False
         for instrument in list(state.instruments.values()):
-            if not state.own.may_trade(instrument.id) or instrument.venue in state.stopped_venues:
+            if not state.own.may_trade(instrument.id):
                 continue
             size = sellable_size(state, instrument)
+            if instrument.venue in state.stopped_venues:
+                left = left or bool(size)
+                continue
             working = any(is_in_the_way(state, o, instrument.id) for o in state.open_orders.values())
             left = left or bool(size) or working
             retry = state.flattening.setdefault(instrument.id, Retry()) if size else None

@@ -146,6 +146,12 @@ class LiveVenue:
         """Let the engine's orders out to a venue again."""
         self._stopped.discard(venue)
 
+    def left_at(self, venue: VenueId) -> str:
+        """Return what a stop of one venue still waits for, in words."""
+        if session := self._sessions.get(venue):
+            return "" if session.is_still else session.left()
+        return "no way to it yet"
+
     def fence(self) -> None:
         """Touch nothing any more: another process owns the account."""
         self._waiting.clear()

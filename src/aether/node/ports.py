@@ -56,6 +56,10 @@ class Venue(Protocol):
         """Let the engine's orders out to a venue again."""
         ...
 
+    def left_at(self, venue: VenueId, /) -> str:
+        """Return what a stop of one venue still waits for, in words; empty when its list was seen to be empty."""
+        ...
+
     def fence(self) -> None:
         """Touch nothing any more: another process owns the account."""
         ...

@@ -124,6 +124,8 @@ class Shard:
         self._heard_ns = engine.state.now_ns - OVERLAP_NS
         self._is_braked = False
         """The venues were stopped, and the engine has not heard of it."""
+        self._asked_stops: set[VenueId] = set()
+        """Venues that were stopped, and the engine has not heard of it."""
         self._stopped_at: float | None = None
         """Since when everything should be gone at the venues, until it is seen to be."""
 
@@ -260,14 +262,13 @@ class Shard:
         """Return whether the account trades anything at a venue."""
         return any(i.venue == venue for i in self.engine.state.instruments.values())
 
-    def stop_venue(self, event: VenueStopped) -> None:
-        """Stop the account's orders at one venue at once; the engine hears of it next."""
-        self._venue.stop_at(event.venue)
-        if not self.failure:
-            self.inbox.put_request(event, 0)
+    def stop_at(self, venue: VenueId) -> None:
+        """Stop the account's orders at one venue at once; the engine hears of it by a request, or by `journal`."""
+        self._asked_stops.add(venue)
+        self._venue.stop_at(venue)
 
-    def journal(self, event: KillSwitchEngaged) -> None:
-        """Take the kill switch without a request in the database, unless the account works no more."""
+    def journal(self, event: KillSwitchEngaged | VenueStopped) -> None:
+        """Take a stop without a request in the database, unless the account works no more."""
         if not self.failure:
             self.inbox.put_request(event, 0)
 
@@ -329,6 +330,7 @@ class Shard:
             self.stop()
         elif isinstance(event, VenueStopped):
             self._venue.stop_at(event.venue)
+            self._asked_stops.discard(event.venue)
         for taken in step(self._venue, self.engine, event):
             given = as_given(taken.event)
             self._append(taken, item.entered)
@@ -339,8 +341,13 @@ class Shard:
             if isinstance(given, KillSwitchEngaged) and self.on_killed(self.account, given):
                 self._is_braked = False
                 self._venue.release()
-            elif isinstance(given, VenueReleased) and given.venue not in self.engine.state.stopped_venues:
-                self._venue.release_at(given.venue)
+            elif isinstance(given, VenueReleased):
+                self._release_at(given.venue)
+
+    def _release_at(self, venue: VenueId) -> None:
+        """Let orders out to a venue again, unless it was stopped anew meanwhile."""
+        if venue not in self.engine.state.stopped_venues and venue not in self._asked_stops:
+            self._venue.release_at(venue)
 
     def _append(self, taken: Taken, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""
@@ -427,9 +434,9 @@ class Shard:
 
     def summary(self) -> dict[str, Any]:
         """Return the account as the screen shows it, see `summary.py`."""
-        told = summary(
-            self.engine, self._seq, self.failure, self._committer.outage, self._venue.troubles(), self._told_ns()
-        )
+        troubles = self._venue.troubles()
+        left = {v: self._venue.left_at(v) for v in self.engine.state.stopped_venues}
+        told = summary(self.engine, self._seq, self.failure, self._committer.outage, troubles, left, self._told_ns())
         return told | {"unconfirmed": self._venue.unconfirmed() if self._stopped_at is not None else []}
 
     def _told_ns(self) -> int:

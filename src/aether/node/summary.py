@@ -22,7 +22,13 @@ _STATUS_OF = {Stop.KILL: "killed", Stop.FLATTEN: "killed", Stop.FAULT: "stopped"
 
 
 def summary(
-    engine: Engine, seq: int, failure: str, outage: str, troubles: Mapping[VenueId, str], told_ns: int
+    engine: Engine,
+    seq: int,
+    failure: str,
+    outage: str,
+    troubles: Mapping[VenueId, str],
+    left: Mapping[VenueId, str],
+    told_ns: int,
 ) -> dict[str, Any]:
     """Return the account as the screen shows it (`aether.api.models.AccountSummary`).
 
@@ -30,6 +36,7 @@ def summary(
         failure: why the account does not work any more, empty while it does.
         outage: why nothing can be written, empty while it can.
         troubles: what keeps the account from its venues, in words.
+        left: what the stops of venues still wait for, in words.
         told_ns: when this is told, by the machine's clock: what is told later is newer.
     """
     state = engine.state
@@ -86,7 +93,7 @@ def summary(
             for o in reversed(state.open_orders.values())
             for i in (o.request.instrument,)
         ],
-        "venues": _venues(state, troubles),
+        "venues": _venues(state, troubles, left),
         "parents": [_progress(engine, parent) for parent in _shown_parents(engine)],
         "held": [
             {
@@ -195,16 +202,16 @@ def _stops(state: AccountState, instrument: Instrument) -> list[str]:
     return [instrument.price_text(plan.stop) for plan in plans if plan.stop]
 
 
-def _venue_stop(state: AccountState, venue: VenueId) -> list[dict[str, Any]]:
+def _venue_stop(state: AccountState, venue: VenueId, left: str) -> list[dict[str, Any]]:
     """Return the stop of a venue, if it is on."""
     stopped = state.stopped_venues.get(venue)
     if stopped is None:
         return []
     told = {"reason": stopped.reason, "since_ns": stopped.since_ns, "actor": stopped.actor}
-    return [told | {"asked_ns": stopped.asked_ns}]
+    return [told | {"asked_ns": stopped.asked_ns, "left": left}]
 
 
-def _venues(state: AccountState, troubles: Mapping[VenueId, str]) -> list[dict[str, Any]]:
+def _venues(state: AccountState, troubles: Mapping[VenueId, str], left: Mapping[VenueId, str]) -> list[dict[str, Any]]:
     """Return for each venue when its market was heard last, what is wrong with it, and what works there."""
     told: dict[str, dict[str, Any]] = {}
     for i in state.instruments.values():
@@ -215,7 +222,7 @@ def _venues(state: AccountState, troubles: Mapping[VenueId, str]) -> list[dict[s
                 "market_ns": 0,
                 "trouble": troubles.get(i.venue, ""),
                 "open_orders": 0,
-                "stop": _venue_stop(state, i.venue),
+                "stop": _venue_stop(state, i.venue, left.get(i.venue, "")),
             },
         )
         if (m := state.market.get(i.id)) is not None:

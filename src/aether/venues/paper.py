@@ -92,6 +92,10 @@ class PaperVenue:
     def release_at(self, venue: VenueId) -> None:
         """Do nothing: nothing was held back."""
 
+    def left_at(self, venue: VenueId) -> str:  # noqa: ARG002  a port
+        """Return nothing: what is open there is what the account's books say."""
+        return ""
+
     def troubles(self) -> dict[VenueId, str]:
         """Return nothing: the simulation is always there."""
         return {}

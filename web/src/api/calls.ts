@@ -1,6 +1,6 @@
 // Every call that the page makes, by its name.
 import createClient from "openapi-fetch";
-import { client, proven, unwrap, write, type Schemas } from "./client";
+import { client, printed, proven, unwrap, write, type Answer, type Schemas } from "./client";
 import type { paths } from "./schema";
 
 export type Account = Schemas["AccountSummary"];
@@ -21,29 +21,30 @@ export function stopAt(url: string): void {
 }
 const STOP_WITHIN_MS = 8_000;
 
-function engageAt(at: typeof client, account: string, body: Schemas["KillRequest"]) {
-  const signal = AbortSignal.timeout(STOP_WITHIN_MS);
-  return account === ""
-    ? at.POST("/api/v1/kill-switch/engage", { body, signal })
-    : at.POST("/api/v1/accounts/{account}/kill-switch/engage", { params: inAccount(account), body, signal });
-}
-
 /** Stop by the process of stops; by the web interface where that does not do it. */
-async function engage(account: string, body: Schemas["KillRequest"]) {
+async function byStops<T>(call: (at: typeof client, signal: AbortSignal) => Promise<Answer<T>>): Promise<T> {
   if (stopUrl !== "") {
     try {
-      return await unwrap(engageAt(createClient<paths>({ baseUrl: stopUrl, credentials: "include" }), account, body));
+      const stops = createClient<paths>({ baseUrl: stopUrl, credentials: "include" });
+      return await unwrap(call(stops, AbortSignal.timeout(STOP_WITHIN_MS)));
     } catch {
       // The other way in says what is wrong, or does it.
     }
   }
-  return unwrap(engageAt(client, account, body));
+  return unwrap(call(client, AbortSignal.timeout(STOP_WITHIN_MS)));
 }
+
+const engage = (account: string, body: Schemas["KillRequest"]) =>
+  byStops((at, signal) =>
+    account === ""
+      ? at.POST("/api/v1/kill-switch/engage", { body, signal })
+      : at.POST("/api/v1/accounts/{account}/kill-switch/engage", { params: inAccount(account), body, signal }),
+  );
 
 const inAccount = (account: string) => ({ path: { account } });
 const forAccount = (account: string) => ({ query: { account } });
 
-export const api = {
+export const api = printed({
   // Becoming somebody.
   me: () => unwrap(client.GET("/api/v1/session")),
   useLink: (token: string) => unwrap(client.POST("/api/v1/session/token", { body: { token } })),
@@ -83,18 +84,9 @@ export const api = {
   strategies: () => unwrap(client.GET("/api/v1/strategies")),
   accounts: () => unwrap(client.GET("/api/v1/accounts")),
   instruments: () => unwrap(client.GET("/api/v1/instruments")),
-  positions: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/positions", { params: inAccount(a) })),
   balances: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/balances", { params: inAccount(a) })),
   alerts: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/alerts", { params: inAccount(a) })),
   verdicts: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/verdicts", { params: inAccount(a) })),
-  orders: (a: string, onlyOpen: boolean, limit: number) =>
-    unwrap(
-      client.GET("/api/v1/accounts/{account}/orders", {
-        params: { ...inAccount(a), query: { only_open: onlyOpen, limit } },
-      }),
-    ),
-  fills: (a: string, limit: number) =>
-    unwrap(client.GET("/api/v1/accounts/{account}/fills", { params: { ...inAccount(a), query: { limit } } })),
   equity: (a: string) =>
     unwrap(client.GET("/api/v1/accounts/{account}/equity", { params: { ...inAccount(a), query: { points: 600 } } })),
   equityOfAll: () => unwrap(client.GET("/api/v1/equity", { params: { query: { points: 300 } } })),
@@ -108,9 +100,11 @@ export const api = {
   // Operators.
   engageKill: engage,
   stopVenue: (account: string, venue: string, body: Schemas["ReasonRequest"]) =>
-    account === ""
-      ? unwrap(client.POST("/api/v1/venues/{venue}/stop", { params: { path: { venue } }, body }))
-      : unwrap(client.POST("/api/v1/accounts/{account}/venues/{venue}/stop", { params: { path: { account, venue } }, body })),
+    byStops((at, signal) =>
+      account === ""
+        ? at.POST("/api/v1/venues/{venue}/stop", { params: { path: { venue } }, body, signal })
+        : at.POST("/api/v1/accounts/{account}/venues/{venue}/stop", { params: { path: { account, venue } }, body, signal }),
+    ),
   releaseVenue: (account: string, venue: string, reason: string) =>
     write((header) =>
       client.POST("/api/v1/accounts/{account}/venues/{venue}/release", { params: { path: { account, venue }, header }, body: { reason } }),
@@ -135,10 +129,6 @@ export const api = {
         body: { approve, reason },
       }),
     ),
-  trade: (account: string, body: Schemas["TradeRequest"]) =>
-    write((header) =>
-      client.POST("/api/v1/accounts/{account}/trades", { params: { ...inAccount(account), header }, body }),
-    ),
   exit: (account: string, reason: string) =>
     write((header) =>
       client.POST("/api/v1/accounts/{account}/exit", {
@@ -158,8 +148,6 @@ export const api = {
     unwrap(client.POST("/api/v1/accounts/{account}/exit/preview", { params: inAccount(account), body })),
   previewHedge: (account: string, body: Schemas["HedgeRequest"]) =>
     unwrap(client.POST("/api/v1/accounts/{account}/hedge/preview", { params: inAccount(account), body })),
-  previewTrade: (account: string, body: Schemas["TradeRequest"]) =>
-    unwrap(client.POST("/api/v1/accounts/{account}/trades/preview", { params: inAccount(account), body })),
   previewCapital: (account: string, body: Schemas["CapitalRequest"]) =>
     unwrap(client.POST("/api/v1/accounts/{account}/capital/preview", { params: inAccount(account), body })),
 
@@ -266,4 +254,4 @@ export const api = {
     write((header) => client.POST("/api/v1/tokens", { params: { header }, body })),
   revokeToken: (token: string) =>
     write((header) => client.DELETE("/api/v1/tokens/{token}", { params: { path: { token }, header } })),
-};
+});

@@ -79,8 +79,21 @@ export async function proven<T>(call: (header: { "x-mfa-token"?: string }) => Pr
 
 type WriteHeader = { "Idempotency-Key": string; "x-mfa-token"?: string };
 
-/** Something that can be sent: with the same key as often as need be, it is done once. */
-export type Write<T> = (key: string) => Promise<T>;
+/** Something that can be sent: with the same key as often as need be, it is done once. `print` tells what it is. */
+export type Write<T> = ((key: string) => Promise<T>) & { print?: string };
+
+/** Calls whose writes carry what they are: another body is another write, and has a key of its own. */
+export function printed<C extends object>(calls: C): C {
+  const made = Object.entries(calls).map(([name, call]) => [
+    name,
+    (...given: unknown[]) => {
+      const found: unknown = (call as (...args: unknown[]) => unknown)(...given);
+      if (typeof found === "function") Object.assign(found, { print: `${name} ${JSON.stringify(given)}` });
+      return found;
+    },
+  ]);
+  return Object.fromEntries(made) as C;
+}
 
 /** A write, which asks for a proof of a second factor where one is needed. Only `useCommand` sends it. */
 export function write<T>(call: (header: WriteHeader) => Promise<Answer<T>>): Write<T> {

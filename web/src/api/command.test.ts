@@ -51,10 +51,21 @@ describe("a write whose answer is lost", () => {
     await expect(commands.outcomeOf("k", away, now, 3_000)).rejects.toBeInstanceOf(commands.UnknownOutcome);
   });
 
-  it("ends with an error that is one, such as a session that is over", async () => {
+  it("stays unknown where the question is refused: that says nothing of the write", async () => {
     const over = told(new clients.ApiError(401, "signed out", ""));
-    await expect(commands.outcomeOf("k", over, now)).rejects.toMatchObject({ status: 401 });
+    await expect(commands.outcomeOf("k", over, now)).rejects.toBeInstanceOf(commands.UnknownOutcome);
   });
+
+  it("is asked for a while before it counts as not done: it may be on its way", async () => {
+    const late = told(outcome("unknown"), outcome("unknown"), outcome("done", 200, "1"));
+    expect(await commands.outcomeOf("k", late, now)).toBe(1);
+  });
+});
+
+it("another body is another write", () => {
+  const calls = clients.printed({ sell: (share: number) => clients.write(() => new Promise<never>(() => share)) });
+  expect(calls.sell(5).print).toBe(calls.sell(5).print);
+  expect(calls.sell(5).print).not.toBe(calls.sell(6).print);
 });
 
 it("keys are 32 hexadecimal digits, each another", () => {

@@ -4,6 +4,7 @@ import { ApiError, client, problem, unwrap, type Schemas, type Write } from "./c
 
 const ASK_EVERY_MS = 1_000;
 const ASK_FOR_MS = 20_000;
+const UNDONE_AFTER_MS = 4_000;
 
 export type Phase = "idle" | "sending" | "asking" | "done" | "refused" | "unknown";
 
@@ -37,8 +38,8 @@ export async function outcomeOf<T>(key: string, asking: Ask = ask, waiting = pau
     let found: Schemas["RequestOutcome"] | null = null;
     try {
       found = await asking(key);
-    } catch (error) {
-      if (!isOpen(error)) throw error;
+    } catch {
+      // Whatever keeps the question from its answer says nothing of the write.
     }
     if (found?.state === "done") {
       const answer: unknown = found.answer ? JSON.parse(found.answer) : undefined;
@@ -47,8 +48,9 @@ export async function outcomeOf<T>(key: string, asking: Ask = ask, waiting = pau
     }
     if (found?.state === "interrupted")
       throw new ApiError(409, "This was begun, and the platform ended before it was answered.", "Look at what it did.", "Interrupted");
-    if (found?.state === "unknown")
-      throw new ApiError(0, "It did not reach the platform: nothing was done.", "Press again.", "NotDone");
+    // It may still be on its way: it is asked for a while before it counts as not done.
+    if (found?.state === "unknown" && waited >= Math.min(UNDONE_AFTER_MS, forMs - ASK_EVERY_MS))
+      throw new ApiError(0, "Nothing is known to have been done: the platform has not heard of it.", "Press again; it is done once.", "NotDone");
     await waiting(ASK_EVERY_MS);
   }
   throw new UnknownOutcome();
@@ -74,14 +76,15 @@ export function useCommand<A = void, T = unknown>(
   const run = async (arg: A): Promise<void> => {
     if (isBusy.current) return;
     isBusy.current = true;
-    const text = JSON.stringify(arg ?? null);
+    const wanted = make(arg);
+    const text = wanted.print ?? JSON.stringify(arg ?? null);
     if (open.current?.text !== text) open.current = { text, key: newKey() };
     const { key } = open.current;
     setState((s) => ({ ...s, phase: "sending", error: null }));
     try {
       let data: T;
       try {
-        data = await make(arg)(key);
+        data = await wanted(key);
       } catch (error) {
         if (!isOpen(error)) throw error;
         setState((s) => ({ ...s, phase: "asking" }));

@@ -4181,7 +4181,11 @@ export interface components {
         };
         /**
          * VenueStop
-         * @description A venue where an account sends no orders: why, since when, by whom; and when that was asked for last.
+         * @description A venue where an account sends no orders: why, since when, by whom.
+         *
+         *     Attributes:
+         *         asked_ns: when that was asked for last.
+         *         left: what it still waits for at the venue, in words; empty once its list was seen to be empty.
          */
         VenueStop: {
             /** Actor */
@@ -4191,6 +4195,8 @@ export interface components {
              * @description nanoseconds since 1970 UTC
              */
             asked_ns: number;
+            /** Left */
+            left: string;
             /** Reason */
             reason: string;
             /**

@@ -56,6 +56,7 @@ export function blockedBy(p: Schemas["Preview"] | undefined, isOld: boolean): st
   if (isOld) return "What is known is old: nothing is sent by it.";
   if (!p) return "Its effects are not known yet.";
   if (p.refused) return "The account would refuse it.";
+  if (p.orders.length === 0 && p.canceled.length === 0 && p.later.length === 0) return "Nothing would come of it.";
   if (p.orders.length > 0 && p.orders.every((o) => !o.approved)) return "The risk gate would deny every order.";
   return "";
 }

@@ -1,5 +1,5 @@
 // One web socket for the whole page: topics are followed by reference, a silent platform is noticed within 3 s.
-import { useEffect, useState } from "react";
+import { useEffect } from "react";
 import { freshness } from "./freshness";
 import { makeStore, type Store } from "./store";
 import { isMessage, step, UNKNOWN, type Topic } from "./topics";
@@ -8,6 +8,7 @@ const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 5_000;
 const SILENT_AFTER_MS = 3_000;
 const GIVEN_UP_AFTER_MS = 8_000;
+const REFUSED_AGAIN_MS = 5_000;
 
 class Stream {
   private socket: WebSocket | null = null;
@@ -94,6 +95,7 @@ class Stream {
     const { topic, isGap } = step(known.store.get(), message);
     known.store.set(topic);
     if (isGap) this.send({ subscribe: [message.topic] });
+    if (message.kind === "refused") window.setTimeout(() => known.followers > 0 && this.send({ subscribe: [message.topic] }), REFUSED_AGAIN_MS);
   }
 
   private watch(): void {
@@ -117,7 +119,7 @@ export const stream = new Stream();
 
 /** Follow a topic; null until its state has come. */
 export function useTopic<T>(name: string): T | null {
-  const [store] = useState(() => stream.store(name));
+  const store = stream.store(name);
   useEffect(() => stream.follow(name), [name]);
   return store.use().state as T | null;
 }

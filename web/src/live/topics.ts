@@ -26,6 +26,7 @@ export function patched(state: unknown, patch: unknown): unknown {
 /** Return a topic after a message, and whether something is missing: then it has to be asked for as a whole. */
 export function step<T>(known: Topic<T>, message: Message): { topic: Topic<T>; isGap: boolean } {
   if (message.kind === "snapshot") return { topic: { seq: message.seq, state: message.data as T }, isGap: false };
+  if (message.kind === "refused") return { topic: UNKNOWN as Topic<T>, isGap: false };
   if (message.kind !== "delta" || known.state === null || message.seq <= known.seq) return { topic: known, isGap: false };
   if (message.seq !== known.seq + 1) return { topic: UNKNOWN as Topic<T>, isGap: true };
   return { topic: { seq: message.seq, state: patched(known.state, message.data) as T }, isGap: false };

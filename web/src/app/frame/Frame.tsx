@@ -2,7 +2,7 @@
 import { useEffect, useReducer } from "react";
 import type { Schemas } from "../../api/client";
 import { stopAt } from "../../api/calls";
-import { ageText, freshness, silenceMs, type Fresh } from "../../live/freshness";
+import { ageText, freshness, type Fresh } from "../../live/freshness";
 import { useTopic } from "../../live/socket";
 import { me } from "../can";
 import { Guard } from "../guard";
@@ -37,7 +37,11 @@ export function Frame() {
         Aether
       </a>
       <Guard what="The ribbon" fallback={() => <span className="badge live">Mode unknown</span>}>
-        <Mode live={live.map((a) => a?.name ?? a?.id ?? "")} feed={desk?.system?.feed ?? ""} />
+        {desk ? (
+          <Mode live={live.map((a) => a?.name ?? a?.id ?? "")} feed={desk.system?.feed ?? ""} />
+        ) : (
+          <span className="badge live">Mode unknown</span>
+        )}
       </Guard>
       <Guard what="The ages" fallback={() => <span className="warn">Ages unknown</span>}>
         <Ages accounts={accounts} system={desk?.system ?? null} />
@@ -78,9 +82,12 @@ function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["Syste
   return (
     <details className={`ages ${state}`}>
       <summary>
-        <span role="status">
+        <span>
           <i aria-hidden="true" />
-          platform {words}
+          <span aria-hidden="true">platform {words}</span>
+          <span role="status" className="hidden">
+            platform {fresh.link === "live" ? words : "no answer"}
+          </span>
         </span>
         {venues.map((v) => (
           <span key={v.venue} className={v.trouble || v.ageMs > 10_000 || state === "down" ? "down" : v.ageMs > 3_000 ? "warn" : ""} title={v.trouble}>
@@ -138,5 +145,3 @@ function Clock() {
     </time>
   );
 }
-
-export { silenceMs };

@@ -71,9 +71,11 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
     }
   };
   const isFirm = can(who, "kill.engage");
-  const mine = Object.keys(accounts).filter((id) => can(who, "kill.engage", id));
+  // By what one may do, and not by what is shown: a stop needs nothing that comes from the platform.
+  const mine = Object.keys(who?.grants ?? {}).filter((id) => id !== "*" && can(who, "kill.engage", id));
   const stopAll = (flatten: boolean) => (isFirm ? void stop("*", flatten) : mine.forEach((id) => void stop(id, flatten)));
   const mayFlatten = isFirm ? can(who, "kill.flatten") : mine.every((id) => can(who, "kill.flatten", id));
+  const unlisted = Object.entries(pulls).filter(([id]) => id !== "*" && !(id in accounts));
   const isUnsure = Object.values(pulls).some((p) => isLate(p));
   return (
     <div className="form">
@@ -103,6 +105,9 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
         </label>
       </div>
       {pulls["*"] && <Progress name="All accounts" pulled={pulls["*"]} accounts={accounts} />}
+      {unlisted.map(([id, pulled]) => (
+        <Progress key={id} name={id} pulled={pulled} accounts={{}} />
+      ))}
       {isUnsure && <ByHand reason={why} />}
       <ul className="rows" aria-label="Accounts">
         {Object.entries(accounts).map(([id, account]) => (
@@ -242,8 +247,11 @@ function Progress({ name, pulled, accounts }: { name: string; pulled: Pulled; ac
     );
   if (pulled.result === null)
     return (
-      <p className={isLate(pulled) ? "down" : "warn"} role="status">
-        {name}: asked for, {isLate(pulled) ? `not confirmed after ${seconds} s` : `${seconds} s`}
+      <p className={isLate(pulled) ? "down" : "warn"}>
+        <span role="status">
+          {name}: asked for{isLate(pulled) && ", not confirmed"}
+        </span>
+        <span aria-hidden="true"> after {seconds} s</span>
       </p>
     );
   const { result } = pulled;
@@ -274,6 +282,11 @@ function Venues({ venues, accounts, reason }: { venues: VenueAge[]; accounts: Ac
   );
 }
 
+/** What the stop of a venue still waits for, in one account. */
+function waitsFor(account: Account | undefined, venue: string): string {
+  return account?.venues?.find((v) => v.venue === venue)?.stop[0]?.left ?? "";
+}
+
 /** A venue: what is wrong there, and a stop of all that one may stop there; each account is released by its name. */
 function VenueRow({ venue: v, accounts, reason }: { venue: VenueAge; accounts: Accounts; reason: string }) {
   const who = me.use();
@@ -284,10 +297,14 @@ function VenueRow({ venue: v, accounts, reason }: { venue: VenueAge; accounts: A
     setTold({ text: "asked for", isBad: false });
     const asked = can(who, "kill.engage") ? [""] : mine;
     try {
-      const results = await Promise.all(asked.map((id) => api.stopVenue(id, v.venue, { reason })));
+      const settled = await Promise.allSettled(asked.map((id) => api.stopVenue(id, v.venue, { reason })));
+      const results = settled.flatMap((s) => (s.status === "fulfilled" ? [s.value] : []));
+      const failed = settled.find((s) => s.status === "rejected");
       const stopped = results.flatMap((r) => r.stopped);
+      if (failed && stopped.length === 0) throw failed.reason;
       const isKept = results.every((r) => r.recorded);
-      setTold({ text: `stopped for ${stopped.join(", ")}${isKept ? "" : "; not in the audit trail yet"}`, isBad: !isKept });
+      const rest = failed ? `; not all: ${(failed.reason as Error).message}` : isKept ? "" : "; not recorded yet";
+      setTold({ text: `stopped for ${stopped.join(", ")}${rest}`, isBad: Boolean(failed) || !isKept });
     } catch (error) {
       const remedy = error instanceof ApiError ? error.remedy : "";
       setTold({ text: `not confirmed: ${(error as Error).message} ${remedy} “Stop all” works without the venue.`, isBad: true });
@@ -317,7 +334,10 @@ function VenueRow({ venue: v, accounts, reason }: { venue: VenueAge; accounts: A
         .map((id) => (
           <div key={id}>
             <div className="line">
-              <span className="grow dim">stopped for {accounts[id]?.name ?? id}</span>
+              <span className="grow dim">
+                stopped for {accounts[id]?.name ?? id}
+                {waitsFor(accounts[id], v.venue) && <span className="warn">, waiting for {waitsFor(accounts[id], v.venue)}</span>}
+              </span>
               <button
                 type="button"
                 className="quiet"

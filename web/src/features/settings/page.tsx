@@ -4,10 +4,11 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { api } from "../../api/calls";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
+import { Confirm } from "../../ui/dialog/Confirm";
 import { changed, SchemaForm, type FieldSchema } from "../../ui/form/SchemaForm";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { Choice, Field, Form, outcome, Panel } from "../../ui/form/Form";
-import { formatTime, words } from "../../ui/format";
+import { formatMoney, formatTime, words } from "../../ui/format";
 
 type Version = Schemas["SettingsVersion"];
 
@@ -126,25 +127,31 @@ function Capital({ account }: { account: string }) {
   const [amount, setAmount] = useState("");
   const [direction, setDirection] = useState("deposit");
   const [reference, setReference] = useState("");
-  const [reason, setReason] = useState("");
-  const move = useCommand(() =>
-      api.moveCapital(account, {
-        venue: venue || venues[0]!,
-        amount,
-        direction: direction as "deposit",
-        reason,
-        reference,
-        new_asset: false,
-      }));
+  const [isAsking, setAsking] = useState(false);
+  const body = (reason: string) => ({
+    venue: venue || venues[0] || "",
+    amount,
+    direction: direction as "deposit",
+    reason,
+    reference,
+    new_asset: false,
+  });
+  const preview = useQuery({
+    queryKey: ["capital-preview", account, venue, amount, direction, reference],
+    queryFn: () => api.previewCapital(account, body("preview")),
+    enabled: isAsking,
+    retry: false,
+    gcTime: 0,
+  });
+  const move = useCommand((reason: string) => api.moveCapital(account, body(reason)));
+  const told = move.data?.approval
+    ? `Request ${move.data.approval.id} waits for a second person under Approvals.`
+    : move.data?.applied
+      ? "Booked."
+      : "Recorded, not confirmed yet.";
   return (
     <Panel title="Capital">
-      <Form
-        onSubmit={() => move.mutate()}
-        button="Book it"
-        busy={move.isPending}
-        error={move.error}
-        done={move.data && (move.data.applied ? "Booked." : "Recorded, not confirmed yet.")}
-      >
+      <Form onSubmit={() => setAsking(true)} button="Book it…" busy={false} error={null}>
         <p className="dim">Money that came in or went out is no profit or loss.</p>
         <div className="row">
           <Choice label="Direction" value={direction} onChange={setDirection} options={[["deposit", "Deposit"], ["withdrawal", "Withdrawal"]]} />
@@ -152,8 +159,31 @@ function Capital({ account }: { account: string }) {
           <Field label="Amount" value={amount} onChange={setAmount} inputMode="decimal" />
         </div>
         <Field label="Reference of the bank or venue" value={reference} onChange={setReference} />
-        <Field label="Reason" value={reason} onChange={setReason} />
       </Form>
+      {isAsking && (
+        <Confirm
+          title={`Book a ${direction} of ${amount}`}
+          effects={
+            preview.data ? (
+              <p>
+                The base of the limits moves from {formatMoney(preview.data.capital_before)} to {formatMoney(preview.data.capital_after)}, the worth from{" "}
+                {formatMoney(preview.data.nav_before)} to {formatMoney(preview.data.nav_after)}. {preview.data.refused}
+              </p>
+            ) : (
+              <p className={preview.error ? "down" : "dim"}>{preview.error?.message ?? "Working out what that does…"}</p>
+            )
+          }
+          blocked={preview.data && !preview.data.refused ? "" : "Its effects are not known, or the account would refuse it."}
+          button="Book it"
+          command={move}
+          done={move.phase === "done" ? told : ""}
+          onConfirm={move.mutate}
+          onClose={() => {
+            setAsking(false);
+            move.reset();
+          }}
+        />
+      )}
     </Panel>
   );
 }

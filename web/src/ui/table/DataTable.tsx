@@ -37,7 +37,6 @@ type Props<Row> = {
   isOld?: boolean;
   /** The platform sorts: `name` upwards, `-name` downwards. */
   sort?: Sort;
-  onOpen?: (row: Row) => void;
   /** There are more rows; called when the end is near. */
   onMore?: (() => void) | undefined;
   total?: ReactNode;
@@ -159,7 +158,6 @@ export function DataTable<Row>(props: Props<Row>) {
       event.preventDefault();
       to.focus();
     }
-    if (event.key === "Enter" && props.onOpen) props.onOpen(rows[Number.parseInt(row.dataset.row!, 10)]!.original.row);
   };
   const hasRows = props.rows.length > 0;
   return (
