@@ -9,8 +9,10 @@ import base64
 import csv
 import hashlib
 import io
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import IO, Annotated, Any
 
 import msgspec
@@ -214,7 +216,7 @@ async def _file(
         rows = (shown(row).model_dump(mode="json") async for row in listing.rows(scopes, wanted, sort))
         count = await WRITERS[kind](made, columns, _units(model), rows)
     made.seek(0)
-    digest = hashlib.file_digest(made, "sha256").hexdigest()  # type: ignore[arg-type]
+    digest = (await asyncio.to_thread(hashlib.file_digest, made, "sha256")).hexdigest()  # type: ignore[arg-type]
     made.seek(0)
     made_at = utc_text(wall_ns())
     told = f"{name}, {count} rows, {_told(wanted)}, {sort}, made {made_at} UTC, sha256 of what follows {digest}"
@@ -275,18 +277,27 @@ async def _ndjson(made: IO[bytes], _columns: list[str], _units: dict[str, str], 
 
 async def _parquet(made: IO[bytes], columns: list[str], units: dict[str, str], rows: Rows) -> int:
     """Write amounts as decimals and times as such; what is empty is null."""
-    kept = [row async for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        plain, packed = Path(folder) / "rows.ndjson", Path(folder) / "rows.parquet"
+        with plain.open("wb") as lines:
+            count = await _ndjson(lines, columns, units, rows)
+        await asyncio.to_thread(_pack, plain, packed, columns, units)
+        with packed.open("rb") as found:
+            await asyncio.to_thread(shutil.copyfileobj, found, made)
+    return count
+
+
+def _pack(plain: Path, packed: Path, columns: list[str], units: dict[str, str]) -> None:
+    """Turn lines of JSON into Parquet, a part at a time."""
+    counts = {"number", "seq", *(name for name, unit in units.items() if unit == "ns")}
     amounts = [name for name in columns if units.get(name) in ("base", "quote", "currency")]
-    schema = {
-        name: pl.String if units.get(name) != "ns" and name not in ("number", "seq") else pl.Int64 for name in columns
-    }
-    frame = pl.DataFrame(kept, schema=schema)
-    frame = frame.with_columns(
+    schema = {name: pl.Int64 if name in counts else pl.String for name in columns}
+    is_empty = plain.stat().st_size == 0
+    frame = pl.DataFrame(schema=schema).lazy() if is_empty else pl.scan_ndjson(plain, schema=schema)
+    frame.with_columns(
         *(pl.col(n).replace("", None).cast(pl.Decimal(38, SCALE)) for n in amounts),
         *(pl.from_epoch(n, time_unit="ns").dt.replace_time_zone("UTC") for n, unit in units.items() if unit == "ns"),
-    )
-    await asyncio.to_thread(frame.write_parquet, made)
-    return len(kept)
+    ).sink_parquet(packed)
 
 
 WRITERS: dict[str, Callable[[IO[bytes], list[str], dict[str, str], Rows], Awaitable[int]]] = {
