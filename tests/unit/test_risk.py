@@ -17,8 +17,9 @@ from aether.domain.events import (
     SafeModeEngaged,
     StrategyEnabled,
     TradingResumed,
+    VenueStopped,
 )
-from aether.domain.identifiers import OPERATOR, ClientOrderId, StrategyName
+from aether.domain.identifiers import OPERATOR, ClientOrderId, StrategyName, VenueId
 from aether.domain.orders import OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
@@ -81,6 +82,12 @@ def case_halt() -> tuple[Desk, OrderRequest]:
 def case_fault() -> tuple[Desk, OrderRequest]:
     desk = fresh()
     desk.engine.state.stops[Stop.FAULT] = Stopped(desk.now, "an error")
+    return desk, request()
+
+
+def case_venue_stop() -> tuple[Desk, OrderRequest]:
+    desk = fresh()
+    desk.tell(VenueStopped(ts_ns=desk.now, venue=VenueId("paper"), reason="drill", actor="ada"))
     return desk, request()
 
 
