@@ -339,6 +339,7 @@ def test_a_thousand_fills_are_no_thousand_requests(desk: Desk, open_page: OpenPa
         add_fills(
             desk.platform.data_dir,
             "director-1",
+            "SOL/USD",
             100,
             first=1 + 100 * second,
             from_ns=time_ns(),

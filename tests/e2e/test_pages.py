@@ -151,7 +151,7 @@ def stopped(desk: Desk) -> list[str]:
 
 def test_filters_are_in_the_address_and_rows_come_as_one_scrolls(desk: Desk, open_page: OpenPage) -> None:
     """Tables stopped silently at 30 rows (finding 7)."""
-    add_fills(desk.platform.data_dir, "director-2", 25_000)
+    add_fills(desk.platform.data_dir, "director-2", "ETH/USD", 25_000)
     page = open_page(f"{desk.url}/fills?account=director-2&text=made", cookie=desk.cookie(desk.ada))
     rows = page.get_by_role("region", name="Fills").locator("tbody tr[data-row]")
     expect(rows.first).to_be_visible()

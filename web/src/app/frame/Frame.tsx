@@ -66,6 +66,14 @@ function Mode({ live, feed }: { live: string[]; feed: string }) {
   return <span className="badge paper">{feed.startsWith("synthetic") ? "SIM" : "PAPER"}</span>;
 }
 
+/** What is said aloud, once, when it changes; the seconds beside it are for the eye. */
+const SPOKEN = {
+  connecting: "Connecting to the platform",
+  live: "The platform answers",
+  silent: "The platform is silent",
+  lost: "The platform is silent",
+} as const;
+
 function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["System"] | null }) {
   useTick(500);
   const fresh = freshness.use();
@@ -86,7 +94,7 @@ function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["Syste
           <i aria-hidden="true" />
           <span aria-hidden="true">platform {words}</span>
           <span role="status" className="hidden">
-            platform {fresh.link === "live" ? words : "no answer"}
+            {SPOKEN[fresh.link]}
           </span>
         </span>
         {venues.map((v) => (
