@@ -174,12 +174,17 @@ async def list_equity(
     """Return the equity curve, evenly thinned."""
     await queries.get_account(granted.scope, account)
     rows = await queries.list_equity(granted.scope, AccountId(account), since_ns=since_ns, points=points)
-    return [
-        EquityPoint(
-            ts_ns=r.ts_ns, nav=format_amount(r.nav), cash=format_amount(r.cash), exposure=format_amount(r.exposure)
-        )
-        for r in rows
-    ]
+    return [point_of(row) for row in rows]
+
+
+def point_of(row: Row) -> EquityPoint:
+    """Return an account's worth as stored."""
+    return EquityPoint(
+        ts_ns=row.ts_ns,
+        nav=format_amount(row.nav),
+        cash=format_amount(row.cash),
+        exposure=format_amount(row.exposure),
+    )
 
 
 @router.get("/accounts/{account}/verdicts")

@@ -13,18 +13,17 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NamedTuple
 
 import msgspec
 import polars as pl
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from aether.api.accounts import fill_of, order_of
+from aether.api.accounts import fill_of, order_of, point_of
 from aether.api.guard import Granted, account_scope, allow
 from aether.api.models import (
     AccountEquity,
-    EquityPoint,
     Fill,
     FillPage,
     Limit,
@@ -39,7 +38,7 @@ from aether.clock import utc_text, wall_ns
 from aether.control.access import EVERYWHERE
 from aether.domain.errors import InvalidValueError
 from aether.domain.identifiers import AccountId, InstrumentId
-from aether.domain.scaled import format_amount
+from aether.domain.instruments import Instrument
 from aether.store import queries
 from aether.store.database import Row, Scope
 from aether.store.listings import FILLS, ORDERS, Filters, Listing, Place
@@ -86,7 +85,8 @@ async def _scopes(granted: Granted) -> list[Scope]:
     return [scope for scope in found if scope is not None]
 
 
-async def _instruments(granted: Granted, scopes: list[Scope]) -> dict[str, dict[InstrumentId, Any]]:
+async def _instruments(scopes: list[Scope]) -> dict[str, dict[InstrumentId, Instrument]]:
+    """Return the instruments of each account."""
     return {s.config.id: s.instruments for scope in scopes for s in await queries.list_accounts(scope)}
 
 
@@ -116,14 +116,6 @@ def _no_cursor(cursor: str) -> InvalidValueError:
     )
 
 
-def _order(row: Row, known: dict[str, dict[InstrumentId, Any]]) -> Order:
-    return order_of(row, known[row.account][InstrumentId(row.instrument)])
-
-
-def _fill(row: Row, known: dict[str, dict[InstrumentId, Any]]) -> Fill:
-    return fill_of(row, known[row.account][InstrumentId(row.instrument)])
-
-
 FILES = {"description": f"The next page; or every row as a file, where `Accept` is {CSV}, {PARQUET} or {NDJSON}"}
 
 
@@ -139,13 +131,9 @@ async def list_all_orders(
 ) -> Any:
     """Return orders of all accounts that the caller may see."""
     wanted = msgspec.structs.replace(narrowed, account=account)
-    scopes = await _scopes(granted)
-    known = await _instruments(granted, scopes)
-    if kind := _file_kind(request):
-        return await _file(kind, "orders", Order, ORDERS, scopes, wanted, sort, lambda row: _order(row, known))
-    rows = await ORDERS.page(scopes, wanted, sort, _place(cursor, ORDERS, sort), limit)
-    following = _cursor(ORDERS.place(rows[-1], sort)) if len(rows) == limit else ""
-    return OrderPage(rows=[_order(row, known) for row in rows], next=following)
+    return await _answer(
+        request, granted, _Kind("orders", ORDERS, Order, OrderPage, order_of), wanted, sort, cursor, limit
+    )
 
 
 @router.get("/fills", response_model=FillPage, responses={200: FILES})
@@ -160,13 +148,34 @@ async def list_all_fills(
 ) -> Any:
     """Return executions of all accounts that the caller may see."""
     wanted = msgspec.structs.replace(narrowed, account=account)
-    scopes = await _scopes(granted)
-    known = await _instruments(granted, scopes)
-    if kind := _file_kind(request):
-        return await _file(kind, "fills", Fill, FILLS, scopes, wanted, sort, lambda row: _fill(row, known))
-    rows = await FILLS.page(scopes, wanted, sort, _place(cursor, FILLS, sort), limit)
-    following = _cursor(FILLS.place(rows[-1], sort)) if len(rows) == limit else ""
-    return FillPage(rows=[_fill(row, known) for row in rows], next=following)
+    return await _answer(request, granted, _Kind("fills", FILLS, Fill, FillPage, fill_of), wanted, sort, cursor, limit)
+
+
+class _Kind(NamedTuple):
+    """What is listed: by which query, and how a row and a page of it go over the wire."""
+
+    name: str
+    listing: Listing
+    row: type[Order] | type[Fill]
+    page: type[OrderPage] | type[FillPage]
+    shown: Callable[[Row, Instrument], Order | Fill]
+
+
+async def _answer(
+    request: Request, granted: Granted, kind: _Kind, wanted: Filters, sort: str, cursor: str, limit: int
+) -> Any:
+    """Return the next page, or the whole list as the kind of file that is asked for."""
+    listing, scopes = kind.listing, await _scopes(granted)
+    known = await _instruments(scopes)
+
+    def shown(row: Row) -> Order | Fill:
+        return kind.shown(row, known[row.account][InstrumentId(row.instrument)])
+
+    if media := _file_kind(request):
+        return await _file(media, kind.name, kind.row, listing, scopes, wanted, sort, shown)
+    rows = await listing.page(scopes, wanted, sort, _place(cursor, listing, sort), limit)
+    following = _cursor(listing.place(rows[-1], sort)) if len(rows) == limit else ""
+    return kind.page.model_validate({"rows": [shown(row) for row in rows], "next": following})
 
 
 @router.get("/equity")
@@ -178,14 +187,7 @@ async def list_all_equity(
     for scope in await _scopes(granted):
         for stored in await queries.list_accounts(scope, granted.context.feed):
             rows = await queries.list_equity(scope, AccountId(stored.config.id), since_ns=0, points=points)
-            shown = [
-                EquityPoint(
-                    ts_ns=r.ts_ns, nav=format_amount(r.nav), cash=format_amount(r.cash),
-                    exposure=format_amount(r.exposure),
-                )
-                for r in rows
-            ]  # fmt: skip
-            found.append(AccountEquity(account=stored.config.id, points=shown))
+            found.append(AccountEquity(account=stored.config.id, points=[point_of(row) for row in rows]))
     return found
 
 

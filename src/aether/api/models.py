@@ -837,7 +837,22 @@ AccountStatus = Literal[
 ]
 
 
-class AccountSummary(Model):
+class Worth(Model):
+    """What one account, or several of one currency, are worth."""
+
+    nav: InCurrency
+    cash: InCurrency
+    exposure: InCurrency
+    realized: InCurrency
+    unrealized: InCurrency
+    fees: InCurrency
+    capital: InCurrency
+    day_start_nav: InCurrency
+    day: InCurrency
+    profit: InCurrency
+
+
+class AccountSummary(Worth):
     """An account as the screen shows it: what it is, what it is worth, what stops it, what it holds and works on.
 
     All of it is of one moment: `nav` is `cash` with the values of all positions and of what else it holds; `profit` is
@@ -863,16 +878,6 @@ class AccountSummary(Model):
     breaks: list[BookBreak]
     switched_off: dict[str, str]
     unconfirmed: list[str]
-    nav: InCurrency
-    cash: InCurrency
-    exposure: InCurrency
-    realized: InCurrency
-    unrealized: InCurrency
-    fees: InCurrency
-    capital: InCurrency
-    day_start_nav: InCurrency
-    day: InCurrency
-    profit: InCurrency
     open_orders: int
     positions: list[Position]
     orders: list[Order]
@@ -1166,7 +1171,7 @@ class RequestOutcome(Model):
 # Live updates.
 
 
-class Totals(Model):
+class Totals(Worth):
     """What accounts of one currency are worth together.
 
     Attributes:
@@ -1174,16 +1179,6 @@ class Totals(Model):
     """
 
     accounts: int
-    nav: InCurrency
-    cash: InCurrency
-    exposure: InCurrency
-    realized: InCurrency
-    unrealized: InCurrency
-    fees: InCurrency
-    capital: InCurrency
-    day_start_nav: InCurrency
-    day: InCurrency
-    profit: InCurrency
 
 
 class DeskState(Model):

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from aether.domain.commands import CancelOrder
-from aether.domain.events import Event
+from aether.domain.events import Event, ParentOrderRequested
 from aether.domain.records import Verdict
 from aether.domain.scaled import BPS, format_amount, mul_div_ceil, ratio_bps
 from aether.engine.core import Engine
@@ -30,7 +30,7 @@ def preview(catalogue: Catalogue, snapshot: bytes, events: Sequence[Event], now_
         refused = refused or engine.refused
         canceled += [c.order_id for c in commands if isinstance(c, CancelOrder)]
     after = engine.equity_point()
-    asked = {event.request.id for event in events if hasattr(event, "request")}
+    asked = {event.request.id for event in events if isinstance(event, ParentOrderRequested)}
     later = [p for p in engine.state.parents.values() if p.request.id in asked and p.request.amount > p.sent]
     return {
         "refused": refused,
@@ -75,7 +75,6 @@ def _checks(c: Candidate, verdict: Verdict) -> list[dict[str, Any]]:
     told = [{"check": b.check, "value": b.value, "limit": b.limit, "ok": False} for b in verdict.breaches]
     for check in checks_of(c.request):
         name = check.find.__name__.removeprefix("check_")
-        name = {"max_notional": "max_order_notional"}.get(name, name)
         if name in failed or (name == "tick_and_lot" and {"tick_size", "lot_size"} & set(failed)):
             continue
         value, limit = "", ""

@@ -271,7 +271,7 @@ def max_notional_share(c: Candidate) -> Share:
     return c.notional, c.nav, c.limits.max_order_notional_bps
 
 
-def check_max_notional(c: Candidate) -> Breach | None:
+def check_max_order_notional(c: Candidate) -> Breach | None:
     """The worth of one order is a bounded share of NAV."""
     return _bps_breach("max_order_notional", *max_notional_share(c))
 
@@ -493,7 +493,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_tick_and_lot, exits=True, flattening=True),
     Check(check_order_size, exits=True, flattening=True),
     Check(check_min_notional, exits=True, flattening=True),
-    Check(check_max_notional, exits=False, flattening=False),
+    Check(check_max_order_notional, exits=False, flattening=False),
     Check(check_free_balance, exits=True, flattening=True),
     Check(check_max_position, exits=False, flattening=False),
     Check(check_gross_exposure, exits=False, flattening=False),

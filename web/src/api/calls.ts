@@ -181,8 +181,6 @@ export const api = printed({
     proven((header) =>
       client.GET("/api/v1/secrets/status", { params: { query: { account, history: true }, header } }),
     ),
-  secretAudit: (account: string) =>
-    proven((header) => client.GET("/api/v1/secrets/audit", { params: { ...forAccount(account), header } })),
   upload: (account: string, venue: string, body: Schemas["SecretUpload"]) =>
     write((header) =>
       client.PUT("/api/v1/secrets/{venue}", { params: { path: { venue }, ...forAccount(account), header }, body }),

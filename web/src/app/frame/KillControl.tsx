@@ -7,7 +7,7 @@ import { freshness } from "../../live/freshness";
 import { formatTime, words } from "../../ui/format";
 import { anywhere, can, me } from "../can";
 import { Guard } from "../guard";
-import { useTick, venueAges, type Accounts, type VenueAge } from "./Frame";
+import { useTick, venueAges, type Accounts, type VenueAge } from "./ages";
 
 const CONFIRMED_WITHIN_MS = 5_000;
 const REASON = "stopped from the desk";

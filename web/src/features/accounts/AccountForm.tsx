@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import { useCommand } from "../../api/command";
 import { numeral } from "../../ui/format";
 import { Choice, Field, Form, outcome } from "../../ui/form/Form";
@@ -8,8 +9,8 @@ import { changed, SchemaForm, type FieldSchema } from "../../ui/form/SchemaForm"
 
 /** Opens an account. */
 export function AccountForm({ onDone }: { onDone: (account: string) => void }) {
-  const instruments = useQuery({ queryKey: ["instruments"], queryFn: api.instruments });
-  const strategies = useQuery({ queryKey: ["strategies"], queryFn: api.strategies });
+  const instruments = useQuery({ queryKey: keys.instruments, queryFn: api.instruments });
+  const strategies = useQuery({ queryKey: keys.strategies, queryFn: api.strategies });
   const [id, setId] = useState("");
   const [name, setName] = useState("");
   const [kind, setKind] = useState("company");

@@ -197,7 +197,7 @@ const HALF_BPS = 5_000;
 function Ask({ hand, account: a, isOld: old, onClose }: { hand: Hand; account: Account; isOld: boolean; onClose: () => void }) {
   const body = { reason: "preview" };
   const preview = useQuery({
-    queryKey: ["preview", a.id, hand],
+    queryKey: keys.preview(a.id, hand),
     queryFn: () => (hand === "exit" ? api.previewExit(a.id, { ...body, instrument: "" }) : api.previewHedge(a.id, { ...body, share_bps: HALF_BPS })),
     retry: false,
     staleTime: 0,

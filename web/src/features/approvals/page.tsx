@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
@@ -17,7 +18,7 @@ export default function Approvals() {
   const who = me.use();
   const live = useTopic<Schemas["ApprovalsState"]>("approvals");
   const waits = Object.keys(live?.waiting ?? {}).join();
-  const found = useQuery({ queryKey: ["approvals", waits], queryFn: () => api.approvals(false), refetchInterval: 15_000, placeholderData: (known) => known });
+  const found = useQuery({ queryKey: [...keys.approvals, waits], queryFn: () => api.approvals(false), refetchInterval: 15_000, placeholderData: (known) => known });
   const waiting = (found.data ?? []).filter((a) => a.state === "waiting");
   const rest = (found.data ?? []).filter((a) => a.state !== "waiting");
   const columns: Column<Approval>[] = [

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { Fault } from "../../ui/form/Form";
@@ -13,7 +14,7 @@ type Entry = Schemas["AuditEntry"];
 export default function Audit() {
   const [action, setAction] = useState("");
   const [before, setBefore] = useState<number | undefined>(undefined);
-  const found = useQuery({ queryKey: ["audit", action, before], queryFn: () => api.audit(before, action) });
+  const found = useQuery({ queryKey: keys.audit(action, before), queryFn: () => api.audit(before, action) });
   const verify = useCommand(api.verifyAudit);
   const rows = found.data ?? [];
   const columns: Column<Entry>[] = [

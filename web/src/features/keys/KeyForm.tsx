@@ -1,12 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import { useCommand } from "../../api/command";
 import { Choice, Field, Form, outcome } from "../../ui/form/Form";
 
 /** Uploads a key, or puts one in the place of another. */
 export function KeyForm(props: { account: string; venue: string; replaces: number; onDone: () => void }) {
-  const system = useQuery({ queryKey: ["system"], queryFn: api.system });
+  const system = useQuery({ queryKey: keys.system, queryFn: api.system });
   const venues = system.data?.venues ?? [];
   const [venue, setVenue] = useState(props.venue);
   const [key, setKey] = useState("");

@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
@@ -14,17 +15,17 @@ type Key = Schemas["SecretStatus"];
 /** API keys at the venues: status, upload, test, rotation, deletion, history. */
 export default function Keys() {
   const client = useQueryClient();
-  const { data: accounts = [] } = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
+  const { data: accounts = [] } = useQuery({ queryKey: keys.accounts, queryFn: api.accounts });
   const [account, setAccount] = useState("");
   const chosen = account || accounts[0]?.id || "";
-  const keys = useMutation({ mutationFn: () => api.secrets(chosen) });
+  const shown = useMutation({ mutationFn: () => api.secrets(chosen) });
   const kek = useCommand(api.rotateKek);
   const unwrapped = Object.entries(kek.data?.failed ?? {});
-  const known = keys.data?.filter((k) => k.account === chosen) ?? null;
+  const known = shown.data?.filter((k) => k.account === chosen) ?? null;
   const active = known?.filter((k) => k.state === "active") ?? [];
   const reload = () => {
-    keys.mutate();
-    void client.invalidateQueries({ queryKey: ["approvals"] });
+    shown.mutate();
+    void client.invalidateQueries({ queryKey: keys.approvals });
   };
   const history: Column<Key>[] = [
     { name: "Venue", cell: (k) => k.venue },
@@ -67,11 +68,11 @@ export default function Keys() {
       <Panel title="Account">
         <div className="row">
           <Choice label="Account" value={chosen} onChange={setAccount} options={accounts.map((a) => [a.id, a.name] as const)} />
-          <button className="primary bottom" onClick={() => keys.mutate()} disabled={keys.isPending || !chosen}>
+          <button className="primary bottom" onClick={() => shown.mutate()} disabled={shown.isPending || !chosen}>
             Show its keys
           </button>
         </div>
-        <Fault error={keys.error} />
+        <Fault error={shown.error} />
       </Panel>
       {known && (
         <>

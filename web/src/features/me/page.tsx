@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, type Challenge } from "../../api/calls";
+import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { newKey, useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
@@ -15,8 +16,8 @@ import { THEMES, useTheme, type Theme } from "../../ui/theme";
 export default function Own() {
   const who = me.use();
   const client = useQueryClient();
-  const reload = () => void client.invalidateQueries({ queryKey: ["own"] });
-  const sessions = useQuery({ queryKey: ["own", "sessions"], queryFn: api.sessions });
+  const reload = () => void client.invalidateQueries({ queryKey: keys.own });
+  const sessions = useQuery({ queryKey: keys.sessions, queryFn: api.sessions });
   const end = useCommand(api.endSession, { onSuccess: reload });
   const columns: Column<Schemas["Session"]>[] = [
     { name: "Device", cell: (s) => <span title={s.agent}>{s.agent.slice(0, 60) || "unknown"}</span> },
@@ -43,7 +44,7 @@ export default function Own() {
 
 function Passkeys({ onChanged }: { onChanged: () => void }) {
   const [name, setName] = useState("");
-  const passkeys = useQuery({ queryKey: ["own", "passkeys"], queryFn: api.passkeys });
+  const passkeys = useQuery({ queryKey: keys.passkeys, queryFn: api.passkeys });
   const add = useCommand(
     () => async (key) => {
       const asked = await api.newPasskey()(newKey());

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { api, type Account, type Fill } from "../../api/calls";
+import { keys } from "../../api/keys";
 import { Guard } from "../../app/guard";
 import { freshness, isOld } from "../../live/freshness";
 import { useAccounts, useTotals } from "../../live/desk";
@@ -96,7 +97,7 @@ function Sums() {
 }
 
 function Equity({ accounts }: { accounts: Account[] }) {
-  const curves = useQuery({ queryKey: ["equity"], queryFn: api.equityOfAll, refetchInterval: 15_000 });
+  const curves = useQuery({ queryKey: keys.equityOfAll, queryFn: api.equityOfAll, refetchInterval: 15_000 });
   const names = new Map(accounts.map((a) => [a.id, a.name]));
   const lines = useMemo(
     () =>
@@ -172,7 +173,7 @@ function OpenOrders({ accounts }: { accounts: Account[] }) {
 }
 
 function Fills({ accounts }: { accounts: Account[] }) {
-  const fills = useQuery({ queryKey: ["fills-recent"], queryFn: () => api.listFills({ sort: "-time", limit: 15 }), refetchInterval: 3_000 });
+  const fills = useQuery({ queryKey: keys.recentFills, queryFn: () => api.listFills({ sort: "-time", limit: 15 }), refetchInterval: 3_000 });
   const names = new Map(accounts.map((a) => [a.id, a.name]));
   return (
     <DataTable

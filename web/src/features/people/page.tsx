@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import type { Schemas, Write } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { DataTable, type Column } from "../../ui/table/DataTable";
@@ -66,7 +67,7 @@ export default function People() {
   const can = useCan();
   const canChange = can("users.roles");
   const client = useQueryClient();
-  const users = useQuery({ queryKey: ["users"], queryFn: api.users });
+  const users = useQuery({ queryKey: keys.users, queryFn: api.users });
   const [editing, setEditing] = useState<User | null>(null);
   const columns: Column<User>[] = [
     { name: "Name", of: (u) => u.name },
@@ -90,7 +91,7 @@ export default function People() {
       <DataTable title="People" columns={columns} rows={users.data ?? []} keyOf={(u) => u.id} empty="Nobody." query={users} />
       {editing && <Edit key={editing.id} user={editing} onDone={() => void client.invalidateQueries()} />}
       <Invitations canChange={canChange} />
-      {canChange && <Invite onDone={() => void client.invalidateQueries({ queryKey: ["invitations"] })} />}
+      {canChange && <Invite onDone={() => void client.invalidateQueries({ queryKey: keys.invitations })} />}
       <Tokens canChange={canChange} />
     </>
   );
@@ -187,8 +188,8 @@ type Invited = Schemas["OpenInvitation"];
 /** Who is invited and has not come yet; an admin's link is handed over by somebody other than who invited. */
 function Invitations({ canChange }: { canChange: boolean }) {
   const client = useQueryClient();
-  const invited = useQuery({ queryKey: ["invitations"], queryFn: api.invitations });
-  const link = useCommand(api.handOver, { onSuccess: () => void client.invalidateQueries({ queryKey: ["invitations"] }) });
+  const invited = useQuery({ queryKey: keys.invitations, queryFn: api.invitations });
+  const link = useCommand(api.handOver, { onSuccess: () => void client.invalidateQueries({ queryKey: keys.invitations }) });
   const columns: Column<Invited>[] = [
     { name: "E-mail", cell: (i) => i.email },
     {
@@ -216,11 +217,11 @@ function Invitations({ canChange }: { canChange: boolean }) {
 
 function Tokens({ canChange }: { canChange: boolean }) {
   const client = useQueryClient();
-  const tokens = useQuery({ queryKey: ["tokens"], queryFn: api.tokens });
+  const tokens = useQuery({ queryKey: keys.tokens, queryFn: api.tokens });
   const [name, setName] = useState("");
   const [action, setAction] = useState("accounts.read");
   const [account, setAccount] = useState("*");
-  const reload = () => void client.invalidateQueries({ queryKey: ["tokens"] });
+  const reload = () => void client.invalidateQueries({ queryKey: keys.tokens });
   const create = useCommand(() => api.createToken({ name, actions: [action], accounts: [account], days: 90 }), { onSuccess: reload });
   const revoke = useCommand(api.revokeToken, { onSuccess: reload });
   const columns: Column<Schemas["ServiceToken"]>[] = [

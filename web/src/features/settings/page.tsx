@@ -2,6 +2,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { api } from "../../api/calls";
+import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { Confirm } from "../../ui/dialog/Confirm";
@@ -15,7 +16,7 @@ type Version = Schemas["SettingsVersion"];
 /** An account's settings: versions, changes with what they would do, capital, closing. */
 export default function Settings() {
   const { account = "" } = useParams({ strict: false });
-  const settings = useQuery({ queryKey: ["settings", account], queryFn: () => api.settings(account) });
+  const settings = useQuery({ queryKey: keys.settings(account), queryFn: () => api.settings(account) });
   const newest = settings.data?.[0];
   return (
     <>
@@ -39,7 +40,7 @@ type Settings = Record<string, Record<string, unknown>>;
 
 function Edit({ account, newest }: { account: string; newest: Version }) {
   const client = useQueryClient();
-  const schema = useQuery({ queryKey: ["settings-schema"], queryFn: api.settingsSchema, staleTime: Infinity });
+  const schema = useQuery({ queryKey: keys.settingsSchema, queryFn: api.settingsSchema, staleTime: Infinity });
   const [texts, setTexts] = useState<Record<string, Record<string, string>>>({});
   const [reason, setReason] = useState("");
   const [told, setTold] = useState("");
@@ -53,7 +54,7 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
   const isChanged = Object.keys(changes).length > 0;
   const request = (why: string) => ({ version: newest.version, changes, effective_ns: 0, reason: why });
   const compare = useQuery({
-    queryKey: ["settings-diff", account, newest.version, changes],
+    queryKey: keys.preview(account, "settings", newest.version, changes),
     queryFn: () => api.compareSettings(account, request("preview")),
     enabled: isChanged && !fault,
     retry: false,
@@ -121,7 +122,7 @@ function History(props: { account: string; versions: Version[]; query: { isPendi
 }
 
 function Capital({ account }: { account: string }) {
-  const balances = useQuery({ queryKey: ["account", account, "balances"], queryFn: () => api.balances(account) });
+  const balances = useQuery({ queryKey: keys.of(account, "balances"), queryFn: () => api.balances(account) });
   const venues = [...new Set((balances.data ?? []).map((b) => b.key.split(":")[0]!))];
   const [venue, setVenue] = useState("");
   const [amount, setAmount] = useState("");
@@ -137,7 +138,7 @@ function Capital({ account }: { account: string }) {
     new_asset: false,
   });
   const preview = useQuery({
-    queryKey: ["capital-preview", account, venue, amount, direction, reference],
+    queryKey: keys.preview(account, "capital", venue, amount, direction, reference),
     queryFn: () => api.previewCapital(account, body("preview")),
     enabled: isAsking,
     retry: false,

@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, type Challenge, type Me } from "../../api/calls";
+import { keys } from "../../api/keys";
 import { useCommand } from "../../api/command";
 import { numeral } from "../../ui/format";
 import { Fault, Field, Form } from "../../ui/form/Form";
@@ -17,7 +18,7 @@ export default function Setup({ invitation, onDone }: { invitation: string; onDo
   const [challenge, setChallenge] = useState<Challenge | null>(null);
   const [me, setMe] = useState<Me | null>(null);
   const [account, setAccount] = useState("");
-  const invited = useQuery({ queryKey: ["invitation", invitation], queryFn: () => api.invitation(invitation), retry: false });
+  const invited = useQuery({ queryKey: keys.invitation(invitation), queryFn: () => api.invitation(invitation), retry: false });
   const client = useQueryClient();
   const finish = () => {
     void client.invalidateQueries();
@@ -160,7 +161,7 @@ function Recovery({ codes, last, onDone }: { codes: string[]; last: boolean; onD
 }
 
 function FirstAccount({ onDone }: { onDone: (account: string) => void }) {
-  const accounts = useQuery({ queryKey: ["accounts"], queryFn: api.accounts });
+  const accounts = useQuery({ queryKey: keys.accounts, queryFn: api.accounts });
   const [chosen, setChosen] = useState("");
   const known = accounts.data ?? [];
   if (accounts.isPending) return <p className="dim">Loading the accounts…</p>;
@@ -211,7 +212,7 @@ function FirstKey({ account, onDone }: { account: string; onDone: () => void }) 
 }
 
 function FirstLimits({ account, onDone }: { account: string; onDone: () => void }) {
-  const settings = useQuery({ queryKey: ["settings", account], queryFn: () => api.settings(account), retry: 5 });
+  const settings = useQuery({ queryKey: keys.settings(account), queryFn: () => api.settings(account), retry: 5 });
   const [loss, setLoss] = useState("");
   const [drawdown, setDrawdown] = useState("");
   const newest = settings.data?.[0];
