@@ -155,6 +155,12 @@ def test_filters_are_in_the_address_and_rows_come_as_one_scrolls(desk: Desk, ope
     page = open_page(f"{desk.url}/fills?account=director-2&text=made", cookie=desk.cookie(desk.ada))
     rows = page.get_by_role("region", name="Fills").locator("tbody tr[data-row]")
     expect(rows.first).to_be_visible()
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    page.reload()
+    expect(rows.first).to_be_visible()
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.reload()
+    expect(rows.first).to_be_visible()
     expect(page.get_by_text("200 rows, more as you scroll")).to_be_visible()
     scroll = page.get_by_role("group", name="Rows of Fills")
     for _ in range(20):

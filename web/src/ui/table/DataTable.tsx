@@ -115,6 +115,7 @@ export function DataTable<Row>(props: Props<Row>) {
     getScrollElement: () => scroll.current,
     estimateSize: () => ROW_PX,
     overscan: 12,
+    indexAttribute: "data-row",
   });
   const items = isVirtual ? virtual.getVirtualItems() : null;
   const first = items?.[0]?.start ?? 0;
@@ -192,7 +193,7 @@ export function DataTable<Row>(props: Props<Row>) {
       )}
       {!hasRows && !query?.error && (query?.isPending ? <Skeleton /> : <div className="empty">{props.empty}</div>)}
       {hasRows && (
-        <div className={props.isTall ? "scroll tall" : "scroll"} ref={scroll} tabIndex={0} role="group" aria-label={`Rows of ${title}`}>
+        <div className={`scroll${props.isTall ? " tall" : ""}${isVirtual ? " virtual" : ""}`} ref={scroll} tabIndex={0} role="group" aria-label={`Rows of ${title}`}>
           <table aria-rowcount={rows.length}>
             <thead>
               <tr>{visible.map((c) => head(c, c.name || `#${columns.indexOf(c)}`))}</tr>
@@ -204,7 +205,7 @@ export function DataTable<Row>(props: Props<Row>) {
                 </tr>
               )}
               {drawn.map(({ row, index }) => (
-                <tr key={row.id} data-row={index} aria-rowindex={index + 1} tabIndex={index === drawn[0]!.index ? 0 : -1}>
+                <tr key={row.id} ref={isVirtual ? virtual.measureElement : undefined} data-row={index} aria-rowindex={index + 1} tabIndex={index === drawn[0]!.index ? 0 : -1}>
                   {visible.map((c, n) => (
                     <td key={c.name || n} data-name={c.name} className={TEXTUAL.includes(c.kind ?? "text") ? "text" : "amount"}>
                       {shown(c, row.original.row)}
