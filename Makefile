@@ -64,11 +64,11 @@ schema: $(STAMPS)/dev web/node_modules/.stamp  ## write the OpenAPI schema and t
 
 ui: $(UI)  ## build the UI
 
-lock:            ## pin all dependencies anew, with hashes (needs uv)
-	uv pip compile -q pyproject.toml requirements/build.in --extra embedded --generate-hashes --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements/runtime.txt
+lock:            ## pin all dependencies anew, with hashes (needs uv); what runs is what the tests ran with
 	uv pip compile -q pyproject.toml requirements/build.in --extra dev --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements/dev.txt
+	uv pip compile -q pyproject.toml requirements/build.in --extra embedded --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements/dev.txt -o requirements/runtime.txt
 
 clean:           ## remove everything that was set up
 	rm -rf $(VENV) web/node_modules src/aether/api/ui

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 DESKTOP, PHONE = (1440, 1000), (390, 844)
 SHOTS = os.environ.get("AETHER_TEST_SHOTS", "")
 """A folder to leave pictures of the pages in, for people to look at."""
+expect.set_options(timeout=15_000)  # what has to be seen sooner says so itself
 UNREACHABLE = ("Failed to load resource", "WebSocket connection to")
 """What the browser itself says of a platform that is not there; all else is the page's fault."""
 

@@ -182,12 +182,47 @@ def test_filters_are_in_the_address_and_rows_come_as_one_scrolls(desk: Desk, ope
     assert len(lines) == 12_500 + 2
 
 
+def test_parameters_of_a_strategy_are_changed_on_the_page(desk: Desk, open_page: OpenPage) -> None:
+    before = params_of(desk)
+    wanted = int(before.get("slow", 48)) + 7
+    page = open_page(f"{desk.url}/accounts/director-1/settings", cookie=desk.cookie(desk.ada))
+    settled(page, "Settings of director-1")
+    parameters = page.get_by_role("group", name="strategies ema cross")
+    expect(parameters.get_by_text("begins anew")).to_be_visible()
+    parameters.get_by_label("slow").fill("1")
+    expect(parameters.get_by_text("1 is below 3")).to_be_visible()
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    parameters.get_by_label("slow").fill(str(wanted))
+    changes = page.get_by_role("list", name="Changes")
+    expect(changes).to_contain_text(f"slow: {wanted - 7} → {wanted}")
+    expect(changes).to_contain_text("loosens")
+    page.get_by_label("Reason").first.fill("a slower market")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Version 1")).to_be_visible()
+    until(lambda: params_of(desk).get("slow") == wanted, "the account decides by the new parameter")
+    shot(page, "settings-parameters")
+
+
+def params_of(desk: Desk) -> dict[str, Any]:
+    found: dict[str, Any] = desk.ada.call("GET", "/accounts/director-1").json()["strategies"][0]["params"]
+    return found
+
+
 def test_a_theme_is_chosen_and_kept(desk: Desk, open_page: OpenPage) -> None:
     page = open_page(f"{desk.url}/me", cookie=desk.cookie(desk.ada))
     page.get_by_label("Theme").select_option("light")
     page.reload()
     expect(page.get_by_label("Theme")).to_have_value("light")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(243, 245, 249)"
+    for theme in ("dark", "light"):
+        page.get_by_label("Theme").select_option(theme)
+        page.get_by_label("Gains and losses").select_option("blue")
+        page.reload()
+        expect(page.get_by_label("Gains and losses")).to_have_value("blue")
+        page.goto(f"{desk.url}/")
+        settled(page, "Overview")
+        assert faults(page) == []
+        page.goto(f"{desk.url}/me")
 
 
 def test_unknown_pages_and_accounts_say_so(desk: Desk, open_page: OpenPage) -> None:

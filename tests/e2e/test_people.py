@@ -1,19 +1,16 @@
 """People in a real browser: set-up with TOTP and passkey, sign-in, keys, approval by a second person (U1, U8, U9)."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from tests.e2e.conftest import shot, watched
 from tests.integration.platform import Platform, vouched
 from tests.running_exchange import RunningExchange
 
 PASSWORD = "correct horse battery staple"
-SHOTS = os.environ.get("AETHER_TEST_SHOTS", "")
-"""A folder to leave pictures of the pages in, for people to look at."""
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +23,17 @@ def platform(tmp_path_factory: pytest.TempPathFactory, exchange: RunningExchange
     made.stop()
 
 
-def new_page(browser: Browser) -> Page:
+@pytest.fixture(scope="module")
+def errors() -> Iterator[list[str]]:
+    """What went wrong in the browser; nothing may."""
+    found: list[str] = []
+    yield found
+    assert found == []
+
+
+def new_page(browser: Browser, errors: list[str]) -> Page:
     context: BrowserContext = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    return page
+    return watched(context.new_page(), errors)
 
 
 def add_authenticator(page: Page) -> None:
@@ -48,17 +51,10 @@ def add_authenticator(page: Page) -> None:
     cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
 
 
-def shot(page: Page, name: str) -> None:
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
-
-
 @pytest.fixture(scope="module")
-def ada(platform: Platform, browser: Browser) -> Iterator[Page]:
-    """The first admin, set up through the wizard with a passkey; fails on any error in the browser."""
-    page = new_page(browser)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+def ada(platform: Platform, browser: Browser, errors: list[str]) -> Page:
+    """The first admin, set up through the wizard with a passkey."""
+    page = new_page(browser, errors)
     add_authenticator(page)
     page.goto(platform.link())
     page.get_by_role("button", name="Set up sign-in").click()
@@ -87,8 +83,7 @@ def ada(platform: Platform, browser: Browser) -> Iterator[Page]:
     page.get_by_role("button", name="Finish").click()
     page.get_by_role("dialog").get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("link", name="ada@example.com")).to_be_visible()
-    yield page
-    assert errors == []
+    return page
 
 
 def prove(page: Page) -> None:
@@ -99,7 +94,7 @@ def prove(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def grace(platform: Platform, ada: Page, browser: Browser) -> Page:
+def grace(platform: Platform, ada: Page, browser: Browser, errors: list[str]) -> Page:
     """A second admin, invited by the first, with an authenticator app."""
     ada.get_by_role("link", name="People").click()
     invite = ada.get_by_role("region", name="Invite a person")
@@ -118,7 +113,7 @@ def grace(platform: Platform, ada: Page, browser: Browser) -> Page:
     expect(ada.get_by_text("You invited grace@example.com yourself.")).to_be_visible()
     shot(ada, "people")
     token = vouched(platform.data_dir, "grace@example.com")
-    page = new_page(browser)
+    page = new_page(browser, errors)
     page.goto(f"{ada.url.rsplit('/', 1)[0]}/#invitation={token}")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Continue").click()
@@ -132,11 +127,11 @@ def grace(platform: Platform, ada: Page, browser: Browser) -> Page:
     return page
 
 
-def test_the_wizard_leaves_a_desk_that_strangers_cannot_enter(platform: Platform, ada: Page, browser: Browser) -> None:
+def test_the_wizard_leaves_a_desk_that_strangers_cannot_enter(ada: Page, browser: Browser, errors: list[str]) -> None:
     ada.get_by_role("link", name="Overview").click()
     expect(ada.get_by_text("Net asset value, USD")).to_be_visible()
     shot(ada, "overview")
-    stranger = new_page(browser)
+    stranger = new_page(browser, errors)
     stranger.goto(ada.url)
     expect(stranger.get_by_role("heading", name="Sign in to Aether")).to_be_visible()
     shot(stranger, "sign-in")
@@ -252,10 +247,10 @@ def approve(page: Page, summary: str) -> None:
     expect(page.get_by_role("region", name="Decided").get_by_text(summary)).to_be_visible()
 
 
-def test_the_audit_trail_shows_it_and_verifies(ada: Page) -> None:
+def test_the_audit_trail_shows_it_and_verifies(ada: Page, grace: Page) -> None:
     ada.get_by_role("link", name="Audit").click()
     entries = ada.get_by_role("region", name="Entries")
-    for action in ("secrets.upload", "secrets.rotate", "approvals.decide"):
+    for action in ("users.invite", "users.enrol", "accounts.configure"):
         expect(entries.get_by_text(action).first).to_be_visible()
     ada.get_by_role("button", name="Verify").click()
     expect(ada.get_by_text("signed checkpoints verify")).to_be_visible()

@@ -12,6 +12,7 @@ from aether.control.proving import Answer
 from aether.control.sealing import KeyEncryption, Sealer
 from aether.control.sessions import SessionRules, SignedIn
 from aether.store.database import Database
+from aether.strategies import catalogue
 from aether.venues.protocol import Credentials
 from tests.passkey import SoftPasskey
 
@@ -70,6 +71,7 @@ async def make_desk(
         SessionRules(),
         venues,
         ("kraken", "binance"),
+        catalogue(),
         clock,
         two_people=two_people,
     )

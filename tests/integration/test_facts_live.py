@@ -30,6 +30,8 @@ from aether.domain.events import (
     Quote,
     Timer,
     TradingResumed,
+    VenueReleased,
+    VenueStopped,
 )
 from aether.domain.identifiers import (
     AccountId,
@@ -89,6 +91,7 @@ class HandVenue:
         self.sent: list[Command] = []
         self.balances: dict[BalanceKey, int] | None = None
         self.account: LiveAccount | None = None
+        self.held_back: set[VenueId] = set()
 
     def feed(self, event: Event) -> Iterator[Event]:
         yield event
@@ -123,10 +126,10 @@ class HandVenue:
         pass
 
     def stop_at(self, venue: VenueId) -> None:
-        pass
+        self.held_back.add(venue)
 
     def release_at(self, venue: VenueId) -> None:
-        pass
+        self.held_back.discard(venue)
 
     def left_at(self, venue: VenueId) -> str:
         return ""
@@ -564,3 +567,37 @@ async def test_an_error_of_the_engine_stops_one_account_and_is_replayed_as_such(
         assert desk.venue.orders[-1].purpose is Purpose.FLATTEN
         kinds = [r.kind for r in await desk.rows(schema.journal)]
         assert kinds.count("EngineFaulted") == 1
+
+
+PAPER = VenueId("paper")
+
+
+async def test_a_release_that_was_on_its_way_lets_nothing_out_to_a_venue_that_was_stopped_anew(
+    database: Database, restart: Callable[[Live], Any]
+) -> None:
+    """A venue is stopped at once and recorded after; between the two an older release comes by (0030, R4)."""
+    stopped = VenueStopped(ts_ns=0, venue=PAPER, reason="it lags", actor="ada")
+    released = VenueReleased(ts_ns=0, venue=PAPER, reason="it is well", actor="bob")
+    async with live(database) as desk:
+        desk.shard.stop_at(PAPER)
+        await desk.decide(stopped)
+        desk.shard.stop_at(PAPER)
+        await desk.decide(released)
+        assert desk.venue.held_back == {PAPER}, "the second stop counts, though nothing has recorded it yet"
+        await desk.decide(stopped)
+        assert await desk.want("enter") == []
+        await restart(desk)
+        assert PAPER in desk.engine.state.stopped_venues
+        await desk.decide(released)
+        assert desk.venue.held_back == set()
+        assert len(await desk.want("enter")) == 1
+
+
+async def test_a_venue_is_stopped_though_no_request_can_be_recorded(database: Database) -> None:
+    """While the database is away the stop reaches the account by the trading process alone (0030)."""
+    async with live(database) as desk:
+        desk.shard.stop_at(PAPER)
+        desk.shard.journal(VenueStopped(ts_ns=time_ns(), venue=PAPER, reason="it lags", actor="ada"))
+        await desk.settled()
+        assert desk.engine.state.stopped_venues[PAPER].reason == "it lags"
+        assert [r.kind for r in await desk.rows(schema.journal)].count("VenueStopped") == 1

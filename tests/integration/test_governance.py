@@ -14,9 +14,9 @@ from aether.control.audit import AuditProver, append, entry_of, read_public_key
 from aether.control.configuration import ORDERED, SUPERSEDED, Document, diff, loosened, parse_document
 from aether.control.desk import PlanReader
 from aether.control.sealing import KeyFile
-from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode
+from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
 from aether.domain.errors import AuditBrokenError, ConflictError, InvalidValueError, RefusedError
-from aether.domain.identifiers import AccountId, AssetCode, FeedId
+from aether.domain.identifiers import AccountId, AssetCode, FeedId, InstrumentId, StrategyName
 from aether.store.control_schema import approvals, audit
 from aether.store.database import Database
 from aether.store.schema import accounts, operator_requests
@@ -38,9 +38,9 @@ def config_of(account: str, **more: object) -> AccountConfig:
     return msgspec.structs.replace(plain, **more)
 
 
-async def write_account(database: Database, account: str) -> None:
+async def write_account(database: Database, account: str, **more: object) -> None:
     """What a node writes when it opens an account."""
-    config = config_of(account)
+    config = config_of(account, **more)
     async with database.node.begin() as connection:
         row = {"account": account, "feed": config.feed, "config": msgspec.to_builtins(config), "opened_ns": 1}
         await connection.execute(sa.insert(accounts), row)
@@ -212,14 +212,14 @@ async def test_in_development_one_person_is_enough(database: Database, tmp_path:
     ],
 )
 def test_what_loosens_is_found(changes: dict[str, dict[str, float]], expected: list[str]) -> None:
-    assert loosened(diff(Document(), parse_document(Document(), changes))) == expected
+    assert loosened(diff(Document(), parse_document(Document(), changes, {}))) == expected
 
 
 def test_every_limit_has_a_safe_direction() -> None:
     """A new limit is taken to protect more the lower it is: whoever adds one that does not must say so."""
     for name in Limits.__struct_fields__:
-        more = parse_document(Document(), {"limits": {name: getattr(Limits(), name) + 1}})
-        less = parse_document(Document(), {"limits": {name: getattr(Limits(), name) - 1}})
+        more = parse_document(Document(), {"limits": {name: getattr(Limits(), name) + 1}}, {})
+        less = parse_document(Document(), {"limits": {name: getattr(Limits(), name) - 1}}, {})
         up, down = loosened(diff(Document(), more)), loosened(diff(Document(), less))
         assert bool(up) != bool(down), name
 
@@ -236,7 +236,7 @@ def test_every_limit_has_a_safe_direction() -> None:
 )
 def test_settings_out_of_bounds_are_refused(changes: dict[str, dict[str, object]], said: str) -> None:
     with pytest.raises(InvalidValueError, match=said):
-        parse_document(Document(), changes)
+        parse_document(Document(), changes, {})
 
 
 @pytest.mark.parametrize(("part", "lower", "upper"), ORDERED)
@@ -244,10 +244,10 @@ def test_settings_that_contradict_each_other_are_refused_by_name(part: str, lowe
     """Issue 11, finding 17."""
     high = getattr(getattr(Document(), part), upper)
     with pytest.raises(InvalidValueError, match=rf"{part}.{lower} would be {high + 1}, above {part}.{upper}, {high}"):
-        parse_document(Document(), {part: {lower: high + 1}})
-    equal = parse_document(Document(), {part: {lower: high}})
+        parse_document(Document(), {part: {lower: high + 1}}, {})
+    equal = parse_document(Document(), {part: {lower: high}}, {})
     assert getattr(getattr(equal, part), lower) == high
-    parse_document(Document(), {part: {lower: high + 1, upper: high + 1}})
+    parse_document(Document(), {part: {lower: high + 1, upper: high + 1}}, {})
 
 
 async def test_versions_are_kept_compared_rolled_back_and_take_effect_in_time(desk: Desk) -> None:
@@ -312,9 +312,44 @@ async def test_a_version_that_waits_is_taken_back_by_one_like_that_in_force(desk
     assert await settings.apply_due() == 0
 
 
+EMA = StrategyAssignment(
+    strategy=StrategyName("ema_cross"), instruments=(InstrumentId("paper:BTC/USD"),), params={"fast": 5}
+)
+
+
+async def test_parameters_of_a_strategy_are_versioned_and_always_a_second_persons_matter(desk: Desk) -> None:
+    """Neither more nor less of a parameter is the safe side; going back brings the old ones back (A4)."""
+    await write_account(desk.database, "trend", strategies=(EMA,))
+    settings, ada = desk.control.configurations, await enrol(desk, "ada@example.com")
+    document, changes = await settings.propose("trend", {"strategies": {"ema_cross": {"slow": 20}}}, 0)
+    assert [(c.field, c.before, c.after, c.loosens) for c in changes] == [("strategies.ema_cross.slow", 48, 20, True)]
+    await settings.save(ada.caller, "trend", document, 0, "faster")
+    (event,) = await requests_of(desk.database, "trend")
+    assert event["strategies"] == {"ema_cross": {"fast": 5, "slow": 20, "min_gap_bps": 5.0}}
+    opened = msgspec.to_builtins((await settings.version("trend", 0)).document)
+    _, back = await settings.propose("trend", opened, 1)
+    assert [(c.field, c.after) for c in back] == [("strategies.ema_cross.slow", 48)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mean_reversion": {"window": 5}}, "no strategy 'mean_reversion'.*Its strategies: ema_cross"),
+        ({"ema_cross": {"speed": 5}}, "no parameter 'speed'"),
+        ({"ema_cross": {"fast": 60}}, "fast < slow"),
+        ({"ema_cross": {"fast": "soon"}}, "fast=soon"),
+        ({"ema_cross": 5}, "parameters by name"),
+    ],
+)
+async def test_parameters_that_cannot_be_are_refused(desk: Desk, changes: dict[str, object], said: str) -> None:
+    await write_account(desk.database, "trend", strategies=(EMA,))
+    with pytest.raises(InvalidValueError, match=said):
+        await desk.control.configurations.propose("trend", {"strategies": changes}, 0)
+
+
 async def test_two_changes_from_the_same_version_do_not_both_win(desk: Desk) -> None:
     settings, ada = desk.control.configurations, await enrol(desk, "ada@example.com")
-    documents = [parse_document(Document(), {"limits": {"max_open_orders": n}}) for n in (10, 20)]
+    documents = [parse_document(Document(), {"limits": {"max_open_orders": n}}, {}) for n in (10, 20)]
     done = await asyncio.gather(
         *(settings.save(ada.caller, "company", d, 0, "at once") for d in documents), return_exceptions=True
     )

@@ -278,6 +278,7 @@ def test_configuration_events_survive_the_journal() -> None:
             sizing=config.sizing,
             exits=config.exits,
             review=Review(notional=5, wait_s=60),
+            strategies={config.strategies[0].strategy: {"fast": 5, "gap": 1.5, "name": "a", "is_on": True}},
             actor="a",
         ),
         ev.ModeChanged(ts_ns=TS, mode=config.mode, actor="a"),

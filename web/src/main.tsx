@@ -4,7 +4,7 @@ import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
 import { App } from "./app/App";
 import { Guard, onCaughtError } from "./app/guard";
-import { useTheme } from "./ui/theme";
+import { usePair, useTheme } from "./ui/theme";
 import "./ui/tokens.css";
 import "./ui/style.css";
 
@@ -12,12 +12,14 @@ const client = new QueryClient({
   defaultOptions: {
     queries: {
       staleTime: 5_000,
-      retry: (count, error) => count < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
+      retryDelay: 1_000,
+      retry: (count, error) => count < 1 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),
     },
   },
 });
 
 useTheme.apply();
+usePair.apply();
 
 createRoot(document.getElementById("root")!, { onCaughtError }).render(
   <StrictMode>

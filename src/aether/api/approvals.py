@@ -26,7 +26,7 @@ async def list_approvals(
 
 
 @router.post("/approvals/{approval}/decide")
-async def decide(
+async def decide_approval(
     approval: str, body: DecideRequest, granted: Annotated[Granted, allow("approvals.decide", anywhere=True)]
 ) -> Approval:
     """Approve and carry out, or decline, what another person asked for."""
@@ -35,7 +35,7 @@ async def decide(
 
 
 @router.post("/approvals/{approval}/withdraw")
-async def withdraw(
+async def withdraw_approval(
     approval: str, body: ReasonRequest, granted: Annotated[Granted, allow("approvals.withdraw", anywhere=True)]
 ) -> Approval:
     """Take back what one asked for."""

@@ -60,7 +60,7 @@ WHOLE_READS = Turns(2, "The trail is read by 2 others already.")
 
 
 @router.get("/audit/export", response_class=StreamingResponse)
-async def export(granted: All) -> StreamingResponse:
+async def export_audit(granted: All) -> StreamingResponse:
     """Return the whole trail as JSON, one entry a line, each proven; the last line tells whether it is complete."""
 
     async def lines() -> AsyncIterator[bytes]:
@@ -74,7 +74,7 @@ async def export(granted: All) -> StreamingResponse:
 
 
 @router.post("/audit/verify")
-async def verify(granted: All) -> AuditProof:
+async def verify_audit(granted: All) -> AuditProof:
     """Prove the whole trail against its hashes and the signed checkpoints."""
     audit = granted.context.control.audit
     async with WHOLE_READS.one():
@@ -82,7 +82,7 @@ async def verify(granted: All) -> AuditProof:
 
 
 @router.post("/audit/checkpoints", status_code=201)
-async def checkpoint(granted: All) -> AuditCheckpoint:
+async def sign_checkpoint(granted: All) -> AuditCheckpoint:
     """Sign the present end of every chain; keep what comes back somewhere else."""
     made = await granted.context.control.audit.checkpoint(wall_ns())
     return AuditCheckpoint(document=made.document, signature=made.signature, public_key=made.public_key)

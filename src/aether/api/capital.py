@@ -124,7 +124,9 @@ async def _free_at(granted: Granted, stored: queries.StoredAccount, venue: str, 
 
 
 @router.post("/accounts/{account}/bookings")
-async def book(account: str, body: BookingRequest, granted: Annotated[Granted, allow("books.book")]) -> KillResult:
+async def book_balance(
+    account: str, body: BookingRequest, granted: Annotated[Granted, allow("books.book")]
+) -> KillResult:
     """Book interest, a fee or a correction at a venue: it is profit or loss; in production a second person approves.
 
     A break of that balance is cleared when the booking explains it.

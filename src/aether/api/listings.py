@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Annotated, Any, NamedTuple
 
 import msgspec
-import polars as pl
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
@@ -291,6 +290,8 @@ async def _parquet(made: IO[bytes], columns: list[str], units: dict[str, str], r
 
 def _pack(plain: Path, packed: Path, columns: list[str], units: dict[str, str]) -> None:
     """Turn lines of JSON into Parquet, a part at a time."""
+    import polars as pl  # noqa: PLC0415  large, and asked for now and then
+
     counts = {"number", "seq", *(name for name, unit in units.items() if unit == "ns")}
     amounts = [name for name in columns if units.get(name) in ("base", "quote", "currency")]
     schema = {name: pl.Int64 if name in counts else pl.String for name in columns}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from aether.domain.accounts import AccountKind, Mode
+from aether.domain.accounts import AccountKind, Mode, Parameters
 from aether.domain.commands import Severity
 from aether.domain.orders import Liquidity, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.parents import Algorithm, ParentState
@@ -521,18 +521,23 @@ class SettingsVersion(Model):
     changes: list[SettingChange] = []
 
 
+Setting = bool | int | float | Annotated[str, Field(max_length=40)]
+"""What a setting or a parameter of a strategy may be."""
+
+
 class SettingsRequest(Model):
     """Settings to change.
 
     Attributes:
         version: the newest version that the caller has seen.
-        changes: by part, then by field.
+        changes: by part, then by field; of strategies by strategy, then by parameter.
         effective_ns: from when on; 0 for now.
     """
 
     version: int = Field(ge=0, le=2**53)
-    changes: dict[str, dict[str, int | float | Annotated[str, Field(max_length=40)]]] = Field(
-        max_length=5, examples=[{"limits": {"max_daily_loss_bps": 200}}]
+    changes: dict[str, dict[str, Setting | dict[str, Setting]]] = Field(
+        max_length=6,
+        examples=[{"limits": {"max_daily_loss_bps": 200}, "strategies": {"ema_cross": {"fast": 20}}}],
     )
     effective_ns: int = Field(0, ge=0, le=2**62)
     reason: Reason
@@ -575,7 +580,7 @@ class AccountCreate(Model):
     strategy: str = Field("", max_length=60)
     instruments: list[str] = Field(min_length=1, max_length=50, examples=[["paper:BTC/USD"]])
     bar_s: int = Field(60, ge=1, le=86_400)
-    params: dict[str, float | int | str | bool] = {}
+    params: Parameters = {}
     reason: Reason
 
 
@@ -716,7 +721,7 @@ class StrategyUse(Model):
     strategy: str
     instruments: list[str]
     bar_s: Annotated[int, _unit("s", "length of the bars that it decides on")]
-    params: dict[str, float | int | str | bool]
+    params: Parameters
 
 
 class ParentOrder(Model):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from aether.bus.local import LocalBus
-from aether.bus.topics import OFFER, ProcessState
+from aether.bus.topics import OFFER, ProcessState, Readiness
 from aether.control.plane import ControlPlane
 from aether.domain.errors import NoAnswerError
 from aether.domain.identifiers import FeedId
@@ -19,15 +19,6 @@ from aether.store.database import Database
 
 if TYPE_CHECKING:
     from aether.control.oidc import OpenId
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """One thing that the process depends on, and how it is."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 class Health(Protocol):

@@ -37,7 +37,7 @@ def _shown(found: secrets.SecretStatus) -> SecretStatus:
 
 
 @router.get("/secrets/status")
-async def status(
+async def key_status(
     account: Account, granted: Annotated[Granted, allow("secrets.status")], history: bool = False
 ) -> list[SecretStatus]:
     """Return the account's keys as far as they may be told: fingerprint, age, what they may do, who uses them."""
@@ -74,7 +74,7 @@ async def _submit(granted: Granted, action: str, venue: str, body: SecretUpload,
 
 
 @router.put("/secrets/{venue}")
-async def upload(
+async def upload_key(
     venue: str, body: SecretUpload, account: Account, granted: Annotated[Granted, allow("secrets.upload")]
 ) -> Done:
     """Try a key at its venue and store it; one that may withdraw, or may not trade, is refused."""
@@ -82,7 +82,7 @@ async def upload(
 
 
 @router.post("/secrets/{venue}/rotate")
-async def rotate(
+async def rotate_key(
     venue: str, body: SecretRotate, account: Account, granted: Annotated[Granted, allow("secrets.rotate")]
 ) -> Done:
     """Put another key in the place of the active one; running nodes take it up within seconds."""
@@ -90,7 +90,7 @@ async def rotate(
 
 
 @router.post("/secrets/{venue}/test")
-async def test(venue: str, account: Account, granted: Annotated[Granted, allow("secrets.test")]) -> SecretTest:
+async def test_key(venue: str, account: Account, granted: Annotated[Granted, allow("secrets.test")]) -> SecretTest:
     """Try the stored key at its venue."""
     control = granted.context.control
     control.secrets.check_venue(venue)
@@ -98,7 +98,7 @@ async def test(venue: str, account: Account, granted: Annotated[Granted, allow("
 
 
 @router.delete("/secrets/{venue}")
-async def delete(
+async def delete_key(
     venue: str, body: SecretDelete, account: Account, granted: Annotated[Granted, allow("secrets.delete")]
 ) -> Done:
     """Destroy the stored key; delete it at the venue too."""

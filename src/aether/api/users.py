@@ -48,7 +48,7 @@ async def list_users(granted: Annotated[Granted, allow("users.read")]) -> list[U
 
 
 @router.post("/users", status_code=201)
-async def invite(body: InviteRequest, granted: Annotated[Granted, allow("users.invite")]) -> Invitation:
+async def invite_person(body: InviteRequest, granted: Annotated[Granted, allow("users.invite")]) -> Invitation:
     """Invite a person; give them the link, which works once within three days.
 
     Where two people are needed, an admin's link is not shown to who invites: another admin hands it over.
@@ -78,7 +78,7 @@ async def hand_over(email: str, granted: Annotated[Granted, allow("users.link")]
 
 
 @router.post("/users/{user}/confirm", status_code=204)
-async def confirm(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.confirm")]) -> None:
+async def confirm_person(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.confirm")]) -> None:
     """Let the roles of a new admin count, having made sure that it is they; never by who held their link."""
     await granted.context.control.vouching.confirm(granted.caller, user, body.reason)
 
@@ -99,13 +99,13 @@ async def set_roles(user: str, body: RolesRequest, granted: Annotated[Granted, a
 
 
 @router.post("/users/{user}/disable", status_code=204)
-async def disable(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
+async def disable_person(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.disable")]) -> None:
     """Lock a person out at once."""
     await granted.context.control.people.set_disabled(granted.caller, user, disabled=True, reason=body.reason)
 
 
 @router.post("/users/{user}/enable")
-async def enable(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.enable")]) -> Done:
+async def enable_person(user: str, body: ReasonRequest, granted: Annotated[Granted, allow("users.enable")]) -> Done:
     """Let a person in again who was locked out; in production a second person approves it."""
     control = granted.context.control
     person = await control.people.person(user)

@@ -5,7 +5,7 @@ import msgspec
 OFFER = "node.offer"
 """What the market offers (`aether.domain.offers.MarketOffer`), once the node is built."""
 HEALTH = "node.health"
-"""`checks`: name, whether all is well, detail of each; every `HEALTH_EVERY_S`."""
+"""`checks`: of each thing that it depends on (`Readiness`); every `HEALTH_EVERY_S`."""
 HEALTH_EVERY_S = 1.0
 SILENT_AFTER_S = 3.5
 """A node whose health is older does not answer."""
@@ -24,6 +24,14 @@ PREVIEW = "preview"
 QUESTIONS = (PULL, STOP_VENUE, UNCONFIRMED, METRICS, PREVIEW)
 INTERNAL = "node."
 """How topics begin that are no page's."""
+
+
+class Readiness(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that a process depends on, and how it is."""
+
+    name: str
+    ok: bool
+    detail: str
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):

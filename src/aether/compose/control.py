@@ -19,6 +19,7 @@ from aether.domain.errors import (
     WithdrawingKeyError,
 )
 from aether.store.database import Database
+from aether.strategies import catalogue
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.limits import NoLimits
 from aether.venues.protocol import Credentials
@@ -109,6 +110,7 @@ async def control_plane(
         SessionRules(settings.session_idle_s, settings.session_max_s),
         VenueKeyCheck(addresses),
         tuple(PROTOCOLS),
+        catalogue(),
         wall_ns,
         two_people=settings.two_people or settings.is_production,
     )

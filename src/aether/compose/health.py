@@ -1,15 +1,19 @@
 """How the processes are: the node says it over the bus, the API tells whoever asks."""
 
 from math import inf
+from typing import TYPE_CHECKING
 
-from aether.api.ports import Readiness
+import msgspec
+
 from aether.bus.local import LocalBus
-from aether.bus.topics import HEALTH, SILENT_AFTER_S
+from aether.bus.topics import HEALTH, SILENT_AFTER_S, Readiness
 from aether.clock import monotonic_s, wall_ns
 from aether.control.guards import Finding
-from aether.node.runtime import Node
 from aether.store.database import Database
 from aether.store.patience import DATABASE_AWAY, within
+
+if TYPE_CHECKING:
+    from aether.node.runtime import Node  # the API tells of a node, and loads none
 
 STALE_MARKET_S = 10.0
 LAG_LIMIT_EVENTS = 3_000
@@ -21,7 +25,7 @@ LOOKED_WITHIN_S = 10.0
 class NodeHealth:
     """How a node is, as it says itself."""
 
-    def __init__(self, node: Node, database: Database, bus: LocalBus, *, wall_clock: bool) -> None:
+    def __init__(self, node: "Node", database: Database, bus: LocalBus, *, wall_clock: bool) -> None:
         self._node = node
         self._database = database
         self._bus = bus
@@ -31,7 +35,7 @@ class NodeHealth:
 
     def tell(self) -> None:
         """Say how the node is."""
-        self._bus.publish(HEALTH, {"checks": [[c.name, c.ok, c.detail] for c in self._checks()]})
+        self._bus.publish(HEALTH, {"checks": msgspec.to_builtins(self._checks())})
 
     async def look(self) -> None:
         """Ask the database for a sign of life; `tell` says what came of it."""
@@ -100,4 +104,4 @@ class PlatformHealth:
         if age_s > SILENT_AFTER_S:
             told = f"has not answered for {age_s:.0f} s" if age_s < inf else "has not answered yet"
             return [Readiness("trading process", False, told)]
-        return [Readiness(*check) for check in self._bus.latest(HEALTH)[HEALTH]["checks"]]
+        return msgspec.convert(self._bus.latest(HEALTH)[HEALTH]["checks"], list[Readiness])

@@ -29,6 +29,7 @@ from aether.domain.identifiers import AccountId
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
+from aether.strategies import catalogue
 from aether.telemetry import NODE_REGISTRY, metrics_text
 
 APPLY_EVERY_S = 1.0
@@ -75,7 +76,7 @@ async def run_node(
         bus.publish(OFFER, msgspec.to_builtins(built.offer))
         health.tell()
         on_built(built)
-        configurations = Configurations(database.control, wall_ns)
+        configurations = Configurations(database.control, catalogue())
         plans = PlanReader(database.control)
 
         async def take_up() -> None:

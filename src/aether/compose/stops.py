@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,15 +13,17 @@ from aether.domain.errors import NoAnswerError
 from aether.domain.events import VenueStopped
 from aether.node import pulls
 from aether.node.pulls import EVERY_ACCOUNT, Pull
-from aether.node.runtime import Node
 from aether.telemetry import logger
+
+if TYPE_CHECKING:
+    from aether.node.runtime import Node  # the API pulls the brake of a node, and loads none
 
 AWAY = "the trading process, which does not answer; it stops before anything else when it is back"
 
 _log = logger("stops")
 
 
-def answer_stops(bus: LocalBus, node: Node) -> None:
+def answer_stops(bus: LocalBus, node: "Node") -> None:
     """Let the node's brake be pulled over the bus."""
     brake = node.brake
 

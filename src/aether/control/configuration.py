@@ -16,10 +16,11 @@ from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.control.sessions import hold
-from aether.domain.accounts import AccountConfig, Exits, Limits, Reconciliation, Review, Sizing
+from aether.domain.accounts import AccountConfig, Exits, Limits, Parameters, Reconciliation, Review, Sizing
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import AccountConfigured
-from aether.domain.identifiers import AccountId
+from aether.domain.identifiers import AccountId, StrategyName
+from aether.engine.strategy import Catalogue, find_strategy, parse_params
 from aether.store.announcements import announce
 from aether.store.control_schema import configurations
 from aether.store.database import Scope
@@ -32,13 +33,18 @@ LOCK = 0x636F6E66
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people may set of a running account."""
+    """What people may set of a running account.
+
+    Attributes:
+        strategies: the parameters of its strategies, all of them, by strategy; with others it begins anew.
+    """
 
     limits: Limits = Limits()
     sizing: Sizing = Sizing()
     exits: Exits = Exits()
     review: Review = Review()
     reconciliation: Reconciliation = Reconciliation()
+    strategies: dict[StrategyName, Parameters] = {}
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +94,11 @@ ORDERED = (
     ("exits", "min_stop_bps", "max_stop_bps"),
 )
 """Settings of which the first would mean nothing above the second."""
-EITHER_WAY = ("exits.", "review.", "reconciliation.")
+EITHER_WAY = ("exits.", "review.", "reconciliation.", "strategies.")
 """Fields in which any change counts as loosening: there is no safe direction."""
 
 
-def document_of(config: AccountConfig) -> Document:
+def document_of(config: AccountConfig, catalogue: Catalogue) -> Document:
     """Return the settings that an account has now."""
     return Document(
         limits=config.limits,
@@ -100,16 +106,26 @@ def document_of(config: AccountConfig) -> Document:
         exits=config.exits,
         review=config.review,
         reconciliation=config.reconciliation,
+        strategies={s.strategy: _all_params(s.strategy, s.params, catalogue) for s in config.strategies},
     )
+
+
+def _all_params(strategy: StrategyName, params: Parameters, catalogue: Catalogue) -> Parameters:
+    """Return a strategy's parameters with those that are left out; as they are where its code does not know them."""
+    try:
+        found: Parameters = msgspec.to_builtins(parse_params(find_strategy(catalogue, strategy), params))
+    except (InvalidValueError, UnknownNameError):
+        return params
+    return found
 
 
 def diff(before: Document, after: Document) -> list[Change]:
     """Return the fields that differ, and which of them loosen."""
     old, new = _flat(before), _flat(after)
     return [
-        Change(field=field, before=old[field], after=new[field], loosens=_loosens(field, old[field], new[field]))
-        for field in old
-        if old[field] != new[field]
+        Change(field=f, before=old.get(f), after=new.get(f), loosens=_loosens(f, old.get(f), new.get(f)))
+        for f in old | new
+        if old.get(f) != new.get(f)
     ]
 
 
@@ -120,6 +136,8 @@ def loosened(changes: list[Change]) -> list[str]:
 
 def _flat(document: Document) -> dict[str, Any]:
     parts = msgspec.to_builtins(document)
+    strategies = parts.pop("strategies")
+    parts |= {f"strategies.{strategy}": params for strategy, params in strategies.items()}
     return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
 
 
@@ -129,19 +147,30 @@ def _loosens(field: str, before: Any, after: Any) -> bool:
     return field.startswith(EITHER_WAY) or bool(after > before)
 
 
-def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
+def parse_document(base: Document, changes: Mapping[str, Any], catalogue: Catalogue) -> Document:
     """Return `base` with some fields replaced.
 
     Args:
-        changes: by part, then by field: `{"limits": {"max_daily_loss_bps": 200}}`.
+        changes: by part, then by field: `{"limits": {"max_daily_loss_bps": 200}}`; parameters by strategy before that:
+            `{"strategies": {"ema_cross": {"fast": 20}}}`.
 
     Raises:
         InvalidValueError: on an unknown field, a value out of bounds, or two that contradict each other.
+        UnknownNameError: when the account's strategy is not there any more.
     """
     merged = msgspec.to_builtins(base)
+    strategies: dict[StrategyName, Parameters] = merged.pop("strategies")
+    changes = dict(changes)
+    for name, params in changes.pop("strategies", {}).items():
+        if name not in strategies or not isinstance(params, Mapping):
+            told = f"Its strategies: {', '.join(strategies)}." if strategies else "It has none: it is traded by hand."
+            raise InvalidValueError(f"The account has no strategy {name!r} with parameters by name.", remedy=told)
+        found = parse_params(find_strategy(catalogue, name), {**strategies[name], **params})
+        strategies[name] = msgspec.to_builtins(found)
     for part, fields in changes.items():
         if part not in merged or not isinstance(fields, Mapping):
-            raise InvalidValueError(f"There is no part {part!r}.", remedy=f"Parts are {', '.join(merged)}.")
+            told = f"Parts are {', '.join(merged)}, strategies."
+            raise InvalidValueError(f"There is no part {part!r}.", remedy=told)
         unknown = sorted(set(fields) - set(merged[part]))
         if unknown:
             raise InvalidValueError(
@@ -149,7 +178,7 @@ def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
             )
         merged[part].update(fields)
     try:
-        document = msgspec.convert(merged, Document)
+        document = msgspec.convert(merged | {"strategies": strategies}, Document)
     except msgspec.ValidationError as error:
         raise InvalidValueError(f"A setting is out of bounds: {error}.", remedy="Correct the value.") from error
     for part, lower, upper in ORDERED:
@@ -165,8 +194,9 @@ def parse_document(base: Document, changes: Mapping[str, Any]) -> Document:
 class Configurations:
     """The versions of all accounts' settings."""
 
-    def __init__(self, scope: Scope, clock: Callable[[], int] = wall_ns) -> None:
+    def __init__(self, scope: Scope, catalogue: Catalogue, clock: Callable[[], int] = wall_ns) -> None:
         self._scope = scope
+        self._catalogue = catalogue
         self._clock = clock
 
     async def history(self, account: str) -> list[Version]:
@@ -183,7 +213,7 @@ class Configurations:
         versions = [
             Version(
                 number=r.version,
-                document=msgspec.convert(r.document, Document),
+                document=self._stored(r.document),
                 author=r.author,
                 reason=r.reason,
                 created_ns=r.created_ns,
@@ -196,7 +226,7 @@ class Configurations:
             config = msgspec.convert(found.config, AccountConfig)
             opened = Version(
                 number=0,
-                document=document_of(config),
+                document=document_of(config, self._catalogue),
                 author="platform",
                 reason="as opened",
                 created_ns=found.opened_ns,
@@ -205,6 +235,12 @@ class Configurations:
             )
             versions = [opened]
         return versions
+
+    def _stored(self, stored: Mapping[str, Any]) -> Document:
+        """Return a stored document; parameters that its strategies have got since then have their defaults."""
+        document = msgspec.convert(stored, Document)
+        strategies = {s: _all_params(s, params, self._catalogue) for s, params in document.strategies.items()}
+        return msgspec.structs.replace(document, strategies=strategies)
 
     async def version(self, account: str, number: int) -> Version:
         """Return one version. Raises UnknownNameError."""
@@ -231,7 +267,7 @@ class Configurations:
         self._check_base(account, versions[0].number, base)
         from_ns = max(effective_ns, self._clock())
         before = in_force(versions, from_ns).document
-        document = parse_document(before, changes)
+        document = parse_document(before, changes, self._catalogue)
         found = diff(before, document)
         for version in versions:
             if version.applied_ns == 0 and version.effective_ns > from_ns:
@@ -348,7 +384,7 @@ class Configurations:
         )
         rows = (await connection.execute(query)).all()
         for row in rows:
-            document = msgspec.convert(row.document, Document)
+            document = self._stored(row.document)
             event = AccountConfigured(
                 ts_ns=0,
                 version=row.version,
@@ -357,6 +393,7 @@ class Configurations:
                 exits=document.exits,
                 review=document.review,
                 reconciliation=document.reconciliation,
+                strategies=document.strategies,
                 actor=row.author,
             )
             await insert_requests(connection, [AccountId(row.account)], event)

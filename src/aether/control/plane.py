@@ -32,6 +32,7 @@ from aether.control.vouching import Vouching
 from aether.domain.accounts import AccountPlan
 from aether.domain.events import BalanceBooked, CapitalMoved, KillSwitchReleased, OperatorEvent, VenueReleased
 from aether.domain.identifiers import VenueId
+from aether.engine.strategy import Catalogue
 from aether.store.database import Database
 from aether.venues.protocol import Credentials
 
@@ -67,6 +68,7 @@ async def build_control(
     rules: SessionRules,
     check_key: KeyCheck,
     venues: tuple[str, ...],
+    catalogue: Catalogue,
     clock: Callable[[], int],
     *,
     two_people: bool,
@@ -85,7 +87,7 @@ async def build_control(
     devices = Devices(signing, clock)
     parts = Parts(scope, sealer, site, people, sessions, proving, challenges, throttle, passwords, devices, clock)
     secrets = Secrets(scope, sealer, check_key, venues, clock)
-    configurations = Configurations(scope, clock)
+    configurations = Configurations(scope, catalogue, clock)
     desk = Desk(scope, clock)
     operators = Operators(database, clock)
     tokens = Tokens(scope, allowlists, clock)

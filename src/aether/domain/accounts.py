@@ -139,6 +139,10 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     foreign_orders: ForeignOrders = ForeignOrders.ALERT
 
 
+Parameters = dict[str, bool | int | float | str]
+"""A strategy's parameters by name."""
+
+
 class StrategyAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy at work in an account. An instrument belongs to at most one strategy of an account.
 
@@ -149,7 +153,7 @@ class StrategyAssignment(msgspec.Struct, frozen=True, kw_only=True):
 
     strategy: StrategyName
     instruments: tuple[InstrumentId, ...]
-    params: dict[str, float | int | str | bool] = {}
+    params: Parameters = {}
     bar_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
 
 

@@ -11,7 +11,7 @@ neither make old data look fresh nor move the account's clock.
 
 import msgspec
 
-from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Reconciliation, Review, Sizing
+from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Parameters, Reconciliation, Review, Sizing
 from aether.domain.commands import Severity
 from aether.domain.identifiers import (
     AssetCode,
@@ -316,7 +316,11 @@ class LimitsChanged(_Event, frozen=True, kw_only=True):
 
 
 class AccountConfigured(_Event, frozen=True, kw_only=True):
-    """The account's settings from now on; `version` is their number in its configuration history."""
+    """The account's settings from now on; `version` is their number in its configuration history.
+
+    Attributes:
+        strategies: parameters by strategy; a strategy that is left out keeps its own.
+    """
 
     version: int
     limits: Limits
@@ -325,6 +329,7 @@ class AccountConfigured(_Event, frozen=True, kw_only=True):
     review: Review
     actor: str
     reconciliation: Reconciliation = Reconciliation()
+    strategies: dict[StrategyName, Parameters] = {}
 
 
 class IntentDecided(_Event, frozen=True, kw_only=True):

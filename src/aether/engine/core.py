@@ -19,7 +19,7 @@ import hashlib
 
 import msgspec
 
-from aether.domain.accounts import AccountConfig
+from aether.domain.accounts import AccountConfig, StrategyAssignment
 from aether.domain.commands import Command, Severity
 from aether.domain.errors import InvalidValueError
 from aether.domain.events import (
@@ -52,7 +52,7 @@ from aether.engine.breaks import Breaks
 from aether.engine.changes import Changes, Closed, Fact, Filled, Halting, Judged, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.door import refusal
-from aether.engine.intents import Intents, Ran, Runners, make_runners
+from aether.engine.intents import Intents, Ran, Runners, make_runners, state_key
 from aether.engine.market import Market
 from aether.engine.parents import PARENT_EVENTS, Parents
 from aether.engine.protection import Protection
@@ -60,7 +60,7 @@ from aether.engine.review import Review
 from aether.engine.safety import SAMPLE_NS, Safety
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, decode_state, encode_state
 from aether.engine.stops import Stop
-from aether.engine.strategy import Catalogue
+from aether.engine.strategy import Catalogue, find_strategy, parse_params
 
 CHECKPOINT_EVERY = 2_048
 """Events after which the engine can go back no further."""
@@ -186,7 +186,7 @@ class Engine:
             return out.commands
         if state.now_ns // SAMPLE_NS != state.sample:
             self._safety.roll()
-        out.refused = refusal(state, event)
+        out.refused = refusal(state, event, self.catalogue)
         if out.refused:
             self._tell_refusal(event, out.refused)
             return out.commands
@@ -233,10 +233,7 @@ class Engine:
             case LimitsChanged():
                 self.state.config = msgspec.structs.replace(self.config, limits=event.limits)
             case AccountConfigured():
-                settings = {name: getattr(event, name) for name in SETTINGS}
-                self.state.config = msgspec.structs.replace(self.config, **settings)
-                told = f"Settings are now version {event.version}, by {event.actor}"
-                self._desk.alert(Severity.INFO, "configured", told)
+                self._configure(event)
             case ModeChanged():
                 self.state.config = msgspec.structs.replace(self.config, mode=event.mode)
             case StrategyEnabled(enabled=True):
@@ -247,6 +244,30 @@ class Engine:
                 self._desk.book(event)
             case TradingResumed():
                 self._desk.book_late()
+
+    def _configure(self, event: AccountConfigured) -> None:
+        """Take settings; a strategy with other parameters begins anew, what it had worked out belongs to the old."""
+        state, given = self.state, event.strategies
+
+        def is_other(assignment: StrategyAssignment) -> bool:
+            strategy = find_strategy(self.catalogue, assignment.strategy)
+            wanted = parse_params(strategy, given.get(assignment.strategy, assignment.params))
+            return bool(wanted != parse_params(strategy, assignment.params))
+
+        anew = [s for s in self.config.strategies if is_other(s)]
+        strategies = tuple(
+            msgspec.structs.replace(s, params=given[s.strategy]) if s in anew else s for s in self.config.strategies
+        )
+        settings = {name: getattr(event, name) for name in SETTINGS}
+        state.config = msgspec.structs.replace(self.config, strategies=strategies, **settings)
+        told = f"Settings are now version {event.version}, by {event.actor}"
+        if anew:
+            for assignment in anew:
+                for instrument in assignment.instruments:
+                    state.strategy_states.pop(state_key(assignment.strategy, instrument), None)
+            self._intents.runners = make_runners(state.config, self.catalogue, state)
+            told += f"; {', '.join(s.strategy for s in anew)} begins anew with other parameters"
+        self._desk.alert(Severity.INFO, "configured", told)
 
     def _tell_rooms(self, event: Event) -> None:
         """Let the rooms act on an event, in their order; while the engine is at fault only those that stop things.

@@ -4,7 +4,10 @@ This is for what a broken feed or a person's slip brings: prices of nothing, bar
 A venue's report is no such thing: it is a fact, and the desk books or questions it.
 """
 
+from aether.domain.accounts import AccountConfig
+from aether.domain.errors import InvalidValueError, UnknownNameError
 from aether.domain.events import (
+    AccountConfigured,
     AccountOpened,
     BalanceBooked,
     Bar,
@@ -23,6 +26,7 @@ from aether.domain.identifiers import balance_key
 from aether.domain.scaled import format_amount
 from aether.engine.state import AccountState
 from aether.engine.stops import Stop
+from aether.engine.strategy import Catalogue, find_strategy, parse_params
 from aether.engine.valuation import instrument_of, mark
 
 LARGEST_PRICE = 10**30
@@ -31,7 +35,7 @@ LARGEST_AMOUNT = 10**30
 """Ledger amounts and size units; 10^22 coins of 10^-8."""
 
 
-def refusal(state: AccountState, event: Event) -> str:
+def refusal(state: AccountState, event: Event, catalogue: Catalogue) -> str:
     """Return why an event cannot be applied, empty when it can."""
     match event:
         case Quote():
@@ -67,8 +71,8 @@ def refusal(state: AccountState, event: Event) -> str:
             return _venue(state, event)
         case InstrumentListed():
             return _listing(state, event)
-        case AccountOpened() if state.config is not None:
-            return "the account is open already"
+        case AccountOpened() | AccountConfigured() if state.config is not None:
+            return _settings(state.config, event, catalogue)
     return ""
 
 
@@ -79,6 +83,21 @@ def _venue(state: AccountState, event: VenueStopped | VenueReleased) -> str:
     stopped = state.stopped_venues.get(event.venue)
     if isinstance(event, VenueReleased) and stopped and 0 < event.stopped_ns < stopped.asked_ns:
         return f"{event.venue} was stopped again since that was asked for: {stopped.reason}"
+    return ""
+
+
+def _settings(config: AccountConfig, event: AccountOpened | AccountConfigured, catalogue: Catalogue) -> str:
+    """Return why an account cannot take settings: its strategies are others, or do not take such parameters."""
+    if isinstance(event, AccountOpened):
+        return "the account is open already"
+    own = {s.strategy for s in config.strategies}
+    for name, params in event.strategies.items():
+        if name not in own:
+            return f"settings of {name}, which is no strategy of the account"
+        try:
+            parse_params(find_strategy(catalogue, name), params)
+        except (InvalidValueError, UnknownNameError) as error:
+            return f"settings of {name}: {error}"
     return ""
 
 

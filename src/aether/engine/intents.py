@@ -150,7 +150,12 @@ class Runner:
         return str(self._own_state(self._states.get(self._key(instrument))))
 
     def _key(self, instrument: InstrumentId) -> str:
-        return f"{self.strategy}|{instrument}"
+        return state_key(self.strategy, instrument)
+
+
+def state_key(strategy: StrategyName, instrument: InstrumentId) -> str:
+    """Return under which name the account keeps a strategy's state for an instrument."""
+    return f"{strategy}|{instrument}"
 
 
 Runners = dict[tuple[InstrumentId, int], Runner]
@@ -196,14 +201,14 @@ class Intents:
         self._desk = desk
         self._review = review
         self._protection = protection
-        self._runners = runners
+        self.runners = runners
         self.ran: Ran | None = None
         """What the strategy gave at the last bar; set before a bar, it is taken for what the strategy gives."""
 
     def on_bar(self, event: Bar) -> str:
         """Let the strategy of the bar's instrument decide; return what it raised, empty when it did not."""
         instrument = self._state.instruments.get(event.instrument)
-        runner = self._runners.get((event.instrument, event.interval_s))
+        runner = self.runners.get((event.instrument, event.interval_s))
         if instrument is None or runner is None:
             return ""
         bar = _values(event, instrument)

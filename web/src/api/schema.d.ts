@@ -120,12 +120,12 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Book
+         * Book Balance
          * @description Book interest, a fee or a correction at a venue: it is profit or loss; in production a second person approves.
          *
          *     A break of that balance is cleared when the booking explains it.
          */
-        post: operations["book"];
+        post: operations["book_balance"];
         delete?: never;
         options?: never;
         head?: never;
@@ -690,10 +690,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Decide
+         * Decide Approval
          * @description Approve and carry out, or decline, what another person asked for.
          */
-        post: operations["decide"];
+        post: operations["decide_approval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -710,10 +710,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Withdraw
+         * Withdraw Approval
          * @description Take back what one asked for.
          */
-        post: operations["withdraw"];
+        post: operations["withdraw_approval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -750,10 +750,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Checkpoint
+         * Sign Checkpoint
          * @description Sign the present end of every chain; keep what comes back somewhere else.
          */
-        post: operations["checkpoint"];
+        post: operations["sign_checkpoint"];
         delete?: never;
         options?: never;
         head?: never;
@@ -768,10 +768,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export
+         * Export Audit
          * @description Return the whole trail as JSON, one entry a line, each proven; the last line tells whether it is complete.
          */
-        get: operations["export"];
+        get: operations["export_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -790,10 +790,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Verify
+         * Verify Audit
          * @description Prove the whole trail against its hashes and the signed checkpoints.
          */
-        post: operations["verify"];
+        post: operations["verify_audit"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1297,10 +1297,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Status
+         * Key Status
          * @description Return the account's keys as far as they may be told: fingerprint, age, what they may do, who uses them.
          */
-        get: operations["status"];
+        get: operations["key_status"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1318,16 +1318,16 @@ export interface paths {
         };
         get?: never;
         /**
-         * Upload
+         * Upload Key
          * @description Try a key at its venue and store it; one that may withdraw, or may not trade, is refused.
          */
-        put: operations["upload"];
+        put: operations["upload_key"];
         post?: never;
         /**
-         * Delete
+         * Delete Key
          * @description Destroy the stored key; delete it at the venue too.
          */
-        delete: operations["delete"];
+        delete: operations["delete_key"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1343,10 +1343,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Rotate
+         * Rotate Key
          * @description Put another key in the place of the active one; running nodes take it up within seconds.
          */
-        post: operations["rotate"];
+        post: operations["rotate_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1363,10 +1363,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Test
+         * Test Key
          * @description Try the stored key at its venue.
          */
-        post: operations["test"];
+        post: operations["test_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1725,12 +1725,12 @@ export interface paths {
         get: operations["list_users"];
         put?: never;
         /**
-         * Invite
+         * Invite Person
          * @description Invite a person; give them the link, which works once within three days.
          *
          *     Where two people are needed, an admin's link is not shown to who invites: another admin hands it over.
          */
-        post: operations["invite"];
+        post: operations["invite_person"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1747,10 +1747,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Confirm
+         * Confirm Person
          * @description Let the roles of a new admin count, having made sure that it is they; never by who held their link.
          */
-        post: operations["confirm"];
+        post: operations["confirm_person"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1767,10 +1767,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Disable
+         * Disable Person
          * @description Lock a person out at once.
          */
-        post: operations["disable"];
+        post: operations["disable_person"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1787,10 +1787,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Enable
+         * Enable Person
          * @description Let a person in again who was locked out; in production a second person approves it.
          */
-        post: operations["enable"];
+        post: operations["enable_person"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1976,7 +1976,7 @@ export interface components {
              * @default {}
              */
             params: {
-                [key: string]: number | string | boolean;
+                [key: string]: boolean | number | string;
             };
             /**
              * Reason
@@ -3778,7 +3778,7 @@ export interface components {
          *
          *     Attributes:
          *         version: the newest version that the caller has seen.
-         *         changes: by part, then by field.
+         *         changes: by part, then by field; of strategies by strategy, then by parameter.
          *         effective_ns: from when on; 0 for now.
          */
         SettingsRequest: {
@@ -3787,12 +3787,19 @@ export interface components {
              * @example {
              *       "limits": {
              *         "max_daily_loss_bps": 200
+             *       },
+             *       "strategies": {
+             *         "ema_cross": {
+             *           "fast": 20
+             *         }
              *       }
              *     }
              */
             changes: {
                 [key: string]: {
-                    [key: string]: number | string;
+                    [key: string]: boolean | number | string | {
+                        [key: string]: boolean | number | string;
+                    };
                 };
             };
             /**
@@ -3917,7 +3924,7 @@ export interface components {
             instruments: string[];
             /** Params */
             params: {
-                [key: string]: number | string | boolean;
+                [key: string]: boolean | number | string;
             };
             /** Strategy */
             strategy: string;
@@ -5064,7 +5071,7 @@ export interface operations {
             };
         };
     };
-    book: {
+    book_balance: {
         parameters: {
             query?: never;
             header?: {
@@ -9097,7 +9104,7 @@ export interface operations {
             };
         };
     };
-    decide: {
+    decide_approval: {
         parameters: {
             query?: never;
             header?: {
@@ -9238,7 +9245,7 @@ export interface operations {
             };
         };
     };
-    withdraw: {
+    withdraw_approval: {
         parameters: {
             query?: never;
             header?: {
@@ -9518,7 +9525,7 @@ export interface operations {
             };
         };
     };
-    checkpoint: {
+    sign_checkpoint: {
         parameters: {
             query?: never;
             header?: {
@@ -9651,7 +9658,7 @@ export interface operations {
             };
         };
     };
-    export: {
+    export_audit: {
         parameters: {
             query?: never;
             header?: never;
@@ -9779,7 +9786,7 @@ export interface operations {
             };
         };
     };
-    verify: {
+    verify_audit: {
         parameters: {
             query?: never;
             header?: {
@@ -13292,7 +13299,7 @@ export interface operations {
             };
         };
     };
-    status: {
+    key_status: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -13429,7 +13436,7 @@ export interface operations {
             };
         };
     };
-    upload: {
+    upload_key: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -13573,7 +13580,7 @@ export interface operations {
             };
         };
     };
-    delete: {
+    delete_key: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -13717,7 +13724,7 @@ export interface operations {
             };
         };
     };
-    rotate: {
+    rotate_key: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -13861,7 +13868,7 @@ export interface operations {
             };
         };
     };
-    test: {
+    test_key: {
         parameters: {
             query: {
                 /** @description whose key it is */
@@ -16807,7 +16814,7 @@ export interface operations {
             };
         };
     };
-    invite: {
+    invite_person: {
         parameters: {
             query?: never;
             header?: {
@@ -16946,7 +16953,7 @@ export interface operations {
             };
         };
     };
-    confirm: {
+    confirm_person: {
         parameters: {
             query?: never;
             header?: {
@@ -17085,7 +17092,7 @@ export interface operations {
             };
         };
     };
-    disable: {
+    disable_person: {
         parameters: {
             query?: never;
             header?: {
@@ -17224,7 +17231,7 @@ export interface operations {
             };
         };
     };
-    enable: {
+    enable_person: {
         parameters: {
             query?: never;
             header?: {

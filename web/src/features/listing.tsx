@@ -49,6 +49,7 @@ export function ListingPage<Row extends { account: string }>(props: Props<Row>) 
     queryKey: keys.listing(props.kind, query),
     queryFn: ({ pageParam }) => props.fetch({ ...query, limit: PAGE, cursor: pageParam }),
     initialPageParam: "",
+    structuralSharing: false, // pages are kept as they came: comparing 25,000 rows at each new page stops the browser
     getNextPageParam: (page: Page<Row>) => page.next || undefined,
     refetchInterval: (q) => ((q.state.data?.pages.length ?? 0) > 1 ? false : 5_000),
   });

@@ -24,6 +24,7 @@ const store = makeStore<Fresh>({ link: "connecting", heardAt: 0, skewMs: 0, ages
 export const freshness = {
   get: store.get,
   use: store.use,
+  useOf: store.useOf,
   heard(message: Message): void {
     const known = store.get();
     const isBeat = message.kind === "beat";
@@ -67,8 +68,7 @@ export function isOld(fresh: Fresh, account?: string): boolean {
 
 /** Mark the whole page while nothing on it can be relied on. */
 export function useMarks(): void {
-  const fresh = store.use();
-  const isAllOld = fresh.link === "silent" || fresh.link === "lost";
+  const isAllOld = store.useOf((fresh) => fresh.link === "silent" || fresh.link === "lost");
   useEffect(() => {
     document.documentElement.toggleAttribute("data-old", isAllOld);
   }, [isAllOld]);

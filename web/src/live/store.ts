@@ -1,7 +1,8 @@
 // A value outside React that components follow.
 import { useSyncExternalStore } from "react";
 
-export type Store<T> = { get: () => T; set: (value: T) => void; use: () => T };
+/** `useOf` follows what a function makes of the value: something that is the same as long as it has not changed. */
+export type Store<T> = { get: () => T; set: (value: T) => void; use: () => T; useOf: <S>(select: (value: T) => S) => S };
 
 export function makeStore<T>(initial: T): Store<T> {
   let value = initial;
@@ -19,5 +20,6 @@ export function makeStore<T>(initial: T): Store<T> {
       for (const listener of listeners) listener();
     },
     use: () => useSyncExternalStore(subscribe, get),
+    useOf: (select) => useSyncExternalStore(subscribe, () => select(value)),
   };
 }

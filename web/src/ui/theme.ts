@@ -1,4 +1,4 @@
-// Three themes; the choice stays on this device.
+// How the page looks: three themes, and two pairs of colours for gains and losses; the choice stays on this device.
 import { makeStore } from "../live/store";
 
 export const THEMES = [
@@ -6,37 +6,40 @@ export const THEMES = [
   ["light", "Light"],
   ["contrast", "High contrast"],
 ] as const;
-export type Theme = (typeof THEMES)[number][0];
+export const PAIRS = [
+  ["green", "Green and red"],
+  ["blue", "Blue and orange"],
+] as const;
 
-const KEPT = "aether-theme";
-
-function kept(): Theme {
-  try {
-    const found = window.localStorage.getItem(KEPT);
-    return THEMES.some(([name]) => name === found) ? (found as Theme) : "dark";
-  } catch {
-    return "dark";
-  }
-}
-
-const store = makeStore<Theme>(kept());
-
-function show(theme: Theme): void {
-  document.documentElement.dataset.theme = theme;
-}
-
-export const useTheme = Object.assign(() => store.use(), {
-  apply: () => show(store.get()),
-  choose: (theme: Theme) => {
-    show(theme);
-    store.set(theme);
+/** One of some names, kept on the device under `aether-…` and told to the style sheet as `data-…`; the first unless chosen. */
+function choice<Name extends string>(attribute: string, options: readonly (readonly [Name, string])[]) {
+  const key = `aether-${attribute}`;
+  const known = (text: string | null) => options.find(([name]) => name === text)?.[0] ?? options[0]![0];
+  const kept = () => {
     try {
-      window.localStorage.setItem(KEPT, theme);
+      return known(window.localStorage.getItem(key));
     } catch {
-      // It holds until the page is left.
+      return options[0]![0];
     }
-  },
-});
+  };
+  const store = makeStore<Name>(kept());
+  const show = () => document.documentElement.setAttribute(`data-${attribute}`, store.get());
+  return Object.assign(() => store.use(), {
+    apply: show,
+    choose: (text: string) => {
+      store.set(known(text));
+      show();
+      try {
+        window.localStorage.setItem(key, store.get());
+      } catch {
+        // It holds until the page is left.
+      }
+    },
+  });
+}
+
+export const useTheme = choice("theme", THEMES);
+export const usePair = choice("pair", PAIRS);
 
 /** Return a colour of the theme in force, for what draws on a canvas. */
 export function colour(name: string): string {

@@ -69,11 +69,18 @@ function Waiting({ account: a }: { account: Account }) {
   );
 }
 
+function Age({ account }: { account: string }) {
+  const age = ageMs(freshness.use(), account);
+  return (
+    <span className="warn" role="status">
+      {age === null ? "never told" : `told ${ageText(age)} ago`}
+    </span>
+  );
+}
+
 function Details({ account: a }: { account: Account }) {
   const can = useCan();
-  const fresh = freshness.use();
-  const old = isOld(fresh, a.id);
-  const age = ageMs(fresh, a.id);
+  const old = freshness.useOf((fresh) => isOld(fresh, a.id));
   return (
     <>
       <div className="title">
@@ -83,11 +90,7 @@ function Details({ account: a }: { account: Account }) {
         <span className="dim">
           {a.strategies.map((s) => `${words(s.strategy)} on bars of ${s.bar_s} s`).join(", ") || "traded by hand"}
         </span>
-        {old && (
-          <span className="warn" role="status">
-            {age === null ? "never told" : `told ${ageText(age)} ago`}
-          </span>
-        )}
+        {old && <Age account={a.id} />}
         <span className="spacer" />
         <Guard what="Trades by hand">{can("trading.override", a.id) && <ByHand account={a} isOld={old} />}</Guard>
         {can("accounts.configure", a.id) && (

@@ -10,7 +10,7 @@ import { formatTime } from "../../ui/format";
 import { hasPasskeys, makePasskey } from "../../api/passkeys";
 import { me } from "../../app/can";
 import { Codes, TotpForm } from "../../app/factors";
-import { THEMES, useTheme, type Theme } from "../../ui/theme";
+import { PAIRS, THEMES, usePair, useTheme } from "../../ui/theme";
 
 /** One's own password, factors and devices. */
 export default function Own() {
@@ -135,9 +135,11 @@ function Password() {
 /** How the page looks on this device. */
 function Look() {
   const theme = useTheme();
+  const pair = usePair();
   return (
     <Panel title="Look">
-      <Choice label="Theme" value={theme} onChange={(value) => useTheme.choose(value as Theme)} options={THEMES} />
+      <Choice label="Theme" value={theme} onChange={useTheme.choose} options={THEMES} />
+      <Choice label="Gains and losses" value={pair} onChange={usePair.choose} options={PAIRS} />
     </Panel>
   );
 }

@@ -128,8 +128,7 @@ function Equity({ accounts }: { accounts: Account[] }) {
 }
 
 function useOld(accounts: Account[]): boolean {
-  const fresh = freshness.use();
-  return accounts.some((a) => a.status !== "waiting" && isOld(fresh, a.id));
+  return freshness.useOf((fresh) => accounts.some((a) => a.status !== "waiting" && isOld(fresh, a.id)));
 }
 
 function Accounts({ accounts }: { accounts: Account[] }) {
@@ -139,7 +138,7 @@ function Accounts({ accounts }: { accounts: Account[] }) {
 }
 
 function Positions({ accounts }: { accounts: Account[] }) {
-  const rows = accounts.flatMap((a) => a.positions.map((p) => ({ ...p, account: a.id })));
+  const rows = useMemo(() => accounts.flatMap((a) => a.positions.map((p) => ({ ...p, account: a.id }))), [accounts]);
   const names = new Map(accounts.map((a) => [a.id, a.name]));
   return (
     <DataTable

@@ -6,7 +6,7 @@ import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { Confirm } from "../../ui/dialog/Confirm";
-import { changed, SchemaForm, type FieldSchema } from "../../ui/form/SchemaForm";
+import { changed, SchemaForm, type FieldSchema, type Value } from "../../ui/form/SchemaForm";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { Choice, Field, Form, outcome, Panel } from "../../ui/form/Form";
 import { formatMoney, formatTime, words } from "../../ui/format";
@@ -38,19 +38,39 @@ export default function Settings() {
 
 type Settings = Record<string, Record<string, unknown>>;
 
+const STRATEGIES = "strategies";
+
+/** What can be set, by part, with the values in force: the account's own settings, then the parameters of each strategy. */
+function usePartsOf(settings: Settings): [part: string, FieldSchema, Record<string, unknown>][] {
+  const schema = useQuery({ queryKey: keys.settingsSchema, queryFn: api.settingsSchema, staleTime: Infinity });
+  const known = useQuery({ queryKey: keys.strategies, queryFn: api.strategies, staleTime: Infinity });
+  const own = Object.entries((schema.data as FieldSchema | undefined)?.properties ?? {}).filter(([, fields]) => fields.properties);
+  const parameters = Object.entries(settings[STRATEGIES] ?? {}).flatMap(([name, values]) => {
+    const found = known.data?.find((s) => s.name === name);
+    return found ? [[`${STRATEGIES} ${name}`, found.parameters_schema as FieldSchema, values as Record<string, unknown>] as const] : [];
+  });
+  return [...own.map(([part, fields]) => [part, fields, settings[part] ?? {}] as const), ...parameters].map((p) => [...p]);
+}
+
+/** Changes as the platform takes them: by part and field, those of strategies one level deeper. */
+function nested(changes: [part: string, Record<string, Value>][]): Schemas["SettingsRequest"]["changes"] {
+  const made: Record<string, Record<string, Value | Record<string, Value>>> = {};
+  for (const [part, values] of changes) {
+    const [family = "", strategy] = part.split(" ");
+    made[family] = strategy ? { ...made[family], [strategy]: values } : values;
+  }
+  return made;
+}
+
 function Edit({ account, newest }: { account: string; newest: Version }) {
   const client = useQueryClient();
-  const schema = useQuery({ queryKey: keys.settingsSchema, queryFn: api.settingsSchema, staleTime: Infinity });
+  const parts = usePartsOf(newest.settings as Settings);
   const [texts, setTexts] = useState<Record<string, Record<string, string>>>({});
   const [reason, setReason] = useState("");
   const [told, setTold] = useState("");
-  const parts = ((schema.data as FieldSchema | undefined)?.properties ?? {}) as Record<string, FieldSchema>;
-  const values = newest.settings as Settings;
-  const found = Object.entries(parts).map(([part, fields]) => [part, changed(fields, values[part] ?? {}, texts[part] ?? {})] as const);
+  const found = parts.map(([part, fields, values]) => [part, changed(fields, values, texts[part] ?? {})] as const);
   const fault = found.map(([, f]) => ("fault" in f ? f.fault : "")).find(Boolean) ?? "";
-  const changes = Object.fromEntries(
-    found.flatMap(([part, f]) => ("values" in f && Object.keys(f.values).length > 0 ? [[part, f.values]] : [])),
-  ) as Schemas["SettingsRequest"]["changes"];
+  const changes = nested(found.flatMap(([part, f]) => ("values" in f && Object.keys(f.values).length > 0 ? [[part, f.values]] : [])));
   const isChanged = Object.keys(changes).length > 0;
   const request = (why: string) => ({ version: newest.version, changes, effective_ns: 0, reason: why });
   const compare = useQuery({
@@ -68,11 +88,11 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
   return (
     <Panel title={`Version ${newest.version}`}>
       <Form onSubmit={() => save.mutate(reason)} button="Save" busy={save.isPending} error={save.error ?? compare.error} done={told} disabled={!isChanged || fault !== ""}>
-        {Object.entries(parts).map(([part, fields]) => (
+        {parts.map(([part, fields, values]) => (
           <fieldset key={part}>
             <legend>{words(part)}</legend>
-            <p className="dim">{fields.description}</p>
-            <SchemaForm schema={fields} values={values[part] ?? {}} texts={texts[part] ?? {}} onChange={(changedTexts) => setTexts({ ...texts, [part]: changedTexts })} />
+            <p className="dim">{part.startsWith(STRATEGIES) ? "With other parameters it begins anew: what it had worked out belongs to the old ones." : fields.description}</p>
+            <SchemaForm schema={fields} values={values} texts={texts[part] ?? {}} onChange={(changedTexts) => setTexts({ ...texts, [part]: changedTexts })} />
           </fieldset>
         ))}
         {compare.data && isChanged && (

@@ -1,14 +1,6 @@
 // The one table: typed columns, sorting, a filter, a choice of columns, rows by keyboard, virtual rows above a hundred.
-import {
-  columnVisibilityFeature,
-  createColumnHelper,
-  createSortedRowModel,
-  rowSortingFeature,
-  tableFeatures,
-  useTable,
-} from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { memo, useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import { comparable, formatMoney, formatPrice, formatSigned, formatSize, formatTime, tone, words } from "../format";
 
 export type Kind = "text" | "words" | "money" | "signed" | "price" | "size" | "number" | "time" | "state" | "side" | "actions";
@@ -48,11 +40,27 @@ const ROW_PX = 35;
 const TEXTUAL: Kind[] = ["text", "words", "time", "state", "side", "actions"];
 const FILTER_ABOVE = 8;
 
-const features = tableFeatures({
-  rowSortingFeature,
-  columnVisibilityFeature,
-  sortedRowModel: createSortedRowModel(),
-});
+type Order = { column: string; isDown: boolean };
+
+/** The name of a column within its table, also where its head says nothing. */
+function idOf<Row>(column: Column<Row>, index: number): string {
+  return column.name || `#${index}`;
+}
+
+/** Return what follows when a head is pressed: text begins upwards, amounts downwards; then the other way, then as told. */
+function nextOrder<Row>(order: Order | null, column: Column<Row>, id: string): Order | null {
+  const isDownFirst = !TEXTUAL.includes(column.kind ?? "text");
+  if (order?.column !== id) return { column: id, isDown: isDownFirst };
+  return order.isDown === isDownFirst ? { column: id, isDown: !isDownFirst } : null;
+}
+
+/** Return rows in the order of a value: numbers by size, before text. */
+function inOrder<Row>(rows: Row[], of: (row: Row) => string | number, isDown: boolean): Row[] {
+  const keyed = rows.map((row) => ({ row, key: comparable(of(row)) }));
+  const less = (a: string | number, b: string | number) => (typeof a === typeof b ? a < b : typeof a === "number");
+  keyed.sort(({ key: a }, { key: b }) => (a === b ? 0 : less(a, b) === isDown ? 1 : -1));
+  return keyed.map(({ row }) => row);
+}
 
 function shown<Row>(column: Column<Row>, row: Row): ReactNode {
   if (column.cell) return column.cell(row);
@@ -82,32 +90,18 @@ function shown<Row>(column: Column<Row>, row: Row): ReactNode {
 export function DataTable<Row>(props: Props<Row>) {
   const { title, columns, keyOf, query, sort } = props;
   const [filter, setFilter] = useState("");
+  const [order, setOrder] = useState<Order | null>(null);
+  const [hidden, setHidden] = useState<readonly string[]>([]);
   const scroll = useRef<HTMLDivElement>(null);
-  const helper = useMemo(() => createColumnHelper<typeof features, { row: Row }>(), []);
-  const defined = useMemo(
-    () =>
-      helper.columns(
-        columns.map((c, n) =>
-          helper.accessor(({ row }) => comparable(c.of?.(row) ?? ""), {
-            id: c.name || `#${n}`,
-            enableSorting: Boolean(c.of) && !sort,
-            enableHiding: Boolean(c.name),
-          }),
-        ),
-      ),
-    [columns.map((c) => c.name).join("|"), Boolean(sort)],
-  );
   const wanted = filter.trim().toLowerCase();
-  const data = useMemo(() => {
+  const by = order && columns.find((c, n) => idOf(c, n) === order.column)?.of;
+  const rows = useMemo(() => {
     const found = wanted
       ? props.rows.filter((row) => columns.some((c) => c.of && String(c.of(row)).toLowerCase().includes(wanted)))
       : props.rows;
-    return found.map((row) => ({ row }));
-  }, [props.rows, wanted]);
-  const table = useTable({ features, columns: defined, data, getRowId: ({ row }: { row: Row }) => keyOf(row) });
-  const byId = new Map(columns.map((c, n) => [c.name || `#${n}`, c]));
-  const visible = table.getVisibleLeafColumns().map((c) => byId.get(c.id)!);
-  const rows = table.getRowModel().rows;
+    return by && !sort ? inOrder(found, by, order.isDown) : found;
+  }, [props.rows, wanted, by, order, sort !== undefined]);
+  const visible = useMemo(() => columns.filter((c, n) => !hidden.includes(idOf(c, n))), [columns, hidden]);
   const isVirtual = rows.length > VIRTUAL_ABOVE;
   const virtual = useVirtualizer({
     count: rows.length,
@@ -127,11 +121,12 @@ export function DataTable<Row>(props: Props<Row>) {
   }, [isNearEnd, rows.length]);
   const head = (c: Column<Row>, id: string) => {
     const by = c.sort;
-    const told = sort && by ? (sort.value === by ? "asc" : sort.value === `-${by}` ? "desc" : false) : table.getColumn(id)?.getIsSorted();
+    const own = order?.column === id && (order.isDown ? "desc" : "asc");
+    const told = sort ? by && (sort.value === by ? "asc" : sort.value === `-${by}` && "desc") : own;
     const canSort = sort ? Boolean(by) : Boolean(c.of);
     const toggle = () => {
       if (sort && by) sort.onChange(sort.value === `-${by}` ? by : `-${by}`);
-      else table.getColumn(id)?.toggleSorting();
+      else setOrder(nextOrder(order, c, id));
     };
     return (
       <th
@@ -174,10 +169,14 @@ export function DataTable<Row>(props: Props<Row>) {
             <details className="columns">
               <summary>Columns</summary>
               <div>
-                {table.getAllLeafColumns().filter((c) => c.getCanHide()).map((c) => (
-                  <label key={c.id} className="check">
-                    <input type="checkbox" checked={c.getIsVisible()} onChange={(e) => c.toggleVisibility(e.target.checked)} />
-                    {c.id}
+                {columns.map((c) => c.name).filter(Boolean).map((name) => (
+                  <label key={name} className="check">
+                    <input
+                      type="checkbox"
+                      checked={!hidden.includes(name)}
+                      onChange={(e) => setHidden(e.target.checked ? hidden.filter((h) => h !== name) : [...hidden, name])}
+                    />
+                    {name}
                   </label>
                 ))}
               </div>
@@ -196,7 +195,7 @@ export function DataTable<Row>(props: Props<Row>) {
         <div className={`scroll${props.isTall ? " tall" : ""}${isVirtual ? " virtual" : ""}`} ref={scroll} tabIndex={0} role="group" aria-label={`Rows of ${title}`}>
           <table aria-rowcount={rows.length}>
             <thead>
-              <tr>{visible.map((c) => head(c, c.name || `#${columns.indexOf(c)}`))}</tr>
+              <tr>{visible.map((c) => head(c, idOf(c, columns.indexOf(c))))}</tr>
             </thead>
             <tbody onKeyDown={onKey}>
               {first > 0 && (
@@ -205,13 +204,14 @@ export function DataTable<Row>(props: Props<Row>) {
                 </tr>
               )}
               {drawn.map(({ row, index }) => (
-                <tr key={row.id} ref={isVirtual ? virtual.measureElement : undefined} data-row={index} aria-rowindex={index + 1} tabIndex={index === drawn[0]!.index ? 0 : -1}>
-                  {visible.map((c, n) => (
-                    <td key={c.name || n} data-name={c.name} className={TEXTUAL.includes(c.kind ?? "text") ? "text" : "amount"}>
-                      {shown(c, row.original.row)}
-                    </td>
-                  ))}
-                </tr>
+                <DrawnRow
+                  key={keyOf(row)}
+                  row={row}
+                  columns={visible}
+                  index={index}
+                  isFirst={index === drawn[0]!.index}
+                  measure={isVirtual ? virtual.measureElement : undefined}
+                />
               ))}
               {last > 0 && (
                 <tr aria-hidden="true">
@@ -227,6 +227,26 @@ export function DataTable<Row>(props: Props<Row>) {
     </section>
   );
 }
+
+type Drawn<Row> = {
+  row: Row;
+  columns: Column<Row>[];
+  index: number;
+  isFirst: boolean;
+  measure: ((node: Element | null) => void) | undefined;
+};
+
+const DrawnRow = memo(function DrawnRow<Row>({ row, columns, index, isFirst, measure }: Drawn<Row>) {
+  return (
+    <tr ref={measure} data-row={index} aria-rowindex={index + 1} tabIndex={isFirst ? 0 : -1}>
+      {columns.map((c, n) => (
+        <td key={idOf(c, n)} data-name={c.name} className={TEXTUAL.includes(c.kind ?? "text") ? "text" : "amount"}>
+          {shown(c, row)}
+        </td>
+      ))}
+    </tr>
+  );
+}) as <Row>(props: Drawn<Row>) => ReactNode;
 
 function Skeleton() {
   return (
