@@ -123,6 +123,15 @@ def test_one_venue_is_stopped_and_released_account_by_account(desk: Desk, page: 
     expect(venue.get_by_text("stopped for company, director-1, director-2")).to_be_visible()
     expect(venue.get_by_text("stopped for 3 of 3")).to_be_visible()
     shot(page, "kill-venue")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Kill switch: paper stopped")).to_be_visible()
+    overview = page.get_by_role("region", name="Accounts")
+    expect(overview.get_by_text("paper stopped")).to_have_count(3)
+    overview.get_by_role("link", name="Company").click()
+    banner = page.get_by_role("alert").filter(has_text="paper stopped")
+    expect(banner).to_contain_text("stopped from the desk")
+    page.get_by_role("link", name="Overview").click()
+    found = sheet(page)
     for account in ("company", "director-1", "director-2"):
         told = desk.account(account)
         assert told["status"] == "trading", "the accounts themselves go on"
@@ -152,7 +161,7 @@ def test_a_platform_that_is_stopped_is_seen_within_three_seconds(desk: Desk, pag
         assert "line-through" in decoration(row(found, "company").locator(".state")), "and what accounts did then"
         found.get_by_role("button", name="Stop all", exact=True).click()
         expect(found.get_by_text(re.compile("asked for, not confirmed"))).to_be_visible(timeout=7_500)
-        expect(found.get_by_text("aether kill engage")).to_be_visible()
+        expect(found.get_by_text(f"aether kill engage --data-dir {desk.platform.data_dir} --reason")).to_be_visible()
         shot(page, "stopped")
         page.keyboard.press("Escape")
         shot(page, "stopped-overview")
@@ -250,7 +259,7 @@ def test_a_sale_whose_answer_is_lost_is_pressed_again_and_sold_once(desk: Desk, 
     page.route("**/hedge", lose)
     page.route("**/outcomes/*", lambda route: route.abort())
     before = len(desk.account("director-2")["parents"])
-    page.get_by_role("button", name="Hedge half…").click()
+    page.get_by_role("button", name="Sell half…").click()
     dialog = page.get_by_role("dialog", name=re.compile("Sell half"))
     expect(dialog.get_by_text("checks pass").first).to_be_visible()
     shot(page, "hedge")

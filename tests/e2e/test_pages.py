@@ -124,7 +124,7 @@ def test_what_is_drawn_is_what_one_may_do(desk: Desk, open_page: OpenPage, who: 
     for account in seen:
         page.goto(f"{desk.url}/accounts/{account}")
         expect(page.get_by_role("region", name="Positions")).to_be_visible()
-        for name, action in (("Exit all…", "trading.override"), ("Hedge half…", "trading.override")):
+        for name, action in (("Exit all…", "trading.override"), ("Sell half…", "trading.override")):
             drawn = int(caller.may(ACTIONS[action], account))
             expect(page.get_by_role("button", name=name)).to_have_count(drawn)
         drawn = int(caller.may(ACTIONS["accounts.configure"], account))
@@ -182,32 +182,6 @@ def test_filters_are_in_the_address_and_rows_come_as_one_scrolls(desk: Desk, ope
     assert len(lines) == 12_500 + 2
 
 
-def test_parameters_of_a_strategy_are_changed_on_the_page(desk: Desk, open_page: OpenPage) -> None:
-    before = params_of(desk)
-    wanted = int(before.get("slow", 48)) + 7
-    page = open_page(f"{desk.url}/accounts/director-1/settings", cookie=desk.cookie(desk.ada))
-    settled(page, "Settings of director-1")
-    parameters = page.get_by_role("group", name="strategies ema cross")
-    expect(parameters.get_by_text("begins anew")).to_be_visible()
-    parameters.get_by_label("slow").fill("1")
-    expect(parameters.get_by_text("1 is below 3")).to_be_visible()
-    expect(page.get_by_role("button", name="Save")).to_be_disabled()
-    parameters.get_by_label("slow").fill(str(wanted))
-    changes = page.get_by_role("list", name="Changes")
-    expect(changes).to_contain_text(f"slow: {wanted - 7} → {wanted}")
-    expect(changes).to_contain_text("loosens")
-    page.get_by_label("Reason").first.fill("a slower market")
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("heading", name="Version 1")).to_be_visible()
-    until(lambda: params_of(desk).get("slow") == wanted, "the account decides by the new parameter")
-    shot(page, "settings-parameters")
-
-
-def params_of(desk: Desk) -> dict[str, Any]:
-    found: dict[str, Any] = desk.ada.call("GET", "/accounts/director-1").json()["strategies"][0]["params"]
-    return found
-
-
 def test_a_theme_is_chosen_and_kept(desk: Desk, open_page: OpenPage) -> None:
     page = open_page(f"{desk.url}/me", cookie=desk.cookie(desk.ada))
     page.get_by_label("Theme").select_option("light")
@@ -249,6 +223,9 @@ def test_a_link_works_once_and_the_page_says_when_the_platform_is_gone(
     expect(other.get_by_text("Sign in on this machine")).to_be_visible()
     platform.kill()
     expect(page.get_by_text("no answer")).to_be_visible(timeout=5_000)
+    page.get_by_role("link", name="Orders", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="Orders")).to_be_visible()
+    expect(page.get_by_role("button", name="Kill switch")).to_be_visible()
     left_behind = EmbeddedServer(tmp_path / "postgresql")
     left_behind.start()
     left_behind.stop()

@@ -247,6 +247,28 @@ def approve(page: Page, summary: str) -> None:
     expect(page.get_by_role("region", name="Decided").get_by_text(summary)).to_be_visible()
 
 
+def test_parameters_of_a_strategy_are_changed_and_approved(ada: Page, grace: Page) -> None:
+    address = "/".join(ada.url.split("/")[:3]) + "/accounts/director-1/settings"
+    ada.goto(address)
+    parameters = ada.get_by_role("group", name="strategies ema cross")
+    expect(parameters.get_by_text("begins anew")).to_be_visible()
+    parameters.get_by_label("slow").fill("1")
+    expect(parameters.get_by_text("1 is below 3")).to_be_visible()
+    expect(ada.get_by_role("button", name="Save")).to_be_disabled()
+    parameters.get_by_label("slow").fill("55")
+    changes = ada.get_by_role("list", name="Changes")
+    expect(changes).to_contain_text("slow: 48 → 55 loosens, needs a second person")
+    ada.get_by_role("region", name="Version 0").get_by_label("Reason").fill("a slower market")
+    shot(ada, "settings-parameters")
+    ada.get_by_role("button", name="Save").click()
+    prove(ada)
+    expect(ada.get_by_text("waits for a second person")).to_be_visible()
+    approve(grace, "strategies.ema_cross.slow 48 → 55")
+    ada.goto(address)
+    expect(ada.get_by_role("region", name="Versions").get_by_text("slow 48 → 55")).to_be_visible()
+    expect(parameters.get_by_label("slow")).to_have_value("55")
+
+
 def test_the_audit_trail_shows_it_and_verifies(ada: Page, grace: Page) -> None:
     ada.get_by_role("link", name="Audit").click()
     entries = ada.get_by_role("region", name="Entries")

@@ -239,7 +239,14 @@ def test_a_trade_is_shown_with_its_orders_and_checks_before_it_is_asked_for(ada:
 
 
 def outcome(ada: Person, key: str) -> dict[str, Any]:
-    found: dict[str, Any] = ada.call("GET", f"/outcomes/{key}").json()
+    """Return what came of a request; an answer is kept a moment after it was sent."""
+    found: dict[str, Any] = {}
+
+    def is_known() -> bool:
+        found.update(ada.call("GET", f"/outcomes/{key}").json())
+        return found["state"] != "working"
+
+    until(is_known, f"what came of {key}")
     return found
 
 
@@ -255,6 +262,15 @@ def test_what_came_of_a_write_is_told_by_its_key(ada: Person) -> None:
     assert (found["state"], found["status"], json.loads(found["answer"])) == ("done", 200, done.json())
     other = ada.invite("nosy@example.com", {"asked": "trader"})
     assert outcome(other, "asked-1")["state"] == "unknown", "keys are each caller's own"
+    seen = other.call("POST", f"{path}/preview", trade, Idempotency_Key="nosy.1")
+    assert json.loads(outcome(other, "nosy.1")["answer"]) == seen.json()
+    user = next(u["id"] for u in ada.call("GET", "/users").json() if u["email"] == "nosy@example.com")
+    roles = {"roles": {"company": "auditor"}, "reason": "another desk"}
+    assert ada.do("PUT", f"/users/{user}/roles", roles).status_code == 200
+    later = outcome(other, "nosy.1")
+    assert (later["state"], later["answer"]) == ("done", ""), "what one might see then is not for whoever may not now"
+    for key in ("a/b", "..", "x" * 101):
+        assert ada.call("POST", f"{path}/preview", trade, Idempotency_Key=key).status_code == 422, key
     invite = {"email": "once@example.com", "name": "Once", "roles": {"asked": "auditor"}, "reason": "invited once"}
     first = ada.do("POST", "/users", invite, Idempotency_Key="invite-1")
     assert first.status_code == 201
@@ -299,7 +315,7 @@ def test_a_sale_whose_answer_was_lost_with_its_process_is_not_sold_again(ada: Pe
         os.kill(node, signal.SIGCONT)
     platform.wait_for_part("api", other_than=api)
     until(lambda: held(ada, "lost") == 0.1, "half is sold")
-    assert outcome(ada, "half-1")["state"] == "working"
+    assert ada.call("GET", "/outcomes/half-1").json()["state"] == "working"
     assert press(ada, body) == (409, "StillAtWork")
     on_database(platform.data_dir, "UPDATE idempotency SET created_ns = created_ns - 61000000000 WHERE key = 'half-1'")
     assert outcome(ada, "half-1")["state"] == "interrupted"

@@ -1,10 +1,13 @@
 """The kill switch of a running platform while its database hangs: over the API and from the command line (R4,
 finding 6)."""
 
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +17,7 @@ import pytest
 from aether.node import pulls
 from aether.node.pulls import EVERY_ACCOUNT, Pull
 from tests.integration.people import first_admin
-from tests.integration.platform import COMMAND, Platform, aether, aether_json, hanging_database
+from tests.integration.platform import COMMAND, Platform, aether, aether_json, hanging_database, until
 
 API = "/api/v1"
 COMPANY = "company.exchange"
@@ -69,18 +72,32 @@ class Desk:
         self.status_until(lambda a: a["open_orders"])
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+@contextmanager
+def running(folder: Path) -> Iterator[Desk]:
+    made = Desk(folder)
     try:
         made.sign_in()
         yield made
         made.http.close()
         assert made.platform.stop() == 0
-        assert not (tmp_path / "postgresql" / "postmaster.pid").exists(), "the database was left behind"
+        assert not (folder / "postgresql" / "postmaster.pid").exists(), "the database was left behind"
     finally:
         if not made.platform.has_ended():
             made.platform.kill()
+
+
+@pytest.fixture(scope="module")
+def one_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with running(tmp_path_factory.mktemp("desk")) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(one_desk: Desk) -> Iterator[Desk]:
+    """The desk, trading again after each test."""
+    yield one_desk
+    one_desk.http.post(f"{API}/accounts/{COMPANY}/kill-switch/release", json={"reason": "over"})
+    one_desk.status_until(lambda a: a["status"] == "trading" and not a["open_orders"])
 
 
 def test_the_api_stops_while_the_database_hangs(desk: Desk) -> None:
@@ -125,8 +142,46 @@ def test_a_name_that_is_no_account_stops_nobody(desk: Desk) -> None:
     assert desk.accounts()[COMPANY]["status"] == "trading"
 
 
-def test_only_those_stop_a_desk_without_database_who_still_may(desk: Desk) -> None:
+def stopped_venues(desk: Desk) -> list[str]:
+    return [v["venue"] for v in desk.accounts()[COMPANY]["venues"] if v["stop"]]  # type: ignore[attr-defined]
+
+
+def test_the_stop_of_a_venue_outlives_a_hanging_database_and_the_death_of_the_trading_process(desk: Desk) -> None:
+    """It lived in the trading process's memory alone; one that hung took none (0030)."""
+    path = f"{API}/accounts/{COMPANY}/venues/kraken"
+    with hanging_database(desk.folder):
+        told = desk.http.post(f"{path}/stop", json={"reason": "it lags"}).json()
+        assert (told["stopped"], told["recorded"]) == ([COMPANY], False)
+        killed = desk.platform.kill_part("node")
+    desk.platform.wait_for_part("node", other_than=killed)
+    until(lambda: stopped_venues(desk) == ["kraken"], "it is stopped again")
+    released(desk, path)
+    frozen = desk.platform.pid_of("node")
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        told = desk.http.post(f"{path}/stop", json={"reason": "it lags again"}).json()
+        assert (told["stopped"], told["recorded"]) == ([], True)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    until(lambda: stopped_venues(desk) == ["kraken"], "the trading process finds it when it is back")
+    released(desk, path)
+
+
+def released(desk: Desk, path: str) -> None:
+    def is_released() -> bool:
+        desk.http.post(f"{path}/release", json={"reason": "the drill is over"})
+        return stopped_venues(desk) == []
+
+    until(is_released, "kraken is released")
+
+
+def test_only_those_stop_a_desk_without_database_who_still_may(tmp_path: Path) -> None:
     """Whoever signed out, has left or lost the role is not let in because the database cannot say so."""
+    with running(tmp_path) as desk:
+        stopped_by_those_who_may(desk)
+
+
+def stopped_by_those_who_may(desk: Desk) -> None:
     ada = first_admin(aether("link", data_dir=desk.folder).stdout.strip())
     trader, signed_out, left, demoted = (
         ada.invite(f"{name}@example.com", {COMPANY: "trader"}) for name in ("tom", "sue", "leo", "dan")

@@ -126,6 +126,7 @@ def test_bad_input_is_told_with_value_and_remedy(ada: Person) -> None:
         ("side=both", "side"),
         ("text=%0A", "text"),
         ("since_ns=-1", "since_ns"),
+        ("state=canceled", "fills have no state"),
     ):
         answer = ada.call("GET", f"/fills?{query}")
         assert answer.status_code == 422, query
@@ -133,9 +134,20 @@ def test_bad_input_is_told_with_value_and_remedy(ada: Person) -> None:
         assert answer.json()["remedy"], query
 
 
+def test_a_cursor_of_one_order_leads_nowhere_in_another(ada: Person) -> None:
+    following = ada.call("GET", "/fills?sort=notional&limit=1").json()["next"]
+    assert ada.call("GET", f"/fills?sort=notional&limit=1&cursor={following}").status_code == 200
+    for sort in ("-notional", "time"):
+        answer = ada.call("GET", f"/fills?sort={sort}&cursor={following}")
+        assert answer.status_code == 422
+        assert "leads nowhere in this order" in answer.json()["detail"]
+
+
 def test_what_can_be_set_is_told_with_bounds_units_and_meanings(ada: Person) -> None:
     schema = ada.call("GET", "/settings/schema").json()
     settings = ada.call("GET", "/accounts/company/settings").json()[0]["settings"]
+    strategies, chosen = schema["properties"].pop("strategies"), settings.pop("strategies")
+    assert "by strategy" in strategies["description"]
     assert {p: set(f["properties"]) for p, f in schema["properties"].items()} == {
         p: set(f) for p, f in settings.items()
     }
@@ -148,3 +160,4 @@ def test_what_can_be_set_is_told_with_bounds_units_and_meanings(ada: Person) -> 
     for strategy in ada.call("GET", "/strategies").json():
         told = strategy["parameters_schema"]["properties"]
         assert set(told) == {p["name"] for p in strategy["parameters"]}
+        assert set(chosen.get(strategy["name"], told)) == set(told), "what is in force names every parameter"

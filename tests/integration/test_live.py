@@ -1,11 +1,13 @@
 """The web socket that pages live by: whole states, what changed since, and a beat that says how old it is (U12)."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.follower import Follower
@@ -136,3 +138,33 @@ def test_an_archived_account_leaves_the_desk_and_its_sums(ada: Person) -> None:
         assert ada.do("POST", "/accounts/gone/archive", {"reason": "that was it"}).status_code == 204
         follower.until(lambda: "gone" not in follower.states["desk"]["accounts"])
         assert follower.states["desk"]["totals"]["USD"]["accounts"] == 3
+
+
+@pytest.mark.parametrize("frame", [b"x", None], ids=["text", "pings"])
+def test_a_page_that_says_more_than_any_page_has_to_say_is_closed(ada: Person, frame: bytes | None) -> None:
+    """A megabyte of the smallest frames held up everybody for seconds; they are not even taken apart."""
+    before = turned_away(ada)
+    with page_of(ada, "desk") as page, pytest.raises((ConnectionClosed, OSError)):
+        for _ in range(20_000):
+            if frame is None:
+                page.ping()
+            else:
+                page.send(frame.decode())
+    until(lambda: turned_away(ada) > before, "it is counted")
+    with page_of(ada, "desk") as page:
+        assert json.loads(page.recv(timeout=20))["kind"] in ("beat", "snapshot")
+
+
+def turned_away(ada: Person) -> float:
+    told = ada.http.get("/metrics").text
+    found = re.search(r'aether_requests_turned_away_total\{limit="sockets"\} (\S+)', told)
+    return float(found[1]) if found else 0.0
+
+
+def test_what_is_no_account_has_no_topic(ada: Person) -> None:
+    """Each name that was ever made up was kept for ever."""
+    for name in ("nobody", "*", "", "company ", "a" * 3_000, "\x00x"):
+        with page_of(ada, f"fills:{name}") as page:
+            while (told := json.loads(page.recv(timeout=20)))["kind"] == "beat":
+                pass
+            assert (told["kind"], told["topic"]) == ("refused", f"fills:{name}")

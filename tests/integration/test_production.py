@@ -1,5 +1,6 @@
 """Production refuses what is insecure, before the start and while it runs (R4, R8, D9)."""
 
+import asyncio
 import os
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import pytest
 from aether.control.guards import GUARDS
 from aether.domain.errors import InvalidValueError
 from aether.store.embedded import EmbeddedServer
+from tests.integration.conftest import new_database
 from tests.integration.people import Person
 from tests.integration.platform import COMMAND, Platform
 from tests.passkey import SoftPasskey
@@ -23,13 +25,12 @@ LOGIN = "desk_platform"
 PASSWORD = "a-long-random-password-0001"
 
 
-@pytest.fixture
-def secure(server: EmbeddedServer, url: str, tmp_path: Path) -> dict[str, str]:
-    """An environment in which nothing is insecure, its database migrated by its owner."""
+def secured(url: str, folder: Path) -> dict[str, str]:
+    """Return an environment in which nothing is insecure, its database migrated by its owner."""
     runtime = url.replace("postgres:@", f"{LOGIN}:{PASSWORD}@", 1)
     environment = {
         "AETHER_ENV": "production",
-        "AETHER_DATA_DIR": str(tmp_path / "desk"),
+        "AETHER_DATA_DIR": str(folder / "desk"),
         "AETHER_DATABASE_URL": runtime,
         "AETHER_PUBLIC_URL": "https://desk.example.com",
         "AETHER_TRUSTED_PROXIES": "127.0.0.1",
@@ -39,6 +40,24 @@ def secure(server: EmbeddedServer, url: str, tmp_path: Path) -> dict[str, str]:
     done = aether("db", "migrate", env={**environment, "AETHER_DATABASE_ADMIN_URL": url})
     assert done.returncode == 0, done.stderr
     return environment
+
+
+@pytest.fixture
+def secure(url: str, tmp_path: Path) -> dict[str, str]:
+    """An environment of a test's own, on a database of its own."""
+    return secured(url, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_url(server: EmbeddedServer) -> str:
+    """The URL of a database for all tests that only look at it."""
+    return asyncio.run(new_database(server))
+
+
+@pytest.fixture(scope="module")
+def shared(shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment on it: nothing starts there, so that nothing changes it."""
+    return secured(shared_url, tmp_path_factory.mktemp("production"))
 
 
 def aether(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -86,9 +105,9 @@ INSECURE: list[tuple[str, str, dict[str, str]]] = [
 
 @pytest.mark.parametrize(("check", "said", "change"), INSECURE)
 def test_each_insecure_setting_alone_refuses_the_start(
-    secure: dict[str, str], check: str, said: str, change: dict[str, str]
+    shared: dict[str, str], check: str, said: str, change: dict[str, str]
 ) -> None:
-    done = aether("up", "--market", "kraken", "--port", "0", env={**secure, **change})
+    done = aether("up", "--market", "kraken", "--port", "0", env={**shared, **change})
     assert done.returncode == 20, done.stderr
     assert f"{check}: " in done.stderr
     assert said in done.stderr
@@ -97,18 +116,18 @@ def test_each_insecure_setting_alone_refuses_the_start(
 
 
 @pytest.mark.parametrize("market", ["synthetic", "exchange"])
-def test_a_simulated_market_is_refused(secure: dict[str, str], market: str) -> None:
-    done = aether("up", "--market", market, "--port", "0", env=secure)
+def test_a_simulated_market_is_refused(shared: dict[str, str], market: str) -> None:
+    done = aether("up", "--market", market, "--port", "0", env=shared)
     assert done.returncode == 20
     assert "simulation: the market is" in done.stderr
 
 
 @pytest.mark.parametrize("said", list(SQL))
-async def test_a_login_that_may_too_much_is_refused(secure: dict[str, str], url: str, said: str) -> None:
-    connection = await asyncpg.connect(url)
+async def test_a_login_that_may_too_much_is_refused(shared: dict[str, str], shared_url: str, said: str) -> None:
+    connection = await asyncpg.connect(shared_url)
     try:
         await connection.execute(SQL[said])
-        done = aether("up", "--market", "kraken", "--port", "0", env=secure)
+        done = aether("up", "--market", "kraken", "--port", "0", env=shared)
         assert done.returncode == 20, done.stderr
         assert "database role: " in done.stderr
         assert said in done.stderr

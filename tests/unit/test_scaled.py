@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from aether.domain.errors import InvalidValueError
 from aether.domain.scaled import (
     AMOUNT_DECIMALS,
+    average_price,
     fee_of,
     format_scaled,
     mul_div_ceil,
@@ -90,3 +91,9 @@ def test_a_ratio_over_its_limit_is_never_rounded_to_the_limit() -> None:
 
 def test_value_of_a_holding() -> None:
     assert value_of(150_000_000, 5_000_000, 2) == 75_000 * 10**8
+
+
+@given(price=st.integers(1, 10**9), size=st.integers(10**5, 10**12), decimals=st.integers(0, 4))
+def test_what_was_bought_at_one_price_has_that_average(price: int, size: int, decimals: int) -> None:
+    """A sale at 63,787.6 was shown at an average of 63,787.5."""
+    assert average_price(value_of(size, price, decimals), size, decimals) == price

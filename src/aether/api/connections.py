@@ -3,7 +3,7 @@
 Who opens connections and sends nothing, or half a request, takes no place from anybody: where all places are taken, the
 connection that has waited longest for its request gives way to the newcomer. A head, a body and the reading of an
 answer have their time; one that takes longer is closed. A connection that asked too much is not read for a while: what
-it goes on to ask costs us nothing.
+it goes on to ask costs us nothing. A web socket that says more than any page has to say is closed before it is read.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from aether.control.throttle import network_of
 from aether.telemetry import TURNED_AWAY
@@ -24,6 +25,10 @@ READ_S = 30.0
 """An answer that does not fit into the socket's buffers is read on by then."""
 REST_S = 2.0
 """So long is a connection left alone that asked too much; not one of a proxy's, which others come in by."""
+SOCKET_BYTES = 16 * 1024
+"""What a web socket may say at once: the names of all topics that a page may follow, several times over."""
+SOCKET_BYTES_PER_S = 1024
+"""What it may say from then on."""
 PER_ADDRESS = 100
 TOTAL = 600
 """Below the 1,024 files that a process may usually hold."""
@@ -206,6 +211,29 @@ class LimitedHttp(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class LimitedSocket(WebSocketsSansIOProtocol):
+    """uvicorn's web socket with a bound to what it is told.
+
+    Bytes are counted, not messages: thousands of the smallest frames, of pings too, fit into one read, and to take them
+    apart would hold up everybody.
+    """
+
+    _left = float(SOCKET_BYTES)
+    _at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrives; close where it is too much."""
+        if self.handshake_initiated:
+            now = self.loop.time()
+            self._left = min(SOCKET_BYTES, self._left + (now - self._at) * SOCKET_BYTES_PER_S) - len(data)
+            self._at = now
+            if self._left < 0:
+                TURNED_AWAY.labels("sockets").inc()
+                self.transport.abort()
+                return
+        super().data_received(data)
 
 
 def limited(places: Places) -> type[LimitedHttp]:

@@ -8,6 +8,7 @@ yet. `GET /outcomes/{key}` says what came of a request.
 """
 
 import hashlib
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aether.api.guard import PREFIX, STOP, UNSAFE
+from aether.api.models import KEY
 from aether.api.ports import Context
 from aether.api.problems import problem
 from aether.clock import wall_ns
@@ -28,7 +30,6 @@ HEADER = "idempotency-key"
 KEPT_NS = 86_400 * 1_000_000_000
 AT_WORK_NS = 60 * 1_000_000_000
 """A request that was not answered by then ended with its process."""
-MAX_KEY = 100
 NOBODY_YET = (f"{PREFIX}/session", f"{PREFIX}/setup")
 NOT_KEPT = tuple(f"{PREFIX}/{part}" for part in ("session", "setup", "mfa", "me", "tokens", "users", "invitations"))
 """Answers that may hold something secret begin so."""
@@ -38,6 +39,11 @@ INTERRUPTED = (
     "Look at what it did before you ask for anything else; with a new key it is done again.",
 )
 DONE = ("This request was carried out already; its answer may be secret and is not kept.", "Look at what is there.")
+
+
+def standing(caller: Caller) -> str:
+    """Return a digest of what a caller may do: an answer is for whoever may do what they might when they asked."""
+    return hashlib.sha256(repr(sorted(caller.roles.items())).encode()).hexdigest()
 
 
 class Idempotency:
@@ -64,14 +70,14 @@ class Idempotency:
         ):
             await self._app(scope, receive, send)
             return
-        if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
-            refusal = problem(422, "InvalidValue", "The Idempotency-Key is no short printable text.", "Send a UUID.")
+        if not re.fullmatch(KEY, key):
+            told = "The Idempotency-Key is not 1 to 100 letters, digits and . _ : - behind a letter or digit."
+            refusal = problem(422, "InvalidValue", told, "Send a UUID.")
             await refusal(scope, receive, send)
             return
         body = await request.body()
         target = f"{scope['method']} {request.url.path}?{request.url.query}\n".encode()
-        roles = repr(sorted(caller.roles.items())).encode()
-        wanted = hashlib.sha256(roles + target + body).hexdigest()
+        wanted = f"{standing(caller)} {hashlib.sha256(target + body).hexdigest()}"
         now = wall_ns()
         kept = await self._claim(caller.id, key, wanted, now)
         if kept is not None:

@@ -89,8 +89,8 @@ async def _instruments(scopes: list[Scope]) -> dict[str, dict[InstrumentId, Inst
     return {s.config.id: s.instruments for scope in scopes for s in await queries.list_accounts(scope)}
 
 
-def _cursor(place: Place) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+def _cursor(place: Place, sort: str) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((sort, *place))).decode()
 
 
 def _place(cursor: str, listing: Listing, sort: str) -> Place | None:
@@ -102,10 +102,10 @@ def _place(cursor: str, listing: Listing, sort: str) -> Place | None:
         found = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[str | int, ...])
     except (ValueError, msgspec.MsgspecError) as error:
         raise _no_cursor(cursor) from error
-    kinds = tuple(str if listing.table.c[name].type.python_type is str else int for name in columns)
-    if tuple(type(value) for value in found) != kinds:
+    kinds = (str, *(str if listing.table.c[name].type.python_type is str else int for name in columns))
+    if tuple(type(value) for value in found) != kinds or found[0] != sort:
         raise _no_cursor(cursor)
-    return found
+    return found[1:]
 
 
 def _no_cursor(cursor: str) -> InvalidValueError:
@@ -173,7 +173,7 @@ async def _answer(
     if media := _file_kind(request):
         return await _file(media, kind.name, kind.row, listing, scopes, wanted, sort, shown)
     rows = await listing.page(scopes, wanted, sort, _place(cursor, listing, sort), limit)
-    following = _cursor(listing.place(rows[-1], sort)) if len(rows) == limit else ""
+    following = _cursor(listing.place(rows[-1], sort), sort) if len(rows) == limit else ""
     return kind.page.model_validate({"rows": [shown(row) for row in rows], "next": following})
 
 

@@ -27,6 +27,7 @@ from aether.bus.local import LocalBus
 from aether.clock import monotonic_s
 from aether.control.access import ACTIONS, Caller
 from aether.control.desk import PlanReader
+from aether.domain.errors import UnknownNameError
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.scaled import format_amount, parse_amount
 from aether.node.summary import WORTH
@@ -109,6 +110,7 @@ class Stored:
         """Return a topic's state, None when the caller may not see it or there is no such topic.
 
         Raises:
+            UnknownNameError: when it is of an account that does not exist.
             Whatever keeps the database from answering.
         """
         kind, _, name = topic.partition(":")
@@ -143,9 +145,10 @@ class Stored:
         return state
 
     async def _fills(self, account: str) -> State:
-        scope = await account_scope(self._context, account)
+        """Return an account's newest fills. Raises UnknownNameError."""
+        scope = await account_scope(self._context, account) if account.isprintable() else None
         if scope is None:
-            return {"fills": {}}
+            raise UnknownNameError(f"There is no account {account!r}.", remedy="Look at the list of accounts.")
         stored = await queries.get_account(scope, account)
         rows = await queries.list_fills(scope, AccountId(account), limit=FILLS_SHOWN)
         fills = [fill_of(row, stored.instruments[InstrumentId(row.instrument)]) for row in rows]

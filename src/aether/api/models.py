@@ -99,7 +99,9 @@ At = Annotated[int, _unit("ns", "nanoseconds since 1970 UTC")]
 Digest = Annotated[str, _like("^[0-9a-f]{64}$", "a SHA-256 is 64 hexadecimal digits", "0" * 64)]
 
 
-OutcomeKey = Annotated[str, Path(min_length=1, max_length=100)]
+KEY = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
+"""What an Idempotency-Key may be: whatever can also stand in an address."""
+OutcomeKey = Annotated[str, Path(pattern=KEY)]
 
 
 class Problem(Model):
@@ -1088,7 +1090,11 @@ class Process(Model):
 
 
 class System(Model):
-    """The service as a whole."""
+    """The service as a whole.
+
+    Attributes:
+        stop_command: what stops everything on the platform's machine, without the page; `--reason` follows.
+    """
 
     version: str
     market: str
@@ -1098,6 +1104,7 @@ class System(Model):
     checks: list[Check]
     processes: list[Process]
     stop_url: str
+    stop_command: str
 
 
 class PreviewCheck(Model):

@@ -52,6 +52,7 @@ class Context:
     Attributes:
         public_url: how browsers reach the platform.
         stop_url: how browsers reach the process of stops; empty where there is none.
+        stop_command: what stops everything on the platform's machine, without this process; a reason follows.
         is_lane: this is the process of stops, whose roster says who asks while the database may be well.
         trusted_proxies: whose X-Forwarded-For is believed.
         oidc: None where no OpenID provider is set up.
@@ -68,6 +69,7 @@ class Context:
     venues: tuple[str, ...] = ()
     public_url: str = ""
     stop_url: str = ""
+    stop_command: str = ""
     is_lane: bool = False
     trusted_proxies: tuple[str, ...] = ()
     is_production: bool = False

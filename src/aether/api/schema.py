@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from aether.api.guard import COOKIE
-from aether.api.models import LiveMessage
+from aether.api.models import KEY, LiveMessage
 
 REFERENCE = "#/components/schemas/{model}"
 SECURITY = {
@@ -19,7 +19,7 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 100},
+    "schema": {"type": "string", "pattern": KEY},
     "description": "a request that is sent again with the same key is answered as the first time, and done once",
 }
 WRITES = ("post", "put", "patch", "delete")

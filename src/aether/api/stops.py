@@ -1,5 +1,7 @@
 """The kill switch: what the API serves in its own process of stops as well, see `stop_app`."""
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -9,7 +11,7 @@ from aether.api.guard import Granted, allow, note_refusal
 from aether.api.models import KillRequest, KillResult, ReasonRequest, VenueName, VenueStopResult
 from aether.api.operators import ask, confirmed
 from aether.bus.topics import STOP_VENUE
-from aether.control.access import ACTIONS
+from aether.control.access import ACTIONS, EVERYWHERE
 from aether.domain.errors import NoAnswerError, RefusedError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged, VenueStopped
 from aether.domain.identifiers import VenueId
@@ -25,6 +27,8 @@ PAPERWORK_S = 6.0
 """The database has so long to record a kill; the stop itself has happened before."""
 PAPERWORK_AWAY_S = 1.0
 """The same, when it did not even say who asks."""
+
+RECORD_AGAIN_S = 1.0
 
 FLATTEN = ACTIONS["kill.flatten"]
 
@@ -98,21 +102,62 @@ async def stop_venue_of_all(venue: VenueName, body: ReasonRequest, granted: Enga
 async def _stop_venue(granted: Granted, venue: str, reason: str) -> VenueStopResult:
     """Have the trading process stop the venue, which waits for no database; then record it, so that it outlasts that.
 
+    Where the trading process does not answer, the record is what it finds when it is back, before it trades.
+
     Raises:
-        NoAnswerError: when the trading process does not answer.
+        NoAnswerError: when neither the trading process nor the database takes it.
         UnknownNameError: when nobody trades there.
     """
     event = VenueStopped(ts_ns=0, venue=VenueId(venue), reason=reason, actor=granted.caller.name)
     told = {"account": granted.account, "event": msgspec.to_builtins(event), "journal": False}
-    stopped = await granted.context.bus.ask(STOP_VENUE, told)
-    if not stopped:
-        raise UnknownNameError(f"Nobody trades at {venue!r} here.", remedy="GET /system lists the venues.")
-    submit = granted.context.control.operators.submit
+    lost: NoAnswerError | None = None
+    stopped: list[str] = []
     try:
-        for account in stopped:
-            await within(PAPERWORK_S, submit(granted.caller, granted.action.name, account, event, reason))
+        stopped = await granted.context.bus.ask(STOP_VENUE, told)
+    except NoAnswerError as error:
+        lost = error
+    left = list(stopped) if lost is None else _last_told_at(granted, venue)
+    if not left:
+        raise lost or UnknownNameError(f"Nobody trades at {venue!r} here.", remedy="GET /system lists the venues.")
+    try:
+        await _record_venue(granted, event, left)
     except DATABASE_AWAY as error:
         _log.error("venue_stop_not_recorded", venue=venue, reason=f"{type(error).__name__}: {error}")
+        if lost is not None:
+            raise lost from error
         await granted.context.bus.ask(STOP_VENUE, {**told, "journal": True})
+        recording = asyncio.create_task(_record_until_kept(granted, event, left))
+        _recordings.add(recording)
+        recording.add_done_callback(_recordings.discard)
         return VenueStopResult(stopped=stopped, recorded=False)
     return VenueStopResult(stopped=stopped)
+
+
+_recordings: set[asyncio.Task[None]] = set()
+"""Of stops that the database has not taken yet."""
+
+
+def _last_told_at(granted: Granted, venue: str) -> list[str]:
+    """Return the accounts that traded at a venue when the trading process told of them last."""
+    told = granted.context.bus.latest("account.").values()
+    return [
+        a["id"]
+        for a in told
+        if granted.account in (EVERYWHERE, a["id"]) and any(v["venue"] == venue for v in a["venues"])
+    ]
+
+
+async def _record_venue(granted: Granted, event: VenueStopped, left: list[str]) -> None:
+    """Record a stop for each account; what is recorded leaves the list. Raises whatever keeps the database away."""
+    submit = granted.context.control.operators.submit
+    while left:
+        await within(PAPERWORK_S, submit(granted.caller, granted.action.name, left[0], event, event.reason))
+        del left[0]
+
+
+async def _record_until_kept(granted: Granted, event: VenueStopped, left: list[str]) -> None:
+    """Record a stop once the database is back: the trading process that knows of it may have died by then."""
+    while left:
+        await asyncio.sleep(RECORD_AGAIN_S)
+        with suppress(*DATABASE_AWAY):
+            await _record_venue(granted, event, left)

@@ -87,12 +87,13 @@ class _Page:
         system: Mapping[str, Any] = {}
         due_s = monotonic_s()
         while True:
-            if monotonic_s() >= due_s:
+            if is_due := monotonic_s() >= due_s:
                 due_s = max(due_s + BEAT_EVERY_S, monotonic_s())
-                await self._beat()
                 system = system_state(self._context, self._caller)
             if DESK in self._followed:
                 await self._send_change(DESK, desk_of(self._context, self._caller, system, self._closed))
+            if is_due:
+                await self._beat()  # behind what it tells the age of
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def tell_stored(self) -> None:

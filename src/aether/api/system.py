@@ -45,6 +45,7 @@ def system_of(context: Context, caller: Caller) -> System:
         checks=checks,
         processes=processes,
         stop_url=context.stop_url,
+        stop_command=context.stop_command,
     )
 
 

@@ -114,6 +114,9 @@ def engage(settings: Settings, account: str, pull: Pull) -> None:
     _check_directory(settings)
     folder = settings.data_dir / BRAKE_FOLDER
     is_running = is_held(settings.data_dir)
+    if not is_running:
+        out.print(f"No platform runs in {settings.data_dir}.", highlight=False, markup=False, soft_wrap=True)
+        out.print("If yours runs elsewhere, name its directory with --data-dir.")
     unkept, lying = "", pull
     try:
         lying = pulls.write(folder, account, pull)
@@ -207,7 +210,7 @@ def _say_kept(recorded: list[AccountId], *, is_running: bool) -> None:
     elif recorded:
         out.print("No platform is known to run here; it takes effect before anything else at the next start.")
     else:
-        out.print("No node runs; orders that work at a venue stay there until the next start,")
+        out.print("No platform runs there; orders that work at a venue stay until the next start,")
         out.print("which honours the brake before anything else.")
 
 

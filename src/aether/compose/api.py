@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import shlex
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from aether.api.app import create_app, stop_app
-from aether.api.connections import Places, limited
+from aether.api.connections import LimitedSocket, Places, limited
 from aether.api.guard import is_trusted
 from aether.api.local import LocalAccess
 from aether.api.ports import Context
@@ -121,6 +123,9 @@ async def run_api(
         venues=tuple(PROTOCOLS),
         public_url=entrance.url,
         stop_url=entrance.stop_url,
+        stop_command=shlex.join(
+            [str(Path(sys.executable).with_name("aether")), "kill", "engage", "--data-dir", str(settings.data_dir)]
+        ),
         is_lane=entrance.is_lane,
         trusted_proxies=settings.trusted_proxies,
         is_production=settings.is_production,
@@ -134,7 +139,7 @@ async def run_api(
             backlog=ACCEPTED_AT_ONCE,
             log_level="error",
             access_log=False,
-            ws="websockets-sansio",
+            ws=LimitedSocket,
             ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=2,
             server_header=False,

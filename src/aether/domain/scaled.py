@@ -129,8 +129,11 @@ def value_of(amount: int, price: int, price_decimals: int) -> int:
 
 
 def average_price(notional: int, quantity: int, price_decimals: int) -> int:
-    """Return the price, rounded down, at which `quantity` (a ledger amount of base, > 0) is worth `notional`."""
-    return mul_div(notional, POW10[price_decimals], quantity)
+    """Return the price at which `quantity` (a ledger amount of base, > 0) is worth `notional`, rounded half up.
+
+    Of one price it is that price: rounded down it would be a tick below where a notional was rounded down before.
+    """
+    return mul_div_round(notional, POW10[price_decimals], quantity)
 
 
 def price_e8(price: int, price_decimals: int) -> int:

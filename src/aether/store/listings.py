@@ -74,11 +74,14 @@ class Listing(msgspec.Struct, frozen=True):
         return found.order_by(*(c.desc() if falls else c for c in by)).limit(limit)
 
     def _conditions(self, filters: Filters) -> list[sa.ColumnElement[bool]]:
+        """Return what narrows the rows. Raises InvalidValueError where there is nothing that a filter is about."""
         c = self.table.c
         found = []
         for name in ("account", "side", "state", "strategy"):
             wanted = getattr(filters, name)
-            if wanted and name in c:
+            if wanted and name not in c:
+                raise InvalidValueError(f"{self.table.name} have no {name}.", remedy="Leave that filter out.")
+            if wanted:
                 found.append(c[name] == wanted)
         if filters.symbol:
             found.append(c.instrument.endswith(f":{filters.symbol}", autoescape=True))

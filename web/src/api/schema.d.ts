@@ -1258,7 +1258,8 @@ export interface paths {
          * @description Return what came of the caller's write with an Idempotency-Key.
          *
          *     `unknown`: it never came here, or was refused: nothing was done. `working`: ask again. `done`: with its answer,
-         *     unless that may be secret. `interrupted`: something was done, and the platform ended before it was answered.
+         *     unless that may be secret or the caller's roles are others by now. `interrupted`: something was done, and the
+         *     platform ended before it was answered.
          */
         get: operations["get_outcome"];
         put?: never;
@@ -3932,6 +3933,9 @@ export interface components {
         /**
          * System
          * @description The service as a whole.
+         *
+         *     Attributes:
+         *         stop_command: what stops everything on the platform's machine, without the page; `--reason` follows.
          */
         System: {
             /** Checks */
@@ -3944,6 +3948,8 @@ export interface components {
             processes: components["schemas"]["Process"][];
             /** Ready */
             ready: boolean;
+            /** Stop Command */
+            stop_command: string;
             /** Stop Url */
             stop_url: string;
             /** Venues */

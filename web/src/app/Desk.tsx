@@ -6,7 +6,9 @@ import { useMarks } from "../live/freshness";
 import { stream } from "../live/socket";
 import { Frame } from "./frame/Frame";
 import { Guard, onCaughtError } from "./guard";
-import { entry, router } from "./router";
+import { entry, fetchPages, router } from "./router";
+
+const FETCH_AFTER_MS = 2_000;
 
 /** The frame stands in a root of its own: whatever becomes of the pages, the kill switch stays. */
 function mountFrame(): () => void {
@@ -27,7 +29,9 @@ export default function Desk({ onInvitation }: { onInvitation: (token: string) =
     entry.set(onInvitation);
     stream.open();
     const unmount = mountFrame();
+    const fetching = window.setTimeout(fetchPages, FETCH_AFTER_MS);
     return () => {
+      window.clearTimeout(fetching);
       stream.close();
       unmount();
     };

@@ -1,11 +1,7 @@
 // One table of pages: where each is, what it needs, what it is called. Navigation is made from it.
-import {
-  createRootRoute,
-  createRoute,
-  createRouter,
-  lazyRouteComponent,
-  type RouteComponent,
-} from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
+import { lazy, Suspense, type ComponentType } from "react";
+import { Loading } from "../ui/parts/states";
 import { makeStore } from "../live/store";
 import { Layout, NoSuchPage } from "./frame/Layout";
 import { Guard } from "./guard";
@@ -28,11 +24,30 @@ function listing(search: Record<string, unknown>): Listing {
 
 const root = createRootRoute({ component: Layout, notFoundComponent: NoSuchPage });
 
-function guarded(title: string, load: () => Promise<{ default: RouteComponent }>) {
-  const Page = lazyRouteComponent(load);
+type Load = () => Promise<{ default: ComponentType }>;
+
+const loads: Load[] = [];
+
+/** Fetch all pages: one that is looked at while the platform is silent is there then. */
+export function fetchPages(): void {
+  for (const load of loads) void load().catch(() => undefined);
+}
+
+/** A page that is fetched when it is looked at; one that cannot be is asked for again, and takes nothing else along. */
+function guarded(title: string, load: Load) {
+  loads.push(load);
+  const fetched = () =>
+    load().catch(() => {
+      Page = lazy(fetched);
+      throw new Error("its code cannot be fetched while the platform does not answer");
+    });
+  let Page = lazy(fetched);
+  const Fetched = () => <Page />;
   return () => (
     <Guard what={title}>
-      <Page />
+      <Suspense fallback={<Loading what={title} />}>
+        <Fetched />
+      </Suspense>
     </Guard>
   );
 }
@@ -51,7 +66,7 @@ const routes = [
   createRoute({ getParentRoute: () => root, path: "/me", staticData: { title: "Yourself" }, component: guarded("Yourself", () => import("../features/me/page")) }),
 ] as const;
 
-export const router = createRouter({ routeTree: root.addChildren(routes), defaultPreload: "intent" });
+export const router = createRouter({ routeTree: root.addChildren(routes), });
 
 declare module "@tanstack/react-router" {
   interface Register {

@@ -1,6 +1,7 @@
 // The columns that several pages show.
 import type { ReactNode } from "react";
-import type { Fill, Order, ParentOrder, Position } from "../api/calls";
+import type { Account, Fill, Order, ParentOrder, Position } from "../api/calls";
+import { stoppedVenues } from "../app/frame/ages";
 import type { Column } from "../ui/table/DataTable";
 import { formatPrice, words } from "../ui/format";
 
@@ -18,6 +19,20 @@ export function State({ state, reason }: { state: string; reason?: string }) {
     <span className={`state ${state}`} title={reason}>
       {words(state)}
     </span>
+  );
+}
+
+/** How an account is, with the venues at which it is stopped. */
+export function AccountState({ account: a }: { account: Account }) {
+  return (
+    <>
+      <State state={a.status} reason={a.reason} />
+      {stoppedVenues(a).map((v) => (
+        <span key={v.venue} className="state killed" title={v.stop[0]!.reason}>
+          {v.venue} stopped
+        </span>
+      ))}
+    </>
   );
 }
 

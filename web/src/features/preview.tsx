@@ -16,10 +16,10 @@ export function Effects({ of: p }: { of: Schemas["Preview"] }) {
         <div key={n} className="effect">
           <p>
             <b className={o.side === "buy" ? "up" : "down"}>{o.side}</b> {formatSize(o.size)} {o.symbol}{" "}
-            <span className="dim">{o.instrument.split(":")[0]}</span> {words(o.type)} at about {formatPrice(o.price)}: {formatMoney(o.notional)}
+            <span className="dim">{o.instrument.split(":")[0]}</span> {words(o.type)} at about {formatPrice(o.price)}: {formatMoney(o.notional)} {currency(o.symbol)}
           </p>
           <p className="dim">
-            fee {formatMoney(o.fee)}, half the spread {formatMoney(o.half_spread)}, worst price {formatPrice(o.worst_price)}
+            fee at most {formatMoney(o.fee)}, half the spread {formatMoney(o.half_spread)}, worst price {formatPrice(o.worst_price)}
           </p>
           <Checks checks={o.checks} />
         </div>
@@ -32,6 +32,8 @@ export function Effects({ of: p }: { of: Schemas["Preview"] }) {
     </>
   );
 }
+
+const currency = (symbol: string) => symbol.split("/")[1] ?? "";
 
 function Checks({ checks }: { checks: Schemas["PreviewCheck"][] }) {
   const failed = checks.filter((c) => !c.ok);

@@ -13,13 +13,18 @@ export type Fresh = {
   heardAt: number;
   /** The platform's time less this machine's, milliseconds. */
   skewMs: number;
+  /** How much later than the quickest message the last one came: what a slow link has not let through yet. */
+  lagMs: number;
   ages: Readonly<Record<string, number>>;
   garbage: number;
   /** Counts up four times a second, so that ages grow on the screen. */
   now: number;
 };
 
-const store = makeStore<Fresh>({ link: "connecting", heardAt: 0, skewMs: 0, ages: {}, garbage: 0, now: 0 });
+/** The platform's time at the quickest message less this page's at its coming; a new socket begins anew. */
+let quickest = -Infinity;
+
+const store = makeStore<Fresh>({ link: "connecting", heardAt: 0, skewMs: 0, lagMs: 0, ages: {}, garbage: 0, now: 0 });
 
 export const freshness = {
   get: store.get,
@@ -32,9 +37,13 @@ export const freshness = {
       known.heardAt = performance.now();
       return;
     }
+    const ahead = message.ts_ns / 1e6 - performance.now();
+    quickest = Math.max(quickest, ahead);
+    const lagMs = isBeat ? quickest - ahead : known.lagMs;
     const ages = isBeat ? ((message.data.ages_ms ?? {}) as Record<string, number>) : known.ages;
-    const skewMs = isBeat ? message.ts_ns / 1e6 - Date.now() : known.skewMs;
-    store.set({ ...known, link: "live", heardAt: performance.now(), ages, skewMs, now: performance.now() });
+    const skewMs = isBeat ? message.ts_ns / 1e6 + lagMs - Date.now() : known.skewMs;
+    const link = lagMs > OLD_AFTER_MS ? "silent" : "live";
+    store.set({ ...known, link, heardAt: performance.now(), lagMs, ages, skewMs, now: performance.now() });
   },
   silent(): void {
     const known = store.get();
@@ -42,6 +51,7 @@ export const freshness = {
     if (known.heardAt > 0) store.set({ ...known, link, now: performance.now() });
   },
   lost(): void {
+    quickest = -Infinity;
     store.set({ ...store.get(), link: "lost", now: performance.now() });
   },
   garbage(): void {
@@ -49,9 +59,9 @@ export const freshness = {
   },
 };
 
-/** Return how long the platform has been silent, milliseconds. */
+/** Return how long ago the platform said what was heard last, milliseconds. */
 export function silenceMs(fresh: Fresh): number {
-  return fresh.heardAt > 0 ? Math.max(0, fresh.now - fresh.heardAt) : 0;
+  return fresh.heardAt > 0 ? Math.max(0, fresh.now - fresh.heardAt) + fresh.lagMs : 0;
 }
 
 /** Return how old what the page shows of an account is, milliseconds; null where it was never told. */

@@ -40,7 +40,7 @@ export function Frame() {
       <Guard what="The clock" fallback={() => null}>
         <Clock />
       </Guard>
-      <KillControl accounts={accounts} />
+      <KillControl accounts={accounts} stopCommand={desk?.system?.stop_command ?? ""} />
     </header>
   );
 }
@@ -68,7 +68,7 @@ function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["Syste
   useTick(500);
   const fresh = freshness.use();
   const venues = venueAges(accounts, fresh);
-  const silent = fresh.heardAt > 0 ? performance.now() - fresh.heardAt : 0;
+  const silent = fresh.heardAt > 0 ? performance.now() - fresh.heardAt + fresh.lagMs : 0;
   const failing = system?.checks?.filter((c) => !c.ok) ?? [];
   const state = fresh.link !== "live" ? "down" : failing.length > 0 ? "warn" : "up";
   const words = {

@@ -7,7 +7,7 @@ import { freshness } from "../../live/freshness";
 import { formatTime, words } from "../../ui/format";
 import { anywhere, can, me } from "../can";
 import { Guard } from "../guard";
-import { useTick, venueAges, type Accounts, type VenueAge } from "./ages";
+import { stoppedVenues, useTick, venueAges, type Accounts, type VenueAge } from "./ages";
 
 const CONFIRMED_WITHIN_MS = 5_000;
 const REASON = "stopped from the desk";
@@ -18,7 +18,7 @@ type Pulled = { at: number; result: Schemas["KillResult"] | null; error: Error |
 /** What was asked for since the page was opened, by account; `*` for all. */
 type Pulls = Record<string, Pulled>;
 
-export function KillControl({ accounts }: { accounts: Accounts }) {
+export function KillControl({ accounts, stopCommand }: { accounts: Accounts; stopCommand: string }) {
   const who = me.use();
   const dialog = useRef<HTMLDialogElement>(null);
   const [isOpen, setOpen] = useState(false);
@@ -38,21 +38,22 @@ export function KillControl({ accounts }: { accounts: Accounts }) {
   if (!anywhere(who, "kill.engage") && !anywhere(who, "kill.release")) return null;
   const known = Object.values(accounts);
   const killed = known.filter((a) => a?.status === "killed").length;
+  const venues = [...new Set(known.flatMap((a) => stoppedVenues(a).map((v) => v.venue)))];
   return (
     <>
-      <button className={killed > 0 ? "kill engaged" : "kill"} onClick={() => setOpen(true)}>
-        {killed > 0 ? `Killed: ${killed} of ${known.length}` : "Kill switch"}
+      <button className={killed + venues.length > 0 ? "kill engaged" : "kill"} onClick={() => setOpen(true)}>
+        {killed > 0 ? `Killed: ${killed} of ${known.length}` : venues.length > 0 ? `Kill switch: ${venues.join(", ")} stopped` : "Kill switch"}
       </button>
       {isOpen && (
         <dialog ref={dialog} className="sheet" onClose={() => setOpen(false)} aria-labelledby="kill-title">
-          <Sheet accounts={accounts} onDone={() => dialog.current?.close()} />
+          <Sheet accounts={accounts} stopCommand={stopCommand} onDone={() => dialog.current?.close()} />
         </dialog>
       )}
     </>
   );
 }
 
-function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void }) {
+function Sheet({ accounts, stopCommand, onDone }: { accounts: Accounts; stopCommand: string; onDone: () => void }) {
   const who = me.use();
   const fresh = freshness.use();
   useTick(500);
@@ -108,7 +109,7 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
       {unlisted.map(([id, pulled]) => (
         <Progress key={id} name={id} pulled={pulled} accounts={{}} />
       ))}
-      {isUnsure && <ByHand reason={why} />}
+      {isUnsure && <ByHand command={stopCommand || "aether kill engage"} reason={why} />}
       <ul className="rows" aria-label="Accounts">
         {Object.entries(accounts).map(([id, account]) => (
           <li key={id} aria-label={id}>
@@ -130,14 +131,18 @@ function Sheet({ accounts, onDone }: { accounts: Accounts; onDone: () => void })
   );
 }
 
+const count = (orders: number) => `${orders} open ${orders === 1 ? "order" : "orders"}`;
+
 const isLate = (p: Pulled) => p.error !== null || (p.result === null && performance.now() - p.at > CONFIRMED_WITHIN_MS);
 
 /** The way that needs neither this page nor the API. */
-function ByHand({ reason }: { reason: string }) {
+function ByHand({ command, reason }: { command: string; reason: string }) {
   return (
     <p className="down" role="alert">
       Not confirmed. On the platform's machine this stops everything without the page:{" "}
-      <code className="block">aether kill engage --reason &quot;{reason.replaceAll('"', "'")}&quot;</code>
+      <code className="block">
+        {command} --reason &quot;{reason.replaceAll('"', "'")}&quot;
+      </code>
     </p>
   );
 }
@@ -173,7 +178,7 @@ function AccountRow({ id, account, pulled, onStop }: RowProps) {
           {kill && `${kill.reason}${kill.actor ? `, ${kill.actor}` : ""}, ${formatTime(kill.since_ns)}`}
           {!kill && account.reason}
         </span>
-        <span>{account.open_orders ?? 0} open</span>
+        <span>{count(account.open_orders ?? 0)}</span>
         {can(who, "kill.engage", id) && !isKilled && (
           <button type="button" className="danger outline" aria-label={`Stop ${account.name ?? id}`} onClick={() => onStop(false)}>
             Stop
@@ -282,9 +287,9 @@ function Venues({ venues, accounts, reason }: { venues: VenueAge[]; accounts: Ac
   );
 }
 
-/** What the stop of a venue still waits for, in one account. */
-function waitsFor(account: Account | undefined, venue: string): string {
-  return account?.venues?.find((v) => v.venue === venue)?.stop[0]?.left ?? "";
+/** The stop of a venue in one account. */
+function stopOf(account: Account | undefined, venue: string) {
+  return stoppedVenues(account ?? null).find((v) => v.venue === venue)?.stop[0];
 }
 
 /** A venue: what is wrong there, and a stop of all that one may stop there; each account is released by its name. */
@@ -317,7 +322,7 @@ function VenueRow({ venue: v, accounts, reason }: { venue: VenueAge; accounts: A
         <b>{v.venue}</b>
         {v.stopped.length > 0 && <span className="state killed">stopped for {v.stopped.length} of {v.accounts.length}</span>}
         <span className={v.trouble ? "down grow" : "dim grow"}>{v.trouble || `${v.accounts.length} ${v.accounts.length === 1 ? "account" : "accounts"}`}</span>
-        <span>{v.openOrders} open</span>
+        <span>{count(v.openOrders)}</span>
         {mine.length > 0 && !isAll && (
           <button type="button" className="danger outline" aria-label={`Stop ${v.venue}`} onClick={() => void stop()}>
             Stop
@@ -331,12 +336,14 @@ function VenueRow({ venue: v, accounts, reason }: { venue: VenueAge; accounts: A
       )}
       {v.stopped
         .filter((id) => can(who, "kill.release", id))
-        .map((id) => (
+        .map((id) => ({ id, stop: stopOf(accounts[id], v.venue) }))
+        .map(({ id, stop }) => (
           <div key={id}>
             <div className="line">
               <span className="grow dim">
                 stopped for {accounts[id]?.name ?? id}
-                {waitsFor(accounts[id], v.venue) && <span className="warn">, waiting for {waitsFor(accounts[id], v.venue)}</span>}
+                {stop && `: ${stop.reason}${stop.actor && `, ${stop.actor}`}, ${formatTime(stop.since_ns)}`}
+                {stop?.left && <span className="warn">, waiting for {stop.left}</span>}
               </span>
               <button
                 type="button"

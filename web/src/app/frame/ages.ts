@@ -14,6 +14,9 @@ export function useTick(everyMs: number): void {
   }, [everyMs]);
 }
 
+/** The venues at which an account sends no orders, each with its stop. */
+export const stoppedVenues = (account: Accounts[string]) => account?.venues?.filter((v) => v.stop.length > 0) ?? [];
+
 export type VenueAge = { venue: string; ageMs: number; known: boolean; trouble: string; openOrders: number; accounts: string[]; stopped: string[] };
 
 /** Return each venue with the age of what was heard of its market last, by the platform's clock. */

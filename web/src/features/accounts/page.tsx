@@ -5,6 +5,7 @@ import { api, type Account } from "../../api/calls";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
 import { keys } from "../../api/keys";
+import { stoppedVenues } from "../../app/frame/ages";
 import { useCan } from "../../app/can";
 import { Guard } from "../../app/guard";
 import { ageMs, ageText, freshness, isOld } from "../../live/freshness";
@@ -17,7 +18,7 @@ import { drawable, formatMoney, formatShare, formatSigned, formatSize, formatTim
 import { Loading } from "../../ui/parts/states";
 import { Stat } from "../../ui/parts/Stat";
 import { DataTable, type Column } from "../../ui/table/DataTable";
-import { fillColumns, orderColumns, parentColumns, positionColumns, State } from "../columns";
+import { fillColumns, orderColumns, parentColumns, positionColumns, AccountState, State } from "../columns";
 import { blockedBy, Effects } from "../preview";
 
 const verdictColumns: Column<Schemas["Verdict"]>[] = [
@@ -86,7 +87,7 @@ function Details({ account: a }: { account: Account }) {
       <div className="title">
         <h1>{a.name}</h1>
         <span className={`badge ${a.mode}`}>{a.mode.toUpperCase()}</span>
-        <State state={a.status} reason={a.reason} />
+        <AccountState account={a} />
         <span className="dim">
           {a.strategies.map((s) => `${words(s.strategy)} on bars of ${s.bar_s} s`).join(", ") || "traded by hand"}
         </span>
@@ -145,7 +146,8 @@ function Stops({ account: a }: { account: Account }) {
   const can = useCan();
   const [isAsking, setAsking] = useState(false);
   const resume = useCommand((reason: string) => api.resume(a.id, reason));
-  if (!a.reason && a.stops.length === 0) return null;
+  const venues = stoppedVenues(a);
+  if (!a.reason && a.stops.length === 0 && venues.length === 0) return null;
   const mayResume = ["stopped", "halted", "exits_only"].includes(a.status) && can("trading.resume", a.id);
   return (
     <div className="banner warn" role="alert">
@@ -159,7 +161,16 @@ function Stops({ account: a }: { account: Account }) {
             </span>
           </p>
         ))}
-        {a.stops.length === 0 && <p>{a.reason}</p>}
+        {venues.map((v) => (
+          <p key={v.venue}>
+            <b>{v.venue} stopped</b>: {v.stop[0]!.reason}{" "}
+            <span className="dim">
+              since {formatTime(v.stop[0]!.since_ns)}
+              {v.stop[0]!.actor && `, by ${v.stop[0]!.actor}`}; nothing is sent there until it is released under the kill switch
+            </span>
+          </p>
+        ))}
+        {a.stops.length === 0 && a.reason && <p>{a.reason}</p>}
       </div>
       {mayResume && <button onClick={() => setAsking(true)}>Resume trading…</button>}
       {isAsking && (
@@ -188,7 +199,7 @@ function ByHand({ account: a, isOld: old }: { account: Account; isOld: boolean }
   const [asking, setAsking] = useState<Hand | null>(null);
   return (
     <>
-      <button onClick={() => setAsking("hedge")}>Hedge half…</button>
+      <button onClick={() => setAsking("hedge")}>Sell half…</button>
       <button onClick={() => setAsking("exit")}>Exit all…</button>
       {asking && <Ask key={asking} hand={asking} account={a} isOld={old} onClose={() => setAsking(null)} />}
     </>
@@ -207,12 +218,12 @@ function Ask({ hand, account: a, isOld: old, onClose }: { hand: Hand; account: A
     gcTime: 0,
   });
   const command = useCommand((reason: string) => (hand === "exit" ? api.exit(a.id, reason) : api.hedge(a.id, HALF_BPS, reason)));
-  const done = command.phase === "done" ? (command.data?.applied ? "Asked for, and taken." : "Recorded, not confirmed yet.") : "";
+  const done = command.phase === "done" ? (command.data?.applied ? "It was taken: its orders are under Parent orders and Open orders." : "Recorded, not confirmed yet.") : "";
   return (
     <Confirm
       title={hand === "exit" ? `Sell every position of ${a.name}` : `Sell half of every position of ${a.name}`}
       effects={
-        preview.data ? <Effects of={preview.data} /> : <p className={preview.error ? "down" : "dim"}>{preview.error?.message ?? "Working out what that does…"}</p>
+        preview.data ? <Effects of={preview.data} /> : <p className={preview.error ? "down" : "dim"}>{preview.error?.message ?? (old ? "What it would do cannot be asked: the platform does not answer." : "Working out what that does…")}</p>
       }
       button={hand === "exit" ? "Sell everything" : "Sell half"}
       word={a.mode === "live" ? a.name : ""}
@@ -370,7 +381,7 @@ function Records({ account }: { account: string }) {
         <DataTable title="Denied by the risk gate" columns={verdictColumns} rows={verdicts.data ?? []} keyOf={(v) => v.order_id} empty="No order was denied." query={verdicts} />
         <DataTable title="Alerts" columns={alertColumns} rows={alerts.data ?? []} keyOf={(x) => `${x.ts_ns}${x.code}${x.message}`} empty="No alerts." query={alerts} />
       </div>
-      <DataTable title="Balances" columns={balanceColumns} rows={balances.data ?? []} keyOf={(b) => b.key} empty="No balances." query={balances} />
+      <DataTable title="Balances" aside={<span className="dim">as of {formatTime(balances.dataUpdatedAt * 1e6)}</span>} columns={balanceColumns} rows={balances.data ?? []} keyOf={(b) => b.key} empty="No balances." query={balances} />
     </>
   );
 }

@@ -11,7 +11,7 @@ import { Failure, Loading } from "../../ui/parts/states";
 import { Stat } from "../../ui/parts/Stat";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { drawable, formatMoney, formatShare, formatSigned, tone, words } from "../../ui/format";
-import { fillColumns, ofAccount, orderColumns, positionColumns, State } from "../columns";
+import { AccountState, fillColumns, ofAccount, orderColumns, positionColumns } from "../columns";
 
 const SERIES = 5;
 
@@ -26,15 +26,15 @@ const accountColumns: Column<Account>[] = [
       </Link>
     ),
   },
-  { name: "Strategy", kind: "text", of: (a) => a.strategies.map((s) => words(s.strategy)).join(", ") },
-  { name: "Status", kind: "state", of: (a) => a.status, cell: (a) => <State state={a.status} reason={a.reason} /> },
+  { name: "Strategy", kind: "text", of: (a) => a.strategies.map((s) => words(s.strategy)).join(", ") || "by hand" },
+  { name: "Status", kind: "state", of: (a) => a.status, cell: (a) => <AccountState account={a} /> },
   { name: "NAV", kind: "money", of: (a) => a.nav },
   { name: "Today", kind: "signed", of: (a) => a.day },
   { name: "Profit", kind: "signed", of: (a) => a.profit },
   { name: "Return", kind: "number", cell: (a) => <span className={tone(a.profit)}>{formatShare(a.profit, a.capital, true)}</span> },
   { name: "Exposure", kind: "number", cell: (a) => formatShare(a.exposure, a.nav) },
   { name: "Open orders", kind: "number", of: (a) => a.open_orders },
-  { name: "", kind: "text", cell: (a) => <span className="dim">{a.currency}</span> },
+  { name: "Currency", kind: "text", of: (a) => a.currency, cell: (a) => <span className="dim">{a.currency}</span> },
 ];
 
 export default function Overview() {

@@ -5,11 +5,12 @@ import { api } from "../../api/calls";
 import { keys } from "../../api/keys";
 import type { Schemas } from "../../api/client";
 import { useCommand } from "../../api/command";
+import { useAccounts } from "../../live/desk";
 import { Confirm } from "../../ui/dialog/Confirm";
 import { changed, SchemaForm, type FieldSchema, type Value } from "../../ui/form/SchemaForm";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { Choice, Field, Form, outcome, Panel } from "../../ui/form/Form";
-import { formatMoney, formatTime, words } from "../../ui/format";
+import { formatMoney, formatSize, formatTime, words } from "../../ui/format";
 
 type Version = Schemas["SettingsVersion"];
 
@@ -18,6 +19,7 @@ export default function Settings() {
   const { account = "" } = useParams({ strict: false });
   const settings = useQuery({ queryKey: keys.settings(account), queryFn: () => api.settings(account) });
   const newest = settings.data?.[0];
+  const [told, setTold] = useState("");
   return (
     <>
       <div className="title">
@@ -26,7 +28,7 @@ export default function Settings() {
           back to the account
         </Link>
       </div>
-      {newest && <Edit key={newest.version} account={account} newest={newest} />}
+      {newest && <Edit key={newest.version} account={account} newest={newest} told={told} onTold={setTold} />}
       <History account={account} versions={settings.data ?? []} query={settings} />
       <div className="split">
         <Capital account={account} />
@@ -62,12 +64,11 @@ function nested(changes: [part: string, Record<string, Value>][]): Schemas["Sett
   return made;
 }
 
-function Edit({ account, newest }: { account: string; newest: Version }) {
+function Edit({ account, newest, told, onTold }: { account: string; newest: Version; told: string; onTold: (told: string) => void }) {
   const client = useQueryClient();
   const parts = usePartsOf(newest.settings as Settings);
   const [texts, setTexts] = useState<Record<string, Record<string, string>>>({});
   const [reason, setReason] = useState("");
-  const [told, setTold] = useState("");
   const found = parts.map(([part, fields, values]) => [part, changed(fields, values, texts[part] ?? {})] as const);
   const fault = found.map(([, f]) => ("fault" in f ? f.fault : "")).find(Boolean) ?? "";
   const changes = nested(found.flatMap(([part, f]) => ("values" in f && Object.keys(f.values).length > 0 ? [[part, f.values]] : [])));
@@ -81,7 +82,7 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
   });
   const save = useCommand((why: string) => api.changeSettings(account, request(why)), {
     onSuccess: (result) => {
-      setTold(outcome(result, "Saved."));
+      onTold(outcome(result, "Saved."));
       void client.invalidateQueries();
     },
   });
@@ -99,8 +100,13 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
           <ul className="plain" aria-label="Changes">
             {compare.data.changes.map((c) => (
               <li key={c.field}>
-                {words(c.field)}: {String(c.before)} → {String(c.after)}{" "}
-                {c.loosens && <span className="warn">loosens{compare.data.needs_second_person && ", needs a second person"}</span>}
+                {fieldName(c.field)}: {String(c.before)} → {String(c.after)}{" "}
+                {c.loosens && (
+                  <span className="warn">
+                    {c.field.startsWith(STRATEGIES) ? "changes how it trades" : "loosens"}
+                    {compare.data.needs_second_person && ", needs a second person"}
+                  </span>
+                )}
               </li>
             ))}
           </ul>
@@ -110,6 +116,9 @@ function Edit({ account, newest }: { account: string; newest: Version }) {
     </Panel>
   );
 }
+
+/** The name of a setting for people: what it is of, then what it is. */
+const fieldName = (field: string) => words(field.replace(`${STRATEGIES}.`, "").replace(".", ": "));
 
 function inForce(version: Version) {
   if (version.applied_ns < 0) return "never: another came before its time";
@@ -128,7 +137,7 @@ function History(props: { account: string; versions: Version[]; query: { isPendi
     { name: "In force", cell: (v) => inForce(v) },
     {
       name: "Changes",
-      cell: (v) => v.changes.map((c) => `${words(c.field)} ${String(c.before)} → ${String(c.after)}`).join("; ") || "—",
+      cell: (v) => v.changes.map((c) => `${fieldName(c.field)} ${String(c.before)} → ${String(c.after)}`).join("; ") || "—",
     },
     { name: "Reason", cell: (v) => v.reason },
     { name: "", cell: (v) => v.version !== newest && <button onClick={() => back.mutate(v.version)}>Go back to it</button> },
@@ -212,17 +221,43 @@ function Capital({ account }: { account: string }) {
 function Close({ account }: { account: string }) {
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [reason, setReason] = useState("");
-  const archive = useCommand(() => api.archive(account, reason), { onSuccess: () => {
+  const [isAsking, setAsking] = useState(false);
+  const known = useAccounts().accounts.find((a) => a.id === account);
+  const archive = useCommand((reason: string) => api.archive(account, reason), { onSuccess: () => {
       void client.invalidateQueries();
       void navigate({ to: "/" });
     } });
   return (
     <Panel title="Close the account">
-      <Form onSubmit={() => archive.mutate()} button="Archive the account" danger busy={archive.isPending} error={archive.error}>
-        <p className="dim">Its orders are canceled and it never trades again; its records stay.</p>
-        <Field label="Reason" value={reason} onChange={setReason} />
-      </Form>
+      <p className="dim">Its orders are canceled and it never trades again; its records stay.</p>
+      <button className="danger" onClick={() => setAsking(true)}>
+        Archive the account…
+      </button>
+      {isAsking && (
+        <Confirm
+          title={`Archive ${known?.name ?? account}`}
+          effects={
+            <>
+              <p>
+                {known?.open_orders ?? 0} open orders are canceled. It never trades again, and that cannot be taken back; its records stay.
+              </p>
+              {(known?.positions ?? []).map((p) => (
+                <p key={p.instrument} className="warn">
+                  {formatSize(p.quantity)} {p.symbol} worth {formatMoney(p.value)} {known?.currency} stays at the venue: sell it first, or do so there.
+                </p>
+              ))}
+            </>
+          }
+          word={known?.name ?? account}
+          button="Archive it"
+          command={archive}
+          onConfirm={archive.mutate}
+          onClose={() => {
+            setAsking(false);
+            archive.reset();
+          }}
+        />
+      )}
     </Panel>
   );
 }

@@ -46,7 +46,7 @@ export function Confirm(props: Asked) {
         )}
         {props.word && (
           <label>
-            Type “{props.word}”: it is real money
+            Type “{props.word}” to confirm
             <input value={typed} onChange={(e) => setTyped(e.target.value)} />
           </label>
         )}
