@@ -269,7 +269,7 @@ def test_a_sale_whose_answer_is_lost_is_pressed_again_and_sold_once(desk: Desk, 
     expect(dialog.get_by_text("It is not known whether this was done")).to_be_visible(timeout=40_000)
     sold = [p for p in desk.account("director-2")["parents"] if p["side"] == "sell"]
     dialog.get_by_role("button", name="Sell half").click()
-    expect(dialog.get_by_text("Asked for, and taken.")).to_be_visible()
+    expect(dialog.get_by_text("It was taken")).to_be_visible()
     assert lost[0] == lost[1], "the same key"
     after = desk.account("director-2")["parents"]
     assert [p["id"] for p in after if p["side"] == "sell"] == [p["id"] for p in sold], "sold once"
@@ -290,7 +290,7 @@ def test_a_lost_answer_is_asked_for_by_its_key(desk: Desk, open_page: OpenPage) 
     expect(dialog.get_by_text("checks pass").first).to_be_visible()
     dialog.get_by_label("Reason").fill("out of it")
     dialog.get_by_role("button", name="Sell everything").click()
-    expect(dialog.get_by_text("Asked for, and taken.")).to_be_visible()
+    expect(dialog.get_by_text("It was taken")).to_be_visible()
 
 
 def test_what_is_shown_moves_together(page: Page) -> None:

@@ -144,7 +144,7 @@ def test_the_wizard_leaves_a_desk_that_strangers_cannot_enter(ada: Page, browser
 def test_the_new_limit_is_in_force(ada: Page) -> None:
     ada.goto(ada.url.split("/accounts")[0].rstrip("/") + "/accounts/company/settings")
     versions = ada.get_by_role("region", name="Versions")
-    expect(versions.get_by_text("limits.max daily loss bps 300 → 250")).to_be_visible()
+    expect(versions.get_by_text("limits: max daily loss bps 300 → 250")).to_be_visible()
     shot(ada, "settings")
 
 
@@ -257,7 +257,7 @@ def test_parameters_of_a_strategy_are_changed_and_approved(ada: Page, grace: Pag
     expect(ada.get_by_role("button", name="Save")).to_be_disabled()
     parameters.get_by_label("slow").fill("55")
     changes = ada.get_by_role("list", name="Changes")
-    expect(changes).to_contain_text("slow: 48 → 55 loosens, needs a second person")
+    expect(changes).to_contain_text("slow: 48 → 55 changes how it trades, needs a second person")
     ada.get_by_role("region", name="Version 0").get_by_label("Reason").fill("a slower market")
     shot(ada, "settings-parameters")
     ada.get_by_role("button", name="Save").click()
@@ -265,7 +265,7 @@ def test_parameters_of_a_strategy_are_changed_and_approved(ada: Page, grace: Pag
     expect(ada.get_by_text("waits for a second person")).to_be_visible()
     approve(grace, "strategies.ema_cross.slow 48 → 55")
     ada.goto(address)
-    expect(ada.get_by_role("region", name="Versions").get_by_text("slow 48 → 55")).to_be_visible()
+    expect(ada.get_by_role("region", name="Versions").get_by_text("ema cross: slow 48 → 55")).to_be_visible()
     expect(parameters.get_by_label("slow")).to_have_value("55")
 
 

@@ -244,7 +244,7 @@ def outcome(ada: Person, key: str) -> dict[str, Any]:
 
     def is_known() -> bool:
         found.update(ada.call("GET", f"/outcomes/{key}").json())
-        return found["state"] != "working"
+        return str(found["state"]) != "working"
 
     until(is_known, f"what came of {key}")
     return found

@@ -39,12 +39,20 @@ def _explain(schema: Schema, kind: type[msgspec.Struct]) -> None:
             found["description"] = told[field.name]
         if "ledger amount" in found.get("description", ""):
             found["x-unit"] = "ledger"
+        if "description" in found:
+            found["description"] = _for_people(found["description"])
         unit = next((unit for ending, unit in UNITS.items() if field.name.endswith(ending)), "")
         if unit and found.get("type") in ("integer", "number"):
             found["x-unit"] = unit
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            found["description"] = (inspect.getdoc(field.type) or "").split("\n\n", maxsplit=1)[0]
+            found["description"] = _for_people((inspect.getdoc(field.type) or "").split("\n\n", maxsplit=1)[0])
             _explain(found, field.type)
+
+
+def _for_people(text: str) -> str:
+    """Return a docstring's words without what only those who wrote them need."""
+    text = re.sub(r" \((requirement|see) [^)]*\)", "", re.sub(r"\s+", " ", text))
+    return text.replace(", a ledger amount of the account's currency", "").replace("`", "")
 
 
 def meanings(kind: type) -> dict[str, str]:

@@ -49,14 +49,17 @@ def print_json(value: object) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """Print a table; a column whose name ends with * holds text."""
+    """Print a table; a column whose name ends with * holds text, and the last one of those runs over several lines."""
     if not rows:
         out.print(f"[dim]{empty}[/]")
         return
     drawn = Table(title=title, title_justify="left", header_style="dim", box=None, pad_edge=False)
     for column in columns:
         is_text = column.rstrip("*") != column
-        drawn.add_column(column.rstrip("*"), justify="left" if is_text else "right", no_wrap=True)
+        is_prose = is_text and column is columns[-1]
+        drawn.add_column(
+            column.rstrip("*"), justify="left" if is_text else "right", no_wrap=not is_prose, overflow="fold"
+        )
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)

@@ -69,7 +69,7 @@ def up(
                 f"[bold]Aether {__version__}[/]  {kind}  {told.market}\n\n"
                 f"Open   [bold cyan]{told.link}[/]\n"
                 f"Data   {settings.data_dir}\n\n"
-                f"[dim]{_told_of_link(told.link)} Ctrl-C stops; the next start goes on.[/]",
+                f"[dim]{_told_of_link(told.link)}\nCtrl-C stops; the next start goes on.[/]",
                 border_style="dim",
             ),
             soft_wrap=True,

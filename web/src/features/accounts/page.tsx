@@ -32,7 +32,7 @@ const verdictColumns: Column<Schemas["Verdict"]>[] = [
 const alertColumns: Column<Schemas["Alert"]>[] = [
   { name: "Time", kind: "time", of: (a) => a.ts_ns },
   { name: "Severity", kind: "state", of: (a) => a.severity },
-  { name: "Message", kind: "text", of: (a) => a.message },
+  { name: "Message", kind: "prose", of: (a) => a.message },
 ];
 
 const balanceColumns: Column<Schemas["Balance"]>[] = [
@@ -109,6 +109,7 @@ function Details({ account: a }: { account: Account }) {
         <Stat name="Today" value={formatSigned(a.day)} tone={tone(a.day)} note={formatShare(a.day, a.day_start_nav, true)} />
         <Stat name="Profit since start" value={formatSigned(a.profit)} tone={tone(a.profit)} note={formatShare(a.profit, a.capital, true)} />
         <Stat name="Cash" value={formatMoney(a.cash)} />
+        <Stat name="Unrealized" value={formatSigned(a.unrealized)} tone={tone(a.unrealized)} />
         <Stat name="Realized" value={formatSigned(a.realized)} tone={tone(a.realized)} />
         <Stat name="Fees paid" value={formatMoney(a.fees)} />
       </div>

@@ -26,7 +26,7 @@ export default function Audit() {
     { name: "Outcome", cell: (e) => <State state={e.outcome} /> },
     { name: "Of", cell: (e) => e.target || "—" },
     { name: "Change", cell: (e) => <Changed entry={e} /> },
-    { name: "Reason", of: (e) => e.reason || "—" },
+    { name: "Reason", kind: "prose", of: (e) => e.reason || "—" },
     { name: "From", cell: (e) => <span title={e.agent}>{e.address || "—"}</span> },
   ];
   return (

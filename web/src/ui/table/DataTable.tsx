@@ -3,7 +3,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import { comparable, formatMoney, formatPrice, formatSigned, formatSize, formatTime, tone, words } from "../format";
 
-export type Kind = "text" | "words" | "money" | "signed" | "price" | "size" | "number" | "time" | "state" | "side" | "actions";
+export type Kind = "text" | "prose" | "words" | "money" | "signed" | "price" | "size" | "number" | "time" | "state" | "side" | "actions";
 
 export type Column<Row> = {
   name: string;
@@ -37,7 +37,7 @@ type Props<Row> = {
 
 const VIRTUAL_ABOVE = 100;
 const ROW_PX = 35;
-const TEXTUAL: Kind[] = ["text", "words", "time", "state", "side", "actions"];
+const TEXTUAL: Kind[] = ["text", "prose", "words", "time", "state", "side", "actions"];
 const FILTER_ABOVE = 8;
 
 type Order = { column: string; isDown: boolean };
@@ -240,7 +240,7 @@ const DrawnRow = memo(function DrawnRow<Row>({ row, columns, index, isFirst, mea
   return (
     <tr ref={measure} data-row={index} aria-rowindex={index + 1} tabIndex={isFirst ? 0 : -1}>
       {columns.map((c, n) => (
-        <td key={idOf(c, n)} data-name={c.name} className={TEXTUAL.includes(c.kind ?? "text") ? "text" : "amount"}>
+        <td key={idOf(c, n)} data-name={c.name} className={c.kind === "prose" ? "text prose" : TEXTUAL.includes(c.kind ?? "text") ? "text" : "amount"}>
           {shown(c, row)}
         </td>
       ))}
