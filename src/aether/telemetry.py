@@ -61,7 +61,7 @@ INSECURE = Gauge("aether_insecure_settings", "1 while a check of production fail
 NODE_UP = Gauge("aether_node_up", "1 while the trading process answers.", registry=API_REGISTRY)
 TURNED_AWAY = Counter(
     "aether_requests_turned_away",
-    "Requests and connections that a limit turned away: of a caller, an address, pages, or connections.",
+    "Requests and connections that a limit turned away: of a caller, an address, pages, connections, web sockets.",
     ["limit"],
     registry=API_REGISTRY,
 )

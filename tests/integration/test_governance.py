@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -329,6 +330,32 @@ async def test_parameters_of_a_strategy_are_versioned_and_always_a_second_person
     opened = msgspec.to_builtins((await settings.version("trend", 0)).document)
     _, back = await settings.propose("trend", opened, 1)
     assert [(c.field, c.after) for c in back] == [("strategies.ema_cross.slow", 48)]
+
+
+async def test_versions_from_before_that_hold_what_the_account_was_opened_with(desk: Desk) -> None:
+    await write_account(desk.database, "trend", strategies=(EMA,))
+    settings, ada = desk.control.configurations, await enrol(desk, "ada@example.com")
+    for n, account in enumerate(("trend", "company")):
+        tighter, _ = await settings.propose(account, {"limits": {"max_open_orders": 10}}, 0)
+        await settings.save(ada.caller, account, tighter, 0, f"a quiet week {n}")
+    migration = import_module("aether.store.migrations.versions.r0008_parameters")
+    async with desk.database.control.begin() as connection:
+        await connection.execute(sa.text("UPDATE configurations SET document = document - 'strategies'"))
+    async with desk.database.engine.begin() as connection:
+        await connection.execute(sa.text(migration.FILL))
+    assert [v.document.strategies["ema_cross"]["fast"] for v in await settings.history("trend")] == [5, 5]  # type: ignore[index]
+    assert [v.document.strategies for v in await settings.history("company")] == [{}, {}]
+
+
+async def test_parameters_that_the_code_takes_no_more_keep_no_limit_from_being_tightened(desk: Desk) -> None:
+    await write_account(
+        desk.database, "trend", strategies=(msgspec.structs.replace(EMA, params={"fast": 5, "gone": 1}),)
+    )
+    settings, ada = desk.control.configurations, await enrol(desk, "ada@example.com")
+    tighter, _ = await settings.propose("trend", {"limits": {"max_open_orders": 10}}, 0)
+    await settings.save(ada.caller, "trend", tighter, 0, "a bad week")
+    (event,) = await requests_of(desk.database, "trend")
+    assert (event["limits"]["max_open_orders"], event.get("strategies", {})) == (10, {})  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from aether.api.models import KillRequest, KillResult, ReasonRequest, VenueName,
 from aether.api.operators import ask, confirmed
 from aether.bus.topics import STOP_VENUE
 from aether.control.access import ACTIONS, EVERYWHERE
-from aether.domain.errors import NoAnswerError, RefusedError, UnknownNameError
+from aether.domain.errors import AetherError, NoAnswerError, RefusedError, UnknownNameError
 from aether.domain.events import KillSwitchEngaged, VenueStopped
 from aether.domain.identifiers import VenueId
 from aether.node.pulls import Pull
@@ -157,7 +157,10 @@ async def _record_venue(granted: Granted, event: VenueStopped, left: list[str]) 
 
 async def _record_until_kept(granted: Granted, event: VenueStopped, left: list[str]) -> None:
     """Record a stop once the database is back: the trading process that knows of it may have died by then."""
-    while left:
-        await asyncio.sleep(RECORD_AGAIN_S)
-        with suppress(*DATABASE_AWAY):
-            await _record_venue(granted, event, left)
+    try:
+        while left:
+            await asyncio.sleep(RECORD_AGAIN_S)
+            with suppress(*DATABASE_AWAY):
+                await _record_venue(granted, event, left)
+    except AetherError as error:  # whoever asked may have left the firm by then
+        _log.error("venue_stop_not_recorded", venue=event.venue, reason=error.message)

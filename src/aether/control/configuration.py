@@ -110,13 +110,18 @@ def document_of(config: AccountConfig, catalogue: Catalogue) -> Document:
     )
 
 
-def _all_params(strategy: StrategyName, params: Parameters, catalogue: Catalogue) -> Parameters:
-    """Return a strategy's parameters with those that are left out; as they are where its code does not know them."""
+def _known_params(strategy: StrategyName, params: Parameters, catalogue: Catalogue) -> Parameters | None:
+    """Return a strategy's parameters with those that are left out; None where its code does not take them any more."""
     try:
         found: Parameters = msgspec.to_builtins(parse_params(find_strategy(catalogue, strategy), params))
     except (InvalidValueError, UnknownNameError):
-        return params
+        return None
     return found
+
+
+def _all_params(strategy: StrategyName, params: Parameters, catalogue: Catalogue) -> Parameters:
+    """The same, as they are where its code does not take them any more."""
+    return _known_params(strategy, params, catalogue) or params
 
 
 def diff(before: Document, after: Document) -> list[Change]:
@@ -393,7 +398,11 @@ class Configurations:
                 exits=document.exits,
                 review=document.review,
                 reconciliation=document.reconciliation,
-                strategies=document.strategies,
+                strategies={
+                    s: params
+                    for s, params in document.strategies.items()
+                    if _known_params(s, params, self._catalogue) is not None  # else the limits would be refused with it
+                },
                 actor=row.author,
             )
             await insert_requests(connection, [AccountId(row.account)], event)

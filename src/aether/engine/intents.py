@@ -165,11 +165,17 @@ def make_runners(config: AccountConfig, catalogue: Catalogue, state: AccountStat
     """Return the account's strategies by instrument and bar length.
 
     Raises:
-        InvalidValueError, UnknownNameError: when a strategy or parameter does not exist, or an instrument is given to
-            two strategies.
+        InvalidValueError, UnknownNameError: when a strategy or parameter does not exist, a strategy is there twice or
+            an instrument is given to two of them.
     """
     runners: Runners = {}
     owners: dict[InstrumentId, StrategyName] = {}
+    names = [a.strategy for a in config.strategies]
+    if len(set(names)) < len(names):
+        raise InvalidValueError(
+            f"Account {config.id} has a strategy twice: {', '.join(names)}.",
+            remedy="Give it all of its instruments at once: its parameters and holdings go by its name.",
+        )
     for assignment in config.strategies:
         runner = Runner(assignment, catalogue, state)
         for instrument in assignment.instruments:
