@@ -116,6 +116,28 @@ def release(found: Locator, account: str, name: str) -> None:
     expect(group).to_be_hidden()
 
 
+def test_a_critical_alert_is_above_every_page_until_it_is_seen(desk: Desk, page: Page) -> None:
+    desk.post("/accounts/director-2/kill-switch/engage", reason="the alert drill")
+    told = page.get_by_role("status", name="Critical alerts")
+    expect(told).to_contain_text("Director 2")
+    expect(told).to_contain_text("the alert drill")
+    page.get_by_role("link", name="Orders", exact=True).click()
+    expect(told).to_be_visible()
+    bell = page.locator(".bell")
+    expect(bell.locator(".count")).to_be_visible()
+    bell.locator("summary").click()
+    expect(bell.get_by_role("list", name="Alerts").get_by_role("listitem").first).to_contain_text("the alert drill")
+    shot(page, "alerts")
+    told.get_by_role("button", name="Seen").click()
+    expect(told).to_have_count(0)
+    expect(bell.locator(".count")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_text("platform live")).to_be_visible()
+    expect(bell).to_be_visible()
+    expect(told).to_have_count(0)
+    desk.post("/accounts/director-2/kill-switch/release", reason="the drill is over")
+
+
 def test_one_venue_is_stopped_and_released_account_by_account(desk: Desk, page: Page) -> None:
     found = sheet(page)
     venue = found.get_by_role("list", name="Venues").get_by_role("listitem", name="paper", exact=True)

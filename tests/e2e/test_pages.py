@@ -16,6 +16,8 @@ from tests.integration.people import Person, first_admin
 from tests.integration.platform import Platform, aether, until
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+FETCHED = "performance.getEntriesByType('resource').filter((e) => e.name.includes('/assets/page-'))"
+"""The pages that a browser has fetched."""
 PAGES = {
     "/": "Overview",
     "/orders": "Orders",
@@ -221,6 +223,7 @@ def test_a_link_works_once_and_the_page_says_when_the_platform_is_gone(
     assert "token" not in page.url
     other = open_page(link)
     expect(other.get_by_text("Sign in on this machine")).to_be_visible()
+    until(lambda: page.evaluate(f"{FETCHED}.length") >= 9, "all pages are fetched ahead")
     platform.kill()
     expect(page.get_by_text("no answer")).to_be_visible(timeout=5_000)
     page.get_by_role("link", name="Orders", exact=True).click()

@@ -1,5 +1,6 @@
 """A running platform in a process of its own, as a user starts it."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +57,17 @@ class Platform:
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
         )
+        self._lines: list[str] = []
+        self._looked_at = 0
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
+
+    def _hear(self) -> None:
+        """Take what it says: a pipe that nobody empties would hold it up."""
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in self._process.stdout:
+                self._lines.append(line)
 
     @property
     def pid(self) -> int:
@@ -103,14 +116,17 @@ class Platform:
 
     def _said(self, pattern: str) -> str:
         """Wait for a line; return the group in it."""
-        assert self._process.stdout is not None
-        said = []
-        for line in self._process.stdout:
-            said.append(line)
-            found = re.search(pattern, line)
-            if found:
-                return found[1]
-        raise AssertionError("it ended: " + "".join(said))
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            is_over = not self._hearing.is_alive()
+            for line in self._lines[self._looked_at :]:
+                self._looked_at += 1
+                if found := re.search(pattern, line):
+                    return found[1]
+            if is_over:
+                break
+            time.sleep(0.02)
+        raise AssertionError("it did not say so: " + "".join(self._lines))
 
     def kill(self) -> None:
         """End it, with all of its processes, as a power cut would."""
@@ -125,12 +141,11 @@ class Platform:
 
     def stop(self) -> int:
         """End it as Ctrl-C does; return its exit code."""
-        assert self._process.stdout is not None
         self._process.send_signal(signal.SIGINT)
-        said = self._process.stdout.read()
         code = self._process.wait(60)
         if code:
-            print(said)  # noqa: T201  pytest shows it with the failure
+            self._hearing.join(5)
+            print("".join(self._lines))  # noqa: T201  pytest shows it with the failure
         self._close()
         return code
 
@@ -140,11 +155,10 @@ class Platform:
 
     def end(self) -> tuple[int, str]:
         """Return its exit code once it ends by itself, and what it said."""
-        assert self._process.stdout is not None
-        said = self._process.stdout.read()
         code = self._process.wait(120)
+        self._hearing.join(5)
         self._close()
-        return code, said
+        return code, "".join(self._lines)
 
     def has_ended(self) -> bool:
         """Return whether it has ended."""
@@ -152,7 +166,9 @@ class Platform:
 
     def _close(self) -> None:
         assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._hearing.join(1)
+        if not self._hearing.is_alive():  # a server that outlives its platform holds the pipe
+            self._process.stdout.close()
 
 
 def aether(*arguments: str, data_dir: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -168,3 +168,21 @@ def test_what_is_no_account_has_no_topic(ada: Person) -> None:
             while (told := json.loads(page.recv(timeout=20)))["kind"] == "beat":
                 pass
             assert (told["kind"], told["topic"]) == ("refused", f"fills:{name}")
+
+
+def test_what_accounts_warn_of_reaches_whoever_may_see_them(ada: Person) -> None:
+    one = ada.invite("one@example.com", {"company": "trader"})
+    with page_of(ada, "alerts") as page, page_of(one, "alerts") as other:
+        follower, narrow = Follower(page), Follower(other)
+        for account in ("director-1", "company"):
+            ada.do("POST", f"/accounts/{account}/kill-switch/engage", {"reason": f"a drill of {account}"})
+            ada.do("POST", f"/accounts/{account}/kill-switch/release", {"reason": "over"})
+
+        def warned(of: Follower, account: str) -> bool:
+            told = of.states.get("alerts", {}).get("alerts", {}).values()
+            return any(a["account"] == account and f"a drill of {account}" in a["message"] for a in told)
+
+        follower.until(lambda: warned(follower, "director-1") and warned(follower, "company"))
+        narrow.until(lambda: warned(narrow, "company"))
+        assert {a["account"] for a in narrow.states["alerts"]["alerts"].values()} == {"company"}
+        assert {a["severity"] for a in follower.states["alerts"]["alerts"].values()} <= {"warning", "critical"}

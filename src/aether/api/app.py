@@ -1,6 +1,5 @@
 """Putting the API together."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -10,10 +9,12 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aether import __version__
 from aether.api import (
@@ -159,7 +160,7 @@ def _bare(context: Context | None, access: LocalAccess, *, is_lane: bool) -> Fas
         app.add_middleware(Idempotency, context=context)
         app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM)  # around it: answers are kept as they are
     app.add_middleware(Authentication, context=context, access=access, by_roster=is_lane)
-    app.middleware("http")(_guard)
+    app.add_middleware(_Guard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(context))
     app.add_exception_handler(AetherError, _on_aether_error)
     app.add_exception_handler(StarletteHTTPException, _on_http_error)
@@ -215,21 +216,37 @@ def _serve_ui(app: FastAPI, context: Context) -> None:
         return FileResponse(found, headers={"Cache-Control": "no-cache"})
 
 
-async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse large bodies and add the security headers."""
-    length = request.headers.get("content-length", "0")
-    response: Response
-    if "transfer-encoding" in request.headers:
-        response = problem(411, "LengthRequired", "The body's length is not told.", "Send Content-Length.")
-    elif not length.isdigit() or int(length) > MAX_BODY_BYTES:
-        response = problem(413, "TooLarge", f"The body is over {MAX_BODY_BYTES} bytes.", "Send less.")
-    else:
-        response = await call_next(request)
-    request.state.asked_too_much = response.status_code == 429
-    response.headers.update(request.app.state.headers)
-    if request.url.path.startswith(PREFIX):
-        response.headers["Cache-Control"] = "no-store"
-    return response
+class _Guard:
+    """Refuses large bodies and adds the security headers, as ASGI middleware: one that leaves early is no error."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                scope.setdefault("state", {})["asked_too_much"] = message["status"] == 429
+                headers = MutableHeaders(scope=message)
+                headers.update(scope["app"].state.headers)
+                if scope["path"].startswith(PREFIX):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        given = Headers(scope=scope)
+        length = given.get("content-length", "0")
+        if "transfer-encoding" in given:
+            refusal = problem(411, "LengthRequired", "The body's length is not told.", "Send Content-Length.")
+            await refusal(scope, receive, guarded)
+        elif not length.isdigit() or int(length) > MAX_BODY_BYTES:
+            refusal = problem(413, "TooLarge", f"The body is over {MAX_BODY_BYTES} bytes.", "Send less.")
+            await refusal(scope, receive, guarded)
+        else:
+            await self._app(scope, receive, guarded)
 
 
 async def _on_aether_error(_request: Request, error: Exception) -> Response:

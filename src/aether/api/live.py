@@ -11,6 +11,7 @@ deltas, never the past.
 | `fills:{account}` | `fills` by order and trade, the newest ones |
 | `bars:{instrument}` | `bars` by their end: the last minutes |
 | `approvals` | `waiting`: the requests that wait for a second person |
+| `alerts` | `alerts`: what the accounts warned of last |
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -37,8 +38,9 @@ READS, APPROVES, SEES_PLATFORM = (ACTIONS[a] for a in ("accounts.read", "approva
 FILLS_SHOWN = 50
 BARS_SHOWN = 5
 APPROVALS_SHOWN = 100
+ALERTS_SHOWN = 50
 CLOSED_EVERY_S = 2.0
-DESK, FILLS, BARS, APPROVALS = "desk", "fills", "bars", "approvals"
+DESK, FILLS, BARS, APPROVALS, ALERTS = "desk", "fills", "bars", "approvals", "alerts"
 
 State = Mapping[str, Any]
 Version = tuple[object, ...]
@@ -120,6 +122,8 @@ class Stored:
             return await self._fresh(topic, self._version(f"bar.{name}"), lambda: self._bars(name))
         if kind == APPROVALS and not name:
             return await self._approvals(caller)
+        if kind == ALERTS and not name:
+            return await self._alerts(caller)
         return None
 
     async def closed(self) -> Collection[str]:
@@ -169,6 +173,26 @@ class Stored:
             return {"waiting": {a.id: {"summary": a.summary, "requested_by": a.requested_by} for a in found}}
 
         return await self._fresh(f"{APPROVALS} {allowed}", (int(monotonic_s()),), read)
+
+    async def _alerts(self, caller: Caller) -> State:
+        accounts = sorted(a["id"] for a in self._context.bus.latest("account.").values() if caller.may(READS, a["id"]))
+
+        async def read() -> State:
+            rows = await queries.newest_alerts(self._context.database.desk, accounts, limit=ALERTS_SHOWN)
+            return {
+                "alerts": {
+                    f"{r.account} {r.seq} {r.part}": {
+                        "account": r.account,
+                        "ts_ns": int(r.ts_ns),
+                        "severity": r.severity,
+                        "code": r.code,
+                        "message": r.message,
+                    }
+                    for r in rows
+                }
+            }
+
+        return await self._fresh(f"{ALERTS} {accounts}", (int(monotonic_s()),), read)
 
 
 def encode(message: Mapping[str, Any]) -> str:

@@ -1232,6 +1232,18 @@ class Beat(Model):
     ages_ms: dict[str, int]
 
 
+class AccountAlert(Alert):
+    """An alert of an account."""
+
+    account: str
+
+
+class AlertsState(Model):
+    """What accounts warned of last, by account and place in its journal (topic `alerts`)."""
+
+    alerts: dict[str, AccountAlert]
+
+
 class LiveMessage(Model):
     """A message of the web socket `/stream`.
 
@@ -1247,4 +1259,4 @@ class LiveMessage(Model):
     seq: int
     ts_ns: At
     kind: Literal["snapshot", "delta", "beat", "refused"]
-    data: DeskState | FillsState | BarsState | ApprovalsState | Beat | dict[str, Any]
+    data: DeskState | FillsState | BarsState | ApprovalsState | AlertsState | Beat | dict[str, Any]

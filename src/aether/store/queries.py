@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from aether.domain.accounts import AccountConfig
+from aether.domain.commands import Severity
 from aether.domain.errors import UnknownNameError
 from aether.domain.events import KillSwitchReleased
 from aether.domain.identifiers import AccountId, InstrumentId
@@ -142,6 +143,14 @@ async def list_alerts(scope: Scope, account: AccountId, *, limit: int) -> Sequen
     """Return alerts, newest first."""
     query = sa.select(alerts).where(alerts.c.account == account)
     return await scope.all(query.order_by(alerts.c.seq.desc(), alerts.c.part.desc()).limit(limit))
+
+
+async def newest_alerts(scope: Scope, accounts: Sequence[str], *, limit: int) -> Sequence[Row]:
+    """Return what accounts warned of, newest first; what only informs is left out."""
+    query = sa.select(alerts).where(alerts.c.account.in_(accounts), alerts.c.severity != Severity.INFO)
+    return await scope.all(
+        query.order_by(alerts.c.ts_ns.desc(), alerts.c.seq.desc(), alerts.c.part.desc()).limit(limit)
+    )
 
 
 async def list_bars(scope: Scope, feed: str, instrument: str, *, interval_s: int, limit: int) -> Sequence[Row]:

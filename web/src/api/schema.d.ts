@@ -1925,6 +1925,24 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AccountAlert
+         * @description An alert of an account.
+         */
+        AccountAlert: {
+            /** Account */
+            account: string;
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+            severity: components["schemas"]["Severity"];
+            /**
+             * Ts Ns
+             * @description nanoseconds since 1970 UTC
+             */
+            ts_ns: number;
+        };
+        /**
          * AccountCreate
          * @description An account to open on the running market.
          *
@@ -2178,6 +2196,16 @@ export interface components {
              * @description nanoseconds since 1970 UTC
              */
             ts_ns: number;
+        };
+        /**
+         * AlertsState
+         * @description What accounts warned of last, by account and place in its journal (topic `alerts`).
+         */
+        AlertsState: {
+            /** Alerts */
+            alerts: {
+                [key: string]: components["schemas"]["AccountAlert"];
+            };
         };
         /**
          * Algorithm
@@ -2950,7 +2978,7 @@ export interface components {
          */
         LiveMessage: {
             /** Data */
-            data: components["schemas"]["DeskState"] | components["schemas"]["FillsState"] | components["schemas"]["BarsState"] | components["schemas"]["ApprovalsState"] | components["schemas"]["Beat"] | {
+            data: components["schemas"]["DeskState"] | components["schemas"]["FillsState"] | components["schemas"]["BarsState"] | components["schemas"]["ApprovalsState"] | components["schemas"]["AlertsState"] | components["schemas"]["Beat"] | {
                 [key: string]: unknown;
             };
             /**

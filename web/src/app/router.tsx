@@ -1,6 +1,6 @@
 // One table of pages: where each is, what it needs, what it is called. Navigation is made from it.
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
-import { lazy, Suspense, type ComponentType } from "react";
+import { lazy, Suspense, useState, type ComponentType } from "react";
 import { Loading } from "../ui/parts/states";
 import { makeStore } from "../live/store";
 import { Layout, NoSuchPage } from "./frame/Layout";
@@ -33,21 +33,32 @@ export function fetchPages(): void {
   for (const load of loads) void load().catch(() => undefined);
 }
 
-/** A page that is fetched when it is looked at; one that cannot be is asked for again, and takes nothing else along. */
+/** A page that is fetched when it is looked at; one that cannot be says so, is asked for again, and takes nothing else along. */
 function guarded(title: string, load: Load) {
-  loads.push(load);
-  const fetched = () =>
-    load().catch(() => {
-      Page = lazy(fetched);
-      throw new Error("its code cannot be fetched while the platform does not answer");
-    });
-  let Page = lazy(fetched);
-  const Fetched = () => <Page />;
+  let known: ComponentType | undefined;
+  const fetched: Load = () =>
+    load().then(
+      (found) => {
+        known = found.default;
+        return found;
+      },
+      () => {
+        throw new Error("its code cannot be fetched while the platform does not answer");
+      },
+    );
+  loads.push(fetched);
+  /** Outside of what waits for the page, and inside of what keeps its faults: trying again begins here. */
+  function Fetched() {
+    const [Page] = useState<ComponentType>(() => known ?? lazy(fetched));
+    return (
+      <Suspense fallback={<Loading what={title} />}>
+        <Page />
+      </Suspense>
+    );
+  }
   return () => (
     <Guard what={title}>
-      <Suspense fallback={<Loading what={title} />}>
-        <Fetched />
-      </Suspense>
+      <Fetched />
     </Guard>
   );
 }

@@ -6,6 +6,7 @@ import { ageText, freshness } from "../../live/freshness";
 import { useTopic } from "../../live/socket";
 import { me } from "../can";
 import { Guard } from "../guard";
+import { AlertBell } from "./alerts";
 import { useTick, venueAges, type Accounts } from "./ages";
 import { KillControl } from "./KillControl";
 
@@ -37,6 +38,9 @@ export function Frame() {
         <Ages accounts={accounts} system={desk?.system ?? null} />
       </Guard>
       <span className="spacer" />
+      <Guard what="The alerts" fallback={() => null}>
+        <AlertBell accounts={accounts} />
+      </Guard>
       <Guard what="The clock" fallback={() => null}>
         <Clock />
       </Guard>

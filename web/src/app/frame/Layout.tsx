@@ -8,6 +8,7 @@ import { keys } from "../../api/keys";
 import { useAccounts, useSystem } from "../../live/desk";
 import { useTopic } from "../../live/socket";
 import { anywhere, me } from "../can";
+import { CriticalAlerts } from "./alerts";
 import { Guard } from "../guard";
 import { entry } from "../router";
 
@@ -116,8 +117,10 @@ function Banners() {
   const isNewer = newerBuild.use();
   const found = entry.use();
   const failing = system?.checks.filter((c) => !c.ok) ?? [];
+  const { accounts } = useAccounts();
   return (
     <>
+      <CriticalAlerts accounts={accounts} />
       {isNewer && (
         <div className="banner" role="status">
           <span>A new version of this page is here.</span>
