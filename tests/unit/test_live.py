@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aether.api.live import difference, totals
@@ -16,6 +16,7 @@ STATES = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first states are slow to make on a busy machine
 @given(STATES, STATES)
 def test_the_difference_makes_one_state_of_another(before: dict[str, Any], after: dict[str, Any]) -> None:
     found = difference(before, after)

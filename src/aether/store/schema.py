@@ -206,6 +206,7 @@ alerts = sa.Table(
     _text("severity"),
     _text("code"),
     _text("message"),
+    sa.Index("alerts_by_time", "ts_ns", postgresql_where=sa.text("severity <> 'info'")),
 )
 
 breaks = sa.Table(
