@@ -8,7 +8,6 @@ next.
 """
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -27,6 +26,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from benchmarks.running import COMMAND, up
+
 ROUNDS = 3
 PHASE_S = 12.0
 KILLS = 8
@@ -34,7 +35,6 @@ STRANGERS = 50
 """Addresses that a flood comes from."""
 API = "/api/v1"
 TICKS = "aether_tick_to_decision_seconds_bucket"
-COMMAND = [sys.executable, "-m", "aether.cli"]
 
 SIGN_IN = b'{"email":"nobody@example.com","password":"a wrong password of some length"}'
 FLOODS = {
@@ -114,18 +114,9 @@ class _Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._process = subprocess.Popen(
-            [*COMMAND, "up", "--market", "exchange", "--port", "0", "--data-dir", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        assert self._process.stdout is not None
-        link = next(m for line in self._process.stdout if (m := re.search(r"(http\S+)/#token=(\S+)", line)))
-        self.url = link[1]
+        self._process, self.url, secret = up(folder, "--market", "exchange")
         self.http = httpx.Client(base_url=self.url, timeout=60)
-        self.http.post(f"{API}/session/token", json={"token": link[2]}).raise_for_status()
+        self.http.post(f"{API}/session/token", json={"token": secret}).raise_for_status()
         self.stops = self.http.get(f"{API}/system").json()["stop_url"] + f"{API}/kill-switch/engage"
         while self.http.get("/readyz").status_code != 200:
             time.sleep(0.5)

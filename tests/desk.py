@@ -5,9 +5,19 @@ from typing import Any
 
 import msgspec
 
-from aether.domain.accounts import AccountConfig, AccountKind, Exits, Limits, Mode, Sizing, StrategyAssignment
+from aether.domain.accounts import (
+    AccountConfig,
+    AccountKind,
+    Exits,
+    Limits,
+    Mode,
+    Review,
+    Sizing,
+    StrategyAssignment,
+)
 from aether.domain.commands import CancelAll, CancelOrder, Command, RaiseAlert, SubmitOrder
 from aether.domain.events import (
+    AccountConfigured,
     Bar,
     Event,
     OrderAccepted,
@@ -220,6 +230,14 @@ class Desk:
     def restart(self) -> None:
         """Go on from a snapshot, as after a restart."""
         self.engine = Engine(self.catalogue, self.engine.snapshot())
+
+
+def configured(desk: Desk, **settings: Any) -> AccountConfigured:
+    """Return the event that gives an account settings, plain ones where none are named."""
+    plain = AccountConfigured(
+        ts_ns=desk.now, version=1, limits=Limits(), sizing=Sizing(), exits=Exits(), review=Review(), actor="ada"
+    )
+    return msgspec.structs.replace(plain, **settings)
 
 
 def submitted(commands: list[Command]) -> list[OrderRequest]:

@@ -15,6 +15,7 @@ import pytest
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.migrate import migrate
+from tests.integration.platform import Platform
 
 _numbers = itertools.count(1)
 
@@ -100,3 +101,11 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recording") / "bars.csv"
     path.write_text("\n".join(rows))
     return path
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform on its synthetic market, for all tests of a file."""
+    made = Platform(tmp_path_factory.mktemp("desk"))
+    yield made
+    assert made.stop() == 0

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -19,14 +18,6 @@ from tests.integration.platform import Platform
 
 ACCOUNTS = ("company", "director-1")
 OPEN = {"/healthz", "/readyz", "/metrics", f"{API}/openapi.json"}
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The platform on its synthetic market."""
-    made = Platform(tmp_path_factory.mktemp("desk"))
-    yield made
-    assert made.stop() == 0
 
 
 @pytest.fixture(scope="module")

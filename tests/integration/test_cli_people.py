@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyotp
@@ -12,14 +11,6 @@ import pytest
 
 from tests.integration.people import PASSWORD, Person, first_admin
 from tests.integration.platform import COMMAND, Platform
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A desk on the synthetic market."""
-    made = Platform(tmp_path_factory.mktemp("desk"))
-    yield made
-    assert made.stop() == 0
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,6 @@ SCHEMA = Path(__file__).parents[2] / "web" / "openapi.json"
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    made = Platform(tmp_path_factory.mktemp("desk"))
-    yield made
-    assert made.stop() == 0
-
-
-@pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a package with the client, as the generator leaves it; a warning of the generator is a fault."""
     folder = tmp_path_factory.mktemp("client")

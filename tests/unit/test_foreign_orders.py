@@ -3,10 +3,9 @@
 import msgspec
 import pytest
 
-from aether.domain.accounts import Exits, ForeignOrders, Limits, Reconciliation, Review, Sizing
+from aether.domain.accounts import ForeignOrders, Reconciliation
 from aether.domain.commands import RaiseAlert
 from aether.domain.events import (
-    AccountConfigured,
     KillSwitchEngaged,
     KillSwitchReleased,
     OrderAccepted,
@@ -22,7 +21,7 @@ from aether.engine.strategy import Enter
 from aether.venues.messages import Execution, OrderUpdate
 from aether.venues.tracked import Phase, Send
 from aether.venues.tracker import EARLY_KEPT, Tracker
-from tests.desk import BTC, Desk, account, alerts, canceled, submitted
+from tests.desk import BTC, Desk, account, alerts, canceled, configured, submitted
 
 ONE = 10**8
 
@@ -172,18 +171,7 @@ def test_under_alert_a_strangers_fill_stays_a_question() -> None:
 def test_the_policy_is_a_setting_and_outlives_a_restart() -> None:
     desk = desk_with(ForeignOrders.ALERT)
     chosen = Reconciliation(foreign_orders=ForeignOrders.CANCEL)
-    desk.tell(
-        AccountConfigured(
-            ts_ns=desk.now,
-            version=1,
-            limits=Limits(),
-            sizing=Sizing(),
-            exits=Exits(),
-            review=Review(),
-            reconciliation=chosen,
-            actor="ada",
-        )
-    )
+    desk.tell(configured(desk, reconciliation=chosen))
     desk.restart()
     assert desk.engine.state.own.reconciliation == chosen
 

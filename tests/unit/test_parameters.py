@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from aether.domain.accounts import Exits, Limits, Parameters, Reconciliation, Review, Sizing, StrategyAssignment
+from aether.domain.accounts import Parameters, StrategyAssignment
 from aether.domain.commands import RaiseAlert
-from aether.domain.events import AccountConfigured
 from aether.domain.identifiers import StrategyName
 from aether.domain.orders import Side
-from tests.desk import BTC, Desk, account, submitted
+from tests.desk import BTC, Desk, account, configured, submitted
 
 EMA = StrategyName("ema_cross")
 
@@ -20,20 +19,6 @@ def trending(slow: int) -> Desk:
     desk = Desk(config=account(strategies=(use,)))
     desk.quote("50000.00", "50000.01")
     return desk
-
-
-def configured(desk: Desk, **strategies: Parameters) -> AccountConfigured:
-    return AccountConfigured(
-        ts_ns=desk.now,
-        version=1,
-        limits=Limits(),
-        sizing=Sizing(),
-        exits=Exits(),
-        review=Review(),
-        reconciliation=Reconciliation(),
-        strategies={StrategyName(name): params for name, params in strategies.items()},
-        actor="ada",
-    )
 
 
 def last_alert(desk: Desk) -> str:
@@ -62,7 +47,7 @@ def bars_until_entry(desk: Desk, most: int = 60) -> int:
 def test_changed_parameters_are_in_force_from_the_next_bar_on() -> None:
     assert bars_until_entry(trending(slow=40)) == 40
     desk = trending(slow=40)
-    desk.tell(configured(desk, ema_cross={"fast": 2, "slow": 10, "min_gap_bps": 0}))
+    desk.tell(configured(desk, strategies={EMA: {"fast": 2, "slow": 10, "min_gap_bps": 0}}))
     assert bars_until_entry(desk) == 10
 
 
@@ -71,7 +56,7 @@ def test_what_was_worked_out_with_other_parameters_is_forgotten(*, restarts: boo
     desk = trending(slow=40)
     for _ in range(9):
         desk.bar(50_000.0)
-    desk.tell(configured(desk, ema_cross={"fast": 2, "slow": 10, "min_gap_bps": 0}))
+    desk.tell(configured(desk, strategies={EMA: {"fast": 2, "slow": 10, "min_gap_bps": 0}}))
     assert "ema_cross begins anew" in last_alert(desk)
     if restarts:
         desk.restart()
@@ -84,7 +69,7 @@ def test_the_same_parameters_change_nothing() -> None:
     desk.quote("50000.00", "50000.01")
     desk.bar(50_000.0)
     known = dict(desk.engine.state.strategy_states)
-    desk.tell(configured(desk, ema_cross={"fast": 12, "slow": 48, "min_gap_bps": 5.0}))
+    desk.tell(configured(desk, strategies={EMA: {"fast": 12, "slow": 48, "min_gap_bps": 5.0}}))
     desk.tell(configured(desk))
     assert desk.engine.state.strategy_states == known
     assert "anew" not in last_alert(desk)
@@ -101,7 +86,7 @@ def test_the_same_parameters_change_nothing() -> None:
 def test_parameters_that_cannot_be_change_no_setting_at_all(strategies: dict[str, Parameters], said: str) -> None:
     desk = trending(slow=40)
     before = desk.engine.config
-    desk.tell(configured(desk, **strategies))
+    desk.tell(configured(desk, strategies=strategies))
     assert said in desk.engine.refused
     assert desk.engine.config == before
     assert not desk.engine.state.stops

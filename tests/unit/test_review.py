@@ -2,10 +2,9 @@
 
 import pytest
 
-from aether.domain.accounts import Exits, Limits, Mode, Review, Sizing
+from aether.domain.accounts import Limits, Mode, Review
 from aether.domain.commands import Command, RaiseAlert
 from aether.domain.events import (
-    AccountConfigured,
     CapitalMoved,
     IntentDecided,
     KillSwitchEngaged,
@@ -16,7 +15,7 @@ from aether.domain.orders import OrderState
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.engine.core import Engine
 from aether.engine.strategy import Enter, Exit, Intent, Rebalance
-from tests.desk import BTC, ETH, SECOND, Desk, account, submitted
+from tests.desk import BTC, ETH, SECOND, Desk, account, configured, submitted
 
 
 def desk_under_review(notional: int = 1_000) -> Desk:
@@ -94,17 +93,7 @@ def test_small_entries_and_exits_do_not_wait() -> None:
     (order,) = submitted(desk.want(Enter(instrument=BTC.id)))
     desk.accept(order)
     desk.fill(order)
-    desk.tell(
-        AccountConfigured(
-            ts_ns=desk.now,
-            version=1,
-            limits=Limits(),
-            sizing=Sizing(),
-            exits=Exits(),
-            review=Review(notional=1, wait_s=60),
-            actor="ada",
-        )
-    )
+    desk.tell(configured(desk, review=Review(notional=1, wait_s=60)))
     desk.commands.clear()
     assert len(submitted(desk.want(Exit(instrument=BTC.id)))) == 1, "an exit is never held up"
     desk.commands.clear()
@@ -123,17 +112,7 @@ def test_what_waits_survives_a_snapshot() -> None:
 def test_settings_apply_from_the_next_decision_on() -> None:
     desk = Desk()
     desk.quote("49999.99", "50000.01")
-    desk.tell(
-        AccountConfigured(
-            ts_ns=desk.now,
-            version=4,
-            limits=Limits(max_position_bps=100),
-            sizing=Sizing(),
-            exits=Exits(),
-            review=Review(),
-            actor="ada",
-        )
-    )
+    desk.tell(configured(desk, version=4, limits=Limits(max_position_bps=100)))
     assert "version 4, by ada" in told(desk)
     (order,) = submitted(desk.want(Enter(instrument=BTC.id)))
     assert BTC.notional(5_000_000, order.size) <= 1_000 * AMOUNT_SCALE

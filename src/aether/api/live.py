@@ -192,7 +192,8 @@ class Stored:
                 }
             }
 
-        return await self._fresh(f"{ALERTS} {accounts}", (int(monotonic_s()),), read)
+        news = tuple(self._version(f"changed.{account}") for account in accounts)
+        return await self._fresh(f"{ALERTS} {accounts}", news, read)
 
 
 def encode(message: Mapping[str, Any]) -> str:

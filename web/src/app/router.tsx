@@ -77,7 +77,7 @@ const routes = [
   createRoute({ getParentRoute: () => root, path: "/me", staticData: { title: "Yourself" }, component: guarded("Yourself", () => import("../features/me/page")) }),
 ] as const;
 
-export const router = createRouter({ routeTree: root.addChildren(routes), });
+export const router = createRouter({ routeTree: root.addChildren(routes) });
 
 declare module "@tanstack/react-router" {
   interface Register {

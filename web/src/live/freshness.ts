@@ -60,8 +60,8 @@ export const freshness = {
 };
 
 /** Return how long ago the platform said what was heard last, milliseconds. */
-export function silenceMs(fresh: Fresh): number {
-  return fresh.heardAt > 0 ? Math.max(0, fresh.now - fresh.heardAt) + fresh.lagMs : 0;
+export function silenceMs(fresh: Fresh, now = fresh.now): number {
+  return fresh.heardAt > 0 ? Math.max(0, now - fresh.heardAt) + fresh.lagMs : 0;
 }
 
 /** Return how old what the page shows of an account is, milliseconds; null where it was never told. */

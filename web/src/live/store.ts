@@ -23,3 +23,26 @@ export function makeStore<T>(initial: T): Store<T> {
     useOf: (select) => useSyncExternalStore(subscribe, () => select(value)),
   };
 }
+
+/** The same for what stays on this device: `read` makes something good of whatever was kept, also of nothing. */
+export function makeKept<T extends string | number>(key: string, read: (text: string) => T): Store<T> {
+  const kept = () => {
+    try {
+      return window.localStorage.getItem(key) ?? "";
+    } catch {
+      return "";
+    }
+  };
+  const store = makeStore<T>(read(kept()));
+  return {
+    ...store,
+    set: (value) => {
+      store.set(value);
+      try {
+        window.localStorage.setItem(key, String(value));
+      } catch {
+        // It holds until the page is left.
+      }
+    },
+  };
+}

@@ -1,5 +1,5 @@
 // How the page looks: three themes, and two pairs of colours for gains and losses; the choice stays on this device.
-import { makeStore } from "../live/store";
+import { makeKept } from "../live/store";
 
 export const THEMES = [
   ["dark", "Dark"],
@@ -13,27 +13,14 @@ export const PAIRS = [
 
 /** One of some names, kept on the device under `aether-…` and told to the style sheet as `data-…`; the first unless chosen. */
 function choice<Name extends string>(attribute: string, options: readonly (readonly [Name, string])[]) {
-  const key = `aether-${attribute}`;
-  const known = (text: string | null) => options.find(([name]) => name === text)?.[0] ?? options[0]![0];
-  const kept = () => {
-    try {
-      return known(window.localStorage.getItem(key));
-    } catch {
-      return options[0]![0];
-    }
-  };
-  const store = makeStore<Name>(kept());
+  const known = (text: string) => options.find(([name]) => name === text)?.[0] ?? options[0]![0];
+  const store = makeKept<Name>(`aether-${attribute}`, known);
   const show = () => document.documentElement.setAttribute(`data-${attribute}`, store.get());
   return Object.assign(() => store.use(), {
     apply: show,
     choose: (text: string) => {
       store.set(known(text));
       show();
-      try {
-        window.localStorage.setItem(key, store.get());
-      } catch {
-        // It holds until the page is left.
-      }
     },
   });
 }

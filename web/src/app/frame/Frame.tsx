@@ -2,7 +2,7 @@
 import { useEffect } from "react";
 import type { Schemas } from "../../api/client";
 import { stopAt } from "../../api/calls";
-import { ageText, freshness } from "../../live/freshness";
+import { ageText, freshness, silenceMs } from "../../live/freshness";
 import { useTopic } from "../../live/socket";
 import { me } from "../can";
 import { Guard } from "../guard";
@@ -11,6 +11,7 @@ import { useTick, venueAges, type Accounts } from "./ages";
 import { KillControl } from "./KillControl";
 
 type Desk = Schemas["DeskState"];
+
 export function Frame() {
   const who = me.use();
   const desk = useTopic<Desk>("desk");
@@ -72,7 +73,7 @@ function Ages({ accounts, system }: { accounts: Accounts; system: Schemas["Syste
   useTick(500);
   const fresh = freshness.use();
   const venues = venueAges(accounts, fresh);
-  const silent = fresh.heardAt > 0 ? performance.now() - fresh.heardAt + fresh.lagMs : 0;
+  const silent = silenceMs(fresh, performance.now());
   const failing = system?.checks?.filter((c) => !c.ok) ?? [];
   const state = fresh.link !== "live" ? "down" : failing.length > 0 ? "warn" : "up";
   const words = {

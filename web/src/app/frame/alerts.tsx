@@ -2,35 +2,18 @@
 import type { Account } from "../../api/calls";
 import type { Schemas } from "../../api/client";
 import { useTopic } from "../../live/socket";
-import { makeStore } from "../../live/store";
-import { formatTime } from "../../ui/format";
+import { makeKept } from "../../live/store";
+import { formatTime, numeral } from "../../ui/format";
 import type { Accounts } from "./ages";
 
 type Alert = Schemas["AccountAlert"];
 
-const KEY = "aether-alerts-seen";
 const DAY_NS = 86_400e9;
 
-function kept(): number {
-  try {
-    return JSON.parse(window.localStorage.getItem(KEY) ?? "0") as number;
-  } catch {
-    return 0;
-  }
-}
-
 /** Up to when alerts were seen on this device, by the platform's clock. */
-const seen = makeStore<number>(kept());
+const seen = makeKept("aether-alerts-seen", (text) => numeral(text) ?? 0);
 
-function see(alerts: Alert[]): void {
-  const newest = Math.max(seen.get(), ...alerts.map((a) => a.ts_ns));
-  seen.set(newest);
-  try {
-    window.localStorage.setItem(KEY, JSON.stringify(newest));
-  } catch {
-    // It holds until the page is left.
-  }
-}
+const see = (alerts: Alert[]) => seen.set(Math.max(seen.get(), ...alerts.map((a) => a.ts_ns)));
 
 /** The alerts of the last day before the newest one, newest first, and how many of them are new here. */
 function useAlerts(): { alerts: Alert[]; unseen: Alert[] } {

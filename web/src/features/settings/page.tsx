@@ -42,16 +42,18 @@ type Settings = Record<string, Record<string, unknown>>;
 
 const STRATEGIES = "strategies";
 
+type Part = readonly [name: string, schema: FieldSchema, values: Record<string, unknown>];
+
 /** What can be set, by part, with the values in force: the account's own settings, then the parameters of each strategy. */
-function usePartsOf(settings: Settings): [part: string, FieldSchema, Record<string, unknown>][] {
+function usePartsOf(settings: Settings): Part[] {
   const schema = useQuery({ queryKey: keys.settingsSchema, queryFn: api.settingsSchema, staleTime: Infinity });
   const known = useQuery({ queryKey: keys.strategies, queryFn: api.strategies, staleTime: Infinity });
   const own = Object.entries((schema.data as FieldSchema | undefined)?.properties ?? {}).filter(([, fields]) => fields.properties);
-  const parameters = Object.entries(settings[STRATEGIES] ?? {}).flatMap(([name, values]) => {
+  const parameters = Object.entries(settings[STRATEGIES] ?? {}).flatMap(([name, values]): Part[] => {
     const found = known.data?.find((s) => s.name === name);
-    return found ? [[`${STRATEGIES} ${name}`, found.parameters_schema as FieldSchema, values as Record<string, unknown>] as const] : [];
+    return found ? [[`${STRATEGIES} ${name}`, found.parameters_schema as FieldSchema, values as Record<string, unknown>]] : [];
   });
-  return [...own.map(([part, fields]) => [part, fields, settings[part] ?? {}] as const), ...parameters].map((p) => [...p]);
+  return [...own.map(([part, fields]): Part => [part, fields, settings[part] ?? {}]), ...parameters];
 }
 
 /** Changes as the platform takes them: by part and field, those of strategies one level deeper. */
