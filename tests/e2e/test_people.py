@@ -36,6 +36,11 @@ def new_page(browser: Browser, errors: list[str]) -> Page:
     return watched(context.new_page(), errors)
 
 
+def address(page: Page, path: str) -> str:
+    """Return the address of a page of the desk, wherever the browser is now."""
+    return "/".join(page.url.split("/")[:3]) + path
+
+
 def add_authenticator(page: Page) -> None:
     """Plug a virtual authenticator with user verification into the page."""
     cdp = page.context.new_cdp_session(page)
@@ -142,7 +147,7 @@ def test_the_wizard_leaves_a_desk_that_strangers_cannot_enter(ada: Page, browser
 
 
 def test_the_new_limit_is_in_force(ada: Page) -> None:
-    ada.goto(ada.url.split("/accounts")[0].rstrip("/") + "/accounts/company/settings")
+    ada.goto(address(ada, "/accounts/company/settings"))
     versions = ada.get_by_role("region", name="Versions")
     expect(versions.get_by_text("limits: max daily loss bps 300 → 250")).to_be_visible()
     shot(ada, "settings")
@@ -248,8 +253,8 @@ def approve(page: Page, summary: str) -> None:
 
 
 def test_parameters_of_a_strategy_are_changed_and_approved(ada: Page, grace: Page) -> None:
-    address = "/".join(ada.url.split("/")[:3]) + "/accounts/director-1/settings"
-    ada.goto(address)
+    settings = address(ada, "/accounts/director-1/settings")
+    ada.goto(settings)
     parameters = ada.get_by_role("group", name="strategies ema cross")
     expect(parameters.get_by_text("begins anew")).to_be_visible()
     parameters.get_by_label("slow").fill("1")
@@ -264,7 +269,7 @@ def test_parameters_of_a_strategy_are_changed_and_approved(ada: Page, grace: Pag
     prove(ada)
     expect(ada.get_by_text("waits for a second person")).to_be_visible()
     approve(grace, "strategies.ema_cross.slow 48 → 55")
-    ada.goto(address)
+    ada.goto(settings)
     expect(ada.get_by_role("region", name="Versions").get_by_text("ema cross: slow 48 → 55")).to_be_visible()
     expect(parameters.get_by_label("slow")).to_have_value("55")
 
