@@ -26,8 +26,9 @@ from aether.domain.identifiers import AccountId
 from aether.market.bars import BarAggregator
 from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket
 from aether.node import shard as shard_module
-from aether.node.feeds import Appetite, BarSink, bar_intervals
+from aether.node.feeds import BarSink, bar_intervals
 from aether.node.runtime import Node
+from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
@@ -67,20 +68,17 @@ class PacedFeed:
         """Nobody comes later."""
         raise NotImplementedError(shard.account)
 
-    async def run(self, shards: Sequence[Shard], _on_bar: BarSink) -> None:
-        """Give the market to the shards as `SyntheticFeed` does, and sample memory."""
-        market = SyntheticMarket(1)
-        appetites = [(shard, Appetite(shard)) for shard in shards]
+    async def run(self, market: Sequencer, shards: Sequence[Shard], _on_bar: BarSink) -> None:
+        """Give the market as `SyntheticFeed` does, and sample memory."""
+        synthetic = SyntheticMarket(1)
         aggregator = BarAggregator(bar_intervals(shards))
         process = psutil.Process()
         begun = perf_counter()
         for n in range(self._steps):
             now_ns = START_NS + round(n * STEP_S * 1e9)
-            fresh = market.step(now_ns, STEP_S)
+            fresh = synthetic.step(now_ns, STEP_S)
             for event in (*aggregator.advance(now_ns), *fresh):
-                for shard, appetite in appetites:
-                    if appetite.wants(event):
-                        await shard.inbox.put(event)
+                await market.put(event)
             for event in fresh:
                 if isinstance(event, Trade):
                     aggregator.add(event)

@@ -1,99 +1,129 @@
-"""Coming back: a journal of a million rows replayed from PostgreSQL, and the same start with a snapshot.
+"""Coming back: a long history of the market and an account's journal replayed from PostgreSQL, and with a snapshot.
 
-The rows are what an account of the synthetic market writes, chained and with digests, replayed through engine and paper
-venue with every hash and every decision proven. The baselines, in the same run: reading the rows and proving the chain
-alone, and a bare `SELECT` of all payloads.
+An account trades the synthetic market through a node; then it is replayed through engine and paper venue with every hash
+and every decision proven. The baselines, in the same run: proving the market log and the journal alone, and a bare
+`SELECT` of all payloads.
 """
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
-from aether.compose.accounts import DEFAULT_CASH, synthetic_plans
+from aether.bus.local import LocalBus
+from aether.compose.accounts import synthetic_plans
 from aether.compose.trading import make_paper_venue
-from aether.domain.events import Event, encode_event, opening_events
-from aether.engine.core import CHECKPOINT_EVERY, Engine
-from aether.engine.step import step
+from aether.domain.accounts import AccountPlan
+from aether.domain.events import MarketEvent
 from aether.market.bars import with_bars
-from aether.market.synthetic import SyntheticMarket
-from aether.node.recovery import recover
-from aether.store.commit import Batch, Snapshot, commit
+from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket
+from aether.node.feeds import BarSink
+from aether.node.recovery import Recovered, recover
+from aether.node.runtime import Node
+from aether.node.sequencer import Sequencer
+from aether.node.shard import Shard
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
-from aether.store.journal import GENESIS, JournalRow, row_hash, verify
+from aether.store.journal import verify
+from aether.store.market_log import verify_log
 from aether.store.migrate import migrate
 from aether.strategies import catalogue
 
-ROWS = 1_000_000
-BATCH = 20_000
+EVENTS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
 
 
-def _market(seconds: int) -> list[Event]:
-    market = SyntheticMarket(1)
-    known = {i.id for i in synthetic_plans(1)[0].instruments}
-    ticks = (e for n in range(seconds) for e in market.step(START_NS + n * 10**9, 1.0) if e.instrument in known)
-    return list(with_bars(ticks, [60]))
+class LongFeed:
+    """So many events of the synthetic market, as fast as they are taken."""
+
+    def __init__(self, plan: AccountPlan, events: int) -> None:
+        self._known = {i.id for i in plan.instruments}
+        self._events = events
+
+    def _market(self) -> Iterator[MarketEvent]:
+        market = SyntheticMarket(1)
+        seconds = range(self._events)
+        ticks = (e for n in seconds for e in market.step(START_NS + n * 10**9, 1.0) if e.instrument in self._known)
+        return iter(with_bars(ticks, [60]))
+
+    def admit(self, shard: Shard) -> None:
+        """Nobody comes later."""
+        raise NotImplementedError(shard.account)
+
+    async def run(self, market: Sequencer, _shards: object, _on_bar: BarSink) -> None:
+        """Give the market."""
+        for event in self._market():
+            await market.put(event)
+            if market.pos % 256 == 0:
+                await asyncio.sleep(0)
+            if market.pos >= self._events:
+                return
 
 
-async def measure(rows: int) -> list[tuple[str, str]]:
-    """Return the figures for a journal of so many rows."""
+async def measure(events: int) -> list[tuple[str, str]]:
+    """Return the figures for a history of so many events."""
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedServer(Path(folder) / "postgresql")
         database = Database(server.start())
         await migrate(database.engine)
         plan = synthetic_plans(1)[0]
         account = plan.config.id
-        engine, venue = Engine(catalogue()), make_paper_venue(plan.config, None)
-        connection = await database.node.connect()
-        seq, head, batch = 0, GENESIS, Batch(account, [])
+        node = Node(
+            database.node, catalogue(), [plan], make_paper_venue, LongFeed(plan, events), SYNTHETIC_FEED, LocalBus(),
+            lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
+        )  # fmt: skip
         begun = perf_counter()
-        events = [*opening_events(plan.config, list(plan.instruments), DEFAULT_CASH, START_NS - 1)]
-        source = iter([*events, *_market(rows // 5)])
-        while seq < rows:
-            for taken in step(venue, engine, next(source)):
-                seq += 1
-                payload, kind = encode_event(taken.event), type(taken.event).__name__
-                head = row_hash(head, account, seq, taken.event.ts_ns, kind, payload, taken.decided)
-                batch.rows.append(JournalRow(account, seq, taken.event.ts_ns, kind, payload, head, taken.decided))
-            if len(batch.rows) >= BATCH:
-                await commit(connection, [batch])
-                batch = Batch(account, [])
-            if seq % CHECKPOINT_EVERY == 0:
-                engine.take_changes()
-        if batch.rows:
-            await commit(connection, [batch])
+        await _run_whole(node)
         written_s = perf_counter() - begun
+        state_hash = node.shards[account].engine.state_hash()
 
+        owner = await database.connect("postgres")
+        await owner.execute("CREATE TABLE kept AS SELECT * FROM snapshots")
+        await owner.execute("TRUNCATE snapshots")
         begun = perf_counter()
-        await connection.fetch("SELECT payload FROM journal WHERE account = $1", account)
+        await owner.fetch("SELECT payload FROM market_log")
+        rows = len(await owner.fetch("SELECT payload FROM journal WHERE account = $1", account))
         select_s = perf_counter() - begun
         begun = perf_counter()
+        await verify_log(database.node, None, SYNTHETIC_FEED)
         await verify(database.node, account)
         verify_s = perf_counter() - begun
-        begun = perf_counter()
-        found = await recover(database.node, account, catalogue(), lambda s: make_paper_venue(plan.config, s))
-        replay_s = perf_counter() - begun
-        assert found.engine.state_hash() == engine.state_hash()
-        snapshot = Snapshot(seq, engine.snapshot(), venue.snapshot(), found.market_taken)
-        await commit(connection, [Batch(account, [], snapshot=snapshot)])
-        begun = perf_counter()
-        await recover(database.node, account, catalogue(), lambda s: make_paper_venue(plan.config, s))
-        snapshot_s = perf_counter() - begun
-        await connection.close()
+
+        async def back() -> tuple[Recovered, float]:
+            since = perf_counter()
+            found = await recover(database.node, account, catalogue(), lambda s: make_paper_venue(plan.config, s))
+            return found, perf_counter() - since
+
+        _, replay_s = await back()
+        await owner.execute("INSERT INTO snapshots SELECT * FROM kept")
+        found, snapshot_s = await back()
+        assert found.engine.state_hash() == state_hash
+        await owner.close()
         await database.close()
         server.stop()
-    name = f"replay of {seq:,} rows"
+    name = f"replay of {events:,} events, {rows:,} rows"
     return [
         (f"{name}: everything proven", f"{replay_s:.1f} s"),
-        (f"{name}: against proving the chain alone", f"{replay_s / verify_s:.1f} x"),
+        (f"{name}: against proving the chains alone", f"{replay_s / verify_s:.1f} x"),
         (f"{name}: against a bare SELECT of the payloads", f"{replay_s / select_s:.1f} x"),
-        (f"{name}: against making and writing them", f"{replay_s / written_s:.2f} x"),
+        (f"{name}: against trading through them", f"{replay_s / written_s:.2f} x"),
         (f"{name}: with a snapshot", f"{snapshot_s * 1e3:.0f} ms"),
     ]
 
 
+async def _run_whole(node: Node) -> None:
+    stop = asyncio.Event()
+
+    async def until_drained() -> None:
+        await node.drain()
+        stop.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(node.run(stop))
+        group.create_task(until_drained())
+
+
 def run() -> list[tuple[str, str]]:
     """Return the figures."""
-    return asyncio.run(measure(ROWS))
+    return asyncio.run(measure(EVENTS))

@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         oidc_client_secret: the client's secret at the provider.
         checkpoint_dir: where signed checkpoints of the audit trail are written besides the
             database; empty for `checkpoints` in the data directory.
+        market_log_dir: where old days of the market's log are archived; empty for `market` in the data directory.
+        market_log_days: how many days of it stay in the database.
         venue_urls: addresses of venues in place of their own, as `venue=rest-url socket-url`, separated by commas.
     """
 
@@ -100,12 +102,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     oidc_client_id: str = ""
     oidc_client_secret: str = ""
     checkpoint_dir: str = ""
+    market_log_dir: str = ""
+    market_log_days: Annotated[int, Meta(ge=1, le=3_650)] = 7
     venue_urls: tuple[str, ...] = ()
 
     @property
     def is_production(self) -> bool:
         """Whether insecure settings are refused."""
         return self.env is Environment.PRODUCTION
+
+    @property
+    def market_archive(self) -> Path:
+        """The folder of the archived days of the market's log."""
+        return Path(self.market_log_dir) if self.market_log_dir else self.data_dir / "market"
 
     @property
     def logs_json(self) -> bool:

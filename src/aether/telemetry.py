@@ -23,6 +23,9 @@ ORDERS = Counter("aether_orders", "Order states entered.", ["account_id", "state
 SHED = Counter(
     "aether_market_events_shed", "Market events left out by a full queue.", ["account_id"], registry=NODE_REGISTRY
 )
+MARKET_SHED = Counter(
+    "aether_market_log_shed", "Market events left out because too much waited to be written.", registry=NODE_REGISTRY
+)
 TICK_TO_DECISION = Histogram(
     "aether_tick_to_decision_seconds",
     "From an event entering an account's queue to what the engine decided on it; events that decide nothing are left "

@@ -174,8 +174,8 @@ class Firm:
             book = self.local.exchanges[venue].venue.books["BTC/USD"]
             sides = [tuple(book.levels(10, is_buy=is_buy)) for is_buy in (True, False)]
             instrument = InstrumentId(f"{venue}:BTC/USD")
-            self.shard.inbox.offer(BookUpdate(ts_ns=time_ns(), instrument=instrument, bids=sides[0], asks=sides[1]))
-        self.shard.inbox.offer(Timer(ts_ns=time_ns()))
+            self.node.market.offer(BookUpdate(ts_ns=time_ns(), instrument=instrument, bids=sides[0], asks=sides[1]))
+        self.node.market.offer(Timer(ts_ns=time_ns()))
 
     def want(self, side: Side, amount: float, algorithm: Algorithm, limit: float = 0) -> None:
         self.number += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -9,12 +10,14 @@ import sqlalchemy as sa
 
 from aether.domain.errors import FencedError
 from aether.domain.events import Timer, encode_event
-from aether.domain.identifiers import AccountId
+from aether.domain.identifiers import AccountId, FeedId
 from aether.node import committer as module
 from aether.node.committer import Committer
+from aether.node.sequencer import Sequencer
 from aether.store.commit import Batch, commit
 from aether.store.database import Database
-from aether.store.journal import GENESIS, JournalRow, row_hash, verify
+from aether.store.journal import JournalRow, row_hash, verify
+from aether.store.market_log import GENESIS
 
 ONE, OTHER = AccountId("one"), AccountId("other")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -23,17 +26,23 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 def batch(account: AccountId, alert: str = "") -> Batch:
     """Return the first row of an account's journal, with an alert if there is one."""
     payload = encode_event(Timer(ts_ns=1_000))
-    digest = row_hash(GENESIS, account, 1, 1_000, "Timer", payload, b"")
-    made = Batch(account, [JournalRow(account, 1, 1_000, "Timer", payload, digest, b"")])
+    row = JournalRow(account, 1, 1_000, "Timer", payload, b"", b"")
+    made = Batch(account, [row._replace(hash=row_hash(GENESIS, row, None))])
     if alert:
         made.alerts.append((account, 1, 0, 1_000, "critical", "refused", alert))
     return made
 
 
 @pytest.fixture
-async def committer(database: Database) -> AsyncIterator[Committer]:
+def market() -> Sequencer:
+    """A market that says nothing by itself."""
+    return Sequencer(FeedId("test"), None)
+
+
+@pytest.fixture
+async def committer(database: Database, market: Sequencer) -> AsyncIterator[Committer]:
     """A committer at work."""
-    made = Committer(database.node, lambda: None)
+    made = Committer(database.node, lambda: None, market)
     task = asyncio.create_task(made.run())
     yield made
     assert not task.done(), "it works on"
@@ -90,14 +99,14 @@ async def test_a_commit_that_lands_late_does_not_fence_the_node_against_itself(
     late = lost.transaction()
     tries = 0
 
-    async def cut(connection: asyncpg.Connection, batches: list[Batch]) -> None:
+    async def cut(connection: asyncpg.Connection, batches: list[Batch], *market: Any) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
             await late.start()
-            await commit(lost, batches)
+            await commit(lost, batches, *market)
             raise ConnectionResetError("cut after it was sent")
-        await commit(connection, batches)
+        await commit(connection, batches, *market)
 
     monkeypatch.setattr(module, "commit", cut)
     waiting = asyncio.create_task(committer.commit(batch(ONE)))
@@ -113,16 +122,16 @@ async def test_another_writer_still_fences_after_an_outage(
 ) -> None:
     tries = 0
 
-    async def cut(connection: asyncpg.Connection, batches: list[Batch]) -> None:
+    async def cut(connection: asyncpg.Connection, batches: list[Batch], *market: Any) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise ConnectionResetError("cut before it was sent")
-        await commit(connection, batches)
+        await commit(connection, batches, *market)
 
     other = batch(ONE)
     row = other.rows[0]._replace(ts_ns=2_000)
-    other.rows[0] = row._replace(hash=row_hash(GENESIS, ONE, 1, 2_000, "Timer", row.payload, b""))
+    other.rows[0] = row._replace(hash=row_hash(GENESIS, row, None))
     writer = await database.node.connect()
     await commit(writer, [other])
     await writer.close()

@@ -148,7 +148,7 @@ class HandVenue:
 class Silence:
     """A market that says nothing by itself."""
 
-    async def run(self, _shards: Any, _on_bar: Any) -> None:
+    async def run(self, _market: Any, _shards: Any, _on_bar: Any) -> None:
         await asyncio.Event().wait()
 
     def admit(self, _shard: Shard) -> None:
@@ -213,15 +213,20 @@ class Live:
 
     async def settled(self) -> None:
         """Return once everything given so far has been applied and is durable."""
-        await until(lambda: len(self.shard.inbox) == 0 and self.shard.inbox.drained.is_set() and self.shard.lag == 0)
+        inbox, market = self.shard.inbox, self.node.market
+        await until(lambda: not len(inbox) and inbox.drained.is_set() and not self.shard.lag and not market.has_waiting)
 
-    async def quote(self, price: float, instrument: Instrument = BTC, *, ts_ns: int = 0) -> None:
+    def offer(self, price: float, instrument: Instrument = BTC, *, ts_ns: int = 0) -> None:
+        """Let the market quote a price."""
         scale = 10**instrument.price_decimals
         mid = round(price * scale)
         quote = Quote(
             ts_ns=ts_ns or time_ns(), instrument=instrument.id, bid=mid - 1, ask=mid + 1, bid_size=ONE, ask_size=ONE
         )
-        self.shard.inbox.offer(quote)
+        self.node.market.offer(quote)
+
+    async def quote(self, price: float, instrument: Instrument = BTC, *, ts_ns: int = 0) -> None:
+        self.offer(price, instrument, ts_ns=ts_ns)
         await self.settled()
 
     async def want(self, wanted: str, *, price: float = 50_000, instrument: Instrument = BTC) -> list[OrderRequest]:
@@ -233,7 +238,7 @@ class Live:
             ts_ns=time_ns(), instrument=instrument.id, interval_s=60, open=close, high=close, low=close, close=close,
             volume=WISHES.index(wanted),
         )  # fmt: skip
-        self.shard.inbox.offer(bar)
+        self.node.market.offer(bar)
         await self.settled()
         return self.venue.orders[before:]
 
@@ -272,7 +277,7 @@ class Live:
         """Let the venue tell its balances and the account compare them."""
         self.venue.balances = {BalanceKey(f"paper:{asset}"): total for asset, total in totals.items()}
         self.shard._compared_ns = 0
-        self.shard.inbox.offer(Timer(ts_ns=time_ns()))
+        self.node.market.offer(Timer(ts_ns=time_ns()))
         await self.settled()
 
     def total(self, asset: str) -> int:
@@ -528,7 +533,7 @@ async def test_ten_trillion_coins(database: Database, restart: Callable[[Live], 
         book = BookUpdate(
             ts_ns=time_ns(), instrument=CHEAP.id, bids=((9_000_000, 10**16),), asks=((9_000_001, 10**16),)
         )
-        desk.shard.inbox.offer(book)
+        desk.node.market.offer(book)
         await desk.settled()
         many = 10**13 * ONE
         request = ParentRequest(
@@ -556,7 +561,7 @@ async def test_an_error_of_the_engine_stops_one_account_and_is_replayed_as_such(
                 raise ZeroDivisionError("by nothing")
 
             patch.setattr("aether.engine.protection.Protection.on_time", fail)
-            desk.shard.inbox.offer(Timer(ts_ns=time_ns()))
+            desk.node.market.offer(Timer(ts_ns=time_ns()))
             await desk.settled()
         assert "ZeroDivisionError" in desk.engine.state.stops[Stop.FAULT].reason
         assert desk.shard.failure == "", "the account lives: it books and can be killed"

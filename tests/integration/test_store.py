@@ -19,7 +19,8 @@ from aether.store import datasets, queries
 from aether.store.commit import Batch, commit, was_committed, write_bars
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
-from aether.store.journal import GENESIS, JournalRow, row_hash, verify
+from aether.store.journal import JournalRow, row_hash, verify
+from aether.store.market_log import GENESIS
 from aether.store.migrate import migrate, newest_revision
 from aether.store.schema import metadata
 
@@ -30,8 +31,9 @@ def rows(count: int, first: int = 1, previous: bytes = GENESIS) -> list[JournalR
     made = []
     for seq in range(first, first + count):
         payload = encode_event(Timer(ts_ns=seq * 1_000))
-        previous = row_hash(previous, DESK, seq, seq * 1_000, "Timer", payload, b"")
-        made.append(JournalRow(DESK, seq, seq * 1_000, "Timer", payload, previous, b""))
+        row = JournalRow(DESK, seq, seq * 1_000, "Timer", payload, b"", b"")
+        previous = row_hash(previous, row, None)
+        made.append(row._replace(hash=previous))
     return made
 
 
@@ -78,7 +80,7 @@ async def test_a_rehashed_row_is_found_at_its_successor(database: Database) -> N
     made = rows(10)
     await write(database, Batch(DESK, made))
     payload = encode_event(Timer(ts_ns=5_001))
-    forged = row_hash(made[3].hash, DESK, 5, 5_001, "Timer", payload, b"")
+    forged = row_hash(made[3].hash, JournalRow(DESK, 5, 5_001, "Timer", payload, b"", b""), None)
     async with database.engine.begin() as connection:
         await connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
         await connection.execute(

@@ -1,5 +1,6 @@
 """Options that many commands share, and what they must hold."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,20 @@ OnBadOption = Annotated[OnBad, typer.Option("--on-bad", help="Rows that break a 
 Timestamps = Annotated[str, typer.Option("--timestamps", help="Whether a bar's time is its open or its close.")]
 VolumeIn = Annotated[str, typer.Option("--volume-in", help="Whether volume counts base or quote.")]
 MaxGap = Annotated[int | None, typer.Option("--max-gap", help="For trades: seconds of silence that are a gap.")]
+
+
+def time_of(text: str) -> int:
+    """Return the nanoseconds since 1970 of a time that a person names, UTC where it does not say. Raises
+    InvalidValueError.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidValueError(
+            f"{text!r} is no time.", remedy="Write it like 2026-11-30 or 2026-11-30T14:05:30, in UTC."
+        ) from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
 
 
 def reason_text(text: str) -> str:

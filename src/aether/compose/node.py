@@ -28,15 +28,20 @@ from aether.domain.events import KillSwitchEngaged, decode_event
 from aether.domain.identifiers import AccountId
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store.announcements import Announcements
+from aether.store.archive import DAY_NS, day_name
 from aether.store.control_schema import CONTROL_CHANNEL
+from aether.store.retention import archive_before
 from aether.strategies import catalogue
-from aether.telemetry import NODE_REGISTRY, metrics_text
+from aether.telemetry import NODE_REGISTRY, logger, metrics_text
 
 APPLY_EVERY_S = 1.0
+ARCHIVE_EVERY_S = 3_600.0
 LOOK_EVERY_S = 1.0
 TAKE_UP_AGAIN_S = 5.0
 PREVIEW_PAUSE_S = 0.05
 PREVIEWS_WAIT = 8
+
+_log = logger("trading")
 
 
 async def run_node(
@@ -88,12 +93,18 @@ async def run_node(
             await node.started.wait()
             await mind("accounts_not_taken_up", TAKE_UP_AGAIN_S, take_up)
 
+        async def archive() -> None:
+            day = wall_ns() // DAY_NS - settings.market_log_days
+            for old in await archive_before(database.node, settings.market_archive, day):
+                _log.info("market_archived", log=old.log, day=day_name(old.day), events=old.last - old.first + 1)
+
         async with asyncio.TaskGroup() as group:
             minding = [
                 group.create_task(_tell(health)),
                 group.create_task(mind("health_not_seen", LOOK_EVERY_S, health.look)),
                 group.create_task(announcements.run()),
                 group.create_task(mind("settings_not_applied", APPLY_EVERY_S, configurations.apply_due)),
+                group.create_task(mind("market_not_archived", ARCHIVE_EVERY_S, archive)),
             ]
             if market.recording is None:
                 minding.append(group.create_task(take_up_once_started()))

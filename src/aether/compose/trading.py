@@ -293,6 +293,7 @@ async def build_node(
         storage.revive,
         wall_clock=market.recording is None,
         brake_folder=settings.data_dir / BRAKE_FOLDER,
+        archive=settings.market_archive,
         stop_others=lambda pull: stop_others(database, identity, pull),
     )
     offer = MarketOffer(

@@ -95,6 +95,19 @@ class JournalCorruptError(AetherError):
         self.seq = seq
 
 
+class MarketLogCorruptError(AetherError):
+    """An event of a market log does not carry the hash that its content and its predecessor require, or is missing."""
+
+    exit_code = 10
+
+    def __init__(self, log: str, pos: int, reason: str) -> None:
+        super().__init__(
+            f"The market log {log!r} is broken at position {pos}: {reason}.",
+            remedy="Do not trade the accounts that follow it; restore it from a backup or an archive taken before the "
+            "change, and keep this database as evidence.",
+        )
+
+
 class FencedError(AetherError):
     """Another writer has appended to this account's journal: this process no longer owns the account."""
 

@@ -385,6 +385,32 @@ class Timer(_Event, frozen=True, kw_only=True):
     """Time has passed without other news."""
 
 
+# The account's place in the market.
+
+
+class MarketFollowed(_Event, frozen=True, kw_only=True):
+    """The account takes the events of a market log from here on, those above a position; nothing of what is between
+    that and where it was.
+
+    Attributes:
+        log: its name.
+        after: the position.
+    """
+
+    log: str
+    after: int
+
+
+class MarketDelayed(_Event, frozen=True, kw_only=True):
+    """The account is behind its market: what it takes next is older than the time that it is now.
+
+    Attributes:
+        through: events up to this position are taken together: bars and interruptions, and the last books; 0 for all.
+    """
+
+    through: int = 0
+
+
 # The engine's own failure.
 
 
@@ -435,9 +461,12 @@ OperatorEvent = (
     | ParentOrderRequested
     | ParentOrderCanceled
 )
-Event = MarketEvent | VenueReport | OperatorEvent | Timer | EngineFaulted
+LogEvent = MarketEvent | Timer
+"""What a market log holds."""
+Event = LogEvent | VenueReport | OperatorEvent | MarketFollowed | MarketDelayed | EngineFaulted
 
 MARKET_EVENTS = (Quote, Trade, BookUpdate, Bar, FeedInterrupted)
+LOG_EVENTS = (*MARKET_EVENTS, Timer)
 VENUE_REPORTS = (
     OrderAccepted,
     OrderRejected,
@@ -452,6 +481,7 @@ VENUE_REPORTS = (
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_log_decoder: msgspec.json.Decoder[LogEvent] = msgspec.json.Decoder(LogEvent)
 
 
 def encode_event(event: Event) -> bytes:
@@ -464,9 +494,21 @@ def decode_event(payload: bytes) -> Event:
     return _decoder.decode(payload)
 
 
+def decode_logged(payload: bytes) -> LogEvent:
+    """Return the event of a market log. Raises as `decode_event`, on events of other kinds too."""
+    return _log_decoder.decode(payload)
+
+
 def as_given(event: Event) -> Event:
     """Return what came in: the event itself, or the one that the engine could not apply."""
     return decode_event(event.event.encode()) if isinstance(event, EngineFaulted) else event
+
+
+def as_taken(event: "LogEvent", now_ns: int) -> "LogEvent":
+    """Return an event of the market log as an account takes it whose time is `now_ns`: that moves its clock only
+    forward.
+    """
+    return msgspec.structs.replace(event, taken_ns=now_ns) if 0 < event.taken_ns < now_ns else event
 
 
 def opening_events(

@@ -85,6 +85,9 @@ class Changes:
         self.breaks: dict[str, Break] = {}
         self.cleared: dict[str, None] = {}
 
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
 
 class Outbox:
     """What the step at hand gives: commands in order, and facts that the rooms above have not heard yet.

@@ -1,4 +1,4 @@
-"""Group commit: batches of all shards that wait together become one durable transaction.
+"""Group commit: batches of all shards that wait together become one durable transaction, with what the market told.
 
 While the database is away, full or only to be read, shards wait for their commit and so do not trade; nothing is
 dropped. A commit that ended in doubt (the connection broke after it was sent) is looked up by the hash of its last row
@@ -8,17 +8,22 @@ fails that account alone.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 
 import asyncpg
 
 from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
+from aether.node.sequencer import Sequencer
 from aether.store.commit import Batch, commit, was_committed
 from aether.store.database import CONNECTION_ERRORS, Scope
+from aether.store.market_log import head_of
 from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, Trouble, logger
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
+MARKET_WITHIN_S = 0.25
+"""What the market told is written within so long, also when no account decides anything."""
 
 _log = logger("committer")
 
@@ -27,13 +32,20 @@ class Committer:
     """Writes batches.
 
     Args:
-        database: where to.
+        scope: where to.
         revive: called before a reconnect, to start an embedded server again.
+        market: whose events go with every commit.
     """
 
-    def __init__(self, scope: Scope, revive: Callable[[], None]) -> None:
+    def __init__(self, scope: Scope, revive: Callable[[], None], market: Sequencer) -> None:
         self._scope = scope
         self._revive = revive
+        self._market = market
+        self._days: set[int] = set()
+        """Days of the log that are known to be open."""
+        self._refused = Trouble(_log, "market_not_written")
+        self.on_fenced: Callable[[FencedError], None] = lambda _error: None
+        """Called when another process writes the market's log."""
         self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
         self._ready = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
@@ -58,11 +70,27 @@ class Committer:
     async def run(self) -> None:
         """Write until canceled."""
         while True:
-            await self._ready.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MARKET_WITHIN_S):
+                    await self._ready.wait()
             self._ready.clear()
             group, self._waiting = self._waiting, []
             if group:
                 await self._write([b for b, _ in group], [f for _, f in group])
+            elif self._market.has_waiting:
+                await self._write_market()
+
+    async def _write_market(self) -> None:
+        """Write what the market told, while no account has anything; a refusal meets the next that has."""
+        self._in_doubt = False
+        try:
+            await self._until_durable([])
+        except FencedError as error:
+            self.on_fenced(error)
+        except Exception as error:  # noqa: BLE001  see above
+            self._refused.tell(error)
+        else:
+            self._refused.over()
 
     def end(self) -> None:
         """Give up what is not durable by now; to be called before the task is canceled.
@@ -117,17 +145,30 @@ class Committer:
     async def _try(self, batches: list[Batch]) -> list[Batch]:
         """Write what is not there yet; return what is still to be written."""
         connection = await self._connected()
-        left = [b for b in batches if not (self._in_doubt and await was_committed(connection, b))]
-        if not left:
+        left = await self._not_there(connection, batches)
+        blocks = self._market.blocks()
+        if not left and not blocks:
             return []
+        days = {b.day for b in blocks} - self._days
         try:
-            await commit(connection, left)
+            await commit(connection, left, blocks, sorted(days))
         except FencedError:
-            still = [b for b in left if not (self._in_doubt and await was_committed(connection, b))]
-            if len(still) == len(left):
+            before = (len(left), self._market.written)
+            left = await self._not_there(connection, left)
+            if (len(left), self._market.written) == before:
                 raise
-            return still
+            return left
+        self._days |= days
+        if blocks:
+            self._market.wrote(blocks[-1].last)
         return []
+
+    async def _not_there(self, connection: asyncpg.Connection, batches: list[Batch]) -> list[Batch]:
+        """Return what is not in the database of batches that were tried before, and tell the market what is."""
+        if not self._in_doubt:
+            return batches
+        self._market.found(await head_of(connection, self._market.log))
+        return [b for b in batches if not await was_committed(connection, b)]
 
     def _is_outage(self, error: Exception) -> bool:
         """Return whether `error` means that the database is away, as against refusing what it was given."""

@@ -1,7 +1,7 @@
 """Where the market comes from: a synthetic one by the wall clock, live venues, or a recording at any speed.
 
-All give trades and quotes with the bars built from them, and each shard gets what its account trades, in the same
-order that a back-test sees.
+All give trades and quotes with the bars built from them to the node's market (`sequencer.py`), in the same order that a
+back-test sees.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from aether.domain.events import Bar, BookUpdate, FeedInterrupted, MarketEvent, 
 from aether.domain.identifiers import InstrumentId
 from aether.market.bars import BarAggregator, with_bars
 from aether.market.synthetic import SyntheticMarket
+from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
 from aether.venues.feed import FeedTrouble, MarketFeed
 
@@ -32,30 +33,15 @@ BarSink = Callable[[Bar], None]
 
 
 class Feed(Protocol):
-    """A source of market events for all shards of a node."""
+    """A source of market events for a node."""
 
-    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
-        """Give events to the shards until the source ends or the task is canceled."""
+    async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Give events to the node's market until the source ends or the task is canceled."""
         ...
 
     def admit(self, shard: Shard) -> None:
-        """Give events to another shard too from now on."""
+        """Hear of another account on the market, which needs bars of its own."""
         ...
-
-
-class Appetite:
-    """What one account wants of the market."""
-
-    def __init__(self, shard: Shard) -> None:
-        assignments = shard.config.strategies
-        self.instruments: set[InstrumentId] = shard.config.approved
-        self._bars = {(i, a.bar_s) for a in assignments for i in a.instruments}
-
-    def wants(self, event: MarketEvent) -> bool:
-        """Return whether the account takes `event`."""
-        if isinstance(event, Bar):
-            return (event.instrument, event.interval_s) in self._bars
-        return event.instrument in self.instruments
 
 
 def bar_intervals(shards: Iterable[Shard]) -> set[int]:
@@ -79,23 +65,6 @@ def warmed_up(shard: Shard) -> list[StrategyEnabled]:
     return [StrategyEnabled(ts_ns=wall_ns(), strategy=name, enabled=True, actor=WARM_UP) for name in waiting]
 
 
-Appetites = Sequence[tuple[Shard, Appetite]]
-
-
-def _offer(event: MarketEvent, appetites: Appetites) -> None:
-    """Give an event to every account that takes it; a full inbox sheds it."""
-    for shard, appetite in appetites:
-        if appetite.wants(event):
-            shard.inbox.offer(event)
-
-
-async def _put(event: MarketEvent, appetites: Appetites) -> None:
-    """Give an event to every account that takes it, waiting for slow ones."""
-    for shard, appetite in appetites:
-        if appetite.wants(event):
-            await shard.inbox.put(event)
-
-
 class SyntheticFeed:
     """The synthetic market in real time.
 
@@ -113,39 +82,35 @@ class SyntheticFeed:
         self._step_s = step_s
         self._history_s = history_s
         self._aggregator = BarAggregator(())
-        self._appetites: list[tuple[Shard, Appetite]] = []
 
-    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
-        """Step the market by the wall clock; a timer event goes to every account once a second."""
-        appetites = self._appetites = [(shard, Appetite(shard)) for shard in shards]
+    async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Step the market by the wall clock, with a timer event once a second."""
         self._aggregator = BarAggregator(bar_intervals(shards) | {CHART_BAR_S})
-        if all(shard.market_taken == 0 for shard in shards):
-            await self._give_history(appetites, on_bar)
+        if not market.pos:
+            await self._give_history(market, on_bar)
         next_step = monotonic_s()
         next_timer = next_step + TIMER_S
         while True:
             now_ns = wall_ns()
             for event in self._step(now_ns, self._step_s, on_bar):
-                _offer(event, appetites)
+                market.offer(event)
             if monotonic_s() >= next_timer:
                 next_timer += TIMER_S
-                for shard, _ in appetites:
-                    shard.inbox.offer(Timer(ts_ns=now_ns))
+                market.offer(Timer(ts_ns=now_ns))
             next_step = max(next_step + self._step_s, monotonic_s() - TIMER_S)
             await asyncio.sleep(max(0.0, next_step - monotonic_s()))
 
     def admit(self, shard: Shard) -> None:
-        """Give the market to another account too, from now on."""
+        """Make the bars of another account's strategies too, from now on."""
         self._aggregator.also(bar_intervals([shard]))
-        self._appetites.append((shard, Appetite(shard)))
 
-    async def _give_history(self, appetites: Appetites, on_bar: BarSink) -> None:
+    async def _give_history(self, market: Sequencer, on_bar: BarSink) -> None:
         # Steps end just before whole multiples of their length, so that bars end on fresh quotes.
         step_ns = HISTORY_STEP_S * NS_PER_S
         end_ns = wall_ns() // step_ns * step_ns - HISTORY_LEAD_NS
         for age_s in range(self._history_s - HISTORY_STEP_S, -1, -HISTORY_STEP_S):
             for event in self._step(end_ns - age_s * NS_PER_S, HISTORY_STEP_S, on_bar):
-                await _put(event, appetites)
+                await market.put(event)
             await asyncio.sleep(0)
 
     def _step(self, now_ns: int, step_s: float, on_bar: BarSink) -> Iterable[MarketEvent]:
@@ -176,49 +141,45 @@ class VenueFeed:
         self._history = history
         self._aggregator = BarAggregator(())
         self._books: dict[InstrumentId, BookUpdate] = {}
-        self._appetites: list[tuple[Shard, Appetite]] = []
 
-    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
-        """Give what the venues tell, until canceled; a timer event goes to every account once a second."""
-        appetites = self._appetites = [(shard, Appetite(shard)) for shard in shards]
+    async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Give what the venues tell, until canceled, with a timer event once a second."""
         intervals = bar_intervals(shards) | {CHART_BAR_S}
-        if all(shard.market_taken == 0 for shard in shards):
+        if not market.pos:
             for event in with_bars(iter(self._history), intervals):
                 if isinstance(event, Bar) and event.interval_s == CHART_BAR_S:
                     on_bar(event)
-                await _put(event, appetites)
+                await market.put(event)
         self._aggregator = BarAggregator(intervals)
         for shard in shards:
             await shard.inbox.drained.wait()
             for enabled in warmed_up(shard):
                 shard.inbox.put_request(enabled, 0)
         async with asyncio.TaskGroup() as group:
-            for market in self._markets:
-                group.create_task(self._read(market, appetites))
-            group.create_task(self._pace(appetites, on_bar))
+            for source in self._markets:
+                group.create_task(self._read(source, market))
+            group.create_task(self._pace(market, on_bar))
 
     def admit(self, shard: Shard) -> None:
-        """Give the markets to another account too, from now on; its strategies begin with what they see."""
+        """Make the bars of another account's strategies too, from now on; they begin with what they see."""
         self._aggregator.also(bar_intervals([shard]))
-        self._appetites.append((shard, Appetite(shard)))
         for enabled in warmed_up(shard):
             shard.inbox.put_request(enabled, 0)
 
-    async def _read(self, market: MarketFeed, appetites: Appetites) -> None:
-        async for event in market.events():
+    async def _read(self, source: MarketFeed, market: Sequencer) -> None:
+        async for event in source.events():
             if isinstance(event, Trade):
                 stamped = msgspec.structs.replace(event, ts_ns=wall_ns())
                 self._aggregator.add(stamped)
-                _offer(stamped, appetites)
+                market.offer(stamped)
             elif isinstance(event, BookUpdate):
                 self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=wall_ns())
             elif isinstance(event, FeedTrouble):
-                for instrument in [i for i in market.books if event.instrument in ("", i)]:
+                for instrument in [i for i in source.books if event.instrument in ("", i)]:
                     if self._books.pop(instrument, None) is not None:
-                        lost = FeedInterrupted(ts_ns=wall_ns(), instrument=instrument, reason=event.reason)
-                        _offer(lost, appetites)
+                        market.offer(FeedInterrupted(ts_ns=wall_ns(), instrument=instrument, reason=event.reason))
 
-    async def _pace(self, appetites: Appetites, on_bar: BarSink) -> None:
+    async def _pace(self, market: Sequencer, on_bar: BarSink) -> None:
         told: dict[InstrumentId, BookUpdate] = {}
         next_timer = monotonic_s()
         while True:
@@ -226,15 +187,14 @@ class VenueFeed:
             for bar in self._aggregator.advance(now_ns):
                 if bar.interval_s == CHART_BAR_S:
                     on_bar(bar)
-                _offer(bar, appetites)
+                market.offer(bar)
             for instrument, book in list(self._books.items()):
                 if told.get(instrument) is not book:
                     told[instrument] = book
-                    _offer(book, appetites)
+                    market.offer(book)
             if monotonic_s() >= next_timer:
                 next_timer = monotonic_s() + TIMER_S
-                for shard, _ in appetites:
-                    shard.inbox.offer(Timer(ts_ns=now_ns))
+                market.offer(Timer(ts_ns=now_ns))
             await asyncio.sleep(BOOK_EVERY_S)
 
 
@@ -250,30 +210,19 @@ class ReplayFeed:
         self._trades = trades
         self._speed = speed
 
-    async def run(self, shards: Sequence[Shard], on_bar: BarSink) -> None:
-        """Give the recording to each account from where the account left it, waiting for slow ones; nothing is shed."""
-        takers = [(shard, Appetite(shard), shard.market_taken) for shard in shards]
-        skipped = dict.fromkeys(range(len(takers)), 0)
-        intervals = bar_intervals(shards)
+    async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
+        """Give the recording from where the market's log ends, waiting for slow accounts; nothing is shed."""
         began: tuple[float, int] | None = None
-        count = 0
-        for event in with_bars(self._trades(), intervals | {CHART_BAR_S}):
-            count += 1
+        written = market.pos
+        for count, event in enumerate(with_bars(self._trades(), bar_intervals(shards) | {CHART_BAR_S}), 1):
             if isinstance(event, Bar) and event.interval_s == CHART_BAR_S:
                 on_bar(event)
-            fresh = False
-            for n, (shard, appetite, taken) in enumerate(takers):
-                if not appetite.wants(event):
-                    continue
-                if skipped[n] < taken:
-                    skipped[n] += 1
-                    continue
-                if not fresh and self._speed is not None:
+            if count > written:
+                if self._speed is not None:
                     began = began or (monotonic_s(), event.ts_ns)
                     due = began[0] + (event.ts_ns - began[1]) / 1e9 / self._speed
                     await asyncio.sleep(max(0.0, due - monotonic_s()))
-                fresh = True
-                await shard.inbox.put(event)
+                await market.put(event)
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 

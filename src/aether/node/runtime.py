@@ -10,10 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from aether.bus.local import LocalBus
 from aether.clock import SteadyClock, wall_ns
 from aether.domain.accounts import AccountConfig, AccountPlan
-from aether.domain.errors import AetherError, DatabaseUnavailableError
+from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
 from aether.domain.events import Bar, KillSwitchEngaged, opening_events
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.scaled import format_amount
+from aether.engine.safety import SAMPLE_NS
 from aether.engine.strategy import Catalogue
 from aether.node.brake import EMPTY_LOOK_S, Brake, Stoppable, until_empty
 from aether.node.bystander import Bystander
@@ -23,15 +24,19 @@ from aether.node.ports import Venue
 from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
+from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
 from aether.node.summary import untold
 from aether.store import queries
 from aether.store.commit import write_bars
 from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.telemetry import SHED, Trouble, logger
+from aether.store.market_log import LogReader, read_head
+from aether.telemetry import MARKET_SHED, SHED, Trouble, logger
 
 BARS_EVERY_S = 5.0
 CLOSE_TIMEOUT_S = 20.0
+ALIVE_NS = 2 * SAMPLE_NS
+"""An account that takes events leaves a sign of it in its tables at least so often."""
 BARS_KEPT_LIMIT = 100_000
 EQUITY = ("nav", "cash", "exposure", "realized", "fees", "capital")
 BEGINS_STOPPED = "production begins stopped"
@@ -45,11 +50,12 @@ class Node:
     Args:
         make_venue: makes an account's venue from its configuration and a snapshot.
         feed: the market.
-        feed_id: under which the market's bars are kept.
+        feed_id: under which the market's log and bars are kept.
         revive: starts an embedded database again.
         wall_clock: whether the market lives by the wall clock.
         brake_folder: where pulls of the brake are kept.
         stop_others: asks the accounts of other markets for a pull of all.
+        archive: the folder with old days of the market's log.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Node:
         wall_clock: bool,
         brake_folder: Path,
         stop_others: Callable[[Pull], Awaitable[bool]] | None = None,
+        archive: Path | None = None,
     ) -> None:
         self._scope = scope
         self._catalogue = catalogue
@@ -76,7 +83,11 @@ class Node:
         self._bus = bus
         self._clock = SteadyClock() if wall_clock else None
         self._bars: list[Bar] = []
-        self.committer = Committer(scope, revive)
+        self._archive = archive
+        self.market = Sequencer(feed_id, self._clock)
+        self.committer = Committer(scope, revive, self.market)
+        self.committer.on_fenced = self._fence
+        self._readers: dict[AccountId, LogReader | None] = {}
         self.shards: dict[AccountId, Shard] = {}
         self.left_out: dict[AccountId, str] = {}
         """Accounts that could not be brought back, and why; the others trade."""
@@ -97,6 +108,7 @@ class Node:
         Raises:
             JournalCorruptError, ReplayMismatchError, ...: why the first account is left out, when all of them are.
         """
+        self.market.begin(await read_head(self._scope, self.market.log))
         await self._recover_all()
         self.brake.honour()
         async with asyncio.TaskGroup() as outer:
@@ -141,6 +153,11 @@ class Node:
 
     def _stoppable(self) -> dict[AccountId, Stoppable]:
         return {**{a: s for a, s in self.shards.items() if not s.is_fenced}, **self._bystanders}
+
+    def _fence(self, error: FencedError) -> None:
+        """Hear that another process has this market: no account of it is ours any more."""
+        for shard in self.shards.values():
+            shard.fence(str(error))
 
     def planned(self) -> list[AccountId]:
         """Return the accounts that the node begins with."""
@@ -214,14 +231,16 @@ class Node:
     async def _recover_account(self, plan: AccountPlan) -> None:
         config = plan.config
         found = await recover(
-            self._scope, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
+            self._scope, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot), self._archive
         )
+        self._readers[config.id] = found.reader
         shard = Shard(
             config.id,
             found.engine,
             found.venue,
             found.chain,
-            found.market_taken,
+            found.place,
+            self.market,
             self.committer,
             self._bus,
             clock=self._clock,
@@ -244,10 +263,16 @@ class Node:
                 )
             )
         else:
-            await shard.begin()
+            found = self._readers.pop(plan.config.id, None)
+            reader = found or LogReader(self._scope, self._archive, self.market.log, 0)
+            seen_ns = max(shard.engine.state.now_ns, await queries.last_equity_ns(self._scope, shard.account))
+            try:
+                await shard.begin(reader, seen_ns + ALIVE_NS)
+            finally:
+                await reader.close()
 
     async def _run_feed(self) -> None:
-        await self._feed.run(list(self.shards.values()), self._note_bar)
+        await self._feed.run(self.market, list(self.shards.values()), self._note_bar)
         self.feed_ended.set()
 
     def _note_bar(self, bar: Bar) -> None:
@@ -264,6 +289,7 @@ class Node:
                     await ended.wait()
             for shard in self.shards.values():
                 SHED.labels(shard.account).inc(shard.inbox.take_shed())
+            MARKET_SHED.inc(self.market.take_shed())
             if not self._bars:
                 continue
             count = len(self._bars)

@@ -2,10 +2,12 @@
 
 The loop: take what waits; let the venue put its due reports before each event; apply each to the engine; when the
 engine asks for something, make everything so far durable and only then send it. Between two such moments events gather,
-and one commit takes them all.
+and one commit takes them all. What the market told stands in the node's log: the account's journal has its own inputs,
+what it decided, and where in the log it was at each.
 
-Where time is the wall clock's, every event is stamped with the moment at which it is taken up (`taken_ns`): the engine
-lives by that, so the wait in a queue makes data old and an event's own stamp moves no clock.
+Where time is the wall clock's, every input is stamped with the moment at which it is taken up (`taken_ns`): the engine
+lives by that, so the wait in a queue makes data old and an event's own stamp moves no clock. The log's events carry the
+moment at which the node had them; an account that takes them up much later has that in its journal (`MarketDelayed`).
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from aether.clock import Clock, wall_ns
 from aether.domain.accounts import AccountConfig, ForeignOrders
 from aether.domain.errors import FencedError
 from aether.domain.events import (
-    MARKET_EVENTS,
+    LOG_EVENTS,
     AccountConfigured,
     AccountOpened,
     BalanceReported,
@@ -28,11 +30,14 @@ from aether.domain.events import (
     InstrumentListed,
     KillSwitchEngaged,
     LimitsChanged,
+    MarketDelayed,
+    MarketFollowed,
     ModeChanged,
     VenueReleased,
     VenueReport,
     VenueStopped,
     as_given,
+    as_taken,
     encode_event,
 )
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
@@ -40,12 +45,16 @@ from aether.engine.core import Engine
 from aether.engine.preview import preview
 from aether.engine.step import Taken, step
 from aether.engine.stops import Stop, keep_orders, may_enter
+from aether.node.appetite import Appetite, conflated
 from aether.node.committer import Committer
-from aether.node.inbox import Inbox, Input
+from aether.node.inbox import INBOX_LIMIT, Inbox, Input
+from aether.node.place import Place
 from aether.node.ports import Venue
+from aether.node.sequencer import Sequencer
 from aether.node.summary import summary
 from aether.store.commit import Batch, Snapshot
 from aether.store.journal import ChainChecker, JournalRow, row_hash
+from aether.store.market_log import BEGINNING, GENESIS, Head, Logged, LogReader
 from aether.telemetry import (
     BREAKS,
     DECISION_TO_DURABLE,
@@ -63,7 +72,11 @@ from aether.venues.reconciliation import Remembered
 
 TAKE_LIMIT = 512
 BATCH_LIMIT = 2_000
-SNAPSHOT_EVERY_ROWS = 20_000
+SNAPSHOT_EVERY = 20_000
+"""Events after which a snapshot is due: what a restart has to go through again."""
+LAG_NS = 100_000_000
+"""An account is behind its market when it takes an event up so long after the node had it."""
+CLOCK_BACK_NS = 60 * 1_000_000_000
 PUBLISH_EVERY_S = 0.5
 TELL_EVERY_S = 1.0
 COMPARE_EVERY_NS = 5_000_000_000
@@ -81,7 +94,8 @@ class Shard:
     Args:
         engine, venue: as recovered.
         chain: the journal's proven end.
-        market_taken: market events that the account has taken from its feed so far.
+        place: where it is in the market.
+        market: the node's.
         clock: of the world that the account trades in; None where the events' own time is the only one.
     """
 
@@ -91,7 +105,8 @@ class Shard:
         engine: Engine,
         venue: Venue,
         chain: ChainChecker,
-        market_taken: int,
+        place: Place,
+        market: Sequencer,
         committer: Committer,
         bus: LocalBus,
         *,
@@ -100,7 +115,8 @@ class Shard:
         self.account = account
         self.engine = engine
         self.inbox = Inbox()
-        self.market_taken = market_taken
+        self.place = place
+        self._market = market
         self.failure = ""
         self.is_fenced = False
         """Whether another process owns the account: its venues are not this one's to touch."""
@@ -116,7 +132,11 @@ class Shard:
         self._decided: list[float] = []
         self._applied: list[tuple[int, int, str]] = []
         self._describe = False
-        self._rows_since_snapshot = 0
+        self._since_snapshot = 0
+        self._to_skip = 0
+        """Events of a recording that stand in the account's own journal, of before it followed a log."""
+        self._followed_hash = GENESIS
+        """The log's hash where the account begins to follow it."""
         self._compared_ns = 0
         self._published = 0.0
         self._last_told_ns = 0
@@ -145,19 +165,82 @@ class Shard:
         return self._seq - self._durable
 
     async def open(self, events: tuple[Event, ...]) -> None:
-        """Begin a new account with its opening events."""
+        """Begin a new account with its opening events; it follows the market from there on."""
         for event in events:
             await self._take(Input(event, 0, perf_counter(), is_live=False))
         self._heard_ns = self.engine.state.now_ns
+        await self._follow(self._market.follow(self))
         await self._commit(may_snapshot=False)
 
-    async def begin(self) -> None:
-        """Hold a recovered account's books against its venue, as far as that is to be had, before it trades."""
-        await self.compare()
-        await self._commit(may_snapshot=False)
+    async def begin(self, reader: LogReader, alive_ns: int) -> None:
+        """Bring a recovered account to the market's present, and hold its books against its venue before it trades.
+
+        What fails there is this account's alone, as in `run`.
+
+        Args:
+            reader: of the node's log, at the account's place in it, or at its beginning.
+            alive_ns: when the account was last seen to take events.
+        """
+        try:
+            if self._clock is not None and self.place.log != self._market.log:
+                await self._follow(self._market.follow(self))
+            else:
+                await self._catch_up(reader, alive_ns)
+            await self.compare()
+            await self._commit(may_snapshot=False)
+        except FencedError as error:
+            self.fence(str(error))
+        except Exception as error:  # noqa: BLE001  the account's outermost edge
+            self._fail(f"{type(error).__name__}: {error}")
+
+    async def _follow(self, head: Head) -> None:
+        """Have it in the journal from where on the account follows the node's log."""
+        if self.place.log != self._market.log or self.place.pos != head.pos:
+            self._followed_hash = head.hash
+            await self._take(Input(MarketFollowed(ts_ns=0, log=self._market.log, after=head.pos), 0, perf_counter()))
+
+    async def _catch_up(self, reader: LogReader, alive_ns: int) -> None:
+        """Take what the log holds since the account's place.
+
+        All that it must have taken before, though it decided nothing on it: it comes back as it was. Of what a live
+        market told when the account was not there, what is left of it: bars, and the latest books.
+        """
+        appetite = Appetite(self.config)
+        if not self.place.log:
+            self._to_skip = self.place.taken
+            if not self._to_skip:
+                await self._follow(BEGINNING)
+        missed: list[Logged] = []
+        limit = 2 * INBOX_LIMIT
+        while True:
+            while (logged := await reader.next()) is not None:
+                is_wanted = appetite.wants(logged.event)
+                if not missed and (self._clock is None or logged.event.taken_ns <= alive_ns):
+                    await self._take_again(logged, is_wanted=is_wanted)
+                elif is_wanted:
+                    missed.append(logged)
+                if len(missed) > limit:
+                    missed = conflated(missed)
+                    limit = 2 * max(len(missed), INBOX_LIMIT)
+            if self._market.written <= reader.pos:
+                break
+        missed += [one for one in self._market.waiting() if one.pos > reader.pos and appetite.wants(one.event)]
+        head = self._market.follow(self)
+        if missed:
+            await self._take(Input(MarketDelayed(ts_ns=0, through=head.pos), 0, perf_counter()))
+        for one in conflated(missed):
+            await self._take(Input(one.event, 0, perf_counter(), logged=one))
+
+    async def _take_again(self, logged: Logged, *, is_wanted: bool) -> None:
+        if is_wanted:
+            await self._take(Input(logged.event, 0, perf_counter(), is_live=False, logged=logged))
+        elif self.place.log:
+            self.place.pass_to(logged)
+        if len(self._rows) >= BATCH_LIMIT or self._since_snapshot >= SNAPSHOT_EVERY:
+            await self._commit(may_snapshot=True)
 
     async def run(self) -> None:
-        """Trade until the inbox is closed; leave a snapshot then.
+        """Trade until the inbox is closed, at once where it failed to begin; leave a snapshot then.
 
         A failure of this account never touches the others: it is logged, shown in `failure`, and the account stands
         still.
@@ -170,13 +253,13 @@ class Shard:
                     if len(self._rows) >= BATCH_LIMIT:
                         await self._commit(may_snapshot=True)
                 await self._compare_in_time()
-                if self._rows:
-                    await self._commit(may_snapshot=True)
+                await self._commit(may_snapshot=True)
                 self._tell_taken(awaiting)
                 self._publish()
-            await self.leave_snapshot()
+            if not self.failure:
+                await self.leave_snapshot()
         except FencedError as error:
-            self._fail(f"fenced: {error}", is_fenced=True)
+            self.fence(str(error))
         except Exception as error:  # noqa: BLE001  the task's outermost edge
             self._fail(f"{type(error).__name__}: {error}")
 
@@ -291,8 +374,14 @@ class Shard:
         self._publish(force=True)
 
     def _snapshot(self) -> Snapshot:
-        self._rows_since_snapshot = 0
-        return Snapshot(self._seq, self.engine.snapshot(), self._venue.snapshot(), self.market_taken)
+        self._since_snapshot = 0
+        place = self.place
+        return Snapshot(self._seq, self.engine.snapshot(), self._venue.snapshot(), place.taken, place.log, place.market)
+
+    def fence(self, reason: str) -> None:
+        """Stand still: another process owns the account."""
+        if not self.failure:
+            self._fail(f"fenced: {reason}", is_fenced=True)
 
     def _fail(self, reason: str, *, is_fenced: bool = False) -> None:
         """Stand still; what works at the venues is taken back, since nobody minds it any more."""
@@ -325,7 +414,14 @@ class Shard:
         return msgspec.structs.replace(event, taken_ns=now) if is_dated else event
 
     async def _take(self, item: Input) -> None:
-        event = self._stamped(item)
+        if item.logged is not None:
+            if self._to_skip:
+                await self._skip(item.logged)
+                return
+            await self._note_delay(item)
+            event: Event = as_taken(item.logged.event, self.engine.state.now_ns)
+        else:
+            event = self._stamped(item)
         if isinstance(event, KillSwitchEngaged):
             self.stop()
         elif isinstance(event, VenueStopped):
@@ -333,7 +429,10 @@ class Shard:
             self._asked_stops.discard(event.venue)
         for taken in step(self._venue, self.engine, event):
             given = as_given(taken.event)
-            self._append(taken, item.entered)
+            if isinstance(given, LOG_EVENTS):
+                self._append_decided(taken, event, item)
+            else:
+                self._append(taken, given, encode_event(taken.event), item.entered)
             if item.request_id and given == event:
                 self._applied.append((item.request_id, self._seq, self.engine.refused))
             if taken.commands:
@@ -344,23 +443,54 @@ class Shard:
             elif isinstance(given, VenueReleased):
                 self._release_at(given.venue)
 
+    async def _skip(self, logged: Logged) -> None:
+        """Leave out what stands in the account's own journal already."""
+        self._to_skip -= 1
+        if not self._to_skip:
+            self._followed_hash = logged.hash
+            event = MarketFollowed(ts_ns=0, log=self._market.log, after=logged.pos)
+            await self._take(Input(event, 0, perf_counter(), is_live=False))
+
+    async def _note_delay(self, item: Input) -> None:
+        """Have it in the journal when an event of now is taken up late, or the node's clock was set right."""
+        if self._clock is None or not item.is_live:
+            return
+        now, known = self._clock.now_ns(), self.engine.state.now_ns
+        if now - max(known, item.event.taken_ns) > LAG_NS or now < known - CLOCK_BACK_NS:
+            await self._take(Input(MarketDelayed(ts_ns=0), 0, perf_counter()))
+
     def _release_at(self, venue: VenueId) -> None:
         """Let orders out to a venue again, unless it was stopped anew meanwhile."""
         if venue not in self.engine.state.stopped_venues and venue not in self._asked_stops:
             self._venue.release_at(venue)
 
-    def _append(self, taken: Taken, entered: float) -> None:
+    def _append_decided(self, taken: Taken, event: Event, item: Input) -> None:
+        """Go on past an event of the market; it has a row when the account decided something or took it otherwise."""
+        assert item.logged is not None, "the market comes by its log"
+        self.place.pass_to(item.logged)
+        self._since_snapshot += 1
+        is_as_told = taken.event is event
+        if taken.commands or not is_as_told:
+            self._append(taken, event, b"" if is_as_told else encode_event(taken.event), item.entered)
+        else:
+            EVENTS.labels(self.account, type(event).__name__).inc()
+
+    def _append(self, taken: Taken, given: Event, payload: bytes, entered: float) -> None:
         """Add what was applied to the rows that the next commit makes durable."""
         event = taken.event
         kind = type(event).__name__
-        payload = encode_event(event)
+        if isinstance(given, MarketFollowed):
+            self.place.follow(given, self._followed_hash)
+        elif isinstance(given, MarketDelayed):
+            self.place.delay(given)
         self._seq += 1
-        self._hash = row_hash(self._hash, self.account, self._seq, event.ts_ns, kind, payload, taken.decided)
-        row = JournalRow(self.account, self._seq, event.ts_ns, kind, payload, self._hash, taken.decided)
-        self._rows.append(row)
-        if isinstance(as_given(event), MARKET_EVENTS):
-            self.market_taken += 1
-        elif isinstance(event, _DESCRIBES_ACCOUNT):
+        place = self.place
+        epoch = 0 if place.log else None
+        row = JournalRow(self.account, self._seq, event.ts_ns, kind, payload, b"", taken.decided, place.market, epoch)
+        self._hash = row_hash(self._hash, row, place.log_hash)
+        self._rows.append(row._replace(hash=self._hash))
+        self._since_snapshot += 1
+        if isinstance(event, _DESCRIBES_ACCOUNT):
             self._describe = True
         now = perf_counter()
         self._decided.append(now)
@@ -369,15 +499,16 @@ class Shard:
         EVENTS.labels(self.account, kind).inc()
 
     async def _commit(self, *, may_snapshot: bool) -> None:
-        if not self._rows:
+        """Make durable what there is since the last commit."""
+        changes = self.engine.take_changes()
+        is_due = may_snapshot and self._since_snapshot >= SNAPSHOT_EVERY and self.place.is_whole
+        if not self._rows and not changes and not is_due:
             return
         batch = Batch(self.account, self._rows, applied=self._applied)
-        changes = self.engine.take_changes()
-        batch.project(changes, self.engine)
+        batch.project(changes, self.engine, self._seq)
         if self._describe:
             batch.describe_account(self.engine)
-        self._rows_since_snapshot += len(self._rows)
-        if may_snapshot and self._rows_since_snapshot >= SNAPSHOT_EVERY_ROWS:
+        if is_due:
             batch.snapshot = self._snapshot()
         decided = self._decided
         JOURNAL_LAG.labels(self.account).set(self.lag)

@@ -1,9 +1,10 @@
-"""Writing: one transaction takes the journal rows of several accounts and all their projections.
+"""Writing: one transaction takes what the market told, the journal rows of several accounts and all their projections.
 
 A batch is what one account's shard wants durable at once. Batches of many shards share a transaction (group commit),
-which costs about as much as one.
+which costs about as much as one, and the market log's blocks go with them: no row refers to what is not written.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from aether.domain.events import Bar
 from aether.domain.identifiers import AccountId
 from aether.engine.changes import Changes
 from aether.engine.core import Engine
+from aether.store.archive import Block
 from aether.store.journal import JournalRow
+from aether.store.market_log import write_blocks
 
 SNAPSHOTS_KEPT = 3
 
@@ -70,7 +73,7 @@ ON CONFLICT (account) DO UPDATE SET config = excluded.config
 _INSERT = {
     table: f"INSERT INTO {table} SELECT * FROM unnest({', '.join(f'${n}::{t}[]' for n, t in enumerate(types, 1))})"  # noqa: S608
     for table, types in {
-        "journal": ("text", "bigint", "bigint", "text", "bytea", "bytea", "bytea"),
+        "journal": ("text", "bigint", "bigint", "text", "bytea", "bytea", "bytea", "bigint", "bigint"),
         "fills": ("text", "text", "text", "bigint", "bigint", "text", "text")
         + ("numeric",) * 5
         + ("text",) * 4
@@ -86,12 +89,19 @@ Row = tuple[object, ...]
 
 
 class Snapshot(NamedTuple):
-    """An account's state after journal row `seq`, with the market events taken from its feed by then."""
+    """An account's state after journal row `seq` and position `market` of a log.
+
+    Attributes:
+        market_taken: market events that the account had taken before it followed a log.
+        log: its name; empty, with no `market`, where it follows none yet.
+    """
 
     seq: int
     engine: bytes
     venue: bytes
     market_taken: int
+    log: str
+    market: int | None
 
 
 @dataclass
@@ -123,9 +133,9 @@ class Batch:
     applied: list[tuple[int, int, str]] = field(default_factory=list)
     snapshot: Snapshot | None = None
 
-    def project(self, changes: Changes, engine: Engine) -> None:
-        """Add the rows for what the engine changed; reads the engine as it is after the last journal row."""
-        account, seq, state = self.account, self.rows[-1].seq, engine.state
+    def project(self, changes: Changes, engine: Engine, seq: int) -> None:
+        """Add the rows for what the engine changed; reads the engine as it is after journal row `seq`."""
+        account, state = self.account, engine.state
         for order in changes.orders.values():
             r = order.request
             number = order.number or int(r.id.rsplit("-", 1)[1])
@@ -185,15 +195,24 @@ class Batch:
             self.instruments.append((self.account, instrument.id, definition))
 
 
-async def commit(connection: asyncpg.Connection, batches: list[Batch]) -> None:
+async def commit(
+    connection: asyncpg.Connection, batches: list[Batch], blocks: Sequence[Block] = (), days: Iterable[int] = ()
+) -> None:
     """Write all batches in one durable transaction.
 
+    Args:
+        blocks: of the market log, that follow what is written of it.
+        days: of the blocks, that may be new.
+
     Raises:
-        FencedError: when a row of that account and sequence exists already: another writer owns the account.
+        FencedError: when a row of that account and sequence exists already: another writer owns the account; or when
+            the log has gone on without this writer.
         asyncpg.PostgresError, OSError: when the database cannot take it; nothing is written then.
     """
     try:
         async with connection.transaction():
+            if blocks:
+                await write_blocks(connection, blocks, days)
             rows = [row for b in batches for row in b.rows]
             if rows:
                 await connection.execute(_INSERT["journal"], *zip(*rows, strict=True))
@@ -210,8 +229,9 @@ async def commit(connection: asyncpg.Connection, batches: list[Batch]) -> None:
             await _many(connection, _UPSERT_EQUITY, [r for b in batches for r in b.equity])
             for table in ("fills", "verdicts", "alerts", "flows"):
                 records = [r for b in batches for r in getattr(b, table)]
+                again = " ON CONFLICT DO NOTHING" if table == "verdicts" else ""
                 if records:
-                    await connection.execute(_INSERT[table], *zip(*records, strict=True))
+                    await connection.execute(_INSERT[table] + again, *zip(*records, strict=True))
             for batch in batches:
                 await _finish(connection, batch)
     except asyncpg.UniqueViolationError as error:
@@ -236,8 +256,10 @@ async def _finish(connection: asyncpg.Connection, batch: Batch) -> None:
         )
     if batch.snapshot is not None:
         await connection.execute(
-            "INSERT INTO snapshots (account, seq, engine, venue, market_taken) VALUES ($1, $2, $3, $4, $5) "
-            "ON CONFLICT DO NOTHING",
+            "INSERT INTO snapshots (account, seq, engine, venue, market_taken, log, market) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7) "
+            "ON CONFLICT (account, seq) DO UPDATE SET engine = excluded.engine, venue = excluded.venue, "
+            "market_taken = excluded.market_taken, log = excluded.log, market = excluded.market",
             batch.account,
             *batch.snapshot,
         )

@@ -116,6 +116,12 @@ async def list_equity(scope: Scope, account: AccountId, *, since_ns: int, points
     return await scope.all(query.order_by(numbered.c.ts_ns))
 
 
+async def last_equity_ns(scope: Scope, account: AccountId) -> int:
+    """Return the time of an account's last equity sample, 0 when it has none."""
+    query = sa.select(sa.func.coalesce(sa.func.max(equity.c.ts_ns), 0)).where(equity.c.account == account)
+    return int((await scope.all(query))[0][0])
+
+
 async def find_flow(
     scope: Scope, account: AccountId, *, venue: str, asset: str, amount: int, reference: str
 ) -> Row | None:

@@ -58,6 +58,8 @@ journal = sa.Table(
     sa.Column("payload", BYTEA, nullable=False),
     sa.Column("hash", BYTEA, nullable=False),
     sa.Column("decided", BYTEA),
+    sa.Column("market", sa.BigInteger),
+    sa.Column("epoch", sa.BigInteger),
     sa.Index(
         "journal_kill_switch",
         "account",
@@ -74,6 +76,43 @@ snapshots = sa.Table(
     sa.Column("engine", BYTEA, nullable=False),
     sa.Column("venue", BYTEA, nullable=False),
     _ns("market_taken"),
+    _text("log", default=""),
+    sa.Column("market", sa.BigInteger),
+)
+
+market_log = sa.Table(
+    "market_log",
+    metadata,
+    _text("log", key=True),
+    sa.Column("day", sa.Integer, primary_key=True, nullable=False, autoincrement=False),
+    _ns("first", key=True),
+    _ns("events"),
+    _ns("ts_ns"),
+    sa.Column("payload", BYTEA, nullable=False),
+    sa.Column("hash", BYTEA, nullable=False),
+    postgresql_partition_by="LIST (day)",
+)
+
+market_heads = sa.Table(
+    "market_heads",
+    metadata,
+    _text("log", key=True),
+    _ns("pos"),
+    sa.Column("hash", BYTEA, nullable=False),
+)
+
+market_archives = sa.Table(
+    "market_archives",
+    metadata,
+    _text("log", key=True),
+    sa.Column("day", sa.Integer, primary_key=True, nullable=False, autoincrement=False),
+    _ns("first"),
+    _ns("last"),
+    _ns("ts_ns"),
+    sa.Column("before", BYTEA, nullable=False),
+    sa.Column("hash", BYTEA, nullable=False),
+    _text("file"),
+    _text("digest"),
 )
 
 instruments = sa.Table(
