@@ -91,6 +91,7 @@ def test_every_raised_error_carries_a_remedy() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in names - {
                 "JournalCorruptError",
+                "MarketLogCorruptError",
                 "AuditBrokenError",
             }:
                 assert any(k.arg == "remedy" for k in node.keywords), f"{path.name}:{node.lineno}: say what to do"

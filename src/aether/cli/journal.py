@@ -77,7 +77,7 @@ def journal_verify(
 ) -> None:
     """Prove the market logs and the hash chains of accounts, archived days too.
 
-    Names the first bad position or sequence and exits with 10 when one is broken.
+    Names the first bad sequence of an account and exits with 10, or the first bad position of a log and exits with 26.
     """
     settings = settings_of(data_dir)
     archive = settings.market_archive
@@ -158,7 +158,7 @@ def journal_replay(
 ) -> None:
     """Replay accounts through this version's rules: every hash proven, every decision made again.
 
-    Exits with 13 where this version decides otherwise than the journal says, with 10 where a chain is broken.
+    Exits with 13 where this version decides otherwise than the journal says, with 10 or 26 where a chain is broken.
     """
     settings = settings_of(data_dir)
 

@@ -98,7 +98,7 @@ class JournalCorruptError(AetherError):
 class MarketLogCorruptError(AetherError):
     """An event of a market log does not carry the hash that its content and its predecessor require, or is missing."""
 
-    exit_code = 10
+    exit_code = 26
 
     def __init__(self, log: str, pos: int, reason: str) -> None:
         super().__init__(
