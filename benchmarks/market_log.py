@@ -15,8 +15,10 @@ from aether.node.appetite import Appetite
 from aether.node.runtime import Node
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
+from aether.store.history import StoredHistory
 from aether.store.market_log import LogReader
 from aether.store.migrate import migrate
+from aether.store.node_store import NodeStore
 from aether.store.retention import archive_before
 from aether.strategies import catalogue
 from benchmarks.node import PacedFeed, plans
@@ -36,7 +38,7 @@ async def measure(accounts: int) -> tuple[float, float, float, float]:
         owner = await database.connect("postgres")
         empty = await _sizes(owner)
         node = Node(
-            database.node, catalogue(), plans(accounts), make_paper_venue, PacedFeed(MARKET_S, 1_000_000), SYNTHETIC_FEED,
+            NodeStore(database.node), catalogue(), plans(accounts), make_paper_venue, PacedFeed(MARKET_S, 1_000_000), SYNTHETIC_FEED,
             LocalBus(), lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
         )  # fmt: skip
         stop = asyncio.Event()
@@ -73,7 +75,7 @@ async def _sizes(owner: object) -> tuple[int, int]:
 async def _taken(database: Database, node: Node) -> int:
     """Return how many events the accounts took in all."""
     appetites = [Appetite(shard.config) for shard in node.shards.values()]
-    reader = LogReader(database.node, None, SYNTHETIC_FEED, 0)
+    reader = LogReader(StoredHistory(database.node), SYNTHETIC_FEED, 0)
     count = 0
     while (logged := await reader.next()) is not None:
         count += sum(appetite.wants(logged.event) for appetite in appetites)

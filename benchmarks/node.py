@@ -33,6 +33,7 @@ from aether.node.shard import Shard
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.migrate import migrate
+from aether.store.node_store import NodeStore
 from aether.strategies import catalogue
 
 STEP_S = 0.5
@@ -121,7 +122,7 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
         baseline = await bare_commit_ms(database)
         feed = PacedFeed(market_s, pace)
         node = Node(
-            database.node,
+            NodeStore(database.node),
             catalogue(),
             plans(accounts),
             make_paper_venue,

@@ -25,9 +25,11 @@ from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
+from aether.store.history import StoredHistory
 from aether.store.journal import verify
 from aether.store.market_log import verify_log
 from aether.store.migrate import migrate
+from aether.store.node_store import NodeStore
 from aether.strategies import catalogue
 
 EVENTS = 1_000_000
@@ -70,7 +72,7 @@ async def measure(events: int) -> list[tuple[str, str]]:
         plan = synthetic_plans(1)[0]
         account = plan.config.id
         node = Node(
-            database.node, catalogue(), [plan], make_paper_venue, LongFeed(plan, events), SYNTHETIC_FEED, LocalBus(),
+            NodeStore(database.node), catalogue(), [plan], make_paper_venue, LongFeed(plan, events), SYNTHETIC_FEED, LocalBus(),
             lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
         )  # fmt: skip
         begun = perf_counter()
@@ -86,13 +88,15 @@ async def measure(events: int) -> list[tuple[str, str]]:
         rows = len(await owner.fetch("SELECT payload FROM journal WHERE account = $1", account))
         select_s = perf_counter() - begun
         begun = perf_counter()
-        await verify_log(database.node, None, SYNTHETIC_FEED)
-        await verify(database.node, account)
+        await verify_log(StoredHistory(database.node), SYNTHETIC_FEED)
+        await verify(StoredHistory(database.node), account)
         verify_s = perf_counter() - begun
 
         async def back() -> tuple[Recovered, float]:
             since = perf_counter()
-            found = await recover(database.node, account, catalogue(), lambda s: make_paper_venue(plan.config, s))
+            found = await recover(
+                NodeStore(database.node), account, catalogue(), lambda s: make_paper_venue(plan.config, s)
+            )
             return found, perf_counter() - since
 
         _, replay_s = await back()

@@ -47,6 +47,7 @@ from aether.store import queries
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
 from aether.store.migrate import migrate
+from aether.store.node_store import NodeStore
 from aether.telemetry import KILL_SWITCH_RESPONSE
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.limits import NoLimits
@@ -99,7 +100,7 @@ class Firm:
         )
         self.stopping = asyncio.Event()
         self.node = Node(
-            (database or self.database).node,
+            NodeStore((database or self.database).node),
             {},
             [AccountPlan(config=config, instruments=tuple(self.instruments), cash=CASH * ONE)],
             lambda _config, _snapshot: LiveVenue(self._connect),

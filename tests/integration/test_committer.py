@@ -11,13 +11,15 @@ import sqlalchemy as sa
 from aether.domain.errors import FencedError
 from aether.domain.events import Timer, encode_event
 from aether.domain.identifiers import AccountId, FeedId
-from aether.node import committer as module
 from aether.node.committer import Committer
 from aether.node.sequencer import Sequencer
+from aether.store import node_store as module
 from aether.store.commit import Batch, commit
 from aether.store.database import Database
+from aether.store.history import StoredHistory
 from aether.store.journal import JournalRow, row_hash, verify
 from aether.store.market_log import GENESIS
+from aether.store.node_store import NodeStore
 
 ONE, OTHER = AccountId("one"), AccountId("other")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -42,7 +44,7 @@ def market() -> Sequencer:
 @pytest.fixture
 async def committer(database: Database, market: Sequencer) -> AsyncIterator[Committer]:
     """A committer at work."""
-    made = Committer(database.node, lambda: None, market)
+    made = Committer(NodeStore(database.node), lambda: None, market)
     task = asyncio.create_task(made.run())
     yield made
     assert not task.done(), "it works on"
@@ -71,7 +73,10 @@ async def test_what_is_refused_fails_one_account_and_no_other(database: Database
     )
     assert isinstance(bad, asyncpg.PostgresError)
     assert good is None
-    assert (await verify(database.node, ONE), await verify(database.node, OTHER)) == (0, 1)
+    assert (await verify(StoredHistory(database.node), ONE), await verify(StoredHistory(database.node), OTHER)) == (
+        0,
+        1,
+    )
     assert committer.outage == ""
 
 
@@ -88,7 +93,7 @@ async def test_a_canceled_query_is_tried_again(database: Database, committer: Co
         await asyncio.sleep(0.01)
     await transaction.rollback()
     await waiting
-    assert await verify(database.node, ONE) == 1
+    assert await verify(StoredHistory(database.node), ONE) == 1
     await holding.close()
 
 
@@ -113,7 +118,7 @@ async def test_a_commit_that_lands_late_does_not_fence_the_node_against_itself(
     await until_waiting(database)
     await late.commit()
     await waiting
-    assert (tries, await verify(database.node, ONE)) == (2, 1)
+    assert (tries, await verify(StoredHistory(database.node), ONE)) == (2, 1)
     await lost.close()
 
 
@@ -163,4 +168,4 @@ async def test_a_full_disk_pauses_and_loses_nothing(database: Database, committe
     async with database.engine.begin() as connection:
         await connection.execute(sa.text("DROP TRIGGER disk_full ON journal"))
     await waiting
-    assert (committer.outage, await verify(database.node, ONE)) == ("", 1)
+    assert (committer.outage, await verify(StoredHistory(database.node), ONE)) == ("", 1)

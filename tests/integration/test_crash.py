@@ -23,7 +23,9 @@ from aether.matching.simulator import FillModel
 from aether.store import queries
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
+from aether.store.history import StoredHistory
 from aether.store.journal import verify
+from aether.store.market_log import verify_log
 from aether.store.schema import fills, journal, orders
 from aether.strategies import catalogue
 from tests.integration.platform import Platform, aether
@@ -35,7 +37,7 @@ STRATEGIES = {"company": "ema_cross", "director-1": "mean_reversion", "director-
 
 async def check_account(database: Database, account: AccountId) -> tuple[int, int]:
     """Prove one account's records against its journal; return its rows and fills."""
-    rows = await verify(database.desk, account)
+    rows = await verify(StoredHistory(database.desk), account)
     async with database.desk.begin() as connection:
         reports = [
             msgspec.json.decode(r.payload)
@@ -73,17 +75,17 @@ def test_a_platform_with_a_changed_journal_does_not_start(tmp_path: Path, record
         async with owner.engine.begin() as connection:
             await connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
             await connection.execute(sa.text("DELETE FROM snapshots"))
-            await connection.execute(sa.text("UPDATE journal SET payload = set_byte(payload, 30, 49) WHERE seq = 1234"))
+            await connection.execute(sa.text("UPDATE journal SET payload = set_byte(payload, 30, 49) WHERE seq = 3"))
         await owner.close()
         server.stop()
 
     asyncio.run(tamper())
     done = aether("up", *options, "--port", "0", data_dir=tmp_path)
     assert done.returncode == 10, done.stderr
-    assert "is broken at sequence 1234" in done.stderr
+    assert "is broken at sequence 3" in done.stderr
     proof = aether("journal", "verify", data_dir=tmp_path)
     assert proof.returncode == 10
-    assert "is broken at sequence 1234" in proof.stderr
+    assert "is broken at sequence 3" in proof.stderr
 
 
 def test_twenty_kills_lose_and_double_nothing(tmp_path: Path, recording: Path) -> None:
@@ -96,8 +98,10 @@ def test_twenty_kills_lose_and_double_nothing(tmp_path: Path, recording: Path) -
 
     async def check() -> None:
         async with open_storage(settings) as storage:
-            counts = [await check_account(storage.database, account) for account in names]
-            progress.append(sum(rows for rows, _ in counts))
+            for account in names:
+                await check_account(storage.database, account)
+            history = StoredHistory(storage.database.desk)
+            progress.append(sum([await verify_log(history, log) for log in await history.logs()]))
 
     for n in range(KILLS):
         platform = Platform(tmp_path, *options, "--speed", "40000")

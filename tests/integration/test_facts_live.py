@@ -57,7 +57,9 @@ from aether.node.runtime import Node
 from aether.node.shard import Shard
 from aether.store import schema
 from aether.store.database import Database
+from aether.store.history import StoredHistory
 from aether.store.journal import verify
+from aether.store.node_store import NodeStore
 from aether.store.requests import submit, wait_applied
 from tests.desk import BTC, ETH, SECOND, account, scripted
 
@@ -172,7 +174,7 @@ class Live:
     async def start(self) -> None:
         self.venue, self._stop = HandVenue(), asyncio.Event()
         self.node = Node(
-            self.database.node,
+            NodeStore(self.database.node),
             scripted(wish),
             [self.plan],
             lambda _config, _snapshot: self.venue,
@@ -325,7 +327,7 @@ def restart(request: pytest.FixtureRequest) -> Callable[[Live], Any]:
         await desk.start()
         assert desk.engine.state_hash() == before, "it comes back as it was, byte for byte"
         desk.venue.balances = reported
-        assert await verify(desk.database.desk, DESK) == desk.shard.seq
+        assert await verify(StoredHistory(desk.database.desk), DESK) == desk.shard.seq
         await _tables_agree(desk)
 
     return again

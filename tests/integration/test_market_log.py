@@ -29,8 +29,10 @@ from aether.store import queries
 from aether.store.archive import archived_days
 from aether.store.commit import Batch, Snapshot, commit
 from aether.store.database import Database
+from aether.store.history import StoredHistory
 from aether.store.journal import JournalRow, row_hash, verify
-from aether.store.market_log import GENESIS, read_head, verify_log
+from aether.store.market_log import GENESIS, verify_log
+from aether.store.node_store import NodeStore
 from aether.store.retention import archive_before
 from aether.store.schema import journal, market_log, snapshots
 from aether.strategies import catalogue
@@ -62,11 +64,10 @@ async def traded(database: Database, dataset: Dataset, events: int) -> Node:
 async def whole(database: Database, plan: AccountPlan, folder: Path | None, until: Until = END) -> Replay:
     """Replay an account from its first row."""
     return await replay_until(
-        database.node,
+        NodeStore(database.node, folder),
         plan.config.id,
         catalogue(),
         lambda s: make_paper_venue(plan.config, s),
-        folder,
         until,
         from_snapshot=False,
     )
@@ -78,7 +79,7 @@ async def rows_of(database: Database, account: str) -> list[Any]:
 
 async def test_the_market_is_written_once_and_an_account_has_only_its_own(database: Database, dataset: Dataset) -> None:
     node = await traded(database, dataset, 5_000)
-    events = await verify_log(database.node, None, feed_id(dataset))
+    events = await verify_log(StoredHistory(database.node), feed_id(dataset))
     assert events >= 5_000
     decided = 0
     for account in node.shards:
@@ -107,11 +108,11 @@ async def test_one_changed_market_row_is_named(database: Database, dataset: Data
     await traded(database, dataset, 3_000)
     log = feed_id(dataset)
     firsts = [r.first for r in await database.node.all(sa.select(market_log.c.first).order_by(market_log.c.first))]
-    last = (await read_head(database.node, log)).pos
+    last = (await StoredHistory(database.node).head(log)).pos
     named = {"first": firsts[len(firsts) // 2], "missing": last + 1, "last": last}
     await as_owner(database, tamper.format(**named))
     with pytest.raises(MarketLogCorruptError, match=f"broken at position {where.format(**named)}:"):
-        await verify_log(database.node, None, log)
+        await verify_log(StoredHistory(database.node), log)
 
 
 async def test_a_journal_does_not_prove_over_another_market(database: Database, dataset: Dataset) -> None:
@@ -121,21 +122,21 @@ async def test_a_journal_does_not_prove_over_another_market(database: Database, 
     row = next(r for r in await rows_of(database, account) if r.market)
     await as_owner(database, f"UPDATE journal SET market = market + 1 WHERE account = '{account}' AND seq = {row.seq}")
     with pytest.raises(JournalCorruptError, match=f"broken at sequence {row.seq}"):
-        await verify(database.node, account)
+        await verify(StoredHistory(database.node), account)
 
 
 async def test_archived_days_prove_replay_and_go_on(database: Database, dataset: Dataset, tmp_path: Path) -> None:
     node = await traded(database, dataset, 9_000)
     log, plans = feed_id(dataset), replay_plans(dataset, 1)
     states = {a: s.engine.state_hash() for a, s in node.shards.items()}
-    count = await verify_log(database.node, None, log)
+    count = await verify_log(StoredHistory(database.node), log)
     (day,) = await archive_before(database.node, tmp_path, TOMORROW)
     assert await archive_before(database.node, tmp_path, TOMORROW) == []
     assert await database.node.all(sa.select(market_log)) == []
     assert (day.first, day.last) == (1, count)
-    assert await verify_log(database.node, tmp_path, log) == count
+    assert await verify_log(StoredHistory(database.node, tmp_path), log) == count
     for plan in plans:
-        assert await verify(database.node, plan.config.id, tmp_path) == node.shards[plan.config.id].seq
+        assert await verify(StoredHistory(database.node, tmp_path), plan.config.id) == node.shards[plan.config.id].seq
         found = await whole(database, plan, tmp_path)
         assert found.engine.state_hash() == states[plan.config.id]
     last = make_node(database, dataset, archive=tmp_path)
@@ -152,10 +153,10 @@ async def test_an_archived_file_that_was_changed_or_lost_is_named(
     content = file.read_bytes()
     file.write_bytes(content[:99] + b"!" + content[100:])
     with pytest.raises(MarketLogCorruptError, match="is not what was archived"):
-        await verify_log(database.node, tmp_path, feed_id(dataset))
+        await verify_log(StoredHistory(database.node, tmp_path), feed_id(dataset))
     file.unlink()
     with pytest.raises(MarketLogCorruptError, match="cannot be read"):
-        await verify_log(database.node, tmp_path, feed_id(dataset))
+        await verify_log(StoredHistory(database.node, tmp_path), feed_id(dataset))
 
 
 async def test_a_day_that_does_not_prove_stays_in_the_database(
@@ -250,7 +251,7 @@ async def test_an_older_journal_stays_provable_and_goes_on_where_it_was(
         if with_snapshot:
             batch.snapshot = Snapshot(batch.rows[-1].seq, engine.snapshot(), venue, count, "", None)
         await commit(connection, [batch])
-        assert await verify(database.node, plan.config.id) == batch.rows[-1].seq > count
+        assert await verify(StoredHistory(database.node), plan.config.id) == batch.rows[-1].seq > count
     await connection.close()
     for events_more in (2_000, 9_000):
         node = make_node(database, dataset)
@@ -273,7 +274,7 @@ async def replayed_hash(desk: Live) -> str:
     """Return the state that the journal and the log lead to, from the first row."""
     await desk.settled()
     found = await replay_until(
-        desk.database.node, DESK, desk.node._catalogue, lambda _s: desk.venue, None, END, from_snapshot=False
+        NodeStore(desk.database.node), DESK, desk.node._catalogue, lambda _s: desk.venue, END, from_snapshot=False
     )
     return found.engine.state_hash()
 
@@ -297,7 +298,7 @@ async def test_an_account_that_cannot_follow_takes_the_latest_and_its_journal_sa
         await as_owner(database, "DELETE FROM snapshots")
         await desk.start()
         assert desk.engine.state_hash() == state, "replay takes what was taken"
-        assert await verify(database.desk, DESK) == desk.shard.seq
+        assert await verify(StoredHistory(database.desk), DESK) == desk.shard.seq
 
 
 async def test_an_account_that_was_away_takes_what_is_left_of_the_market(

@@ -30,8 +30,10 @@ from aether.node.runtime import Node
 from aether.store import queries
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
+from aether.store.history import StoredHistory
 from aether.store.journal import verify
 from aether.store.market_log import verify_log
+from aether.store.node_store import NodeStore
 from aether.store.requests import submit, wait_applied
 from aether.store.schema import journal
 from aether.strategies import catalogue
@@ -55,7 +57,7 @@ def make_node(
 ) -> Node:
     instrument = dataset.instrument()
     return Node(
-        database.node,
+        NodeStore(database.node, archive),
         catalogue(),
         replay_plans(dataset, 1),
         make_paper_venue,
@@ -65,7 +67,6 @@ def make_node(
         revive,
         wall_clock=False,
         brake_folder=Path(tempfile.mkdtemp()) / "brake",
-        archive=archive,
     )
 
 
@@ -116,11 +117,11 @@ async def check_against_backtest(
         account = f"{name}.{dataset.digest[:8]}"
         found = await trail(database, account)
         assert found == expected(dataset, strategy), strategy
-        rows = await verify(database.desk, AccountId(account), archive)
+        rows = await verify(StoredHistory(database.desk, archive), AccountId(account))
         assert len(found) < rows < (10_000 if old else 1_000), "its own inputs and decisions"
         traded += len(found)
     assert traded > 20
-    assert await verify_log(database.desk, archive, feed_id(dataset)) > 30_000
+    assert await verify_log(StoredHistory(database.desk, archive), feed_id(dataset)) > 30_000
 
 
 async def test_a_replay_gives_the_orders_and_fills_of_the_back_test(database: Database, dataset: Dataset) -> None:
@@ -249,8 +250,8 @@ async def test_two_nodes_cannot_trade_one_account(database: Database, dataset: D
     assert failures
     assert all(f.startswith("fenced") for f in failures)
     for shard in one.shards.values():
-        assert await verify(database.desk, shard.account) >= 4
-    assert await verify_log(database.desk, None, feed_id(dataset)) >= 2_000
+        assert await verify(StoredHistory(database.desk), shard.account) >= 4
+    assert await verify_log(StoredHistory(database.desk), feed_id(dataset)) >= 2_000
     assert FencedError.exit_code == 11
 
 

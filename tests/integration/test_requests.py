@@ -7,6 +7,7 @@ from aether.domain.identifiers import AccountId
 from aether.node.inbox import Inbox
 from aether.node.requests import RequestReader
 from aether.store.database import Database
+from aether.store.node_store import NodeStore
 from aether.store.requests import insert_requests, submit
 from aether.store.schema import operator_requests
 
@@ -32,7 +33,7 @@ def engaged(reason: str = "drill") -> OperatorEvent:
 async def test_a_request_that_is_committed_after_a_later_one_is_not_lost(database: Database) -> None:
     """One of 120 kill requests was never applied: the reader skipped ids below the last that it had seen."""
     desk = Taker()
-    reader = RequestReader(database.node, {DESK: desk})  # type: ignore[dict-item]
+    reader = RequestReader(NodeStore(database.node), {DESK: desk})  # type: ignore[dict-item]
     async with database.control.begin() as slow:
         (first,) = await insert_requests(slow, [DESK], engaged())
         release: OperatorEvent = KillSwitchReleased(ts_ns=0, reason="over", actor="bob")
@@ -48,7 +49,7 @@ async def test_a_request_that_is_committed_after_a_later_one_is_not_lost(databas
 
 async def test_what_was_applied_is_forgotten(database: Database) -> None:
     desk = Taker()
-    reader = RequestReader(database.node, {DESK: desk})  # type: ignore[dict-item]
+    reader = RequestReader(NodeStore(database.node), {DESK: desk})  # type: ignore[dict-item]
     ids = [i for n in range(20) for i in await submit(database.control, [DESK], engaged(f"drill {n}"))]
     await reader.fetch()
     assert [i for _, i in await desk.taken()] == ids

@@ -19,6 +19,7 @@ from aether.store import datasets, queries
 from aether.store.commit import Batch, commit, was_committed, write_bars
 from aether.store.database import Database
 from aether.store.embedded import EmbeddedServer
+from aether.store.history import StoredHistory
 from aether.store.journal import JournalRow, row_hash, verify
 from aether.store.market_log import GENESIS
 from aether.store.migrate import migrate, newest_revision
@@ -54,7 +55,7 @@ async def run_sql(database: Database, statement: str) -> None:
 
 async def test_a_written_journal_verifies(database: Database) -> None:
     await write(database, Batch(DESK, rows(25)))
-    assert await verify(database.node, DESK) == 25
+    assert await verify(StoredHistory(database.node), DESK) == 25
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ async def test_one_changed_byte_is_named_by_its_sequence(database: Database, tam
     await write(database, Batch(DESK, rows(25)))
     await run_sql(database, tamper)
     with pytest.raises(JournalCorruptError, match=f"broken at sequence {seq}") as caught:
-        await verify(database.node, DESK)
+        await verify(StoredHistory(database.node), DESK)
     assert caught.value.seq == seq
 
 
@@ -88,7 +89,7 @@ async def test_a_rehashed_row_is_found_at_its_successor(database: Database) -> N
             {"p": payload, "h": forged},
         )
     with pytest.raises(JournalCorruptError) as caught:
-        await verify(database.node, DESK)
+        await verify(StoredHistory(database.node), DESK)
     assert caught.value.seq == 6
 
 
@@ -99,7 +100,7 @@ async def test_a_second_writer_fails_at_once_and_writes_nothing(database: Databa
     stale.balances.append((DESK, "paper:USD", 1, 0))
     with pytest.raises(FencedError, match="another process"):
         await write(database, stale)
-    assert await verify(database.node, DESK) == 5
+    assert await verify(StoredHistory(database.node), DESK) == 5
     assert await queries.list_balances(database.node, DESK) == []
 
 

@@ -17,8 +17,9 @@ from aether.node.summary import summary
 from aether.store import queries
 from aether.store.archive import DAY_NS, day_name
 from aether.store.database import Role, Row, Scope
+from aether.store.history import StoredHistory
 from aether.store.journal import verify
-from aether.store.market_log import list_logs, verify_log
+from aether.store.market_log import verify_log
 from aether.store.retention import archive_before
 
 app = typer.Typer(help="Read, prove and replay the journal and its market.", no_args_is_help=True, add_completion=False)
@@ -80,15 +81,15 @@ def journal_verify(
     Names the first bad sequence of an account and exits with 10, or the first bad position of a log and exits with 26.
     """
     settings = settings_of(data_dir)
-    archive = settings.market_archive
 
     async def work(scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
         if account is not None:
             names = [(await queries.get_account(scope, account)).config.id]
         else:
             names = [s.config.id for s in await queries.list_accounts(scope)]
-        markets = {log: await verify_log(scope, archive, log) for log in await list_logs(scope)}
-        return markets, {name: await verify(scope, name, archive) for name in names}
+        history = StoredHistory(scope, settings.market_archive)
+        markets = {log: await verify_log(history, log) for log in await history.logs()}
+        return markets, {name: await verify(history, name) for name in names}
 
     started = wall_ns()
     markets, counts = with_database(settings, work, Role.NODE)

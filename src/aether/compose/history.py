@@ -9,6 +9,7 @@ from aether.node.live import LiveVenue
 from aether.node.ports import Venue
 from aether.node.recovery import Replay, Until, replay_until
 from aether.store.database import Scope
+from aether.store.node_store import NodeStore
 from aether.strategies import catalogue
 
 
@@ -21,4 +22,5 @@ async def replayed(scope: Scope, archive: Path, config: AccountConfig, until: Un
             return LiveVenue(lambda _booked: {})
         return make_paper_venue(config, snapshot)
 
-    return await replay_until(scope, config.id, catalogue(), make, archive, until, from_snapshot=from_snapshot)
+    store = NodeStore(scope, archive)
+    return await replay_until(store, config.id, catalogue(), make, until, from_snapshot=from_snapshot)

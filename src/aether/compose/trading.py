@@ -43,6 +43,7 @@ from aether.node.pulls import Pull
 from aether.node.runtime import Node
 from aether.store import queries
 from aether.store.database import Database
+from aether.store.node_store import NodeStore
 from aether.store.patience import DATABASE_AWAY, within
 from aether.strategies import catalogue
 from aether.telemetry import logger
@@ -283,7 +284,7 @@ async def build_node(
             SyntheticMarket(seed if not last else wall_ns() % 2**32, last), SYNTHETIC_STEP_S, SYNTHETIC_HISTORY_S
         )
     node = Node(
-        database.node,
+        NodeStore(database.node, settings.market_archive),
         catalogue(),
         chosen,
         VenueMaker(venues, keys, changed, settings),
@@ -293,7 +294,6 @@ async def build_node(
         storage.revive,
         wall_clock=market.recording is None,
         brake_folder=settings.data_dir / BRAKE_FOLDER,
-        archive=settings.market_archive,
         stop_others=lambda pull: stop_others(database, identity, pull),
     )
     offer = MarketOffer(

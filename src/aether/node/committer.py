@@ -11,17 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 
-import asyncpg
-
+from aether.clock import monotonic_s
 from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
+from aether.node.ports import Store, Writer
 from aether.node.sequencer import Sequencer
-from aether.store.commit import Batch, commit, was_committed
-from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.store.market_log import head_of
+from aether.store.commit import Batch
+from aether.store.database import CONNECTION_ERRORS
 from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, Trouble, logger
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
+HANGS_S = 2.0
+"""A database that has not answered for so long is away, as far as people are told."""
 MARKET_WITHIN_S = 0.25
 """What the market told is written within so long, also when no account decides anything."""
 
@@ -32,13 +33,13 @@ class Committer:
     """Writes batches.
 
     Args:
-        scope: where to.
+        store: where to.
         revive: called before a reconnect, to start an embedded server again.
         market: whose events go with every commit.
     """
 
-    def __init__(self, scope: Scope, revive: Callable[[], None], market: Sequencer) -> None:
-        self._scope = scope
+    def __init__(self, store: Store, revive: Callable[[], None], market: Sequencer) -> None:
+        self._store = store
         self._revive = revive
         self._market = market
         self._days: set[int] = set()
@@ -48,12 +49,21 @@ class Committer:
         """Called when another process writes the market's log."""
         self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
         self._ready = asyncio.Event()
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Writer | None = None
         self._in_doubt = False
         """Whether an earlier try at the same batches may have been committed, or may be while another is at work."""
         self._not_revived = Trouble(_log, "database_not_revived")
-        self.outage: str = ""
+        self._outage = ""
+        self._began_s: float | None = None
+        """When the write at hand began."""
+
+    @property
+    def outage(self) -> str:
         """Why nothing can be written now; empty while it can."""
+        if self._outage or self._began_s is None:
+            return self._outage
+        for_s = monotonic_s() - self._began_s
+        return f"the database has not answered for {for_s:.0f} s" if for_s > HANGS_S else ""
 
     async def commit(self, batch: Batch) -> None:
         """Return once `batch` is durable.
@@ -75,10 +85,12 @@ class Committer:
                     await self._ready.wait()
             self._ready.clear()
             group, self._waiting = self._waiting, []
+            self._began_s = monotonic_s()
             if group:
                 await self._write([b for b, _ in group], [f for _, f in group])
             elif self._market.has_waiting:
                 await self._write_market()
+            self._began_s = None
 
     async def _write_market(self) -> None:
         """Write what the market told, while no account has anything; a refusal meets the next that has."""
@@ -151,7 +163,7 @@ class Committer:
             return []
         days = {b.day for b in blocks} - self._days
         try:
-            await commit(connection, left, blocks, sorted(days))
+            await connection.commit(left, blocks, sorted(days))
         except FencedError:
             before = (len(left), self._market.written)
             left = await self._not_there(connection, left)
@@ -163,24 +175,24 @@ class Committer:
             self._market.wrote(blocks[-1].last)
         return []
 
-    async def _not_there(self, connection: asyncpg.Connection, batches: list[Batch]) -> list[Batch]:
+    async def _not_there(self, connection: Writer, batches: list[Batch]) -> list[Batch]:
         """Return what is not in the database of batches that were tried before, and tell the market what is."""
         if not self._in_doubt:
             return batches
-        self._market.found(await head_of(connection, self._market.log))
-        return [b for b in batches if not await was_committed(connection, b)]
+        self._market.found(await connection.head(self._market.log))
+        return [b for b in batches if not await connection.holds(b)]
 
     def _is_outage(self, error: Exception) -> bool:
         """Return whether `error` means that the database is away, as against refusing what it was given."""
         if isinstance(error, (*CONNECTION_ERRORS, DatabaseUnavailableError)):
             return True
-        return self._connection is None or self._connection.is_closed()
+        return self._connection is None or self._connection.is_closed
 
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            if self.outage:
+    async def _connected(self) -> Writer:
+        if self._connection is None or self._connection.is_closed:
+            if self._outage:
                 await asyncio.to_thread(self._try_revive)
-            self._connection = await self._scope.connect()
+            self._connection = await self._store.writer()
         return self._connection
 
     def _try_revive(self) -> None:
@@ -192,16 +204,16 @@ class Committer:
             self._not_revived.over()
 
     async def _lose(self, error: BaseException) -> None:
-        if not self.outage:
+        if not self._outage:
             _log.error("trading_paused", reason=f"{type(error).__name__}: {error}")
             PAUSED.set(1)
-        self.outage = f"{type(error).__name__}: {error}"
+        self._outage = f"{type(error).__name__}: {error}"
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     def _recovered(self) -> None:
-        if self.outage:
-            _log.warning("trading_resumed", after=self.outage)
+        if self._outage:
+            _log.warning("trading_resumed", after=self._outage)
             PAUSED.set(0)
-            self.outage = ""
+            self._outage = ""

@@ -49,6 +49,11 @@ def bar_intervals(shards: Iterable[Shard]) -> set[int]:
     return {a.bar_s for shard in shards for a in shard.config.strategies}
 
 
+def is_new(market: Sequencer, shards: Iterable[Shard]) -> bool:
+    """Return whether nobody has seen anything of a market: the past comes first then."""
+    return not market.pos and not any(shard.place.taken for shard in shards)
+
+
 WARM_UP = "warm-up"
 
 
@@ -86,7 +91,7 @@ class SyntheticFeed:
     async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
         """Step the market by the wall clock, with a timer event once a second."""
         self._aggregator = BarAggregator(bar_intervals(shards) | {CHART_BAR_S})
-        if not market.pos:
+        if is_new(market, shards):
             await self._give_history(market, on_bar)
         next_step = monotonic_s()
         next_timer = next_step + TIMER_S
@@ -145,7 +150,7 @@ class VenueFeed:
     async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
         """Give what the venues tell, until canceled, with a timer event once a second."""
         intervals = bar_intervals(shards) | {CHART_BAR_S}
-        if not market.pos:
+        if is_new(market, shards):
             for event in with_bars(iter(self._history), intervals):
                 if isinstance(event, Bar) and event.interval_s == CHART_BAR_S:
                     on_bar(event)

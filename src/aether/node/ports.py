@@ -1,12 +1,72 @@
-"""What the node needs from a venue, and a venue beyond this process from the account."""
+"""What the node needs from its database and from a venue, and a venue beyond this process from the account."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from aether.domain.commands import Command
-from aether.domain.events import BalanceBooked, CapitalMoved, Event, VenueReport
-from aether.domain.identifiers import BalanceKey, ClientOrderId, InstrumentId, VenueId
+from aether.domain.events import BalanceBooked, Bar, CapitalMoved, Event, VenueReport
+from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, FeedId, InstrumentId, VenueId
+from aether.domain.records import EquityPoint
+from aether.store.archive import Block
+from aether.store.commit import Batch, Snapshot
+from aether.store.journal import History
+from aether.store.market_log import Head
+from aether.store.requests import Pending
 from aether.venues.reconciliation import Remembered
+
+
+class Writer(Protocol):
+    """A connection that writes; it raises one of `CONNECTION_ERRORS` when what it was asked may or may not be done."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is gone."""
+        ...
+
+    async def commit(self, batches: list[Batch], blocks: Sequence[Block], days: Iterable[int], /) -> None:
+        """Write batches and blocks of the market log in one durable transaction, see `aether.store.commit`."""
+        ...
+
+    async def holds(self, batch: Batch, /) -> bool:
+        """Return whether a batch whose commit ended in doubt is there."""
+        ...
+
+    async def head(self, log: str, /) -> Head:
+        """Return how far a market log is written."""
+        ...
+
+    def terminate(self) -> None:
+        """Cut the connection."""
+        ...
+
+
+class Store(History, Protocol):
+    """What a node keeps, and what it finds of it at a start."""
+
+    async def writer(self) -> Writer:
+        """Return a connection that writes. Raises DatabaseUnavailableError."""
+        ...
+
+    async def snapshots(self, account: AccountId, until_seq: int, /) -> list[Snapshot]:
+        """Return an account's snapshots up to a row, the newest first."""
+        ...
+
+    async def last_equity(self, account: AccountId, /) -> EquityPoint | None:
+        """Return an account's last equity sample."""
+        ...
+
+    async def requests(self, accounts: Iterable[AccountId], /) -> list[Pending]:
+        """Return the operators' requests that accounts have not applied, in order."""
+        ...
+
+    def announced(self, wake: Callable[[], None], /) -> AbstractAsyncContextManager[Callable[[], bool]]:
+        """Call `wake` at each new request while the context is open; yields whether it still would."""
+        ...
+
+    async def write_bars(self, feed: FeedId, bars: list[Bar], /) -> None:
+        """Keep the market's bars for charts."""
+        ...
 
 
 class Venue(Protocol):

@@ -1,20 +1,18 @@
 """Bringing an account back: the latest snapshot, then the journal's tail and what the market told between its rows,
 through engine and venue, every row and event proven on the way.
 
-    replay = Replay(scope, archive, engine, venue, chain, place)
+    replay = Replay(history, engine, venue, chain, place)
     async for row in ...:
         await replay.take(row)
 
 An event of the market on which the account has no row decided nothing then, and may decide nothing now.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import sqlalchemy as sa
 
 from aether.domain.errors import JournalCorruptError, MarketLogCorruptError
 from aether.domain.events import (
@@ -32,11 +30,10 @@ from aether.engine.step import restep
 from aether.engine.strategy import Catalogue
 from aether.node.appetite import Appetite, conflated_positions
 from aether.node.place import Place
-from aether.node.ports import Venue
-from aether.store.database import Row, Scope
-from aether.store.journal import ChainChecker, JournalRow, followed, head_hash, is_in_log, read_pages
+from aether.node.ports import Store, Venue
+from aether.store.commit import Snapshot
+from aether.store.journal import ChainChecker, History, JournalRow, followed, is_in_log
 from aether.store.market_log import Logged, LogReader
-from aether.store.schema import snapshots
 from aether.telemetry import logger
 
 _MARKET_KINDS = frozenset(kind.__name__ for kind in MARKET_EVENTS)
@@ -54,18 +51,15 @@ class Replay:
         replayed: rows and events so far.
     """
 
-    def __init__(
-        self, scope: Scope, archive: Path | None, engine: Engine, venue: Venue, chain: ChainChecker, place: Place
-    ) -> None:
+    def __init__(self, history: History, engine: Engine, venue: Venue, chain: ChainChecker, place: Place) -> None:
         self.engine = engine
         self.venue = venue
         self.chain = chain
         self.place = place
         self.replayed = 0
-        self._scope = scope
-        self._archive = archive
+        self._history = history
         self._appetite: Appetite | None = None
-        self._reader: LogReader | None = LogReader(scope, archive, place.log, place.pos) if place.log else None
+        self._reader: LogReader | None = LogReader(history, place.log, place.pos) if place.log else None
         self._together: frozenset[int] = frozenset()
         self._pages = 0
 
@@ -127,7 +121,7 @@ class Replay:
     async def _follow(self, row: JournalRow) -> None:
         """Go to where a row says that the account follows a log from; it took nothing of what is between."""
         await self.close()
-        self._reader = followed(self._scope, self._archive, self.chain, row)
+        self._reader = followed(self._history, self.chain, row)
         log_hash = await self._reader.hash()
         event = self._own(row, log_hash)
         assert isinstance(event, MarketFollowed)
@@ -201,13 +195,7 @@ class Recovered(NamedTuple):
     replayed: int
 
 
-async def recover(
-    scope: Scope,
-    account: AccountId,
-    catalogue: Catalogue,
-    make_venue: VenueFactory,
-    archive: Path | None = None,
-) -> Recovered:
+async def recover(store: Store, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory) -> Recovered:
     """Return the account after its last journaled row; a new account is empty.
 
     Raises:
@@ -215,21 +203,19 @@ async def recover(
         ReplayMismatchError: when this code decides otherwise than the code that wrote the journal, or the paper venue
             does not reproduce a journaled report.
     """
-    replay = await _from_snapshot(scope, archive, account, catalogue, make_venue, END)
-    async with aclosing(read_pages(scope, account, replay.chain.seq)) as pages:
-        async for page in pages:
-            for row in page:
-                await replay.take(row)
+    replay = await _from_snapshot(store, account, catalogue, make_venue, END)
+    async with aclosing(store.rows(account, replay.chain.seq)) as rows:
+        async for row in rows:
+            await replay.take(row)
     replay.engine.take_changes()
     return Recovered(replay.engine, replay.venue, replay.chain, replay.place, replay.reader(), replay.replayed)
 
 
 async def replay_until(
-    scope: Scope,
+    store: Store,
     account: AccountId,
     catalogue: Catalogue,
     make_venue: VenueFactory,
-    archive: Path | None,
     until: Until,
     *,
     from_snapshot: bool,
@@ -243,20 +229,19 @@ async def replay_until(
         JournalCorruptError, MarketLogCorruptError, ReplayMismatchError: as `recover`.
     """
     if from_snapshot:
-        replay = await _from_snapshot(scope, archive, account, catalogue, make_venue, until)
+        replay = await _from_snapshot(store, account, catalogue, make_venue, until)
     else:
-        replay = Replay(scope, archive, Engine(catalogue), make_venue(None), ChainChecker(account), Place())
+        replay = Replay(store, Engine(catalogue), make_venue(None), ChainChecker(account), Place())
     try:
-        async with aclosing(read_pages(scope, account, replay.chain.seq)) as pages:
-            async for page in pages:
-                for row in page:
-                    if row.seq > until.seq:
-                        return replay
-                    if row.ts_ns > until.ts_ns:
-                        last = row.market if is_in_log(row) or row.market is None else row.market + 1
-                        await replay.pass_market(until.ts_ns, last)
-                        return replay
-                    await replay.take(row)
+        async with aclosing(store.rows(account, replay.chain.seq)) as rows:
+            async for row in rows:
+                if row.seq > until.seq:
+                    return replay
+                if row.ts_ns > until.ts_ns:
+                    last = row.market if is_in_log(row) or row.market is None else row.market + 1
+                    await replay.pass_market(until.ts_ns, last)
+                    return replay
+                await replay.take(row)
         if until.seq > replay.chain.seq:
             await replay.pass_market(until.ts_ns)
         return replay
@@ -266,37 +251,28 @@ async def replay_until(
 
 
 async def _from_snapshot(
-    scope: Scope,
-    archive: Path | None,
-    account: AccountId,
-    catalogue: Catalogue,
-    make_venue: VenueFactory,
-    until: Until,
+    store: Store, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory, until: Until
 ) -> Replay:
     """Start from the newest snapshot of before that this version can read, from nothing when there is none."""
-    query = sa.select(snapshots).where(snapshots.c.account == account, snapshots.c.seq <= until.seq)
-    query = query.order_by(snapshots.c.seq.desc())
-    async with scope.begin() as connection:
-        found: Sequence[Row] = (await connection.execute(query)).all()
-    for row in found:
+    for found in await store.snapshots(account, until.seq):
         try:
-            engine, venue = Engine(catalogue, row.engine), make_venue(row.venue)
+            engine, venue = Engine(catalogue, found.engine), make_venue(found.venue)
         except msgspec.DecodeError as error:
-            _log.warning("snapshot_not_readable", account_id=account, seq=row.seq, reason=str(error))
+            _log.warning("snapshot_not_readable", account_id=account, seq=found.seq, reason=str(error))
             continue
         if engine.state.now_ns > until.ts_ns:
             continue
-        chain = ChainChecker(account, row.seq, await head_hash(scope, account, row.seq))
-        return Replay(scope, archive, engine, venue, chain, await _place(scope, archive, row))
-    return Replay(scope, archive, Engine(catalogue), make_venue(None), ChainChecker(account), Place())
+        chain = ChainChecker(account, found.seq, await store.row_hash(account, found.seq))
+        return Replay(store, engine, venue, chain, await _place(store, found))
+    return Replay(store, Engine(catalogue), make_venue(None), ChainChecker(account), Place())
 
 
-async def _place(scope: Scope, archive: Path | None, row: Row) -> Place:
+async def _place(history: History, found: Snapshot) -> Place:
     """Return the place of a snapshot."""
-    if not row.log:
-        return Place(taken=row.market_taken)
-    reader = LogReader(scope, archive, row.log, row.market)
+    if found.market is None:
+        return Place(taken=found.market_taken)
+    reader = LogReader(history, found.log, found.market)
     try:
-        return Place(row.log, row.market, await reader.hash(), row.market_taken)
+        return Place(found.log, found.market, await reader.hash(), found.market_taken)
     finally:
         await reader.close()

@@ -9,16 +9,15 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-import asyncpg
 import msgspec
 import sqlalchemy as sa
 
 from aether.domain.errors import DatabaseUnavailableError
 from aether.domain.events import OperatorEvent
 from aether.domain.identifiers import AccountId
+from aether.node.ports import Store
 from aether.node.shard import Shard
-from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.store.schema import REQUEST_CHANNEL, operator_requests
+from aether.store.database import CONNECTION_ERRORS
 from aether.telemetry import Trouble, logger
 
 POLL_S = 2.0
@@ -30,8 +29,8 @@ _log = logger("requests")
 class RequestReader:
     """Brings pending requests to the shards of this node."""
 
-    def __init__(self, scope: Scope, shards: Mapping[AccountId, Shard]) -> None:
-        self._scope = scope
+    def __init__(self, store: Store, shards: Mapping[AccountId, Shard]) -> None:
+        self._store = store
         self._shards = shards
         self._given: set[int] = set()
 
@@ -40,16 +39,7 @@ class RequestReader:
 
         An id says nothing about which came last: it is given when a row is written, and seen when that is committed.
         """
-        query = (
-            sa.select(operator_requests.c.id, operator_requests.c.account, operator_requests.c.event)
-            .where(
-                operator_requests.c.applied_seq.is_(None),
-                operator_requests.c.account.in_(list(self._shards)),
-            )
-            .order_by(operator_requests.c.id)
-        )
-        async with self._scope.begin() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._store.requests(self._shards)
         self._given &= {row.id for row in rows}
         for row in rows:
             if row.id in self._given:
@@ -73,20 +63,12 @@ class RequestReader:
                 await asyncio.sleep(RETRY_S)
 
     async def _listen(self, trouble: Trouble) -> None:
-        connection = await self._scope.connect()
         announced = asyncio.Event()
-
-        def wake(_c: asyncpg.Connection, _pid: int, _channel: str, _payload: str) -> None:
-            announced.set()
-
-        try:
-            await connection.add_listener(REQUEST_CHANNEL, wake)
-            while not connection.is_closed():
+        async with self._store.announced(announced.set) as is_listening:
+            while is_listening():
                 await self.fetch()
                 trouble.over()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await announced.wait()
                 announced.clear()
-        finally:
-            connection.terminate()

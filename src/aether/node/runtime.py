@@ -20,17 +20,15 @@ from aether.node.brake import EMPTY_LOOK_S, Brake, Stoppable, until_empty
 from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
-from aether.node.ports import Venue
+from aether.node.ports import Store, Venue
 from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
 from aether.node.summary import untold
-from aether.store import queries
-from aether.store.commit import write_bars
-from aether.store.database import CONNECTION_ERRORS, Scope
-from aether.store.market_log import LogReader, read_head
+from aether.store.database import CONNECTION_ERRORS
+from aether.store.market_log import LogReader
 from aether.telemetry import MARKET_SHED, SHED, Trouble, logger
 
 BARS_EVERY_S = 5.0
@@ -48,6 +46,7 @@ class Node:
     """Runs accounts on one market.
 
     Args:
+        store: what it keeps.
         make_venue: makes an account's venue from its configuration and a snapshot.
         feed: the market.
         feed_id: under which the market's log and bars are kept.
@@ -55,12 +54,11 @@ class Node:
         wall_clock: whether the market lives by the wall clock.
         brake_folder: where pulls of the brake are kept.
         stop_others: asks the accounts of other markets for a pull of all.
-        archive: the folder with old days of the market's log.
     """
 
     def __init__(
         self,
-        scope: Scope,
+        store: Store,
         catalogue: Catalogue,
         plans: Sequence[AccountPlan],
         make_venue: Callable[[AccountConfig, bytes | None], Venue],
@@ -72,9 +70,8 @@ class Node:
         wall_clock: bool,
         brake_folder: Path,
         stop_others: Callable[[Pull], Awaitable[bool]] | None = None,
-        archive: Path | None = None,
     ) -> None:
-        self._scope = scope
+        self._store = store
         self._catalogue = catalogue
         self._plans = plans
         self._make_venue = make_venue
@@ -83,9 +80,8 @@ class Node:
         self._bus = bus
         self._clock = SteadyClock() if wall_clock else None
         self._bars: list[Bar] = []
-        self._archive = archive
         self.market = Sequencer(feed_id, self._clock)
-        self.committer = Committer(scope, revive, self.market)
+        self.committer = Committer(store, revive, self.market)
         self.committer.on_fenced = self._fence
         self._readers: dict[AccountId, LogReader | None] = {}
         self.shards: dict[AccountId, Shard] = {}
@@ -108,7 +104,7 @@ class Node:
         Raises:
             JournalCorruptError, ReplayMismatchError, ...: why the first account is left out, when all of them are.
         """
-        self.market.begin(await read_head(self._scope, self.market.log))
+        self.market.begin(await self._store.head(self.market.log))
         await self._recover_all()
         self.brake.honour()
         async with asyncio.TaskGroup() as outer:
@@ -123,7 +119,7 @@ class Node:
         for plan in self._plans:
             if plan.config.id in self.shards:
                 await self._open_if_new(plan)
-        reader = RequestReader(self._scope, self.shards)
+        reader = RequestReader(self._store, self.shards)
         await reader.fetch()
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -221,17 +217,17 @@ class Node:
         self._bystanders[account] = Bystander(account, self._make_venue(config, None))
         _log.error("account_left_out", account_id=account, reason=reason, exc_info=not isinstance(error, AetherError))
         told = untold(config, "failed", reason) | {"told_ns": wall_ns()}
-        for row in await queries.list_equity(self._scope, account, since_ns=0, points=1):
-            worth = {name: format_amount(getattr(row, name)) for name in EQUITY}
-            profit = row.nav - row.capital
-            told |= {**worth, "day_start_nav": worth["nav"], "ts_ns": row.ts_ns, "profit": format_amount(profit)}
-            told["unrealized"] = format_amount(profit - row.realized + row.fees)
+        if (last := await self._store.last_equity(account)) is not None:
+            worth = {name: format_amount(getattr(last, name)) for name in EQUITY}
+            profit = last.nav - last.capital
+            told |= {**worth, "day_start_nav": worth["nav"], "ts_ns": last.ts_ns, "profit": format_amount(profit)}
+            told["unrealized"] = format_amount(profit - last.realized + last.fees)
         self._bus.publish(f"account.{account}", told)
 
     async def _recover_account(self, plan: AccountPlan) -> None:
         config = plan.config
         found = await recover(
-            self._scope, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot), self._archive
+            self._store, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
         )
         self._readers[config.id] = found.reader
         shard = Shard(
@@ -264,8 +260,9 @@ class Node:
             )
         else:
             found = self._readers.pop(plan.config.id, None)
-            reader = found or LogReader(self._scope, self._archive, self.market.log, 0)
-            seen_ns = max(shard.engine.state.now_ns, await queries.last_equity_ns(self._scope, shard.account))
+            reader = found or LogReader(self._store, self.market.log, 0)
+            sample = await self._store.last_equity(shard.account)
+            seen_ns = max(shard.engine.state.now_ns, sample.ts_ns if sample else 0)
             try:
                 await shard.begin(reader, seen_ns + ALIVE_NS)
             finally:
@@ -294,11 +291,7 @@ class Node:
                 continue
             count = len(self._bars)
             try:
-                connection = await self._scope.connect()
-                try:
-                    await write_bars(connection, self._feed_id, self._bars[:count])
-                finally:
-                    await connection.close()
+                await self._store.write_bars(self._feed_id, self._bars[:count])
             except (*CONNECTION_ERRORS, DatabaseUnavailableError) as error:
                 trouble.tell(error)
             else:

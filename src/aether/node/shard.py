@@ -169,7 +169,7 @@ class Shard:
         for event in events:
             await self._take(Input(event, 0, perf_counter(), is_live=False))
         self._heard_ns = self.engine.state.now_ns
-        await self._follow(self._market.follow(self))
+        await self._follow(self._market.follow(self), is_live=False)
         await self._commit(may_snapshot=False)
 
     async def begin(self, reader: LogReader, alive_ns: int) -> None:
@@ -193,11 +193,13 @@ class Shard:
         except Exception as error:  # noqa: BLE001  the account's outermost edge
             self._fail(f"{type(error).__name__}: {error}")
 
-    async def _follow(self, head: Head) -> None:
+    async def _follow(self, head: Head, *, is_live: bool = True) -> None:
         """Have it in the journal from where on the account follows the node's log."""
         if self.place.log != self._market.log or self.place.pos != head.pos:
             self._followed_hash = head.hash
-            await self._take(Input(MarketFollowed(ts_ns=0, log=self._market.log, after=head.pos), 0, perf_counter()))
+            now_ns = 0 if is_live else self.engine.state.now_ns
+            event = MarketFollowed(ts_ns=now_ns, log=self._market.log, after=head.pos)
+            await self._take(Input(event, 0, perf_counter(), is_live))
 
     async def _catch_up(self, reader: LogReader, alive_ns: int) -> None:
         """Take what the log holds since the account's place.

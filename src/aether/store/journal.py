@@ -17,22 +17,16 @@ payload.
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
-import sqlalchemy as sa
 
 from aether.domain.errors import JournalCorruptError
 from aether.domain.events import LOG_EVENTS, EngineFaulted, Event, MarketFollowed, as_given, decode_event
 from aether.domain.identifiers import AccountId
-from aether.store.database import Scope
-from aether.store.market_log import GENESIS, LogReader
-from aether.store.schema import journal
-
-PAGE_ROWS = 2_000
+from aether.store.market_log import GENESIS, LogReader, MarketHistory
 
 _LOG_KINDS = frozenset(kind.__name__ for kind in LOG_EVENTS)
 
@@ -64,30 +58,16 @@ def row_hash(previous: bytes, row: JournalRow, log_hash: bytes | None) -> bytes:
     return hashlib.sha256(previous + head + row.payload + tail).digest()
 
 
-Page = Iterable[JournalRow]
+class History(MarketHistory, Protocol):
+    """What is kept of journals and market logs."""
 
-_PAGE = """
-SELECT account, seq, ts_ns, kind, payload, hash, decided, market, epoch FROM journal WHERE account = $1 AND seq > $2
-ORDER BY seq LIMIT $3
-"""
+    def rows(self, account: AccountId, after_seq: int = 0) -> AsyncGenerator[JournalRow, None]:
+        """Yield the account's rows above `after_seq` in order; may hold a connection, as `blocks`."""
+        ...
 
-
-async def read_pages(scope: Scope, account: AccountId, after_seq: int = 0) -> AsyncGenerator[Page, None]:
-    """Yield the account's rows above `after_seq` in order, a page at a time.
-
-    It holds a connection: whoever may leave it early closes it (`contextlib.aclosing`).
-    """
-    connection = await scope.connect()
-    try:
-        while True:
-            page = await connection.fetch(_PAGE, account, after_seq, PAGE_ROWS)
-            if page:
-                yield map(JournalRow._make, page)
-            if len(page) < PAGE_ROWS:
-                return
-            after_seq = page[-1]["seq"]
-    finally:
-        await connection.close()
+    async def row_hash(self, account: AccountId, seq: int) -> bytes:
+        """Return the hash of a row; the genesis hash for 0. Raises JournalCorruptError when there is no such row."""
+        ...
 
 
 class ChainChecker:
@@ -134,7 +114,7 @@ def is_in_log(row: JournalRow) -> bool:
     return row.kind in _LOG_KINDS
 
 
-async def verify(scope: Scope, account: AccountId, archive: Path | None = None) -> int:
+async def verify(history: History, account: AccountId) -> int:
     """Check the whole chain of an account; return how many rows it has.
 
     The market log's own chain is another matter (`market_log.verify_log`); its blocks that rows refer to are proven.
@@ -146,26 +126,25 @@ async def verify(scope: Scope, account: AccountId, archive: Path | None = None) 
     checker = ChainChecker(account)
     reader: LogReader | None = None
     try:
-        async with aclosing(read_pages(scope, account)) as pages:
-            async for page in pages:
-                for row in page:
-                    if row.kind == MarketFollowed.__name__ and row.market is not None:
-                        if reader is not None:
-                            await reader.close()
-                        reader = followed(scope, archive, checker, row)
-                    checker.check(row, await _hash_at(reader, checker, row))
+        async with aclosing(history.rows(account)) as rows:
+            async for row in rows:
+                if row.kind == MarketFollowed.__name__ and row.market is not None:
+                    if reader is not None:
+                        await reader.close()
+                    reader = followed(history, checker, row)
+                checker.check(row, await _hash_at(reader, checker, row))
     finally:
         if reader is not None:
             await reader.close()
     return checker.seq
 
 
-def followed(scope: Scope, archive: Path | None, checker: ChainChecker, row: JournalRow) -> LogReader:
+def followed(history: History, checker: ChainChecker, row: JournalRow) -> LogReader:
     """Return a reader of the log that an account follows from a row on. Raises JournalCorruptError."""
     event = checker.read(row)
     if not isinstance(event, MarketFollowed) or event.after != row.market:
         raise JournalCorruptError(row.account, row.seq, "it names no market log and position that fit")
-    return LogReader(scope, archive, event.log, event.after)
+    return LogReader(history, event.log, event.after)
 
 
 async def _hash_at(reader: LogReader | None, checker: ChainChecker, row: JournalRow) -> bytes | None:
@@ -175,18 +154,3 @@ async def _hash_at(reader: LogReader | None, checker: ChainChecker, row: Journal
     if reader is None or row.market < reader.pos:
         raise JournalCorruptError(row.account, checker.seq + 1, f"it goes back to position {row.market} of the market")
     return await reader.hash_at(row.market)
-
-
-async def head_hash(scope: Scope, account: AccountId, seq: int) -> bytes:
-    """Return the hash of row `seq`; the genesis hash for 0.
-
-    Raises:
-        JournalCorruptError: when there is no such row.
-    """
-    if seq == 0:
-        return GENESIS
-    query = sa.select(journal.c.hash).where(journal.c.account == account, journal.c.seq == seq)
-    found = await scope.all(query)
-    if not found:
-        raise JournalCorruptError(account, seq, "a snapshot was taken after it, but the row is missing")
-    return bytes(found[0].hash)

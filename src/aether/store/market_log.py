@@ -10,26 +10,20 @@ writer left it. Blocks lie in partitions by the day (UTC) on which they were wri
 (`archive.py`), which prove as much.
 """
 
-import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import asyncpg
 import msgspec
-import sqlalchemy as sa
 
 from aether.domain.errors import FencedError, MarketLogCorruptError
 from aether.domain.events import LogEvent, decode_logged
-from aether.store.archive import Block, archived_days
-from aether.store.database import Scope
-from aether.store.schema import market_heads
+from aether.store.archive import Block
 
 GENESIS = bytes(32)
-PAGE_BLOCKS = 200
 JUMP = 20_000
 """Events that are sooner read than left out."""
 
@@ -98,80 +92,34 @@ class LogChecker:
         return found
 
 
-_PAGE = """
-SELECT log, day, first, events, ts_ns, payload, hash FROM market_log
-WHERE log = $1 AND first > $2 ORDER BY first LIMIT $3
-"""
-_CONTAINING = "SELECT first FROM market_log WHERE log = $1 AND first <= $2 ORDER BY first DESC LIMIT 1"
-_BEFORE = "SELECT hash FROM market_log WHERE log = $1 AND first < $2 ORDER BY first DESC LIMIT 1"
+class MarketHistory(Protocol):
+    """What is kept of market logs."""
 
+    def blocks(self, log: str, after: int) -> AsyncGenerator[Block, None]:
+        """Yield the blocks with events after a position, in order.
 
-async def read_blocks(scope: Scope, archive: Path | None, log: str, after: int) -> AsyncGenerator[Block, None]:
-    """Yield the blocks with events after a position, in order: archived days first.
+        It may hold a connection: whoever may leave it early closes it (`contextlib.aclosing`).
+        """
+        ...
 
-    It holds a connection: whoever may leave it early closes it (`contextlib.aclosing`).
+    async def hash_before(self, log: str, first: int) -> bytes:
+        """Return the log's hash before a block. Raises MarketLogCorruptError when that is not to be had."""
+        ...
 
-    Args:
-        archive: the folder of the archived days.
-
-    Raises:
-        MarketLogCorruptError: when an archived file is not what was archived.
-    """
-    last = after
-    for day in await archived_days(scope, log, after):
-        for block in await asyncio.to_thread(day.read, archive):
-            if block.last > last:
-                yield block
-                last = block.last
-    connection = await scope.connect()
-    try:
-        first = await connection.fetchval(_CONTAINING, log, last + 1)
-        seen = (first or 1) - 1
-        while True:
-            page = await connection.fetch(_PAGE, log, seen, PAGE_BLOCKS)
-            for row in page:
-                block = Block(*row)
-                if block.last > last:
-                    yield block
-                seen = block.first
-            if len(page) < PAGE_BLOCKS:
-                return
-    finally:
-        await connection.close()
-
-
-async def hash_before(scope: Scope, archive: Path | None, log: str, first: int) -> bytes:
-    """Return the log's hash before a block. Raises MarketLogCorruptError when that is not to be had."""
-    if first == 1:
-        return GENESIS
-    for day in await archived_days(scope, log, first - 2):
-        if day.first == first:
-            return day.before
-        blocks = await asyncio.to_thread(day.read, archive)
-        if found := next((b.hash for b in blocks if b.last == first - 1), None):
-            return found
-        break
-    connection = await scope.connect()
-    try:
-        stored = await connection.fetchval(_BEFORE, log, first)
-    finally:
-        await connection.close()
-    if stored is None:
-        raise MarketLogCorruptError(log, first - 1, "what was before is neither here nor archived")
-    return bytes(stored)
+    async def head(self, log: str) -> Head:
+        """Return how far a log is written."""
+        ...
 
 
 class LogReader:
     """Reads a log forward and proves what it reads.
 
     Args:
-        archive: the folder of the archived days.
         after: the position that was taken last.
     """
 
-    def __init__(self, scope: Scope, archive: Path | None, log: str, after: int) -> None:
-        self._scope = scope
-        self._archive = archive
+    def __init__(self, history: MarketHistory, log: str, after: int) -> None:
+        self._history = history
         self.log = log
         self.pos = after
         self._ahead: deque[Logged] = deque()
@@ -220,9 +168,9 @@ class LogReader:
     async def _hash_at(self, pos: int) -> bytes:
         if pos == 0:
             return GENESIS
-        async with aclosing(read_blocks(self._scope, self._archive, self.log, pos - 1)) as blocks:
+        async with aclosing(self._history.blocks(self.log, pos - 1)) as blocks:
             async for block in blocks:
-                before = await hash_before(self._scope, self._archive, self.log, block.first)
+                before = await self._history.hash_before(self.log, block.first)
                 for one in LogChecker(self.log, Head(block.first - 1, before)).check(block):
                     if one.pos == pos:
                         return one.hash
@@ -232,10 +180,10 @@ class LogReader:
     async def _fetch(self) -> bool:
         if self._blocks is None:
             seen = self._ahead[-1].pos if self._ahead else self.pos
-            self._blocks = read_blocks(self._scope, self._archive, self.log, seen)
+            self._blocks = self._history.blocks(self.log, seen)
         async for block in self._blocks:
             if self._checker is None:
-                before = await hash_before(self._scope, self._archive, self.log, block.first)
+                before = await self._history.hash_before(self.log, block.first)
                 self._checker = LogChecker(self.log, Head(block.first - 1, before))
             self._ahead += [one for one in self._checker.check(block) if one.pos > self.pos]
             return True
@@ -243,27 +191,15 @@ class LogReader:
         return False
 
 
-async def read_head(scope: Scope, log: str) -> Head:
-    """Return how far a log is written."""
-    query = sa.select(market_heads.c.pos, market_heads.c.hash).where(market_heads.c.log == log)
-    found = await scope.all(query)
-    return Head(int(found[0].pos), bytes(found[0].hash)) if found else BEGINNING
-
-
-async def list_logs(scope: Scope) -> list[str]:
-    """Return the names of the logs."""
-    return [row.log for row in await scope.all(sa.select(market_heads.c.log).order_by(market_heads.c.log))]
-
-
-async def verify_log(scope: Scope, archive: Path | None, log: str) -> int:
+async def verify_log(history: MarketHistory, log: str) -> int:
     """Prove a log from its first position to its head; return how many events it has.
 
     Raises:
         MarketLogCorruptError: naming the first bad position.
     """
-    head = await read_head(scope, log)
+    head = await history.head(log)
     checker = LogChecker(log)
-    async with aclosing(read_blocks(scope, archive, log, 0)) as blocks:
+    async with aclosing(history.blocks(log, 0)) as blocks:
         async for block in blocks:
             checker.check(block)
             if checker.pos == head.pos and checker.hash != head.hash:
@@ -305,6 +241,6 @@ async def write_blocks(connection: asyncpg.Connection, blocks: Sequence[Block], 
 
 
 async def head_of(connection: asyncpg.Connection, log: str) -> Head:
-    """Return how far a log is written, as `read_head`."""
+    """Return how far a log is written."""
     found = await connection.fetchrow("SELECT pos, hash FROM market_heads WHERE log = $1", log)
     return Head(found["pos"], bytes(found["hash"])) if found else BEGINNING

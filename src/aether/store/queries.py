@@ -16,6 +16,7 @@ from aether.domain.errors import UnknownNameError
 from aether.domain.events import KillSwitchReleased
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
+from aether.domain.records import EquityPoint
 from aether.store.database import Row, Scope
 from aether.store.schema import (
     accounts,
@@ -116,10 +117,12 @@ async def list_equity(scope: Scope, account: AccountId, *, since_ns: int, points
     return await scope.all(query.order_by(numbered.c.ts_ns))
 
 
-async def last_equity_ns(scope: Scope, account: AccountId) -> int:
-    """Return the time of an account's last equity sample, 0 when it has none."""
-    query = sa.select(sa.func.coalesce(sa.func.max(equity.c.ts_ns), 0)).where(equity.c.account == account)
-    return int((await scope.all(query))[0][0])
+async def last_equity(scope: Scope, account: AccountId) -> EquityPoint | None:
+    """Return an account's last equity sample, None when it has none."""
+    query = sa.select(equity).where(equity.c.account == account).order_by(equity.c.ts_ns.desc()).limit(1)
+    for row in await scope.all(query):
+        return EquityPoint(**{name: getattr(row, name) for name in EquityPoint.__struct_fields__})
+    return None
 
 
 async def find_flow(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +16,14 @@ from aether.store.database import Scope
 from aether.store.schema import REQUEST_CHANNEL, operator_requests
 
 POLL_S = 0.02
+
+
+class Pending(NamedTuple):
+    """A request that waits for its account; `event` in its JSON form."""
+
+    id: int
+    account: AccountId
+    event: Any
 
 
 async def submit(scope: Scope, accounts: Sequence[AccountId], event: OperatorEvent) -> list[int]:

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from aether.domain.errors import MarketLogCorruptError
 from aether.store.archive import ArchivedDay, Block, write_day
 from aether.store.database import Scope
-from aether.store.market_log import Head, LogChecker, hash_before
+from aether.store.history import StoredHistory
+from aether.store.market_log import Head, LogChecker
 from aether.store.schema import market_archives, market_log
 
 
@@ -48,7 +49,7 @@ async def _archive(scope: Scope, folder: Path, log: str, day: int) -> ArchivedDa
         return None
     query = sa.select(market_log).where(market_log.c.log == log, market_log.c.day == day)
     blocks = [Block._make(row) for row in await scope.all(query.order_by(market_log.c.first))]
-    before = await hash_before(scope, folder, log, blocks[0].first)
+    before = await StoredHistory(scope, folder).hash_before(log, blocks[0].first)
     await asyncio.to_thread(_prove, log, before, blocks)
     made = await asyncio.to_thread(write_day, folder, blocks, before)
     if await asyncio.to_thread(made.read, folder) != blocks:
