@@ -172,6 +172,20 @@ async def test_an_imported_recording_comes_back_the_same(database: Database) -> 
     assert [d.name for d in await datasets.listing(database.node)] == ["same-again", "x"]
 
 
+def test_a_database_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """O2: kill -9 in the first seconds left a folder that no later start could use."""
+    folder = tmp_path / "postgresql"
+    made = EmbeddedServer(folder)
+    made.start()
+    made.stop()
+    (folder / "postmaster.opts").unlink()
+    (folder / "postmaster.pid").write_text(f"-{2**22 - 1}\n{folder}\n1796009785\n5432\n\n\n  3172747    393257\n")
+    (folder / "global" / "pg_control").unlink()
+    again = EmbeddedServer(folder)
+    assert again.start()
+    again.stop()
+
+
 def test_a_server_whose_user_was_killed_is_still_stopped_by_the_next(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, signal; from aether.store.embedded import EmbeddedServer; "

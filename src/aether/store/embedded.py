@@ -5,13 +5,17 @@ after a crash the next start finds it running or starts it again.
 """
 
 import json
+import shutil
 import subprocess
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, MissingExtraError
 
+STARTED_ONCE = "postmaster.opts"
+"""What a server leaves in its folder from its first start on."""
 PATH_CHARACTERS = "._-/@%+=:"
 """The wheel gives the path to the server's command line unquoted."""
 
@@ -51,6 +55,7 @@ class EmbeddedServer:
         # The wheel's own lock is one file in /tmp for the whole machine, which a second user cannot open.
         self._lock = PostgresServer._lock = InterProcessLock(self._folder.with_name(f"{self._folder.name}.lock"))
         self._forget_dead_processes()
+        self._forget_half_made()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -75,6 +80,21 @@ class EmbeddedServer:
             if sharing.is_file():
                 alive = [pid for pid in json.loads(sharing.read_text() or "[]") if Path(f"/proc/{pid}").exists()]
                 sharing.write_text(json.dumps(alive))
+
+    def _forget_half_made(self) -> None:
+        """Take away a database whose making was killed: it never ran, so nothing is in it, and it would never start."""
+        import psutil  # noqa: PLC0415  comes with the server
+
+        with self._lock:
+            if not (self._folder / "PG_VERSION").exists() or (self._folder / STARTED_ONCE).exists():
+                return
+            makers = [p for p in psutil.process_iter(["name", "cmdline"]) if p.info["name"] in ("initdb", "postgres")]
+            left = [p for p in makers if str(self._folder) in (p.info["cmdline"] or ())]
+            for process in left:  # one that is still at work takes away what it finds when it fails
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=10)
+            shutil.rmtree(self._folder)
 
     def ensure_running(self) -> None:
         """Start the server again if it has died. Raises DatabaseUnavailableError when it does not start."""
