@@ -38,6 +38,7 @@ NOUNS = (
     "kill",
     "secrets",
     "serve",
+    "simulate",
     "tokens",
     "trade",
     "users",

@@ -126,6 +126,12 @@ class ReplayMismatchError(AetherError):
     exit_code = 13
 
 
+class SimulationError(AetherError):
+    """In a simulated world something was that should not be."""
+
+    exit_code = 27
+
+
 class UncleanEndError(AetherError):
     """The platform has stopped, and an account had failed or could not leave its snapshot."""
 

@@ -111,7 +111,8 @@ class Face(Listener):
         self.faults = faults
         self.enforce_limits = enforce_limits
         self.keys: dict[str, ApiKey] = {}
-        self.sockets: set[Socket] = set()
+        self.sockets: dict[Socket, None] = {}
+        """In the order in which they came."""
         venue.listener = self
         self._flushing = False
         self._late: set[asyncio.Task[None]] = set()
@@ -159,7 +160,7 @@ class Face(Listener):
         response = web.WebSocketResponse(heartbeat=30, max_msg_size=4 * 2**20)
         await response.prepare(request)
         socket = Socket(response, self.faults)
-        self.sockets.add(socket)
+        self.sockets[socket] = None
         pump = asyncio.create_task(socket.pump())
         try:
             opened(socket)
@@ -167,7 +168,7 @@ class Face(Listener):
                 if message.type is WSMsgType.TEXT:
                     await on_text(socket, message.data)
         finally:
-            self.sockets.discard(socket)
+            self.sockets.pop(socket, None)
             pump.cancel()
             with suppress(asyncio.CancelledError, ConnectionError):
                 await pump

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,12 +159,14 @@ def build(
     warm_step_s: float = STEP_S,
     prices: Mapping[str, float] | None = None,
     memory: Path | None = None,
+    markets: Sequence[Market] = MARKETS,
 ) -> LocalExchange:
     """Return the three exchanges, not yet listening.
 
     Args:
         memory: a folder in which they write down what is done, to go on from there after a kill.
         background: let makers and takers trade.
+        markets: that they all list.
         prices: by pair, where the market goes on; pairs left out begin at their first price.
         warm_steps, warm_step_s: how long they have traded before anyone comes.
     """
@@ -180,9 +182,9 @@ def build(
     for n, (name, rules) in enumerate(RULES.items()):
         faults = Faults(seed=seed + n)
         if memory is None:
-            venue = Venue(name, MARKETS, rules, now)
+            venue = Venue(name, list(markets), rules, now)
         else:
-            venue = RememberingVenue(name, MARKETS, rules, now, memory / f"{name}.jsonl")
+            venue = RememberingVenue(name, list(markets), rules, now, memory / f"{name}.jsonl")
             if not venue.is_new:
                 warm_steps = 0
                 last = {m.symbol: venue.last[m.symbol] / 10**m.price_decimals for m in MARKETS if venue.last[m.symbol]}

@@ -170,10 +170,11 @@ class Replay:
 
 
 class Until(NamedTuple):
-    """How far a replay goes: a time, a sequence, or both."""
+    """How far a replay goes: a time, a sequence, a position of the market, or several of them."""
 
     ts_ns: int = 2**63 - 1
     seq: int = 2**63 - 1
+    market: int = 2**63 - 1
 
 
 END = Until()
@@ -243,7 +244,7 @@ async def replay_until(
                     return replay
                 await replay.take(row)
         if until.seq > replay.chain.seq:
-            await replay.pass_market(until.ts_ns)
+            await replay.pass_market(until.ts_ns, until.market + 1)
         return replay
     finally:
         replay.engine.take_changes()

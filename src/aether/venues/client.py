@@ -109,7 +109,7 @@ class VenueClient:
         self.on_depth: Callable[[bytes], None] = lambda _body: None
         """Sees the payload of every book fetched, for recorders."""
         self.clock = clock
-        self._random = random_source or random.Random()  # noqa: S311  jitter
+        self.random = random_source or random.Random()  # noqa: S311  jitter
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._state_folder = state_folder
         key = credentials.key if credentials else f"public.{protocol.venue}"
@@ -152,7 +152,7 @@ class VenueClient:
                     if error.failure is Failure.UNKNOWN_OUTCOME:
                         raise refuse(self.protocol.venue, Failure.VENUE_DOWN, error.message) from error
                     raise
-                await asyncio.sleep(max(error.retry_after_s, wait_s * (0.5 + self._random.random())))
+                await asyncio.sleep(max(error.retry_after_s, wait_s * (0.5 + self.random.random())))
                 wait_s *= 2
         raise AssertionError("the loop returns or raises")
 

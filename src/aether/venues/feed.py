@@ -75,7 +75,7 @@ class MarketFeed:
         self._since_ns = wall_ns() - OLDEST_TRADE_NS
         self._seen: dict[InstrumentId, dict[TradeId, None]] = {}
         self._fetched: asyncio.Queue[BookSnapshot] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self.connection = Connection(
             client.protocol,
             client.http,
@@ -84,6 +84,7 @@ class MarketFeed:
             opening=self._opening,
             on_raw=on_raw,
             silence_s=silence_s,
+            random_source=client.random,
         )
 
     async def _opening(self, stream: Stream) -> list[str]:
@@ -192,8 +193,8 @@ class MarketFeed:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
 
 def _stamped(quote: Quote) -> Quote:

@@ -20,15 +20,17 @@ from aether.venues.actions import (
     TRADING,
     Action,
     Amend,
+    Balances,
     Cancel,
     CancelAllOrders,
     Fills,
+    GetOrder,
     Request,
     Submit,
     SubmitBatch,
 )
 
-CANCELS_SHARE, EXITS_SHARE, SHARE = 1.0, 0.9, 0.8
+CANCELS_SHARE, EXITS_SHARE, SHARE, BALANCES_SHARE = 1.0, 0.9, 0.8, 0.6
 """How much of a limit may be used by cancels, by exits, and by everything else: entries never stand in their way."""
 
 
@@ -196,10 +198,16 @@ LIMITS: dict[str, type[KrakenLimits] | type[BinanceLimits] | type[CoinbaseLimits
 
 
 def share_of(action: Action) -> float:
-    """Return how much of a limit an action may use."""
+    """Return how much of a limit an action may use.
+
+    Cancels come first, then what sells and what resolves an order's fate; balances, which are asked for at each
+    movement, leave room for everything else.
+    """
     if isinstance(action, CANCELS):
         return CANCELS_SHARE
-    return EXITS_SHARE if isinstance(action, Submit) and action.side is Side.SELL else SHARE
+    if isinstance(action, GetOrder) or (isinstance(action, Submit) and action.side is Side.SELL):
+        return EXITS_SHARE
+    return BALANCES_SHARE if isinstance(action, Balances) else SHARE
 
 
 def _by_age(table: tuple[tuple[int, int], ...], age_s: float) -> float:

@@ -94,7 +94,7 @@ class ExecutionSession:
         )
         self.comparison = Comparison(client, self.tracker, self.reports.put_nowait)
         self._is_checked = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
         self._comparing: asyncio.Task[None] | None = None
@@ -106,6 +106,7 @@ class ExecutionSession:
             client.protocol.urls.private,
             make_stream=lambda: client.protocol.stream(depth=10, bar_s=60),
             opening=self._opening,
+            random_source=client.random,
         )
         self._asker = Asker(
             client,
@@ -220,12 +221,12 @@ class ExecutionSession:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task_failed", venue=self._protocol.venue, reason=_told(error))
 

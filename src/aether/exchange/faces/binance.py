@@ -666,7 +666,7 @@ class BinanceFace(Face):
         ids = {"a": trade.number, "f": trade.number, "l": trade.number}
         self._publish(f"{name.lower()}@aggTrade", {"e": "aggTrade", **shared, **ids, **times})
         wanted = {n for s in self.sockets for n in s.subscriptions if str(n).startswith(f"{name.lower()}@kline_")}
-        for stream in wanted:
+        for stream in sorted(wanted):
             interval = str(stream).rpartition("_")[2]
             if interval in INTERVALS:
                 self._publish(stream, self._kline_event(market, interval))

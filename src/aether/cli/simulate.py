@@ -1,0 +1,83 @@
+"""`aether simulate`: the whole desk on virtual time, from seeds."""
+
+import os
+import time
+from typing import Annotated
+
+import typer
+
+from aether.cli.console import out, print_json, table
+from aether.cli.options import AsJson
+from aether.domain.errors import SimulationError
+from aether.simulation.runs import Sum, run_many, run_one, smallest
+
+app = typer.Typer(help="Rehearse bad days: the whole desk on virtual time, from seeds.", add_completion=False)
+SHOWN = 20
+
+
+@app.callback(invoke_without_command=True)
+def simulate(
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds.")] = 100,
+    first: Annotated[int, typer.Option("--first", min=0, help="The first seed.")] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="One world, with its trace if it breaks.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Show what happened in that world in any case.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes; one a processor by default.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Live through worlds with faults; say in which of them something was that should not be.
+
+    In each, two accounts trade on three venues through the real node, sessions and codecs, while processes are killed,
+    connections fail, the database goes away and people stop and release. Ends with 27 when a world breaks.
+    """
+    began = time.monotonic()
+    if seed is not None:
+        _one(seed, show=trace, as_json=as_json)
+        return
+    total = Sum()
+    for report in run_many(range(first, first + seeds), jobs or os.cpu_count() or 1):
+        total.add(report)
+        if report.violations and not as_json:
+            out.print(f"seed {report.seed}: {report.violations[0]}", highlight=False)
+    took_s = time.monotonic() - began
+    figures = {
+        "worlds": total.worlds,
+        "virtual hours": round(total.seconds / 3600, 1),
+        "orders": total.orders,
+        "fills": total.fills,
+        "worlds with a halt": total.halted,
+        "broken": len(total.failed),
+        "worlds a minute": round(total.worlds / took_s * 60),
+    }
+    if as_json:
+        failed = {r.seed: r.violations for r in total.failed}
+        print_json({**figures, "faults": dict(total.faults.most_common()), "failed": failed})
+    else:
+        table("Worlds", ("figure*", "value"), [(k, f"{v:,}") for k, v in figures.items()], "None.")
+        faults = [(kind, f"{n:,}") for kind, n in total.faults.most_common()]
+        table("Faults", ("fault*", "times"), faults, "None.")
+    _refuse([r.seed for r in total.failed])
+
+
+def _one(seed: int, *, show: bool, as_json: bool) -> None:
+    report = run_one(seed)
+    if as_json:
+        print_json({"seed": seed, "violations": report.violations, "trace": report.trace, "digest": report.digest})
+    elif report.violations:
+        kinds, least = smallest(seed)
+        for line in least.trace:
+            out.print(line, highlight=False, markup=False)
+        out.print(f"[bold]It takes no more than:[/] {', '.join(sorted(kinds)) or 'no fault at all'}", highlight=False)
+    else:
+        for line in report.trace if show else ():
+            out.print(line, highlight=False, markup=False)
+        out.print(f"Nothing was that should not be. [dim]{report.digest}[/]", highlight=False)
+    _refuse([seed] if report.violations else [])
+
+
+def _refuse(failed: list[int]) -> None:
+    if failed:
+        named = ", ".join(str(n) for n in failed[:SHOWN]) + (" and more" if len(failed) > SHOWN else "")
+        raise SimulationError(
+            f"In {len(failed)} worlds something was that should not be: seeds {named}.",
+            remedy="Look at one with: aether simulate --seed N.",
+        )

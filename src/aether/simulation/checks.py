@@ -1,0 +1,169 @@
+"""What must hold in every world: looked at when it happens, at the end, and in the past that is left.
+
+Truth is what the exchange holds; the books are what the database holds. The two are compared by this file alone.
+"""
+
+import hashlib
+import random
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aether.domain.errors import AetherError
+from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId
+from aether.domain.orders import OrderType, Side
+from aether.engine.stops import Stop
+from aether.exchange.venue import Listener, NewOrder, Order, Refused
+from aether.node.live import LiveVenue
+from aether.node.recovery import END, Until, replay_until
+from aether.store.journal import verify
+from aether.store.market_log import verify_log
+from aether.venues.registry import protocol_of
+
+if TYPE_CHECKING:
+    from aether.simulation.world import World
+
+FOREIGN_SIZE = 50_000
+
+
+class _Watch(Listener):
+    """Sees what reaches an exchange, and lets its face see it too."""
+
+    def __init__(self, checks: "Checks", venue: str, face: Listener) -> None:
+        self._checks = checks
+        self._venue = venue
+        self._face = face
+        self.on_trade = face.on_trade  # type: ignore[method-assign]
+        self.on_book = face.on_book  # type: ignore[method-assign]
+        self.on_balance = face.on_balance  # type: ignore[method-assign]
+
+    def on_order(self, order: Order, what: str) -> None:
+        """Look at each new order."""
+        if what == "new":
+            self._checks.new_order(self._venue, order)
+        self._face.on_order(order, what)
+
+
+class Checks:
+    """The checks of a world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._sent: Counter[tuple[str, str, str]] = Counter()
+        self._foreign: set[tuple[str, int]] = set()
+        self._placing = False
+        self._wire_ids: dict[str, set[str]] = {name: set() for name in world.exchange.exchanges}
+        for name, exchange in world.exchange.exchanges.items():
+            exchange.venue.listener = _Watch(self, name, exchange.face)
+
+    # While it happens.
+
+    def new_order(self, venue: str, order: Order) -> None:
+        """An order reached an exchange."""
+        if order.account.startswith("background"):
+            return
+        if self._placing:
+            self._foreign.add((venue, order.number))
+            return
+        world, wire = self._world, order.request.client_id
+        world.report.orders += 1
+        world.note(f"{order.account}: {venue} takes {wire} {order.request.side} {order.size} at {order.price}")
+        self._sent[order.account, venue, wire] += 1
+        if self._sent[order.account, venue, wire] > 1:
+            world.violate(f"{order.account}: {wire} was sent to {venue} more than once")
+        if wire not in self._durable(venue):
+            world.violate(f"{order.account}: {wire} reached {venue} before it was durable")
+
+    def _durable(self, venue: str) -> set[str]:
+        """Return the ids, as the venue sees them, of all orders that the database holds."""
+        ids, known = self._world.store.order_ids, self._wire_ids[venue]
+        if len(known) < len(ids):
+            wire_id = protocol_of(venue).wire_id
+            known |= {wire_id(ClientOrderId(i)) for i in ids}
+        return known
+
+    def foreign(self, random_: random.Random) -> None:
+        """Somebody trades with an account's key beside the desk."""
+        world = self._world
+        name, account = random_.choice(list(world.exchange.exchanges)), random_.choice(("one", "two"))
+        venue = world.exchange.exchanges[name].venue
+        price = round(60_000 * (1 - random_.uniform(0.01, 0.03)) * 10 ** venue.markets["BTC/USD"].price_decimals)
+        order = NewOrder(market="BTC/USD", side=Side.BUY, type=OrderType.LIMIT, size=FOREIGN_SIZE, price=price)
+        self._placing = True
+        with suppress(Refused):
+            placed = venue.place(account, order)
+            world.note(f"FAULT somebody places {placed.number} at {name} for {account}")
+        self._placing = False
+
+    # At the end: the faults are over, and a minute has passed since everything was stopped.
+
+    async def at_the_end(self) -> None:
+        """Compare the books with the venues."""
+        world = self._world
+        if world.node is None:
+            world.violate("the node does not run at the end")
+            return
+        for account, reason in world.node.failures().items():
+            world.violate(f"{account} has failed: {reason}")
+        for account, shard in world.node.shards.items():
+            state = shard.engine.state
+            if Stop.KILL not in state.stops:
+                world.violate(f"{account}: the last kill was not taken")
+            world.report.halts += [f"{account}: {s.reason}" for stop, s in state.stops.items() if stop is Stop.HALT]
+            venue = shard._venue
+            assert isinstance(venue, LiveVenue)
+            for waiting in venue.unconfirmed():
+                world.violate(f"{account}: the stop is not confirmed: {waiting}")
+            if state.open_orders:
+                world.violate(f"{account}: the books have open orders: {', '.join(state.open_orders)}")
+            self._compare(account)
+
+    def _compare(self, account: AccountId) -> None:
+        world = self._world
+        assert world.node is not None
+        state = world.node.shards[account].engine.state
+        booked = Counter({trade: n for (who, trade), n in world.store.fills.items() if who == account})
+        for trade, n in booked.items():
+            if n > 1:
+                world.violate(f"{account}: {trade} was booked {n} times")
+        for name, exchange in world.exchange.exchanges.items():
+            held = exchange.venue.account(account)
+            if held.open:
+                world.violate(f"{account}: {len(held.open)} orders are open at {name}")
+            ours = [(o, t) for o, t in held.trades if (name, o.number) not in self._foreign]
+            world.report.fills += len(ours)
+            for asset in ("USD", "BTC"):
+                booked_there = state.ledger.balances.get(BalanceKey(f"{name}:{asset}"))
+                difference = (booked_there.total if booked_there else 0) - held.total.get(asset, 0)
+                kept = exchange.venue.rules.kept_decimals.get(asset, 8)
+                rounded = len(held.trades) * 10 ** (8 - kept) if kept < 8 else 0
+                if abs(difference) > rounded:  # what a venue rounds is booked when its balance is seen
+                    world.violate(f"{account}: the books hold {difference} too much {asset} at {name}")
+
+    async def of_the_past(self) -> None:
+        """Prove the chains, and replay every account from its first row."""
+        from aether.simulation.strategy import CATALOGUE  # noqa: PLC0415
+        from aether.simulation.world import FEED  # noqa: PLC0415
+
+        world = self._world
+        try:
+            await verify_log(world.store, FEED)
+            for account in world.store.journal:
+                await verify(world.store, account)
+                shard = world.node.shards.get(account) if world.node is not None else None
+                until = END if shard is None else Until(market=shard.place.pos)
+                found = await replay_until(
+                    world.store, account, CATALOGUE, lambda _s: LiveVenue(lambda _b: {}), until, from_snapshot=False
+                )
+                if shard is not None and found.engine.state_hash() != shard.engine.state_hash():
+                    world.violate(f"{account}: the replay comes out otherwise than the live account")
+        except AetherError as error:
+            world.violate(f"the past does not prove: {error}")
+
+    def sum_up(self) -> None:
+        """Digest the world: the same seed gives the same."""
+        world = self._world
+        digest = hashlib.sha256("\n".join(world.report.trace).encode())
+        for account in sorted(world.store.journal):
+            digest.update(world.store.journal[account][-1].hash)
+        world.report.digest = digest.hexdigest()[:16]

@@ -1,0 +1,191 @@
+"""What goes wrong in a world: drawn from its seed, one thing after the other and several at once."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from aether.simulation.memory import Loss
+
+if TYPE_CHECKING:
+    from aether.simulation.world import World
+
+BETWEEN_S = (0.5, 8.0)
+VENUES = ("kraken", "binance", "coinbase")
+STREAM_FAULTS = ("skip_message", "duplicate_message", "reorder_message", "disconnect", "wrong_checksum")
+KINDS = (
+    "node killed",
+    "database away",
+    "database slow",
+    "commit lost",
+    "venue unreachable",
+    "connections cut",
+    "connections silent",
+    "slow link",
+    "venue's answers",
+    "venue's stream",
+    "maintenance",
+    "clock jump",
+    "foreign order",
+    "venue's limits",
+)
+"""What may go wrong."""
+
+
+class Faults:
+    """Faults of a world.
+
+    Args:
+        kinds: those that may come; None for all.
+
+    Attributes:
+        happened: by kind, how often.
+    """
+
+    def __init__(self, world: "World", kinds: frozenset[str] | None) -> None:
+        self._world = world
+        self._random = random.Random(world.seed + 7)  # noqa: S311  a world to be repeated exactly
+        self.happened: Counter[str] = Counter()
+        work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
+            self._kill,
+            self._database_away,
+            self._database_slow,
+            self._commit_lost,
+            self._venue_unreachable,
+            self._cut,
+            self._silence,
+            self._slow_link,
+            self._answers,
+            self._stream,
+            self._maintenance,
+            self._clock_jump,
+            self._foreign_order,
+            self._limits,
+        )
+        self._every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
+        self._ends: list[Callable[[], None]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self, seconds: float) -> None:
+        """Let things go wrong for so long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._every and loop.time() < until:
+            await asyncio.sleep(self._random.uniform(*BETWEEN_S))
+            kind = self._random.choice(list(self._every))
+            self.happened[kind] += 1
+            task = asyncio.create_task(self._every[kind]())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def end(self) -> None:
+        """Let everything be well."""
+        world = self._world
+        world.store.is_away, world.store.slow_s = False, 0.0
+        world.store.losses.clear()
+        world.network.away.clear()
+        world.network.slow_s.clear()
+        world.node_clock.ahead_ns = 0
+        for exchange in world.exchange.exchanges.values():
+            exchange.faults.clear()
+            exchange.venue.state = "online"
+
+    def _host(self) -> str:
+        return f"{self._random.choice(VENUES)}.test"
+
+    def _note(self, text: str) -> None:
+        self._world.note(f"FAULT {text}")
+
+    async def _kill(self) -> None:
+        await self._world.crash_node("with -9")
+        await asyncio.sleep(self._random.uniform(0.2, 6.0))
+        if self._world.node is None:
+            await self._world.start_node()
+
+    async def _database_away(self) -> None:
+        for_s = self._random.uniform(0.1, 8.0)
+        self._note(f"the database is away for {for_s:.1f} s")
+        self._world.store.go_away()
+        await asyncio.sleep(for_s)
+        self._world.store.is_away = False
+
+    async def _database_slow(self) -> None:
+        for_s, by_s = self._random.uniform(0.5, 5.0), self._random.uniform(0.05, 1.5)
+        self._note(f"each commit takes {by_s:.2f} s for {for_s:.1f} s")
+        self._world.store.slow_s = by_s
+        await asyncio.sleep(for_s)
+        self._world.store.slow_s = 0.0
+
+    async def _commit_lost(self) -> None:
+        loss = self._random.choice(list(Loss))
+        self._note(loss)
+        self._world.store.losses.append(loss)
+
+    async def _venue_unreachable(self) -> None:
+        host, for_s = self._host(), self._random.uniform(0.2, 12.0)
+        self._note(f"{host} is unreachable for {for_s:.1f} s")
+        self._world.network.away.add(host)
+        self._world.network.cut(host)
+        await asyncio.sleep(for_s)
+        self._world.network.away.discard(host)
+
+    async def _cut(self) -> None:
+        host = self._host()
+        self._note(f"all connections to {host} are cut")
+        self._world.network.cut(host)
+
+    async def _silence(self) -> None:
+        host = self._host()
+        self._note(f"all connections to {host} go silent")
+        self._world.network.silence(host)
+
+    async def _slow_link(self) -> None:
+        host, by_s, for_s = self._host(), self._random.uniform(0.1, 3.0), self._random.uniform(0.5, 8.0)
+        self._note(f"{host} is {by_s:.1f} s away for {for_s:.1f} s")
+        self._world.network.slow_s[host] = by_s
+        await asyncio.sleep(for_s)
+        self._world.network.slow_s.pop(host, None)
+
+    async def _answers(self) -> None:
+        name = self._random.choice(VENUES)
+        kind = self._random.choice(("lose_request", "slow_request", "lose_response", "slow_response", "reject"))
+        times = self._random.randrange(1, 4)
+        self._note(f"{name}: {kind}, {times} times")
+        faults = self._world.exchange.exchanges[name].faults
+        faults.slow_s = self._random.uniform(0.2, 7.0)
+        faults.pending[kind] = faults.pending.get(kind, 0) + times
+
+    async def _stream(self) -> None:
+        name = self._random.choice(VENUES)
+        kind = self._random.choice(STREAM_FAULTS)
+        self._note(f"{name}: {kind}")
+        faults = self._world.exchange.exchanges[name].faults
+        faults.pending[kind] = faults.pending.get(kind, 0) + 1
+
+    async def _maintenance(self) -> None:
+        name, for_s = self._random.choice(VENUES), self._random.uniform(1.0, 10.0)
+        state = self._random.choice(("maintenance", "cancel_only", "post_only"))
+        self._note(f"{name}: {state} for {for_s:.1f} s")
+        venue = self._world.exchange.exchanges[name].venue
+        venue.state = state
+        await asyncio.sleep(for_s)
+        venue.state = "online"
+
+    async def _clock_jump(self) -> None:
+        by_s, for_s = self._random.choice((-3600, -90, -2, 2, 90, 3600)), self._random.uniform(1.0, 20.0)
+        self._note(f"the node's clock jumps by {by_s} s for {for_s:.1f} s")
+        self._world.node_clock.ahead_ns = by_s * 1_000_000_000
+        await asyncio.sleep(for_s)
+        self._world.node_clock.ahead_ns = 0
+
+    async def _foreign_order(self) -> None:
+        self._world.checks.foreign(self._random)
+
+    async def _limits(self) -> None:
+        name = self._random.choice(VENUES)
+        self._note(f"{name}: rate limit")
+        faults = self._world.exchange.exchanges[name].faults
+        faults.pending["rate_limit"] = faults.pending.get("rate_limit", 0) + 1
