@@ -410,6 +410,18 @@ def test_one_pair_that_the_ledger_cannot_hold_does_not_hide_the_others() -> None
     assert [native for native, _ in found] == ["BTC-USD"]
 
 
+def test_a_pair_that_does_not_trade_now_is_listed_all_the_same() -> None:
+    """`aether simulate --seed 580`: a node that started in a maintenance never asked for its executions (O2, O9)."""
+    filters = [
+        {"filterType": "PRICE_FILTER", "tickSize": "0.01", "minPrice": "0.01", "maxPrice": "1000000"},
+        {"filterType": "LOT_SIZE", "stepSize": "0.00001", "minQty": "0.00001", "maxQty": "9000"},
+    ]
+    pair = {"symbol": "BTCUSDT", "baseAsset": "BTC", "quoteAsset": "USDT", "status": "BREAK", "filters": filters}
+    body = json.dumps({"symbols": [pair, {**pair, "symbol": "ETHUSDT", "isSpotTradingAllowed": False}]}).encode()
+    found = decoded(protocol_of("binance"), Markets(), Response(status=200, headers={}, body=body))
+    assert [native for native, _ in found] == ["BTCUSDT"]
+
+
 def test_fills_of_pairs_that_are_not_listed_are_passed_over_and_orders_are_not() -> None:
     """Nobody knows their precision; but an open order is open, and a stop takes it back."""
     found = {}

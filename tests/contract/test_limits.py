@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from aether.domain.identifiers import ClientOrderId
 from aether.domain.orders import OrderType, Side
-from aether.venues.actions import Balances, Cancel, Depth, Fills, Request, Submit
+from aether.venues.actions import Balances, Cancel, Depth, Fills, GetOrder, Request, Submit
 from aether.venues.keystate import KeyState
+from aether.venues.kraken.protocol import KrakenProtocol
 from aether.venues.limits import (
     CANCELS_SHARE,
     SHARE,
@@ -18,6 +20,7 @@ from aether.venues.limits import (
     Limit,
     charge,
     level_at,
+    share_of,
     wait_s,
 )
 
@@ -52,11 +55,25 @@ def test_what_is_dearer_than_the_limit_goes_when_the_limit_is_empty() -> None:
     assert wait_s(DECAYING, full, 25, 0.0, SHARE) == pytest.approx(0.5)
 
 
+def test_the_fate_of_an_order_is_asked_before_balances() -> None:
+    """`aether simulate --seed 10`: balances, asked at each movement, kept every other question waiting (O9, T9)."""
+    limit = Limit(name="rest", capacity=20, decay_per_s=0.5)
+    balances, fate = share_of(Balances()), share_of(GetOrder(symbol="BTC/USD"))
+    level = charge(limit, Level(), 0, 0.0)
+    while wait_s(limit, level, 1, 0.0, balances) == 0:
+        level = charge(limit, level, 1, 0.0)
+    assert wait_s(limit, level, 5, 0.0, fate) == 0, "there is room for it whatever balances take"
+    assert wait_s(limit, level, 1, 0.0, share_of(Cancel(symbol="BTC/USD"))) == 0
+
+
 def test_krakens_costs() -> None:
     limits = KrakenLimits("intermediate")
     assert [(limit.name, part, cost) for limit, part, cost in limits.costs(ORDER, [], 0)] == [("trading", "BTC/USD", 1)]
     assert [limits.costs(CANCEL, [], age)[0][2] for age in (1, 7, 12, 30, 60, 200, 400)] == [8, 6, 5, 4, 2, 1, 0]
-    assert limits.costs(Fills(), [Request(method="POST", path="/")], 0)[0][2] == 2
+    kraken = KrakenProtocol()
+    assert limits.costs(Fills(), kraken.requests(Fills()), 0)[0][2] == 4
+    unknown = GetOrder(symbol="BTC/USD", client_order_id=ClientOrderId("one-1"))
+    assert limits.costs(unknown, kraken.requests(unknown), 0)[0][2] == 1 + 4, "open orders, then closed ones"
     assert limits.costs(Balances(), [Request(method="POST", path="/")], 0)[0][2] == 1
 
 

@@ -1,13 +1,13 @@
 """`aether simulate`: the whole desk on virtual time, from seeds."""
 
 import os
-import time
 from typing import Annotated
 
 import typer
 
 from aether.cli.console import out, print_json, table
 from aether.cli.options import AsJson
+from aether.clock import monotonic_s
 from aether.domain.errors import SimulationError
 from aether.simulation.runs import Sum, run_many, run_one, smallest
 
@@ -29,7 +29,7 @@ def simulate(
     In each, two accounts trade on three venues through the real node, sessions and codecs, while processes are killed,
     connections fail, the database goes away and people stop and release. Ends with 27 when a world breaks.
     """
-    began = time.monotonic()
+    began = monotonic_s()
     if seed is not None:
         _one(seed, show=trace, as_json=as_json)
         return
@@ -38,7 +38,7 @@ def simulate(
         total.add(report)
         if report.violations and not as_json:
             out.print(f"seed {report.seed}: {report.violations[0]}", highlight=False)
-    took_s = time.monotonic() - began
+    took_s = monotonic_s() - began
     figures = {
         "worlds": total.worlds,
         "virtual hours": round(total.seconds / 3600, 1),

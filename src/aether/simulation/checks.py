@@ -137,7 +137,7 @@ class Checks:
                 difference = (booked_there.total if booked_there else 0) - held.total.get(asset, 0)
                 kept = exchange.venue.rules.kept_decimals.get(asset, 8)
                 rounded = len(held.trades) * 10 ** (8 - kept) if kept < 8 else 0
-                if abs(difference) > rounded:  # what a venue rounds is booked when its balance is seen
+                if abs(difference) > rounded:  # what is rounded is booked when the balance is seen
                     world.violate(f"{account}: the books hold {difference} too much {asset} at {name}")
 
     async def of_the_past(self) -> None:

@@ -102,7 +102,7 @@ class Faults:
     async def _kill(self) -> None:
         await self._world.crash_node("with -9")
         await asyncio.sleep(self._random.uniform(0.2, 6.0))
-        if self._world.node is None:
+        if self._world.is_down:
             await self._world.start_node()
 
     async def _database_away(self) -> None:

@@ -229,7 +229,7 @@ class MemoryStore:
         account = batch.account
         self.journal.setdefault(account, []).extend(batch.rows)
         self.order_ids.update(str(row[1]) for row in batch.orders)
-        self.fills.update((account, str(row[2])) for row in batch.fills)
+        self.fills.update((account, f"{row[5]} {row[2]}") for row in batch.fills)
         for number, seq, refusal in batch.applied:
             self.applied.setdefault(number, (seq, refusal))
         for row in batch.equity:

@@ -4,7 +4,7 @@
     report = world.run()
 
 It lives in two parts: first faults come and go, processes are killed, people do what people do; then everything is
-well again and the desk has a minute to bring itself into order. Checks (`checks.py`) look at it all along and at the
+well again and the desk has a while to bring itself into order. Checks (`checks.py`) look at it all along and at the
 end.
 """
 
@@ -50,8 +50,10 @@ CASH = 60_000
 FEED = FeedId("exchange")
 STEP_S = 1.0
 FAULTS_S = 60.0
-CALM_S = 60.0
+CALM_S = 150.0
+"""Kraken's call counter of the usual tier gives half a call a second back; the fate of an order takes up to nine."""
 STARTS_WITHIN_S, LOOK_S = 30.0, 0.05
+RESTART_AFTER_S = 1.0
 PRICE = 60_000.0
 
 
@@ -101,7 +103,8 @@ class World:
         self._kinds = kinds
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
-        self._http: aiohttp.ClientSession | None = None
+        self._restarting: asyncio.Future[None] | None = None
+        self._is_over = False
         self._folder = Path()
 
     def run(self) -> Report:
@@ -147,8 +150,6 @@ class World:
         faults.end()
         self.is_calm = True
         self.note("everything is well again")
-        if self.node is None:
-            await self.start_node()
         people.stop_all()
         await asyncio.sleep(CALM_S)
         await self.checks.at_the_end()
@@ -236,6 +237,13 @@ class World:
                 error = error.exceptions[0]
             self.note(f"the node ended: {type(error).__name__}: {error}")
             self.node = None
+            self._restarting = asyncio.ensure_future(self._restart(task))
+
+    async def _restart(self, ended: "asyncio.Task[None]") -> None:
+        """Start the node again after it ended by itself, as the supervisor does."""
+        await asyncio.sleep(RESTART_AFTER_S)
+        if self._task is ended and self.is_down and not self._is_over:
+            await self.start_node()
 
     def _client(self, venue: str, http: aiohttp.ClientSession, credentials: Credentials | None) -> VenueClient:
         exchange = self.exchange.exchanges[venue]
@@ -269,9 +277,14 @@ class World:
         cash = CASH * AMOUNT_SCALE
         return AccountPlan(config=config, instruments=tuple(self.instruments), cash=cash, opened_ns=START_NS - NS)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether no process of the node runs."""
+        return self._task is None or self._task.done()
+
     async def crash_node(self, why: str) -> None:
         """Kill the node's process: what it still wanted to write or send is gone."""
-        if self._task is None or self.node is None:
+        if self._task is None or self.is_down:
             return
         self.note(f"the node is killed {why}")
         self.node = None
@@ -283,6 +296,7 @@ class World:
 
     async def end_node(self) -> None:
         """End the node cleanly."""
+        self._is_over = True
         if self._task is not None and self.node is not None:
             self._stop.set()
             with suppress(Exception):

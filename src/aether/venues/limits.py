@@ -23,7 +23,6 @@ from aether.venues.actions import (
     Balances,
     Cancel,
     CancelAllOrders,
-    Fills,
     GetOrder,
     Request,
     Submit,
@@ -117,7 +116,7 @@ class KrakenLimits:
         if not isinstance(action, PRIVATE):
             return [(self._public, "", len(requests))]
         if isinstance(action, CancelAllOrders) or not isinstance(action, TRADING):
-            return [(self._rest, "", 2.0 if isinstance(action, Fills) else float(max(1, len(requests))))]
+            return [(self._rest, "", float(max(1, sum(r.weight for r in requests))))]
         if isinstance(action, SubmitBatch):
             return [(self._trading, action.orders[0].symbol, 1 + len(action.orders) / 2)]
         if isinstance(action, Submit):

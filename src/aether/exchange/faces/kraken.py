@@ -302,7 +302,7 @@ class KrakenFace(Face):
         now = self.venue.clock() / 1e9
         key.counter = max(0.0, key.counter - (now - key.counter_s) * COUNTER_DECAY_PER_S)
         key.counter_s = now
-        cost = 2 if endpoint in ("TradesHistory", "ClosedOrders", "Ledgers") else 1
+        cost = 4 if endpoint in ("TradesHistory", "ClosedOrders", "Ledgers") else 1
         if key.counter + cost > COUNTER_MAX:
             return True
         key.counter += cost

@@ -509,7 +509,8 @@ def _signed(method: str, endpoint: str, params: dict[str, str], weight: int, dea
 
 
 def _instrument(row: Any) -> list[tuple[str, Instrument]]:
-    if row.get("status") != "TRADING" or not row.get("isSpotTradingAllowed", True):
+    """Return a pair, whatever its status: who starts in a maintenance still has orders and executions in it."""
+    if not row.get("isSpotTradingAllowed", True):
         return []
     filters = {f["filterType"]: f for f in rows(field(row, "filters"))}
     price, lot = field(filters, "PRICE_FILTER"), field(filters, "LOT_SIZE")
