@@ -10,7 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from aether.compose.accounts import DEFAULT_CASH, replay_plans
+from aether.compose.archiving import archive_now
 from aether.compose.trading import make_paper_venue
+from aether.config import load_settings
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import JournalCorruptError, MarketLogCorruptError
 from aether.domain.events import MARKET_EVENTS, Event, MarketDelayed, MarketFollowed, encode_event, opening_events
@@ -33,10 +35,12 @@ from aether.store.history import StoredHistory
 from aether.store.journal import JournalRow, row_hash, verify
 from aether.store.market_log import GENESIS, verify_log
 from aether.store.node_store import NodeStore
-from aether.store.retention import archive_before
+from aether.store.retention import archive_before, open_days
 from aether.store.schema import journal, market_log, snapshots
 from aether.strategies import catalogue
 from tests.desk import BTC
+from tests.integration.platform import Platform, aether_json, until
+from tests.integration.test_amounts import market_events
 from tests.integration.test_facts_live import DESK, Live, live
 from tests.integration.test_node import check_against_backtest, dataset, make_node, run_until, taken
 
@@ -340,3 +344,41 @@ async def test_a_node_that_finds_the_log_ahead_of_its_own_is_fenced_whole(databa
                 await asyncio.sleep(0.01)
         assert desk.shard.failure.startswith("fenced")
         assert desk.shard.is_fenced
+
+
+async def test_days_are_opened_before_anybody_needs_them(database: Database, dataset: Dataset) -> None:
+    """A backup that reads the log over midnight keeps no commit waiting: its day is there already."""
+    today = TOMORROW - 1
+    await open_days(database.node, range(today, today + 2))
+    await traded(database, dataset, 200)
+    reading = await database.connect("postgres")
+    transaction = reading.transaction()
+    await transaction.start()
+    await reading.execute("LOCK TABLE market_log IN ACCESS SHARE MODE")
+    await traded(database, dataset, 400)
+    await open_days(database.node, range(today, today + 2))
+    with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
+        await open_days(database.node, [today + 2])
+    await transaction.rollback()
+    await reading.close()
+
+
+def test_old_days_are_archived_by_a_process_of_its_own(tmp_path: Path) -> None:
+    """D5, O7: as the running node does it, by the settings alone."""
+    platform = Platform(tmp_path)
+    platform.link()
+    until(lambda: market_events(tmp_path) > 100, "a market")
+    assert platform.stop() == 0
+    before = market_events(tmp_path)
+    archive_now(load_settings({"data_dir": tmp_path}, {}), TOMORROW)
+    (file,) = (tmp_path / "market").rglob("*.parquet")
+    assert file.stat().st_size > 1_000
+    assert market_events(tmp_path) == before, "all chains prove, from the file"
+    again = Platform(tmp_path)
+    again.link()
+    until(lambda: market_events(tmp_path) > before, "a market that goes on")
+    assert again.stop() == 0
+    replayed: Any = aether_json("journal", "replay", "--verify", data_dir=tmp_path)
+    assert {r["account"] for r in replayed} == {"company", "director-1", "director-2"}
+    state: Any = aether_json("journal", "state", "--account", "company", data_dir=tmp_path)
+    assert state["state"] == next(r["state"] for r in replayed if r["account"] == "company")

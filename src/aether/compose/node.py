@@ -9,6 +9,7 @@ import msgspec
 from aether.bus.local import Answer, LocalBus, Message
 from aether.bus.topics import HEALTH_EVERY_S, METRICS, OFFER, PREVIEW
 from aether.clock import wall_ns
+from aether.compose.archiving import keep_days
 from aether.compose.health import NodeHealth
 from aether.compose.housekeeping import mind
 from aether.compose.keys import key_encryption
@@ -28,11 +29,9 @@ from aether.domain.events import KillSwitchEngaged, decode_event
 from aether.domain.identifiers import AccountId
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store.announcements import Announcements
-from aether.store.archive import DAY_NS, day_name
 from aether.store.control_schema import CONTROL_CHANNEL
-from aether.store.retention import archive_before
 from aether.strategies import catalogue
-from aether.telemetry import NODE_REGISTRY, logger, metrics_text
+from aether.telemetry import NODE_REGISTRY, metrics_text
 
 APPLY_EVERY_S = 1.0
 ARCHIVE_EVERY_S = 3_600.0
@@ -40,8 +39,6 @@ LOOK_EVERY_S = 1.0
 TAKE_UP_AGAIN_S = 5.0
 PREVIEW_PAUSE_S = 0.05
 PREVIEWS_WAIT = 8
-
-_log = logger("trading")
 
 
 async def run_node(
@@ -94,9 +91,7 @@ async def run_node(
             await mind("accounts_not_taken_up", TAKE_UP_AGAIN_S, take_up)
 
         async def archive() -> None:
-            day = wall_ns() // DAY_NS - settings.market_log_days
-            for old in await archive_before(database.node, settings.market_archive, day):
-                _log.info("market_archived", log=old.log, day=day_name(old.day), events=old.last - old.first + 1)
+            await keep_days(settings, database)
 
         async with asyncio.TaskGroup() as group:
             minding = [

@@ -1,6 +1,7 @@
 """Moving old days of the market logs to files: proven, written, read again and proven, and only then dropped."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +12,8 @@ from aether.store.database import Scope
 from aether.store.history import StoredHistory
 from aether.store.market_log import Head, LogChecker
 from aether.store.schema import market_archives, market_log
+
+LOCK_WAIT_S = 2
 
 
 async def archive_before(scope: Scope, folder: Path, day: int) -> list[ArchivedDay]:
@@ -23,7 +26,7 @@ async def archive_before(scope: Scope, folder: Path, day: int) -> list[ArchivedD
         OSError: when a file cannot be written.
     """
     done = []
-    for old in await _days(scope, day):
+    for old in await days_before(scope, day):
         for log in await _logs(scope, old):
             archived = await _archive(scope, folder, log, old)
             if archived is not None:
@@ -33,7 +36,20 @@ async def archive_before(scope: Scope, folder: Path, day: int) -> list[ArchivedD
     return done
 
 
-async def _days(scope: Scope, before: int) -> list[int]:
+async def open_days(scope: Scope, days: Iterable[int]) -> None:
+    """Make room for days ahead of time: whoever makes it waits for every reader, and at midnight that would be trading.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: when somebody reads the log for long; it is to be tried again.
+    """
+    async with scope.begin() as connection:
+        await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
+        for day in days:
+            await connection.execute(sa.text("SELECT open_market_day(:day)"), {"day": day})
+
+
+async def days_before(scope: Scope, before: int) -> list[int]:
+    """Return the days before a day that the database holds."""
     query = sa.select(market_log.c.day).where(market_log.c.day < before).distinct().order_by(market_log.c.day)
     return [row.day for row in await scope.all(query)]
 
