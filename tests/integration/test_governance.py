@@ -17,10 +17,14 @@ from aether.control.desk import PlanReader
 from aether.control.sealing import KeyFile
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
 from aether.domain.errors import AuditBrokenError, ConflictError, InvalidValueError, RefusedError
+from aether.domain.events import Trade
 from aether.domain.identifiers import AccountId, AssetCode, FeedId, InstrumentId, StrategyName
+from aether.node.sequencer import Sequencer
 from aether.store.control_schema import approvals, audit
 from aether.store.database import Database
-from aether.store.schema import accounts, operator_requests
+from aether.store.market_log import verify_log
+from aether.store.node_store import NodeStore
+from aether.store.schema import accounts, market_heads, market_log, operator_requests
 from tests.integration.control_desk import NS, Desk, enrol, make_desk
 
 DIRECTORS = Allowlists(directors=frozenset({"ada@example.com", "bob@example.com"}))
@@ -467,6 +471,28 @@ async def test_a_trail_rewritten_with_its_checkpoints_is_found_by_one_kept_elsew
     forged = msgspec.structs.replace(kept, document=kept.document.replace('"audit_seq":12', '"audit_seq":2'))
     with pytest.raises(AuditBrokenError, match="signature"):
         await prover.verify([forged])
+
+
+async def test_a_market_log_that_was_written_anew_is_found_by_a_checkpoint(desk: Desk) -> None:
+    """A5, O7: whoever rewrites a log, hashes, head and all, has not the checkpoint's key."""
+    market, store = Sequencer(FeedId("m"), None), NodeStore(desk.database.node)
+    for price in (1, 2, 3):
+        market.offer(Trade(ts_ns=price, instrument=InstrumentId("paper:BTC/USD"), price=price, size=1))
+    blocks = market.blocks()
+    await (await store.writer()).commit([], blocks, [b.day for b in blocks])
+    await desk.control.audit.checkpoint(desk.clock())
+    await desk.control.audit.verify()
+    forged = Sequencer(FeedId("m"), None)
+    for price in (1, 2, 4):
+        forged.offer(Trade(ts_ns=price, instrument=InstrumentId("paper:BTC/USD"), price=price, size=1))
+    (block,) = forged.blocks()
+    async with desk.database.engine.begin() as connection:
+        rewritten = {"payload": block.payload, "hash": block.hash}
+        await connection.execute(sa.update(market_log).values(rewritten))
+        await connection.execute(sa.update(market_heads).values(hash=block.hash))
+    assert await verify_log(store, "m") == 3, "by itself it is in order"
+    with pytest.raises(AuditBrokenError, match="market log m differs at position 3"):
+        await desk.control.audit.verify()
 
 
 async def test_entries_written_at_once_form_one_chain(desk: Desk) -> None:

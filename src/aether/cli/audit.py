@@ -75,7 +75,7 @@ def audit_verify(
     async def work() -> tuple[int, int]:
         async with open_storage(settings) as storage:
             scope = storage.database.control
-            prover = AuditProver(scope, public_key or await read_public_key(scope))
+            prover = AuditProver(scope, public_key or await read_public_key(scope), settings.market_archive)
             return await prover.verify(kept), len(await prover.stored())
 
     started = wall_ns()

@@ -113,4 +113,5 @@ async def control_plane(
         catalogue(),
         wall_ns,
         two_people=settings.two_people or settings.is_production,
+        archive=settings.market_archive,
     )

@@ -5,12 +5,13 @@ An entry is appended in the transaction of what it tells about, so neither exist
     SHA-256(hash of the row before || "audit|seq|ts_ns|" || payload)
 
 with 32 zero bytes before the first. The database refuses changes of rows to every role. A checkpoint names the heads of
-this chain and of every account's journal and is signed with Ed25519; kept elsewhere, it shows a chain that was cut or
-rewritten.
+this chain, of every account's journal and of every market log, and is signed with Ed25519; kept elsewhere, it shows a
+chain that was cut or rewritten.
 """
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,10 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.sealing import Sealer
-from aether.domain.errors import AuditBrokenError, KeyServiceError
+from aether.domain.errors import AuditBrokenError, KeyServiceError, MarketLogCorruptError
 from aether.store.control_schema import audit, checkpoints, keys
 from aether.store.database import Scope
-from aether.store.schema import journal
+from aether.store.history import StoredHistory
+from aether.store.market_log import LogReader
+from aether.store.schema import journal, market_heads
 
 GENESIS = bytes(32)
 PAGE_ROWS = 2_000
@@ -75,12 +78,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         audit_seq, audit_hash: of the audit trail; hex.
         journals: last sequence and hash of each account's journal.
+        markets: last position and hash of each market log.
     """
 
     ts_ns: int
     audit_seq: int
     audit_hash: str
     journals: dict[str, tuple[int, str]] = {}
+    markets: dict[str, tuple[int, str]] = {}
 
 
 class SignedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,10 +157,12 @@ class AuditProver:
 
     Args:
         public_key: that proves the checkpoints, hex.
+        archive: the folder of the archived days of the market logs.
     """
 
-    def __init__(self, scope: Scope, public_key: str) -> None:
+    def __init__(self, scope: Scope, public_key: str, archive: Path | None = None) -> None:
         self._scope = scope
+        self._history = StoredHistory(scope, archive)
         self.public_key = public_key
 
     async def rows(self) -> AsyncIterator[AuditRow]:
@@ -206,6 +213,7 @@ class AuditProver:
             raise AuditBrokenError(count + 1, f"a signed checkpoint was taken at entry {max(wanted)}; the end is gone")
         for mark in marks:
             await self._check_journals(mark)
+            await self._check_markets(mark)
         return count
 
     def _prove(self, signed: SignedCheckpoint) -> Checkpoint:
@@ -227,6 +235,21 @@ class AuditProver:
                 reason = f"the journal of {account} differs at sequence {seq} from a signed checkpoint"
                 raise AuditBrokenError(mark.audit_seq, reason)
 
+    async def _check_markets(self, mark: Checkpoint) -> None:
+        for log, (pos, wanted) in mark.markets.items():
+            reader = LogReader(self._history, log, pos)
+            try:
+                found = (await reader.hash()).hex()
+            except MarketLogCorruptError as error:
+                raise AuditBrokenError(
+                    mark.audit_seq, f"a signed checkpoint cannot be held against it: {error}"
+                ) from error
+            finally:
+                await reader.close()
+            if found != wanted:
+                reason = f"the market log {log} differs at position {pos} from a signed checkpoint"
+                raise AuditBrokenError(mark.audit_seq, reason)
+
     async def stored(self) -> list[SignedCheckpoint]:
         """Return the checkpoints in the database in order."""
         rows = await self._scope.all(sa.select(checkpoints).order_by(checkpoints.c.seq))
@@ -243,8 +266,8 @@ class AuditTrail(AuditProver):
         key: signs checkpoints.
     """
 
-    def __init__(self, scope: Scope, key: Ed25519PrivateKey) -> None:
-        super().__init__(scope, key.public_key().public_bytes_raw().hex())
+    def __init__(self, scope: Scope, key: Ed25519PrivateKey, archive: Path | None = None) -> None:
+        super().__init__(scope, key.public_key().public_bytes_raw().hex(), archive)
         self._key = key
 
     async def note(self, entry: Entry, ts_ns: int) -> None:
@@ -290,6 +313,7 @@ class AuditTrail(AuditProver):
                 audit_seq=last.seq if last else 0,
                 audit_hash=bytes(last.hash).hex() if last else GENESIS.hex(),
                 journals=await _journal_heads(connection),
+                markets=await _market_heads(connection),
             )
             document = msgspec.json.encode(mark).decode()
             signature = self._key.sign(document.encode())
@@ -338,6 +362,11 @@ async def _journal_heads(connection: AsyncConnection) -> dict[str, tuple[int, st
         last, sa.and_(journal.c.account == last.c.account, journal.c.seq == last.c.seq)
     )
     return {r.account: (r.seq, bytes(r.hash).hex()) for r in await connection.execute(query)}
+
+
+async def _market_heads(connection: AsyncConnection) -> dict[str, tuple[int, str]]:
+    found = await connection.execute(sa.select(market_heads).order_by(market_heads.c.log))
+    return {r.log: (r.pos, bytes(r.hash).hex()) for r in found}
 
 
 def _decode(row: Any) -> AuditRow:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -72,8 +73,12 @@ async def build_control(
     clock: Callable[[], int],
     *,
     two_people: bool,
+    archive: Path | None = None,
 ) -> ControlPlane:
     """Return the control plane on a database.
+
+    Args:
+        archive: the folder of the archived days of the market logs.
 
     Raises:
         KeyServiceError: when the signing key cannot be opened.
@@ -103,7 +108,7 @@ async def build_control(
         throttle=throttle,
         tokens=tokens,
         proofs=Proofs(scope),
-        audit=AuditTrail(scope, signing),
+        audit=AuditTrail(scope, signing, archive),
         secrets=secrets,
         encryption_key=EncryptionKey(scope, sealer, clock),
         approvals=approvals,
