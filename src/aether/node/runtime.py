@@ -176,6 +176,7 @@ class Node:
             await self._open_if_new(plan)
             self._feed.admit(shard)
         except BaseException:
+            shard.inbox.close()
             del self.shards[plan.config.id]
             raise
         self._trading[plan.config.id] = self._group.create_task(shard.run())
