@@ -21,7 +21,7 @@ from aether.store.migrate import migrate
 from aether.store.node_store import NodeStore
 from aether.store.retention import archive_before
 from aether.strategies import catalogue
-from benchmarks.node import PacedFeed, plans
+from benchmarks.node import PacedFeed, plans, run_whole
 
 MARKET_S = 3_600
 DAY_S = 86_400
@@ -41,15 +41,7 @@ async def measure(accounts: int) -> tuple[float, float, float, float]:
             NodeStore(database.node), catalogue(), plans(accounts), make_paper_venue, PacedFeed(MARKET_S, 1_000_000), SYNTHETIC_FEED,
             LocalBus(), lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
         )  # fmt: skip
-        stop = asyncio.Event()
-
-        async def until_drained() -> None:
-            await node.drain()
-            stop.set()
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(node.run(stop))
-            group.create_task(until_drained())
+        await run_whole(node)
         full = await _sizes(owner)
         taken = await _taken(database, node)
         archived = await archive_before(database.node, Path(folder), 100_000)

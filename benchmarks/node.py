@@ -98,6 +98,19 @@ def plans(accounts: int) -> list[AccountPlan]:
     return made
 
 
+async def run_whole(node: Node) -> None:
+    """Run a node until its feed has ended and every account has taken all of it."""
+    stop = asyncio.Event()
+
+    async def until_drained() -> None:
+        await node.drain()
+        stop.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(node.run(stop))
+        group.create_task(until_drained())
+
+
 async def bare_commit_ms(database: Database) -> float:
     """Return the median of a durable one-row insert."""
     connection = await database.connect("postgres")
@@ -133,15 +146,7 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
             wall_clock=False,
             brake_folder=Path(folder) / "brake",
         )
-        stop = asyncio.Event()
-
-        async def until_drained() -> None:
-            await node.drain()
-            stop.set()
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(node.run(stop))
-            group.create_task(until_drained())
+        await run_whole(node)
         await database.close()
         server.stop()
     warm = feed.rss_mib[len(feed.rss_mib) // 4 :]

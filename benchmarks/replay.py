@@ -31,6 +31,7 @@ from aether.store.market_log import verify_log
 from aether.store.migrate import migrate
 from aether.store.node_store import NodeStore
 from aether.strategies import catalogue
+from benchmarks.node import run_whole
 
 EVENTS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -76,7 +77,7 @@ async def measure(events: int) -> list[tuple[str, str]]:
             lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
         )  # fmt: skip
         begun = perf_counter()
-        await _run_whole(node)
+        await run_whole(node)
         written_s = perf_counter() - begun
         state_hash = node.shards[account].engine.state_hash()
 
@@ -115,18 +116,6 @@ async def measure(events: int) -> list[tuple[str, str]]:
         (f"{name}: against trading through them", f"{replay_s / written_s:.2f} x"),
         (f"{name}: with a snapshot", f"{snapshot_s * 1e3:.0f} ms"),
     ]
-
-
-async def _run_whole(node: Node) -> None:
-    stop = asyncio.Event()
-
-    async def until_drained() -> None:
-        await node.drain()
-        stop.set()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(node.run(stop))
-        group.create_task(until_drained())
 
 
 def run() -> list[tuple[str, str]]:

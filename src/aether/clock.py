@@ -1,7 +1,7 @@
 """What time it is: the one module that reads the machine's clocks. Nobody else does; a test holds that.
 
 A part that lives by time takes a clock as an argument, with one of these as its default. How long something took is
-measured with `perf_counter` and decides nothing.
+measured with `monotonic_s`, or with `perf_counter` where it decides nothing.
 
 In a simulation (`aether.simulation`) the functions tell the time of the world that the asking task belongs to
 (`living_in`): a context that tasks inherit, so that one process holds many worlds and no module knows of it.

@@ -18,7 +18,7 @@ SHOWN = 20
 @app.callback(invoke_without_command=True)
 def simulate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds.")] = 100,
-    first: Annotated[int, typer.Option("--first", min=0, help="The first seed.")] = 0,
+    start: Annotated[int, typer.Option("--start", min=0, help="The first seed.")] = 0,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="One world, with its trace if it breaks.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show what happened in that world in any case.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes; one a processor by default.")] = 0,
@@ -34,7 +34,7 @@ def simulate(
         _one(seed, show=trace, as_json=as_json)
         return
     total = Sum()
-    for report in run_many(range(first, first + seeds), jobs or os.cpu_count() or 1):
+    for report in run_many(range(start, start + seeds), jobs or os.cpu_count() or 1):
         total.add(report)
         if report.violations and not as_json:
             out.print(f"seed {report.seed}: {report.violations[0]}", highlight=False)

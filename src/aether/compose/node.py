@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -90,16 +91,13 @@ async def run_node(
             await node.started.wait()
             await mind("accounts_not_taken_up", TAKE_UP_AGAIN_S, take_up)
 
-        async def archive() -> None:
-            await keep_days(settings, database)
-
         async with asyncio.TaskGroup() as group:
             minding = [
                 group.create_task(_tell(health)),
                 group.create_task(mind("health_not_seen", LOOK_EVERY_S, health.look)),
                 group.create_task(announcements.run()),
                 group.create_task(mind("settings_not_applied", APPLY_EVERY_S, configurations.apply_due)),
-                group.create_task(mind("market_not_archived", ARCHIVE_EVERY_S, archive)),
+                group.create_task(mind("market_not_archived", ARCHIVE_EVERY_S, partial(keep_days, settings, database))),
             ]
             if market.recording is None:
                 minding.append(group.create_task(take_up_once_started()))

@@ -27,10 +27,9 @@ from aether.domain.errors import AuditBrokenError, KeyServiceError, MarketLogCor
 from aether.store.control_schema import audit, checkpoints, keys
 from aether.store.database import Scope
 from aether.store.history import StoredHistory
-from aether.store.market_log import LogReader
+from aether.store.market_log import GENESIS
 from aether.store.schema import journal, market_heads
 
-GENESIS = bytes(32)
 PAGE_ROWS = 2_000
 AUDIT_LOCK = 0x61756469
 """Advisory lock under which one transaction at a time appends."""
@@ -213,7 +212,7 @@ class AuditProver:
             raise AuditBrokenError(count + 1, f"a signed checkpoint was taken at entry {max(wanted)}; the end is gone")
         for mark in marks:
             await self._check_journals(mark)
-            await self._check_markets(mark)
+        await self._check_markets(marks)
         return count
 
     def _prove(self, signed: SignedCheckpoint) -> Checkpoint:
@@ -235,20 +234,22 @@ class AuditProver:
                 reason = f"the journal of {account} differs at sequence {seq} from a signed checkpoint"
                 raise AuditBrokenError(mark.audit_seq, reason)
 
-    async def _check_markets(self, mark: Checkpoint) -> None:
-        for log, (pos, wanted) in mark.markets.items():
-            reader = LogReader(self._history, log, pos)
+    async def _check_markets(self, marks: Sequence[Checkpoint]) -> None:
+        """Hold what all checkpoints say of a market log against it in one go: there are many of them."""
+        told: dict[str, list[tuple[int, str, int]]] = {}
+        for mark in marks:
+            for log, (pos, wanted) in mark.markets.items():
+                told.setdefault(log, []).append((pos, wanted, mark.audit_seq))
+        for log, said in told.items():
             try:
-                found = (await reader.hash()).hex()
+                found = await self._history.hashes_at_ends(log, {pos for pos, _, _ in said})
             except MarketLogCorruptError as error:
-                raise AuditBrokenError(
-                    mark.audit_seq, f"a signed checkpoint cannot be held against it: {error}"
-                ) from error
-            finally:
-                await reader.close()
-            if found != wanted:
-                reason = f"the market log {log} differs at position {pos} from a signed checkpoint"
-                raise AuditBrokenError(mark.audit_seq, reason)
+                reason = f"a signed checkpoint cannot be held against it: {error}"
+                raise AuditBrokenError(said[0][2], reason) from error
+            for pos, wanted, audit_seq in said:
+                if found.get(pos, b"").hex() != wanted:
+                    reason = f"the market log {log} differs at position {pos} from a signed checkpoint"
+                    raise AuditBrokenError(audit_seq, reason)
 
     async def stored(self) -> list[SignedCheckpoint]:
         """Return the checkpoints in the database in order."""

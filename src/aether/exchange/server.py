@@ -187,7 +187,7 @@ def build(
             venue = RememberingVenue(name, list(markets), rules, now, memory / f"{name}.jsonl")
             if not venue.is_new:
                 warm_steps = 0
-                last = {m.symbol: venue.last[m.symbol] / 10**m.price_decimals for m in MARKETS if venue.last[m.symbol]}
+                last = {m.symbol: venue.last[m.symbol] / 10**m.price_decimals for m in markets if venue.last[m.symbol]}
         exchanges[name] = Exchange(venue, FACES[name](venue, faults, enforce_limits=enforce_limits), faults)
     warming["on"] = warm_steps > 0
     local = LocalExchange(exchanges, FairPrice({**FAIR_PRICES, **(prices or {}), **last}, seed), memory=memory)

@@ -9,7 +9,6 @@ fails that account alone.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from time import perf_counter
 
 from aether.clock import monotonic_s
 from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
@@ -113,7 +112,7 @@ class Committer:
             self._connection.terminate()
 
     async def _write(self, batches: list[Batch], waiting: list[asyncio.Future[None]]) -> None:
-        started = perf_counter()
+        started = monotonic_s()
         self._in_doubt = False
         try:
             await self._until_durable(batches)
@@ -124,7 +123,7 @@ class Committer:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
-        COMMIT_SECONDS.observe(perf_counter() - started)
+        COMMIT_SECONDS.observe(monotonic_s() - started)
         COMMIT_ROWS.inc(sum(len(b.rows) for b in batches))
 
     async def _write_alone(self, batch: Batch, future: asyncio.Future[None]) -> None:

@@ -3,9 +3,9 @@ the latest in place of everything."""
 
 import asyncio
 from collections import deque
-from time import perf_counter
 from typing import NamedTuple
 
+from aether.clock import monotonic_s
 from aether.domain.events import Event, MarketDelayed, OperatorEvent, VenueReport
 from aether.node.appetite import conflated
 from aether.store.market_log import Logged
@@ -18,7 +18,7 @@ class Input(NamedTuple):
 
     Attributes:
         request_id: of the operator request it comes from, 0 for none.
-        entered: when it entered, by `perf_counter`.
+        entered: when it entered, by `monotonic_s`.
         is_live: it is of now; the past that an account is given first, and recordings, have only their own time.
         logged: of the market, with its position; None for the account's own inputs.
     """
@@ -82,14 +82,14 @@ class Inbox:
         """Take an operator's decision; it goes before everything else. Nothing is taken once closed."""
         if self._closed:
             return
-        self._operators.append(Input(event, request_id, perf_counter()))
+        self._operators.append(Input(event, request_id, monotonic_s()))
         self._wake()
 
     def put_report(self, event: VenueReport) -> None:
         """Take a venue's report; it goes before market data and is never shed, until closed: it is told again then."""
         if self._closed:
             return
-        self._reports.append(Input(event, 0, perf_counter()))
+        self._reports.append(Input(event, 0, monotonic_s()))
         self._wake()
 
     async def take(self, limit: int) -> list[Input]:
@@ -105,7 +105,7 @@ class Inbox:
         while self._reports and len(taken) < limit:
             taken.append(self._reports.popleft())
         if self._conflated_to and self._market:
-            taken.append(Input(MarketDelayed(ts_ns=0, through=self._conflated_to), 0, perf_counter()))
+            taken.append(Input(MarketDelayed(ts_ns=0, through=self._conflated_to), 0, monotonic_s()))
             self._conflated_to = 0
             self._limit = INBOX_LIMIT
         while self._market and len(taken) < limit:

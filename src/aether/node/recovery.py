@@ -38,6 +38,9 @@ from aether.telemetry import logger
 
 _MARKET_KINDS = frozenset(kind.__name__ for kind in MARKET_EVENTS)
 
+FORGET_EVERY = 1_000
+"""Rows and events after which the engine lets go of what it would have to repeat."""
+
 _log = logger("recovery")
 
 VenueFactory = Callable[[bytes | None], Venue]
@@ -61,7 +64,6 @@ class Replay:
         self._appetite: Appetite | None = None
         self._reader: LogReader | None = LogReader(history, place.log, place.pos) if place.log else None
         self._together: frozenset[int] = frozenset()
-        self._pages = 0
 
     async def take(self, row: JournalRow) -> None:
         """Go on by a row, and by what the market told before it.
@@ -85,8 +87,6 @@ class Replay:
             if isinstance(event, MarketDelayed):
                 await self._delay(event)
             self._apply(event, row)
-        if self.replayed % 1_000 == 0:
-            self.engine.take_changes()
 
     async def pass_market(self, until_ns: int, until: int | None = None) -> None:
         """Go on by what the market told after the last row, up to a time and a position: nothing was decided on it."""
@@ -113,7 +113,7 @@ class Replay:
         restep(self.venue, self.engine, event, row.decided, row.seq)
         if row.market is None:
             self.place.taken += row.kind in _MARKET_KINDS or isinstance(as_given(event), MARKET_EVENTS)
-        self.replayed += 1
+        self._count()
 
     def _as_taken(self, event: LogEvent) -> LogEvent:
         return as_taken(event, self.engine.state.now_ns)
@@ -150,7 +150,12 @@ class Replay:
 
     def _repeat(self, logged: Logged) -> None:
         restep(self.venue, self.engine, self._as_taken(logged.event), b"", self.chain.seq)
+        self._count()
+
+    def _count(self) -> None:
         self.replayed += 1
+        if self.replayed % FORGET_EVERY == 0:
+            self.engine.take_changes()
 
     def _takes(self, logged: Logged) -> bool:
         if logged.pos <= self.place.through:

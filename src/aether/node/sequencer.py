@@ -8,13 +8,12 @@ Accounts decide on an event before it is written; what they decide leaves only a
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from time import perf_counter
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from aether.clock import Clock, wall_ns
+from aether.clock import Clock, monotonic_s, wall_ns
 from aether.domain.accounts import AccountConfig
 from aether.domain.events import BookUpdate, FeedInterrupted, LogEvent, Quote, encode_event
 from aether.domain.identifiers import FeedId, InstrumentId
@@ -47,17 +46,14 @@ class Sequencer:
         clock: of the node; None where the events' own time is the only one.
     """
 
-    def __init__(self, log: FeedId, clock: Clock | None, now_ns: Callable[[], int] = wall_ns) -> None:
+    def __init__(self, log: FeedId, clock: Clock | None) -> None:
         self.log = log
         self.pos, self.hash = BEGINNING
         self._clock = clock
-        self._now_ns = now_ns
         self._waiting: list[tuple[Logged, bytes]] = []
         self._late: dict[InstrumentId, LogEvent] = {}
         self._followers: list[tuple[Inbox, Appetite]] = []
         self._room = asyncio.Event()
-        self.on_waiting: Callable[[], None] = lambda: None
-        """Called when something waits to be written."""
         self._shed = 0
 
     @property
@@ -106,7 +102,7 @@ class Sequencer:
 
     def blocks(self) -> list[Block]:
         """Return what waits to be written, as blocks of the day that it is."""
-        day = self._now_ns() // DAY_NS
+        day = wall_ns() // DAY_NS
         waiting = self._waiting
         return [block_of(self.log, day, waiting[n : n + BLOCK_LIMIT]) for n in range(0, len(waiting), BLOCK_LIMIT)]
 
@@ -144,8 +140,7 @@ class Sequencer:
         self.hash = event_hash(self.hash, self.pos, payload)
         logged = Logged(self.pos, event, self.hash)
         self._waiting.append((logged, payload))
-        entered = perf_counter()
+        entered = monotonic_s()
         for inbox, appetite in self._followers:
             if appetite.wants(event):
                 inbox.put_market(logged, entered, is_live=is_live)
-        self.on_waiting()

@@ -12,13 +12,12 @@ moment at which the node had them; an account that takes them up much later has 
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from aether.bus.local import LocalBus
-from aether.clock import Clock, wall_ns
+from aether.clock import Clock, monotonic_s, wall_ns
 from aether.domain.accounts import AccountConfig, ForeignOrders
 from aether.domain.errors import FencedError
 from aether.domain.events import (
@@ -167,7 +166,7 @@ class Shard:
     async def open(self, events: tuple[Event, ...]) -> None:
         """Begin a new account with its opening events; it follows the market from there on."""
         for event in events:
-            await self._take(Input(event, 0, perf_counter(), is_live=False))
+            await self._take(Input(event, 0, monotonic_s(), is_live=False))
         self._heard_ns = self.engine.state.now_ns
         await self._follow(self._market.follow(self), is_live=False)
         await self._commit(may_snapshot=False)
@@ -199,7 +198,7 @@ class Shard:
             self._followed_hash = head.hash
             now_ns = 0 if is_live else self.engine.state.now_ns
             event = MarketFollowed(ts_ns=now_ns, log=self._market.log, after=head.pos)
-            await self._take(Input(event, 0, perf_counter(), is_live))
+            await self._take(Input(event, 0, monotonic_s(), is_live))
 
     async def _catch_up(self, reader: LogReader, alive_ns: int) -> None:
         """Take what the log holds since the account's place.
@@ -229,13 +228,13 @@ class Shard:
         missed += [one for one in self._market.waiting() if one.pos > reader.pos and appetite.wants(one.event)]
         head = self._market.follow(self)
         if missed:
-            await self._take(Input(MarketDelayed(ts_ns=0, through=head.pos), 0, perf_counter()))
+            await self._take(Input(MarketDelayed(ts_ns=0, through=head.pos), 0, monotonic_s()))
         for one in conflated(missed):
-            await self._take(Input(one.event, 0, perf_counter(), logged=one))
+            await self._take(Input(one.event, 0, monotonic_s(), logged=one))
 
     async def _take_again(self, logged: Logged, *, is_wanted: bool) -> None:
         if is_wanted:
-            await self._take(Input(logged.event, 0, perf_counter(), is_live=False, logged=logged))
+            await self._take(Input(logged.event, 0, monotonic_s(), is_live=False, logged=logged))
         elif self.place.log:
             self.place.pass_to(logged)
         if len(self._rows) >= BATCH_LIMIT or self._since_snapshot >= SNAPSHOT_EVERY:
@@ -340,7 +339,7 @@ class Shard:
         """Stop the account's orders at their venues at once, whatever becomes of its own logic."""
         self._is_braked = True
         if self._stopped_at is None:
-            self._stopped_at = perf_counter()
+            self._stopped_at = monotonic_s()
         self._venue.stop()
 
     def trades_at(self, venue: VenueId) -> bool:
@@ -364,8 +363,8 @@ class Shard:
     def still(self) -> None:
         """Hear that a venue's list of open orders was seen to be empty: the stop may be confirmed by that."""
         if self._stopped_at is not None and not self._venue.unconfirmed():
-            KILL_SWITCH_RESPONSE.labels("confirmed").observe(perf_counter() - self._stopped_at)
-            _log.warning("stop_confirmed", account_id=self.account, seconds=perf_counter() - self._stopped_at)
+            KILL_SWITCH_RESPONSE.labels("confirmed").observe(monotonic_s() - self._stopped_at)
+            _log.warning("stop_confirmed", account_id=self.account, seconds=monotonic_s() - self._stopped_at)
             self._stopped_at = None
             self._publish(force=True)
 
@@ -451,7 +450,7 @@ class Shard:
         if not self._to_skip:
             self._followed_hash = logged.hash
             event = MarketFollowed(ts_ns=0, log=self._market.log, after=logged.pos)
-            await self._take(Input(event, 0, perf_counter(), is_live=False))
+            await self._take(Input(event, 0, monotonic_s(), is_live=False))
 
     async def _note_delay(self, item: Input) -> None:
         """Have it in the journal when an event of now is taken up late, or the node's clock was set right."""
@@ -459,7 +458,7 @@ class Shard:
             return
         now, known = self._clock.now_ns(), self.engine.state.now_ns
         if now - max(known, item.event.taken_ns) > LAG_NS or now < known - CLOCK_BACK_NS:
-            await self._take(Input(MarketDelayed(ts_ns=0), 0, perf_counter()))
+            await self._take(Input(MarketDelayed(ts_ns=0), 0, monotonic_s()))
 
     def _release_at(self, venue: VenueId) -> None:
         """Let orders out to a venue again, unless it was stopped anew meanwhile."""
@@ -494,7 +493,7 @@ class Shard:
         self._since_snapshot += 1
         if isinstance(event, _DESCRIBES_ACCOUNT):
             self._describe = True
-        now = perf_counter()
+        now = monotonic_s()
         self._decided.append(now)
         if taken.decided:
             TICK_TO_DECISION.observe(now - entered)
@@ -516,7 +515,7 @@ class Shard:
         JOURNAL_LAG.labels(self.account).set(self.lag)
         self._rows, self._decided, self._applied, self._describe = [], [], [], False
         await self._committer.commit(batch)
-        now = perf_counter()
+        now = monotonic_s()
         for at in decided:
             DECISION_TO_DURABLE.observe(now - at)
         self._durable = self._seq
@@ -543,7 +542,7 @@ class Shard:
             is_open = f"balance|{key}" in state.breaks
             if is_open or total != (known.total if known else 0):
                 report = BalanceReported(ts_ns=self.now_ns(), key=key, total=total)
-                await self._take(Input(report, 0, perf_counter()))
+                await self._take(Input(report, 0, monotonic_s()))
 
     async def _compare_in_time(self) -> None:
         if self.now_ns() - self._compared_ns >= COMPARE_EVERY_NS and not self.inbox.has_reports:
@@ -555,7 +554,7 @@ class Shard:
         self.still()
 
     def _publish(self, *, force: bool = False) -> None:
-        now = perf_counter()
+        now = monotonic_s()
         if not force and now - self._published < PUBLISH_EVERY_S:
             return
         self._published = now

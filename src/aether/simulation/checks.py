@@ -16,6 +16,8 @@ from aether.engine.stops import Stop
 from aether.exchange.venue import Listener, NewOrder, Order, Refused
 from aether.node.live import LiveVenue
 from aether.node.recovery import END, Until, replay_until
+from aether.simulation.firm import ACCOUNTS, FEED, PRICE, SYMBOL
+from aether.simulation.strategy import CATALOGUE
 from aether.store.journal import verify
 from aether.store.market_log import verify_log
 from aether.venues.registry import protocol_of
@@ -85,10 +87,10 @@ class Checks:
     def foreign(self, random_: random.Random) -> None:
         """Somebody trades with an account's key beside the desk."""
         world = self._world
-        name, account = random_.choice(list(world.exchange.exchanges)), random_.choice(("one", "two"))
+        name, account = random_.choice(list(world.exchange.exchanges)), random_.choice(ACCOUNTS)
         venue = world.exchange.exchanges[name].venue
-        price = round(60_000 * (1 - random_.uniform(0.01, 0.03)) * 10 ** venue.markets["BTC/USD"].price_decimals)
-        order = NewOrder(market="BTC/USD", side=Side.BUY, type=OrderType.LIMIT, size=FOREIGN_SIZE, price=price)
+        price = round(PRICE * (1 - random_.uniform(0.01, 0.03)) * 10 ** venue.markets[SYMBOL].price_decimals)
+        order = NewOrder(market=SYMBOL, side=Side.BUY, type=OrderType.LIMIT, size=FOREIGN_SIZE, price=price)
         self._placing = True
         with suppress(Refused):
             placed = venue.place(account, order)
@@ -142,9 +144,6 @@ class Checks:
 
     async def of_the_past(self) -> None:
         """Prove the chains, and replay every account from its first row."""
-        from aether.simulation.strategy import CATALOGUE  # noqa: PLC0415
-        from aether.simulation.world import FEED  # noqa: PLC0415
-
         world = self._world
         try:
             await verify_log(world.store, FEED)

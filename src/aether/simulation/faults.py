@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from aether.simulation.firm import VENUES
 from aether.simulation.memory import Loss
 
 if TYPE_CHECKING:
     from aether.simulation.world import World
 
 BETWEEN_S = (0.5, 8.0)
-VENUES = ("kraken", "binance", "coinbase")
 STREAM_FAULTS = ("skip_message", "duplicate_message", "reorder_message", "disconnect", "wrong_checksum")
 KINDS = (
     "node killed",

@@ -17,10 +17,11 @@ from aether.domain.events import (
     VenueReleased,
     VenueStopped,
 )
-from aether.domain.identifiers import AccountId, Symbol, VenueId
+from aether.domain.identifiers import AccountId, Symbol
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from aether.domain.scaled import AMOUNT_SCALE
+from aether.simulation.firm import ACCOUNTS, PRICE, SYMBOL, VENUES
 
 if TYPE_CHECKING:
     from aether.simulation.world import World
@@ -44,17 +45,17 @@ class People:
         until = loop.time() + seconds
         while loop.time() < until:
             await asyncio.sleep(self._random.uniform(*LOOK_S))
-            account = AccountId(self._random.choice(("one", "two")))
+            account = self._random.choice(ACCOUNTS)
             self.ask(account, self._wish())
 
     def stop_all(self) -> None:
         """Let nothing stay open: everything that works is taken back."""
-        for account in ("one", "two"):
-            self.ask(AccountId(account), KillSwitchEngaged(ts_ns=0, reason="the end", actor=WHO))
+        for account in ACCOUNTS:
+            self.ask(account, KillSwitchEngaged(ts_ns=0, reason="the end", actor=WHO))
 
     def ask(self, account: AccountId, event: OperatorEvent) -> None:
         """Ask for something, as the API does."""
-        told = {k: v for k, v in _said(event).items() if k not in ("ts_ns", "actor", "taken_ns")}
+        told = {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("ts_ns", "actor", "taken_ns")}
         self._world.note(f"{account}: {WHO} asks {type(event).__name__} {told}")
         self._world.store.ask(account, event)
 
@@ -67,7 +68,7 @@ class People:
             return KillSwitchEngaged(ts_ns=0, reason="a kill", actor=WHO, flatten=flatten)
         if draw < 0.82:
             return KillSwitchReleased(ts_ns=0, reason="go on", actor=WHO)
-        venue = VenueId(self._random.choice(("kraken", "binance", "coinbase")))
+        venue = self._random.choice(VENUES)
         if draw < 0.86:
             return VenueStopped(ts_ns=0, venue=venue, reason="a stop", actor=WHO)
         if draw < 0.92:
@@ -83,7 +84,7 @@ class People:
         algorithm = self._random.choice(ALGORITHMS)
         side = self._random.choice((Side.BUY, Side.SELL))
         amount = round(self._random.uniform(0.002, 0.2) * AMOUNT_SCALE)
-        price = 60_000.0 * (1 + self._random.uniform(-0.002, 0.002))
+        price = PRICE * (1 + self._random.uniform(-0.002, 0.002))
         extra: dict[str, Any] = {}
         if algorithm is Algorithm.ICEBERG:
             extra = {"display": amount // 3, "limit_price": round(price * AMOUNT_SCALE)}
@@ -95,15 +96,10 @@ class People:
             extra, side = _between(price), Side.SELL
         elif self._random.random() < 0.5:
             extra = {"limit_price": round(price * AMOUNT_SCALE)}
-        name, symbol = ParentId(f"p{self._number}"), Symbol("BTC/USD")
+        name, symbol = ParentId(f"p{self._number}"), Symbol(SYMBOL)
         return ParentRequest(id=name, symbol=symbol, side=side, amount=amount, algorithm=algorithm, **extra)
 
 
 def _between(price: float) -> dict[str, int]:
     """Return where a position is to end."""
     return {"profit_price": round(price * 1.001 * AMOUNT_SCALE), "stop_price": round(price * 0.999 * AMOUNT_SCALE)}
-
-
-def _said(event: OperatorEvent) -> dict[str, object]:
-    found: dict[str, object] = msgspec.to_builtins(event)
-    return found

@@ -12,7 +12,6 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +22,16 @@ from aiohttp import web
 from aether.bus.local import LocalBus
 from aether.clock import living_in
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
-from aether.domain.identifiers import AccountId, AssetCode, BalanceKey, FeedId, StrategyName, VenueId
+from aether.domain.identifiers import AccountId, AssetCode, StrategyName
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.exchange.server import MARKETS, LocalExchange, build
 from aether.node.feeds import VenueFeed
-from aether.node.live import LiveVenue
+from aether.node.live import Connect, LiveVenue
 from aether.node.runtime import Node
 from aether.simulation.checks import Checks
 from aether.simulation.faults import Faults
+from aether.simulation.firm import ACCOUNTS, FEED, PRICE, SYMBOL, VENUES
 from aether.simulation.loop import NS, START_NS, SimulatedClock, SimulatedLoop
 from aether.simulation.memory import MemoryStore
 from aether.simulation.network import Connector, Network
@@ -43,18 +43,13 @@ from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
 
-VENUES = ("kraken", "binance", "coinbase")
-SYMBOL = "BTC/USD"
-ACCOUNTS = (AccountId("one"), AccountId("two"))
 CASH = 60_000
-FEED = FeedId("exchange")
 STEP_S = 1.0
 FAULTS_S = 60.0
 CALM_S = 150.0
 """Kraken's call counter of the usual tier gives half a call a second back; the fate of an order takes up to nine."""
 STARTS_WITHIN_S, LOOK_S = 30.0, 0.05
 RESTART_AFTER_S = 1.0
-PRICE = 60_000.0
 
 
 @dataclass
@@ -252,8 +247,16 @@ class World:
             protocol, http, credentials=credentials, random_source=random.Random(self.random.random()),  # noqa: S311
         )  # fmt: skip
 
-    def _connect(self, config: AccountConfig, publics: list[VenueClient], http: aiohttp.ClientSession) -> "_Connect":
-        return _Connect(self, config, publics, http)
+    def _connect(self, config: AccountConfig, publics: list[VenueClient], http: aiohttp.ClientSession) -> Connect:
+        """Return what opens an account's sessions."""
+
+        async def open_one(public: VenueClient) -> ExecutionSession:
+            key, secret = self.keys[config.id, public.protocol.venue]
+            client = self._client(public.protocol.venue, http, Credentials(key=key, secret=secret))
+            client.protocol.listings = public.protocol.listings
+            return ExecutionSession(client, holds=True)
+
+        return lambda _booked: {public.protocol.venue: open_one(public) for public in publics}
 
     def _plan(self, account: AccountId) -> AccountPlan:
         config = AccountConfig(
@@ -301,25 +304,3 @@ class World:
             self._stop.set()
             with suppress(Exception):
                 await self._task
-
-
-class _Connect:
-    """Opens an account's sessions (`aether.node.live.Connect`)."""
-
-    def __init__(
-        self, world: World, config: AccountConfig, publics: list[VenueClient], http: aiohttp.ClientSession
-    ) -> None:
-        self._world = world
-        self._config = config
-        self._publics = publics
-        self._http = http
-
-    def __call__(self, _booked: Mapping[BalanceKey, int]) -> dict[VenueId, Awaitable[ExecutionSession]]:
-        return {public.protocol.venue: self._open(public) for public in self._publics}
-
-    async def _open(self, public: VenueClient) -> ExecutionSession:
-        venue = public.protocol.venue
-        key, secret = self._world.keys[self._config.id, venue]
-        client = self._world._client(venue, self._http, Credentials(key=key, secret=secret))
-        client.protocol.listings = public.protocol.listings
-        return ExecutionSession(client, holds=True)

@@ -1,7 +1,7 @@
 """What PostgreSQL and the archive hold of journals and markets (`journal.History`)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,8 +11,8 @@ from aether.domain.identifiers import AccountId
 from aether.store.archive import Block, archived_days
 from aether.store.database import Scope
 from aether.store.journal import JournalRow
-from aether.store.market_log import BEGINNING, GENESIS, Head
-from aether.store.schema import journal, market_heads
+from aether.store.market_log import BEGINNING, GENESIS, Head, LogChecker
+from aether.store.schema import journal, market_heads, market_log
 
 PAGE_ROWS = 2_000
 PAGE_BLOCKS = 200
@@ -26,7 +26,13 @@ SELECT log, day, first, events, ts_ns, payload, hash FROM market_log
 WHERE log = $1 AND first > $2 ORDER BY first LIMIT $3
 """
 _CONTAINING = "SELECT first FROM market_log WHERE log = $1 AND first <= $2 ORDER BY first DESC LIMIT 1"
-_BEFORE = "SELECT hash FROM market_log WHERE log = $1 AND first < $2 ORDER BY first DESC LIMIT 1"
+_ENDS = """
+SELECT log, day, first, events, ts_ns, payload, hash, (
+    SELECT hash FROM market_log AS b WHERE b.log = market_log.log AND b.first < market_log.first
+    ORDER BY b.first DESC LIMIT 1
+) AS before
+FROM market_log WHERE log = $1 AND first + events - 1 = ANY($2::bigint[]) ORDER BY first
+"""
 
 
 class StoredHistory:
@@ -103,14 +109,36 @@ class StoredHistory:
             if found := next((b.hash for b in blocks if b.last == first - 1), None):
                 return found
             break
+        query = sa.select(market_log.c.hash).where(market_log.c.log == log, market_log.c.first < first)
+        stored = await self.scope.all(query.order_by(market_log.c.first.desc()).limit(1))
+        if not stored:
+            raise MarketLogCorruptError(log, first - 1, "what was before is neither here nor archived")
+        return bytes(stored[0].hash)
+
+    async def hashes_at_ends(self, log: str, positions: Collection[int]) -> dict[int, bytes]:
+        """Return the log's hash at positions at which a block ends, each block proven; others are left out.
+
+        Raises:
+            MarketLogCorruptError: when a block does not prove, or an archived file is not what was archived.
+        """
+        found = {0: GENESIS}
+        for day in await archived_days(self.scope, log):
+            if any(day.first <= pos <= day.last for pos in positions):
+                before = day.before
+                for block in await asyncio.to_thread(day.read, self.archive):
+                    if block.last in positions:
+                        LogChecker(log, Head(block.first - 1, before)).check(block)
+                        found[block.last] = block.hash
+                    before = block.hash
         connection = await self.scope.connect()
         try:
-            stored = await connection.fetchval(_BEFORE, log, first)
+            for row in await connection.fetch(_ENDS, log, list(positions)):
+                before, block = row["before"] or await self.hash_before(log, row["first"]), Block(*row[:7])
+                LogChecker(log, Head(block.first - 1, before)).check(block)
+                found[block.last] = block.hash
         finally:
             await connection.close()
-        if stored is None:
-            raise MarketLogCorruptError(log, first - 1, "what was before is neither here nor archived")
-        return bytes(stored)
+        return found
 
     async def head(self, log: str) -> Head:
         """Return how far a log is written."""
