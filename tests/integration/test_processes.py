@@ -220,7 +220,7 @@ def test_all_of_it_runs_in_one_process_for_debugging(tmp_path: Path) -> None:
     pulls.write(tmp_path / "brake", "all", Pull(reason="before the start", actor="a test"))
     desk = Desk(tmp_path, "--one-process")
     assert list(desk.processes()) == ["all in one"]
-    assert all(s["engaged"] for s in desk.http.get(f"{API}/kill-switch").json())
+    until(lambda: all(s["engaged"] for s in desk.http.get(f"{API}/kill-switch").json()), "the pull in every journal")
     assert "aether_events_total{" in desk.http.get("/metrics").text
     assert desk.stop() == 0
 
