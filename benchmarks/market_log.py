@@ -39,7 +39,7 @@ async def measure(accounts: int) -> tuple[float, float, float, float]:
         empty = await _sizes(owner)
         node = Node(
             NodeStore(database.node), catalogue(), plans(accounts), make_paper_venue, PacedFeed(MARKET_S, 1_000_000), SYNTHETIC_FEED,
-            LocalBus(), lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
+            LocalBus(), lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake", holder="here",
         )  # fmt: skip
         await run_whole(node)
         full = await _sizes(owner)

@@ -145,6 +145,7 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
             lambda: None,
             wall_clock=False,
             brake_folder=Path(folder) / "brake",
+            holder="here",
         )
         await run_whole(node)
         await database.close()

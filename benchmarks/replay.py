@@ -74,7 +74,7 @@ async def measure(events: int) -> list[tuple[str, str]]:
         account = plan.config.id
         node = Node(
             NodeStore(database.node), catalogue(), [plan], make_paper_venue, LongFeed(plan, events), SYNTHETIC_FEED, LocalBus(),
-            lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake",
+            lambda: None, wall_clock=False, brake_folder=Path(folder) / "brake", holder="here",
         )  # fmt: skip
         begun = perf_counter()
         await run_whole(node)

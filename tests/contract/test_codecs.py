@@ -149,7 +149,7 @@ def test_coinbases_token_is_for_one_request_and_two_minutes(kind: str) -> None:
         "uri": "GET api.coinbase.com/api/v3/brokerage/accounts",
     }
     assert "uri" not in jwt.decode(
-        make_token(key, uri="", nonce=1, now_s=0), private.public_key(), algorithms=["ES256", "EdDSA"], options=options
+        make_token(key, uri="", nonce=1, now_ms=0), private.public_key(), algorithms=["ES256", "EdDSA"], options=options
     )
 
 

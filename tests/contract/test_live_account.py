@@ -90,6 +90,9 @@ class Runner:
             is_stopped=self.wants_empty(venue),
         )
 
+    def may_send(self) -> bool:
+        return True
+
     async def taken(self) -> bool:
         return True
 

@@ -302,6 +302,9 @@ class Account:
         self.reports: list[VenueReport] = []
         self.stills = 0
 
+    def may_send(self) -> bool:
+        return True
+
     def booked_balances(self) -> dict[BalanceKey, int]:
         return {}
 

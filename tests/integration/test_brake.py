@@ -110,6 +110,7 @@ class Firm:
             lambda: None,
             wall_clock=True,
             brake_folder=self.folder,
+            holder="here",
         )
         self.task = asyncio.create_task(self.node.run(self.stopping))
         if wait:

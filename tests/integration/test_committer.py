@@ -12,6 +12,7 @@ from aether.domain.errors import FencedError
 from aether.domain.events import Timer, encode_event
 from aether.domain.identifiers import AccountId, FeedId
 from aether.node.committer import Committer
+from aether.node.lease import Lease
 from aether.node.sequencer import Sequencer
 from aether.store import node_store as module
 from aether.store.commit import Batch, commit
@@ -44,7 +45,8 @@ def market() -> Sequencer:
 @pytest.fixture
 async def committer(database: Database, market: Sequencer) -> AsyncIterator[Committer]:
     """A committer at work."""
-    made = Committer(NodeStore(database.node), lambda: None, market)
+    store = NodeStore(database.node)
+    made = Committer(store, lambda: None, market, Lease(store, market.log, "here"))
     task = asyncio.create_task(made.run())
     yield made
     assert not task.done(), "it works on"

@@ -184,6 +184,7 @@ class Live:
             lambda: None,
             wall_clock=True,
             brake_folder=Path(tempfile.mkdtemp()) / "brake",
+            holder="here",
         )
         self._task = asyncio.create_task(self.node.run(self._stop))
         await until(lambda: self.venue.account is not None or self._ended())

@@ -14,7 +14,7 @@ from aether.compose.archiving import archive_now
 from aether.compose.trading import make_paper_venue
 from aether.config import load_settings
 from aether.domain.accounts import AccountPlan
-from aether.domain.errors import JournalCorruptError, MarketLogCorruptError
+from aether.domain.errors import FencedError, JournalCorruptError, MarketLogCorruptError
 from aether.domain.events import MARKET_EVENTS, Event, MarketDelayed, MarketFollowed, encode_event, opening_events
 from aether.domain.identifiers import AccountId
 from aether.engine.core import Engine
@@ -38,10 +38,10 @@ from aether.store.node_store import NodeStore
 from aether.store.retention import archive_before, open_days
 from aether.store.schema import journal, market_log, snapshots
 from aether.strategies import catalogue
-from tests.desk import BTC
+from tests.desk import BTC, scripted
 from tests.integration.platform import Platform, aether_json, until
 from tests.integration.test_amounts import market_events
-from tests.integration.test_facts_live import DESK, Live, live
+from tests.integration.test_facts_live import DESK, Live, live, wish
 from tests.integration.test_node import check_against_backtest, dataset, make_node, run_until, taken
 
 __all__ = ["dataset"]
@@ -235,7 +235,7 @@ def old_journal(plan: AccountPlan, events: Iterator[Event], count: int) -> tuple
             batch.rows.append(row._replace(hash=previous))
         if market == count:
             break
-    batch.project(engine.take_changes(), engine, batch.rows[-1].seq)
+    batch.project(engine.take_changes(), engine, batch.rows[-1].seq, 1)
     batch.describe_account(engine)
     return batch, engine, venue.snapshot()
 
@@ -278,7 +278,7 @@ async def replayed_hash(desk: Live) -> str:
     """Return the state that the journal and the log lead to, from the first row."""
     await desk.settled()
     found = await replay_until(
-        NodeStore(desk.database.node), DESK, desk.node._catalogue, lambda _s: desk.venue, END, from_snapshot=False
+        NodeStore(desk.database.node), DESK, scripted(wish), lambda _s: desk.venue, END, from_snapshot=False
     )
     return found.engine.state_hash()
 
@@ -344,6 +344,8 @@ async def test_a_node_that_finds_the_log_ahead_of_its_own_is_fenced_whole(databa
                 await asyncio.sleep(0.01)
         assert desk.shard.failure.startswith("fenced")
         assert desk.shard.is_fenced
+        with pytest.raises(FencedError):
+            await desk.stop()
 
 
 async def test_days_are_opened_before_anybody_needs_them(database: Database, dataset: Dataset) -> None:

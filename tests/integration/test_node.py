@@ -67,6 +67,7 @@ def make_node(
         revive,
         wall_clock=False,
         brake_folder=Path(tempfile.mkdtemp()) / "brake",
+        holder="here",
     )
 
 

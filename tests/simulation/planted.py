@@ -116,13 +116,13 @@ def _leaves_a_market_event_out_of_the_log(patch: pytest.MonkeyPatch) -> None:
 
 PLANTED = (
     Planted("an order leaves before it is durable", _sends_before_it_is_durable, "before it was durable"),
-    Planted("a commit in doubt is not looked up", _forgets_that_a_commit_was_in_doubt, "has failed"),
+    Planted("a commit in doubt is not looked up", _forgets_that_a_commit_was_in_doubt, "fenced itself"),
     Planted("a kill cancels nothing", _does_not_stop_at_the_venues, "are open at"),
     Planted("a lost order is sent again", _sends_again_what_was_lost, "more than once"),
     Planted("nothing is asked of the time of a restart", _listens_from_now_on_after_a_restart, "the books"),
     Planted("an execution is booked each time", _books_an_execution_each_time_it_is_told, "the books"),
     Planted("a fee is left out", _leaves_a_fee_out, "too much"),
-    Planted("a delay is not journaled", _does_not_journal_that_it_was_late, "replay"),
+    Planted("a delay is not journaled", _does_not_journal_that_it_was_late, "prove"),
     Planted("a row is chained over no market", _chains_over_another_market, "does not prove"),
     Planted("an event is missing in the log", _leaves_a_market_event_out_of_the_log, "prove"),
 )

@@ -62,7 +62,7 @@ async def _node(told: Instructions, stop: asyncio.Event, ready: Ready) -> None:
     settling: list[asyncio.Task[None]] = []
 
     async def settle(built: Built) -> None:
-        await built.node.started.wait()
+        await built.node.settled.wait()
         ready(built.offer.name, is_settled=True)
 
     def on_built(built: Built) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from aether.domain.errors import DataDirectoryError
 
 LOCK_FILE = "aether.lock"
 BRAKE_FOLDER = "brake"
+IDENTITY_FILE = "identity"
 LOOK_EVERY_S = 2.0
 LOOKS, LOOK_S = 5, 0.02
 
@@ -50,6 +52,18 @@ class DataDirectory:
     def running(self) -> Path:
         """What a running platform says of itself, for the command line; for its owner only."""
         return running_file(self.path)
+
+    def identity(self) -> str:
+        """Return what tells this directory from every other, made at the first use; a copy on the same machine is the
+        same.
+        """
+        file = self.path / IDENTITY_FILE
+        with contextlib.suppress(FileNotFoundError):
+            if known := file.read_text().strip():
+                return known
+        made = secrets.token_hex(4)
+        file.write_text(made)
+        return made
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[int]:

@@ -61,6 +61,8 @@ class NodeHealth:
         failed = self._node.failures()
         if failed:
             return Readiness("accounts", False, "; ".join(f"{a}: {reason}" for a, reason in failed.items()))
+        if self._node.stands_by_for:
+            return Readiness("accounts", False, f"standing by for {self._node.stands_by_for}")
         if not self._node.is_ready:
             return Readiness("accounts", False, "starting")
         return Readiness("accounts", True, f"{len(self._node.shards)} trading")

@@ -71,7 +71,7 @@ async def run_node(
         built = await build_node(settings, storage, market, bus, seed, venues, keys, announcements.changed)
         node = built.node
         if begins_stopped:
-            await _engage_at_start(Operators(database, wall_ns), node)
+            node.on_begin = partial(_engage_at_start, Operators(database, wall_ns), node)
         health = NodeHealth(node, database, bus, wall_clock=market.recording is None)
         answer_stops(bus, node)
         bus.answer(METRICS, _metrics)

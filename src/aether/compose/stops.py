@@ -30,14 +30,11 @@ def answer_stops(bus: LocalBus, node: "Node") -> None:
     async def pull(body: Message) -> list[str]:
         stopped = brake.pull(_brake_name(body["account"]), msgspec.convert(body["pull"], Pull))
         if not node.is_ready:
-            raise NoAnswerError(
-                "The trading process is starting, and does not know all of its accounts yet.",
-                remedy="Leave the brake's file: it is read before anything is traded.",
-            )
+            raise NoAnswerError(why_not(node), remedy="Leave the brake's file: it is read before anything is traded.")
         return [str(account) for account in stopped]
 
     async def unconfirmed(body: Message) -> list[str]:
-        starting = [] if node.is_ready else ["the trading process, which is starting"]
+        starting = [] if node.is_ready else [f"the trading process: {why_not(node)}"]
         return starting + brake.unconfirmed(_brake_name(body["account"]))
 
     async def stop_venue(body: Message) -> list[str]:
@@ -53,15 +50,19 @@ def answer_stops(bus: LocalBus, node: "Node") -> None:
             if body["journal"]:
                 shard.journal(event)
         if not node.is_ready:
-            raise NoAnswerError(
-                "The trading process is starting, and does not know all of its accounts yet.",
-                remedy="Stop it again in a few seconds, or stop everything.",
-            )
+            raise NoAnswerError(why_not(node), remedy="Stop it again in a few seconds, or stop everything.")
         return [shard.account for shard in meant]
 
     bus.answer(PULL, pull)
     bus.answer(STOP_VENUE, stop_venue)
     bus.answer(UNCONFIRMED, unconfirmed)
+
+
+def why_not(node: "Node") -> str:
+    """Return why a node stops nothing itself yet."""
+    if node.stands_by_for:
+        return f"It stands by; the accounts are traded by {node.stands_by_for}."
+    return "It is starting, and does not know all of its accounts yet."
 
 
 class BusStops:

@@ -20,7 +20,7 @@ from aether.compose.accounts import (
     synthetic_plans,
     venue_plans,
 )
-from aether.compose.directory import BRAKE_FOLDER
+from aether.compose.directory import BRAKE_FOLDER, DataDirectory
 from aether.compose.markets import AttachedExchange, Market, Venues, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
@@ -264,16 +264,19 @@ async def build_node(
         identity, default = feed_id(market.recording), replay_plans(market.recording, seed)
     else:
         identity, default = SYNTHETIC_FEED, synthetic_plans(seed)
-    archived = await plans.archived()
     offered = {i.id: i for p in default for i in p.instruments}
     if not venues.clients and market.recording is None:
         offered = {i.id: i for i in synthetic_instruments()}
-    opened = await plans.opened(identity)
-    known = {s.config.id for s in await queries.list_accounts(database.desk, identity)}
-    chosen = [p for p in ([] if settings.is_production else default) if p.config.id not in archived]
-    chosen += [p for p in opened if p.config.id in known]
+
+    async def planned() -> list[AccountPlan]:
+        """Return the accounts that the node begins with: those of the market, and those that have a journal."""
+        archived = await plans.archived()
+        known = {s.config.id for s in await queries.list_accounts(database.desk, identity)}
+        chosen = [p for p in ([] if settings.is_production else default) if p.config.id not in archived]
+        return chosen + [p for p in await plans.opened(identity) if p.config.id in known]
+
     if venues.clients:
-        feed = await venue_feed(venues.clients, [*default, *opened])
+        feed = await venue_feed(venues.clients, [*default, *await plans.opened(identity)])
     elif market.recording is not None:
         dataset = market.recording
         instrument = dataset.instrument()
@@ -286,7 +289,7 @@ async def build_node(
     node = Node(
         NodeStore(database.node, settings.market_archive),
         catalogue(),
-        chosen,
+        await planned(),
         VenueMaker(venues, keys, changed, settings),
         feed,
         identity,
@@ -294,7 +297,9 @@ async def build_node(
         storage.revive,
         wall_clock=market.recording is None,
         brake_folder=settings.data_dir / BRAKE_FOLDER,
+        holder=f"{socket.gethostname()}:{DataDirectory(settings.data_dir).identity()}",
         stop_others=lambda pull: stop_others(database, identity, pull),
+        planned_now=planned,
     )
     offer = MarketOffer(
         name=market.name,

@@ -31,6 +31,10 @@ class Bystander:
         except Exception as error:  # noqa: BLE001  the task's outermost edge
             _log.error("bystander_failed", account_id=self.account, reason=f"{type(error).__name__}: {error}")
 
+    def fence(self) -> None:
+        """Touch nothing any more: another process owns the account."""
+        self._venue.fence()
+
     def stop(self) -> None:
         """Cancel everything once more, and see that it is gone."""
         self._venue.stop()
@@ -56,6 +60,10 @@ class Bystander:
 
     def report(self, report: VenueReport) -> None:
         """Let it go: the venue tells again."""
+
+    def may_send(self) -> bool:
+        """Return that nothing is sent."""
+        return False
 
     async def taken(self) -> bool:
         """Return that nothing may be opened."""

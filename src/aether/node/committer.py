@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from aether.clock import monotonic_s
 from aether.domain.errors import AetherError, DatabaseUnavailableError, FencedError
+from aether.node.lease import Lease
 from aether.node.ports import Store, Writer
 from aether.node.sequencer import Sequencer
 from aether.store.commit import Batch
@@ -35,12 +36,14 @@ class Committer:
         store: where to.
         revive: called before a reconnect, to start an embedded server again.
         market: whose events go with every commit.
+        lease: in which everything is written.
     """
 
-    def __init__(self, store: Store, revive: Callable[[], None], market: Sequencer) -> None:
+    def __init__(self, store: Store, revive: Callable[[], None], market: Sequencer, lease: Lease) -> None:
         self._store = store
         self._revive = revive
         self._market = market
+        self._lease = lease
         self._days: set[int] = set()
         """Days of the log that are known to be open."""
         self._refused = Trouble(_log, "market_not_written")
@@ -162,7 +165,7 @@ class Committer:
             return []
         days = {b.day for b in blocks} - self._days
         try:
-            await connection.commit(left, blocks, sorted(days))
+            await connection.commit(left, blocks, sorted(days), self._lease.held)
         except FencedError:
             before = (len(left), self._market.written)
             left = await self._not_there(connection, left)

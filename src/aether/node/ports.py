@@ -11,6 +11,7 @@ from aether.domain.records import EquityPoint
 from aether.store.archive import Block
 from aether.store.commit import Batch, Snapshot
 from aether.store.journal import History
+from aether.store.leases import Claim, Held
 from aether.store.market_log import Head
 from aether.store.requests import Pending
 from aether.venues.reconciliation import Remembered
@@ -24,8 +25,10 @@ class Writer(Protocol):
         """Whether the connection is gone."""
         ...
 
-    async def commit(self, batches: list[Batch], blocks: Sequence[Block], days: Iterable[int], /) -> None:
-        """Write batches and blocks of the market log in one durable transaction, see `aether.store.commit`."""
+    async def commit(
+        self, batches: list[Batch], blocks: Sequence[Block], days: Iterable[int], lease: Held | None, /
+    ) -> None:
+        """Write batches and blocks of the market log in one durable statement, see `aether.store.commit`."""
         ...
 
     async def holds(self, batch: Batch, /) -> bool:
@@ -34,6 +37,18 @@ class Writer(Protocol):
 
     async def head(self, log: str, /) -> Head:
         """Return how far a market log is written."""
+        ...
+
+    async def take_lease(self, log: str, holder: str, seconds: float, /) -> Claim:
+        """Ask for the lease of a market's accounts."""
+        ...
+
+    async def renew_lease(self, held: Held, seconds: float, /) -> bool:
+        """Hold a lease for so long from now; return whether it is still ours."""
+        ...
+
+    async def give_back_lease(self, held: Held, /) -> None:
+        """End a lease."""
         ...
 
     def terminate(self) -> None:
@@ -154,6 +169,10 @@ class LiveAccount(Protocol):
 
     def report(self, report: VenueReport) -> None:
         """Take a venue's report."""
+        ...
+
+    def may_send(self) -> bool:
+        """Return whether this node owns the account for sure: nothing new is sent otherwise."""
         ...
 
     async def taken(self) -> bool:

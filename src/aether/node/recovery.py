@@ -69,7 +69,7 @@ class Replay:
         """Go on by a row, and by what the market told before it.
 
         Raises:
-            JournalCorruptError, MarketLogCorruptError, ReplayMismatchError: as in `recover`.
+            JournalCorruptError, MarketLogCorruptError, ReplayMismatchError: as in `warm`.
         """
         if row.market is None:
             self._apply(self._own(row, None), row)
@@ -201,8 +201,8 @@ class Recovered(NamedTuple):
     replayed: int
 
 
-async def recover(store: Store, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory) -> Recovered:
-    """Return the account after its last journaled row; a new account is empty.
+async def warm(store: Store, account: AccountId, catalogue: Catalogue, make_venue: VenueFactory) -> Replay:
+    """Return the account after its last journaled row, ready to go on by more of them; a new account is empty.
 
     Raises:
         JournalCorruptError, MarketLogCorruptError: naming the first row or event that does not verify.
@@ -210,10 +210,20 @@ async def recover(store: Store, account: AccountId, catalogue: Catalogue, make_v
             does not reproduce a journaled report.
     """
     replay = await _from_snapshot(store, account, catalogue, make_venue, END)
-    async with aclosing(store.rows(account, replay.chain.seq)) as rows:
+    await advance(store, replay)
+    return replay
+
+
+async def advance(store: Store, replay: Replay) -> None:
+    """Bring a replay to the journal's last row. Raises as `warm`."""
+    async with aclosing(store.rows(replay.chain.account, replay.chain.seq)) as rows:
         async for row in rows:
             await replay.take(row)
     replay.engine.take_changes()
+
+
+def recovered(replay: Replay) -> Recovered:
+    """Return the account that a replay has come to."""
     return Recovered(replay.engine, replay.venue, replay.chain, replay.place, replay.reader(), replay.replayed)
 
 
@@ -232,7 +242,7 @@ async def replay_until(
         from_snapshot: begin with the newest snapshot of before; otherwise with the first row.
 
     Raises:
-        JournalCorruptError, MarketLogCorruptError, ReplayMismatchError: as `recover`.
+        JournalCorruptError, MarketLogCorruptError, ReplayMismatchError: as `warm`.
     """
     if from_snapshot:
         replay = await _from_snapshot(store, account, catalogue, make_venue, until)

@@ -20,18 +20,22 @@ from aether.node.brake import EMPTY_LOOK_S, Brake, Stoppable, until_empty
 from aether.node.bystander import Bystander
 from aether.node.committer import Committer
 from aether.node.feeds import Feed, warming
+from aether.node.lease import Lease
 from aether.node.ports import Store, Venue
 from aether.node.pulls import EVERY_ACCOUNT, Pull
-from aether.node.recovery import recover
 from aether.node.requests import RequestReader
 from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
+from aether.node.standby import Replicas
 from aether.node.summary import untold
 from aether.store.database import CONNECTION_ERRORS
+from aether.store.leases import Claim
 from aether.store.market_log import LogReader
 from aether.telemetry import MARKET_SHED, SHED, Trouble, logger
 
 BARS_EVERY_S = 5.0
+LOOK_EVERY_S = 1.0
+"""How often a node that stands by asks for the lease, and follows the accounts."""
 CLOSE_TIMEOUT_S = 20.0
 ALIVE_NS = 2 * SAMPLE_NS
 """An account that takes events leaves a sign of it in its tables at least so often."""
@@ -53,7 +57,9 @@ class Node:
         revive: starts an embedded database again.
         wall_clock: whether the market lives by the wall clock.
         brake_folder: where pulls of the brake are kept.
+        holder: names the platform whose node this is, over restarts.
         stop_others: asks the accounts of other markets for a pull of all.
+        planned_now: reads the plans again, after a while of standing by.
     """
 
     def __init__(
@@ -69,11 +75,13 @@ class Node:
         *,
         wall_clock: bool,
         brake_folder: Path,
+        holder: str,
         stop_others: Callable[[Pull], Awaitable[bool]] | None = None,
+        planned_now: Callable[[], Awaitable[Sequence[AccountPlan]]] | None = None,
     ) -> None:
         self._store = store
-        self._catalogue = catalogue
         self._plans = plans
+        self._planned_now = planned_now
         self._make_venue = make_venue
         self._feed = feed
         self._feed_id = feed_id
@@ -81,8 +89,12 @@ class Node:
         self._clock = SteadyClock() if wall_clock else None
         self._bars: list[Bar] = []
         self.market = Sequencer(feed_id, self._clock)
-        self.committer = Committer(store, revive, self.market)
+        self.lease = Lease(store, feed_id, holder)
+        self.stands_by_for = ""
+        """Who owns the accounts while this node stands by."""
+        self.committer = Committer(store, revive, self.market, self.lease)
         self.committer.on_fenced = self._fence
+        self._replicas = Replicas(store, catalogue, make_venue)
         self._readers: dict[AccountId, LogReader | None] = {}
         self.shards: dict[AccountId, Shard] = {}
         self.left_out: dict[AccountId, str] = {}
@@ -90,30 +102,104 @@ class Node:
         self._bystanders: dict[AccountId, Bystander] = {}
         self.brake = Brake(brake_folder, self._stoppable, stop_others)
         self.is_ready = False
+        self.on_begin: Callable[[], Awaitable[None]] = _nothing
+        """Called before the accounts are brought back, unless they were taken over from another node."""
+        self.settled = asyncio.Event()
+        """Set once the node trades, or stands by."""
         self.feed_ended = asyncio.Event()
         self.started = asyncio.Event()
         self._venues: list[asyncio.Task[None]] = []
         self._trading: dict[AccountId, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._fenced: asyncio.Future[FencedError] = asyncio.get_running_loop().create_future()
+        """Done once another process owns the accounts."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Recover or open every account, trade until `stop` is set, then leave snapshots and end.
+        """Become the accounts' owner, recover or open each, trade until `stop` is set, then leave snapshots and end.
 
-        An account that cannot be recovered is left out and told of; the others trade.
+        While another node owns them, this one stands by. An account that cannot be recovered is left out and told of;
+        the others trade.
 
         Raises:
             JournalCorruptError, ReplayMismatchError, ...: why the first account is left out, when all of them are.
+            FencedError: when another node has taken the accounts over.
         """
-        self.market.begin(await self._store.head(self.market.log))
-        await self._recover_all()
-        self.brake.honour()
-        async with asyncio.TaskGroup() as outer:
-            committing = outer.create_task(self.committer.run())
+        if not await self._become_owner(stop):
+            return
+        keeping = asyncio.create_task(self._keep_lease())
+        try:
+            self.market.begin(await self._store.head(self.market.log))
+            await self._recover_all()
+            self.brake.honour()
+            await self._trade_as_owner(stop)
+        finally:
+            keeping.cancel()
+            await self.lease.give_back()
+
+    async def _trade_as_owner(self, stop: asyncio.Event) -> None:
+        """Trade until `stop` is set; whoever is fenced ends at once, and leaves everything as it is."""
+        try:
+            async with asyncio.TaskGroup() as outer:
+                fencing = outer.create_task(self._until_fenced())
+                committing = outer.create_task(self.committer.run())
+                try:
+                    await self._trade(stop)
+                finally:
+                    self.committer.end()
+                    committing.cancel()
+                    fencing.cancel()
+        except BaseExceptionGroup:
+            if not self._fenced.done():
+                raise
+        if self._fenced.done():
+            raise self._fenced.result()
+
+    async def _until_fenced(self) -> None:
+        raise await asyncio.shield(self._fenced)
+
+    async def _become_owner(self, stop: asyncio.Event) -> bool:
+        """Return once the accounts are ours; False when the node is to end before."""
+        while not stop.is_set():
             try:
-                await self._trade(stop)
-            finally:
-                self.committer.end()
-                committing.cancel()
+                claim = await self.lease.take()
+            except (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError) as error:
+                if not self.stands_by_for:
+                    raise
+                _log.warning("lease_not_reached", reason=str(error) or type(error).__name__)
+            else:
+                if claim.is_taken:
+                    await self._begin_as_owner()
+                    return True
+                self._note_owner(claim)
+                self.settled.set()
+                await self._replicas.follow(self._plans)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await stop.wait()
+        return False
+
+    async def _begin_as_owner(self) -> None:
+        stood_by = bool(self.stands_by_for)
+        self.stands_by_for = ""
+        if stood_by and self._planned_now is not None:
+            self._plans = await self._planned_now()
+        if not stood_by:
+            await self.on_begin()
+
+    def _note_owner(self, claim: Claim) -> None:
+        told = f"{claim.holder} (epoch {claim.epoch}, version {claim.version})"
+        if claim.reason == "newer":
+            told += ", which knows a newer schema: bring this node to its version"
+        if told != self.stands_by_for:
+            self.stands_by_for = told
+            _log.warning("standing_by", owner=told)
+
+    async def _keep_lease(self) -> None:
+        """Renew the lease; whoever loses it touches no account any more, and ends."""
+        try:
+            await self.lease.keep()
+        except FencedError as error:
+            self._fence(error)
 
     async def _trade(self, stop: asyncio.Event) -> None:
         for plan in self._plans:
@@ -135,6 +221,7 @@ class Node:
             group.create_task(self._keep_bars(ended))
             self.is_ready = True
             self.started.set()
+            self.settled.set()
             await stop.wait()
             self.is_ready = False
             for task in (*others, *self._venues):
@@ -152,6 +239,11 @@ class Node:
 
     def _fence(self, error: FencedError) -> None:
         """Hear that another process has this market: no account of it is ours any more."""
+        self.lease.lost(str(error))
+        if not self._fenced.done():
+            self._fenced.set_result(error)
+        for bystander in self._bystanders.values():
+            bystander.fence()
         for shard in self.shards.values():
             shard.fence(str(error))
 
@@ -227,9 +319,7 @@ class Node:
 
     async def _recover_account(self, plan: AccountPlan) -> None:
         config = plan.config
-        found = await recover(
-            self._store, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot)
-        )
+        found = await self._replicas.recover(config)
         self._readers[config.id] = found.reader
         shard = Shard(
             config.id,
@@ -239,6 +329,7 @@ class Node:
             found.place,
             self.market,
             self.committer,
+            self.lease,
             self._bus,
             clock=self._clock,
         )
@@ -298,3 +389,7 @@ class Node:
             else:
                 trouble.over()
                 del self._bars[:count]
+
+
+async def _nothing() -> None:
+    """Do nothing."""

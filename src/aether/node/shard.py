@@ -47,6 +47,7 @@ from aether.engine.stops import Stop, keep_orders, may_enter
 from aether.node.appetite import Appetite, conflated
 from aether.node.committer import Committer
 from aether.node.inbox import INBOX_LIMIT, Inbox, Input
+from aether.node.lease import Lease
 from aether.node.place import Place
 from aether.node.ports import Venue
 from aether.node.sequencer import Sequencer
@@ -95,6 +96,7 @@ class Shard:
         chain: the journal's proven end.
         place: where it is in the market.
         market: the node's.
+        lease: in which the account is owned.
         clock: of the world that the account trades in; None where the events' own time is the only one.
     """
 
@@ -107,6 +109,7 @@ class Shard:
         place: Place,
         market: Sequencer,
         committer: Committer,
+        lease: Lease,
         bus: LocalBus,
         *,
         clock: Clock | None,
@@ -125,6 +128,7 @@ class Shard:
         self._seq, self._hash = chain.seq, chain.hash
         self._durable = chain.seq
         self._committer = committer
+        self._lease = lease
         self._bus = bus
         self._clock = clock
         self._rows: list[JournalRow] = []
@@ -328,6 +332,10 @@ class Shard:
             return False
         return not self.wants_empty(state.instruments[instrument].venue)
 
+    def may_send(self) -> bool:
+        """Return whether this node owns the account for sure: nothing new is sent otherwise."""
+        return self._lease.is_held
+
     async def taken(self) -> bool:
         """Return once every report so far has been taken: whether the account may open positions."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -486,7 +494,7 @@ class Shard:
             self.place.delay(given)
         self._seq += 1
         place = self.place
-        epoch = 0 if place.log else None
+        epoch = self._lease.epoch if place.log else None
         row = JournalRow(self.account, self._seq, event.ts_ns, kind, payload, b"", taken.decided, place.market, epoch)
         self._hash = row_hash(self._hash, row, place.log_hash)
         self._rows.append(row._replace(hash=self._hash))
@@ -506,7 +514,7 @@ class Shard:
         if not self._rows and not changes and not is_due:
             return
         batch = Batch(self.account, self._rows, applied=self._applied)
-        batch.project(changes, self.engine, self._seq)
+        batch.project(changes, self.engine, self._seq, self._lease.epoch)
         if self._describe:
             batch.describe_account(self.engine)
         if is_due:

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -18,10 +19,12 @@ from aether.domain.events import Bar, OperatorEvent
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.records import EquityPoint
 from aether.store.archive import Block
-from aether.store.commit import SNAPSHOTS_KEPT, Batch, Snapshot
+from aether.store.commit import Batch, Snapshot
 from aether.store.journal import JournalRow
+from aether.store.leases import Claim, Held, fenced
 from aether.store.market_log import BEGINNING, GENESIS, Head
 from aether.store.requests import Pending
+from aether.store.statement import SNAPSHOTS_KEPT
 
 COMMIT_S = (0.0005, 0.004)
 LATE_S = 3.0
@@ -33,6 +36,16 @@ class Loss(StrEnum):
     DONE = "commit done, answer lost"
     NOT_DONE = "commit not done, answer lost"
     LATE = "commit done late, answer lost"
+
+
+@dataclass
+class _Lease:
+    """The last lease of a log."""
+
+    epoch: int
+    holder: str
+    until_s: float
+    has_ended: bool = False
 
 
 class MemoryStore:
@@ -56,13 +69,14 @@ class MemoryStore:
         self.applied: dict[int, tuple[int, str]] = {}
         self.order_ids: set[str] = set()
         self.fills: Counter[tuple[str, str]] = Counter()
+        self.leases: dict[str, _Lease] = {}
         self.losses: list[Loss] = []
         self.is_away = False
         self.slow_s = 0.0
         self.happened: Counter[str] = Counter()
         self._writers: dict[MemoryWriter, None] = {}
         self._lates: set[asyncio.Future[None]] = set()
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
         self._listeners: dict[Callable[[], None], None] = {}
 
     # What a node reads.
@@ -158,6 +172,35 @@ class MemoryStore:
             wake()
         return number
 
+    # Who owns the accounts, by this machine's clock.
+
+    def take_lease(self, log: str, holder: str, seconds: float) -> Claim:
+        """Give a lease to who asks, unless another holds it."""
+        now_s = asyncio.get_running_loop().time()
+        last = self.leases.get(log)
+        if last is not None and not last.has_ended and last.holder != holder and last.until_s > now_s:
+            return Claim(last.epoch, last.holder, "", is_taken=False, reason="held")
+        epoch = last.epoch + 1 if last else 1
+        self.leases[log] = _Lease(epoch, holder, now_s + seconds)
+        return Claim(epoch, holder, "", is_taken=True, reason="")
+
+    def renew_lease(self, held: Held, seconds: float) -> bool:
+        """Hold a lease for longer; return whether it is still theirs who ask."""
+        if not self.is_valid(held):
+            return False
+        self.leases[held.log].until_s = asyncio.get_running_loop().time() + seconds
+        return True
+
+    def end_lease(self, held: Held) -> None:
+        """End a lease."""
+        if self.is_valid(held):
+            self.leases[held.log].has_ended = True
+
+    def is_valid(self, held: Held) -> bool:
+        """Return whether nobody has taken a lease since."""
+        last = self.leases.get(held.log)
+        return last is not None and last.epoch == held.epoch and not last.has_ended
+
     # Faults.
 
     def go_away(self) -> None:
@@ -182,15 +225,17 @@ class MemoryStore:
 
     # Commits.
 
-    async def commit(self, writer: "MemoryWriter", batches: list[Batch], blocks: Sequence[Block]) -> None:
+    async def commit(
+        self, writer: "MemoryWriter", batches: list[Batch], blocks: Sequence[Block], lease: Held | None
+    ) -> None:
         """Write as PostgreSQL does: whole or not at all, and durable before it is told."""
         loss = self.losses.pop(0) if self.losses else None
-        async with self._turn:
+        async with self.turn:
             await asyncio.sleep(self.random.uniform(*COMMIT_S) + self.slow_s)
             if writer.is_closed or self.is_away:
                 raise ConnectionResetError("the connection is gone")
             if loss is None:
-                self._apply(batches, blocks)
+                self._apply(batches, blocks, lease)
                 await asyncio.sleep(self.random.uniform(*COMMIT_S))
                 if writer.is_closed:
                     raise ConnectionResetError("the connection is gone")
@@ -198,28 +243,30 @@ class MemoryStore:
         self.happened[loss] += 1
         writer.terminate()
         if loss is Loss.DONE:
-            self._apply(batches, blocks)
+            self._apply(batches, blocks, lease)
         elif loss is Loss.LATE:
-            late = asyncio.ensure_future(self._late(batches, blocks))
+            late = asyncio.ensure_future(self._late(batches, blocks, lease))
             self._lates.add(late)
             await asyncio.sleep(0)
         raise ConnectionResetError("the answer was lost")
 
-    async def _late(self, batches: list[Batch], blocks: Sequence[Block]) -> None:
+    async def _late(self, batches: list[Batch], blocks: Sequence[Block], lease: Held | None) -> None:
         """Hold the rows that are written until it is done, as a transaction does."""
-        async with self._turn:
+        async with self.turn:
             await asyncio.sleep(self.random.uniform(0, LATE_S))
             try:
-                self._apply(batches, blocks)
+                self._apply(batches, blocks, lease)
             except FencedError:
                 self.happened["late commit refused"] += 1
 
-    def _apply(self, batches: list[Batch], blocks: Sequence[Block]) -> None:
+    def _apply(self, batches: list[Batch], blocks: Sequence[Block], lease: Held | None) -> None:
+        if lease is not None and not self.is_valid(lease):
+            raise fenced(f"the lease {lease.epoch} of {lease.log} is over")
         if blocks and self.head_now(blocks[0].log).pos != blocks[0].first - 1:
-            raise FencedError("The market log has gone on.", remedy="Stop this process.")
+            raise fenced("the market log has gone on")
         for batch in batches:
             if batch.rows and batch.rows[0].seq != len(self.journal.get(batch.account, ())) + 1:
-                raise FencedError("The journal has gone on.", remedy="Stop this process.")
+                raise fenced("the journal has gone on")
         for block in blocks:
             self.log.setdefault(block.log, []).append(block)
         for batch in batches:
@@ -247,9 +294,11 @@ class MemoryWriter:
         self._store = store
         self.is_closed = False
 
-    async def commit(self, batches: list[Batch], blocks: Sequence[Block], _days: Iterable[int]) -> None:
-        """Write in one transaction."""
-        await self._store.commit(self, batches, blocks)
+    async def commit(
+        self, batches: list[Batch], blocks: Sequence[Block], _days: Iterable[int], lease: Held | None
+    ) -> None:
+        """Write in one statement."""
+        await self._store.commit(self, batches, blocks, lease)
 
     async def holds(self, batch: Batch) -> bool:
         """Return whether a batch is there."""
@@ -263,6 +312,24 @@ class MemoryWriter:
         """Return how far a log is written."""
         await self._asked()
         return self._store.head_now(log)
+
+    async def take_lease(self, log: str, holder: str, seconds: float) -> Claim:
+        """Ask for the lease of a market's accounts."""
+        async with self._store.turn:
+            await self._asked()
+            return self._store.take_lease(log, holder, seconds)
+
+    async def renew_lease(self, held: Held, seconds: float) -> bool:
+        """Hold a lease for so long from now; return whether it is still ours."""
+        async with self._store.turn:
+            await self._asked()
+            return self._store.renew_lease(held, seconds)
+
+    async def give_back_lease(self, held: Held) -> None:
+        """End a lease."""
+        async with self._store.turn:
+            await self._asked()
+            self._store.end_lease(held)
 
     async def _asked(self) -> None:
         await asyncio.sleep(self._store.random.uniform(*COMMIT_S))

@@ -22,6 +22,7 @@ from aiohttp import web
 from aether.bus.local import LocalBus
 from aether.clock import living_in
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
+from aether.domain.errors import FencedError
 from aether.domain.identifiers import AccountId, AssetCode, StrategyName
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import AMOUNT_SCALE
@@ -222,6 +223,7 @@ class World:
                 lambda: None,
                 wall_clock=True,
                 brake_folder=self._folder / "brake",
+                holder="node",
             )
             self.node = node
             await node.run(self._stop)
@@ -231,6 +233,8 @@ class World:
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
             self.note(f"the node ended: {type(error).__name__}: {error}")
+            if isinstance(error, FencedError):
+                self.violate(f"the node fenced itself, nobody else was there: {error}")
             self.node = None
             self._restarting = asyncio.ensure_future(self._restart(task))
 

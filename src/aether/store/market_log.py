@@ -12,14 +12,14 @@ writer left it. Blocks lie in partitions by the day (UTC) on which they were wri
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import asyncpg
 import msgspec
 
-from aether.domain.errors import FencedError, MarketLogCorruptError
+from aether.domain.errors import MarketLogCorruptError
 from aether.domain.events import LogEvent, decode_logged
 from aether.store.archive import Block
 
@@ -207,37 +207,6 @@ async def verify_log(history: MarketHistory, log: str) -> int:
     if head.pos > checker.pos:
         raise MarketLogCorruptError(log, checker.pos + 1, f"position {checker.pos + 1} is missing")
     return checker.pos
-
-
-_MOVE_HEAD = """
-INSERT INTO market_heads (log, pos, hash) VALUES ($1, $3, $4)
-ON CONFLICT (log) DO UPDATE SET pos = excluded.pos, hash = excluded.hash WHERE market_heads.pos = $2
-RETURNING pos
-"""
-_INSERT_BLOCKS = (
-    "INSERT INTO market_log SELECT * FROM "
-    "unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bytea[])"
-)
-
-
-async def write_blocks(connection: asyncpg.Connection, blocks: Sequence[Block], days: Iterable[int]) -> None:
-    """Write blocks that follow the log's head, in the transaction at hand.
-
-    Args:
-        days: those of them that may be new.
-
-    Raises:
-        FencedError: when the log has gone on without this writer.
-    """
-    first, last = blocks[0], blocks[-1]
-    if await connection.fetchval(_MOVE_HEAD, first.log, first.first - 1, last.last, last.hash) is None:
-        raise FencedError(
-            f"The market log {first.log} was written by another process from position {first.first} on.",
-            remedy="Stop this process: another one trades this market's accounts.",
-        )
-    for day in days:
-        await connection.execute("SELECT open_market_day($1)", day)
-    await connection.execute(_INSERT_BLOCKS, *zip(*blocks, strict=True))
 
 
 async def head_of(connection: asyncpg.Connection, log: str) -> Head:

@@ -13,6 +13,7 @@ from aether.store import queries
 from aether.store.archive import Block
 from aether.store.commit import Batch, Snapshot, commit, was_committed, write_bars
 from aether.store.history import StoredHistory
+from aether.store.leases import Claim, Held, give_back, renew, take
 from aether.store.market_log import Head, head_of
 from aether.store.requests import Pending
 from aether.store.schema import REQUEST_CHANNEL, operator_requests, snapshots
@@ -29,9 +30,11 @@ class PostgresWriter:
         """Whether the connection is gone."""
         return bool(self._connection.is_closed())
 
-    async def commit(self, batches: list[Batch], blocks: Sequence[Block], days: Iterable[int]) -> None:
-        """Write in one transaction, see `aether.store.commit.commit`."""
-        await commit(self._connection, batches, blocks, days)
+    async def commit(
+        self, batches: list[Batch], blocks: Sequence[Block], days: Iterable[int], lease: Held | None = None
+    ) -> None:
+        """Write in one statement, see `aether.store.commit.commit`."""
+        await commit(self._connection, batches, blocks, days, lease)
 
     async def holds(self, batch: Batch) -> bool:
         """Return whether a batch whose commit ended in doubt is there."""
@@ -40,6 +43,18 @@ class PostgresWriter:
     async def head(self, log: str) -> Head:
         """Return how far a log is written."""
         return await head_of(self._connection, log)
+
+    async def take_lease(self, log: str, holder: str, seconds: float) -> Claim:
+        """Ask for the lease of a market's accounts."""
+        return await take(self._connection, log, holder, seconds)
+
+    async def renew_lease(self, held: Held, seconds: float) -> bool:
+        """Hold a lease for so long from now; return whether it is still ours."""
+        return await renew(self._connection, held, seconds)
+
+    async def give_back_lease(self, held: Held) -> None:
+        """End a lease."""
+        await give_back(self._connection, held)
 
     def terminate(self) -> None:
         """Cut the connection."""

@@ -9,6 +9,9 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
+REVISION = "0011"
+"""The revision of the schema that this is."""
+
 metadata = sa.MetaData()
 
 
@@ -115,6 +118,19 @@ market_archives = sa.Table(
     _text("digest"),
 )
 
+leases = sa.Table(
+    "leases",
+    metadata,
+    _text("log", key=True),
+    _ns("epoch", key=True),
+    _text("holder"),
+    _text("version"),
+    _text("schema"),
+    sa.Column("taken_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.TIMESTAMP(timezone=True)),
+)
+
 instruments = sa.Table(
     "instruments",
     metadata,
@@ -151,6 +167,7 @@ orders = sa.Table(
     _units("decision_price", default="0"),
     _units("send_price", default="0"),
     _units("half_spread", default="0"),
+    _ns("epoch", default="0"),
     sa.Index("orders_by_account_number", "account", "number"),
     sa.Index("orders_by_time", "created_ns", "account", "number"),
 )

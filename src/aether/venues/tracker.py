@@ -85,6 +85,8 @@ class Tracker:
         """Open orders at the venue that are not ours."""
         self.may_send = False
         """Set once the venue has been compared; orders wait until then, or until their deadline."""
+        self.owns: Callable[[], bool] = lambda: True
+        """Asked at the moment of sending: whether no other node can own the account by now."""
         self.unknown_outcomes = 0
         self.deadline_s = deadline_s
         self.settle_margin_s = settle_margin_s
@@ -176,6 +178,8 @@ class Tracker:
             raise NotSentError(STOPPED)
         if left_s <= 0:
             raise NotSentError(f"it could not be sent within {self.deadline_s:g} s")
+        if not self.owns():
+            raise NotSentError("this node's lease on the account ran out before it was sent")
         return left_s
 
     def permit(self, tracked: Tracked, now_s: float) -> float:

@@ -161,7 +161,7 @@ class CoinbaseProtocol:
             case Fills():
                 return [self._fills_request(action)]
             case Submit():
-                return [_post("orders", self._order(action))]
+                return [msgspec.structs.replace(_post("orders", self._order(action)), deadline_ms=action.deadline_ms)]
             case Amend():
                 if not action.venue_order_id or not (action.size and action.price):
                     raise UnsupportedError(
@@ -224,7 +224,7 @@ class CoinbaseProtocol:
         """Return the request with its token."""
         path = request.path.partition("?")[0]
         uri = f"{request.method} {urlsplit(self.urls.rest).netloc}{path}"
-        token = make_token(credentials, uri=uri, nonce=nonce, now_s=now_ms // 1000)
+        token = make_token(credentials, uri=uri, nonce=nonce, now_ms=now_ms, life_ms=request.deadline_ms)
         return msgspec.structs.replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
 
     # Responses.
@@ -426,7 +426,7 @@ class CoinbaseProtocol:
 
     def stream_credential(self, channel: Channel, credentials: Credentials, token: str, *, now_ms: int) -> str:
         """Return a token for one subscription: it names no method or path."""
-        return make_token(credentials, uri="", nonce=now_ms, now_s=now_ms // 1000)
+        return make_token(credentials, uri="", nonce=now_ms, now_ms=now_ms)
 
     def socket_request(
         self, action: Action, request_id: int, credentials: Credentials, token: str, *, now_ms: int
@@ -439,17 +439,21 @@ class CoinbaseProtocol:
         return hashed_id(client_id)
 
 
-def make_token(credentials: Credentials, *, uri: str, nonce: int, now_s: int) -> str:
+def make_token(credentials: Credentials, *, uri: str, nonce: int, now_ms: int, life_ms: int = 0) -> str:
     """Return a JSON Web Token of the key: ES256 for elliptic-curve keys, EdDSA for Ed25519.
 
     Args:
         uri: method, host and path that it is good for; empty for a socket.
+        life_ms: how long it is good, to the next full second; 0 for as long as Coinbase allows. An order's deadline:
+            there is no field for one.
 
     Raises:
         InvalidValueError: when the secret is no key that Coinbase gives out.
     """
     key = _load_key(credentials.secret)
-    claims: dict[str, Any] = {"sub": credentials.key, "iss": "cdp", "nbf": now_s, "exp": now_s + TOKEN_LIFE_S}
+    now_s, until_s = now_ms // 1000, -(-(now_ms + life_ms) // 1000)
+    ends_s = min(until_s, now_s + TOKEN_LIFE_S) if life_ms else now_s + TOKEN_LIFE_S
+    claims: dict[str, Any] = {"sub": credentials.key, "iss": "cdp", "nbf": now_s, "exp": ends_s}
     if uri:
         claims["uri"] = uri
     algorithm = "EdDSA" if isinstance(key, ed25519.Ed25519PrivateKey) else "ES256"
