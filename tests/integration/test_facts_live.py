@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from aether.bus.local import LocalBus
 from aether.domain.accounts import AccountConfig, AccountPlan, Limits
 from aether.domain.commands import Command, SubmitOrder
+from aether.domain.errors import FencedError
 from aether.domain.events import (
     BalanceBooked,
     Bar,
@@ -203,7 +204,7 @@ class Live:
         """End as a process does that is killed: nothing is left but what is durable."""
         assert self._task is not None
         self._task.cancel()
-        with suppress(asyncio.CancelledError, BaseExceptionGroup):
+        with suppress(asyncio.CancelledError, BaseExceptionGroup, FencedError):
             await self._task
 
     @property

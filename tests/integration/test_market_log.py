@@ -33,7 +33,7 @@ from aether.store.commit import Batch, Snapshot, commit
 from aether.store.database import Database
 from aether.store.history import StoredHistory
 from aether.store.journal import JournalRow, row_hash, verify
-from aether.store.market_log import GENESIS, verify_log
+from aether.store.market_log import GENESIS, LogReader, verify_log
 from aether.store.node_store import NodeStore
 from aether.store.retention import archive_before, open_days
 from aether.store.schema import journal, market_log, snapshots
@@ -384,3 +384,18 @@ def test_old_days_are_archived_by_a_process_of_its_own(tmp_path: Path) -> None:
     assert {r["account"] for r in replayed} == {"company", "director-1", "director-2"}
     state: Any = aether_json("journal", "state", "--account", "company", data_dir=tmp_path)
     assert state["state"] == next(r["state"] for r in replayed if r["account"] == "company")
+
+
+async def test_a_reader_that_came_to_the_end_goes_on_with_what_is_written_later(database: Database) -> None:
+    """A standby follows the log as it grows: what was asked for before must not hide what came after."""
+    async with live(database) as desk:
+        reader = LogReader(StoredHistory(database.node), desk.node.market.log, 0)
+        for price in (50_000, 50_100, 50_200):
+            desk.offer(price)
+            await desk.settled()
+            while desk.node.market.has_waiting:
+                await asyncio.sleep(0.01)
+            wanted = desk.node.market.pos
+            assert (await reader.ahead(wanted))[-1].pos == wanted
+            assert (await reader.next()) is not None
+        await reader.close()

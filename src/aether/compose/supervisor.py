@@ -26,7 +26,7 @@ from aether.compose.instructions import API, EXCHANGE, NODE, STOPS, Instructions
 from aether.compose.platform import Ground, Started, ground
 from aether.compose.processes import write_processes
 from aether.config import Settings
-from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, UncleanEndError
+from aether.domain.errors import DatabaseUnavailableError, DataDirectoryError, FencedError, UncleanEndError
 from aether.node import pulls
 from aether.node.pulls import EVERY_ACCOUNT, Pull
 from aether.telemetry import logger
@@ -36,6 +36,8 @@ STEADY_S = 60.0
 """A process that was up for so long begins again with the first pause."""
 CRASHES, CRASHES_WITHIN_S = 3, 600.0
 """A node that has ended so often within that time is stopped."""
+NO_CRASH = (DatabaseUnavailableError.exit_code, FencedError.exit_code)
+"""What a node ends with that has no fault of its own: it waits for its database, or stands by for another node."""
 NEXT_AFTER_S = 6.0
 """One that takes long to end keeps the next, and the node at last, waiting no longer."""
 ENDS_WITHIN_S = 60.0
@@ -169,7 +171,7 @@ class Supervisor:
             _log.error("process_ended", process=part.name, code=code, again_in_s=pause_s)
             if part is self._exchange:
                 self._end_node_after_exchange(part)
-            if part.name == NODE and code != DatabaseUnavailableError.exit_code:
+            if part.name == NODE and code not in NO_CRASH:
                 await self._note_crash()
             await asyncio.sleep(pause_s)
             if self._is_ending:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aether.domain.errors import AetherError
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId
 from aether.domain.orders import OrderType, Side
+from aether.engine.state import AccountState
 from aether.engine.stops import Stop
 from aether.exchange.venue import Listener, NewOrder, Order, Refused
 from aether.node.live import LiveVenue
@@ -23,9 +24,12 @@ from aether.store.market_log import verify_log
 from aether.venues.registry import protocol_of
 
 if TYPE_CHECKING:
+    from aether.node.runtime import Node
     from aether.simulation.world import World
 
 FOREIGN_SIZE = 50_000
+AT_ONCE = 0.3
+"""How often what somebody else places executes."""
 
 
 class _Watch(Listener):
@@ -54,7 +58,9 @@ class Checks:
         self._sent: Counter[tuple[str, str, str]] = Counter()
         self._foreign: set[tuple[str, int]] = set()
         self._placing = False
-        self._wire_ids: dict[str, set[str]] = {name: set() for name in world.exchange.exchanges}
+        self._node: Node | None = None
+        """That traded at the end."""
+        self._epochs: dict[str, dict[str, int]] = {name: {} for name in world.exchange.exchanges}
         for name, exchange in world.exchange.exchanges.items():
             exchange.venue.listener = _Watch(self, name, exchange.face)
 
@@ -73,15 +79,18 @@ class Checks:
         self._sent[order.account, venue, wire] += 1
         if self._sent[order.account, venue, wire] > 1:
             world.violate(f"{order.account}: {wire} was sent to {venue} more than once")
-        if wire not in self._durable(venue):
+        epoch, owner = self._durable(venue).get(wire), world.store.leases[FEED].epoch
+        if epoch is None:
             world.violate(f"{order.account}: {wire} reached {venue} before it was durable")
+        elif epoch != owner:
+            world.violate(f"{order.account}: {wire} of owner {epoch} reached {venue} when {owner} owned the account")
 
-    def _durable(self, venue: str) -> set[str]:
-        """Return the ids, as the venue sees them, of all orders that the database holds."""
-        ids, known = self._world.store.order_ids, self._wire_ids[venue]
-        if len(known) < len(ids):
+    def _durable(self, venue: str) -> dict[str, int]:
+        """Return the ids, as the venue sees them, of all orders that the database holds, and who owned the account."""
+        found, known = self._world.store.order_epochs, self._epochs[venue]
+        if len(known) < len(found):
             wire_id = protocol_of(venue).wire_id
-            known |= {wire_id(ClientOrderId(i)) for i in ids}
+            known.update({wire_id(ClientOrderId(i)): epoch for i, epoch in found.items()})
         return known
 
     def foreign(self, random_: random.Random) -> None:
@@ -91,6 +100,8 @@ class Checks:
         venue = world.exchange.exchanges[name].venue
         price = round(PRICE * (1 - random_.uniform(0.01, 0.03)) * 10 ** venue.markets[SYMBOL].price_decimals)
         order = NewOrder(market=SYMBOL, side=Side.BUY, type=OrderType.LIMIT, size=FOREIGN_SIZE, price=price)
+        if random_.random() < AT_ONCE:
+            order = NewOrder(market=SYMBOL, side=Side.BUY, type=OrderType.MARKET, size=FOREIGN_SIZE)
         self._placing = True
         with suppress(Refused):
             placed = venue.place(account, order)
@@ -99,15 +110,30 @@ class Checks:
 
     # At the end: the faults are over, and a minute has passed since everything was stopped.
 
+    def is_calm(self) -> bool:
+        """Return whether everything seems to be in order."""
+        world, owner = self._world, self._world.owner()
+        if owner is None or owner.node is None or len(world.store.asked) > len(world.store.applied):
+            return False
+        shards = owner.node.shards.values()
+        return all(
+            Stop.KILL in s.engine.state.stops and not s.engine.state.open_orders and not s._venue.unconfirmed()
+            for s in shards
+        )
+
     async def at_the_end(self) -> None:
         """Compare the books with the venues."""
         world = self._world
-        if world.node is None:
-            world.violate("the node does not run at the end")
+        owner = world.owner()
+        if owner is None or owner.node is None:
+            world.violate("no node trades at the end")
             return
-        for account, reason in world.node.failures().items():
+        self._node = node = owner.node
+        if left := len(world.store.asked) - len(world.store.applied):
+            world.violate(f"{left} requests of people were never applied")
+        for account, reason in node.failures().items():
             world.violate(f"{account} has failed: {reason}")
-        for account, shard in world.node.shards.items():
+        for account, shard in node.shards.items():
             state = shard.engine.state
             if Stop.KILL not in state.stops:
                 world.violate(f"{account}: the last kill was not taken")
@@ -118,12 +144,10 @@ class Checks:
                 world.violate(f"{account}: the stop is not confirmed: {waiting}")
             if state.open_orders:
                 world.violate(f"{account}: the books have open orders: {', '.join(state.open_orders)}")
-            self._compare(account)
+            self._compare(account, shard.engine.state)
 
-    def _compare(self, account: AccountId) -> None:
+    def _compare(self, account: AccountId, state: AccountState) -> None:
         world = self._world
-        assert world.node is not None
-        state = world.node.shards[account].engine.state
         booked = Counter({trade: n for (who, trade), n in world.store.fills.items() if who == account})
         for trade, n in booked.items():
             if n > 1:
@@ -132,9 +156,15 @@ class Checks:
             held = exchange.venue.account(account)
             if held.open:
                 world.violate(f"{account}: {len(held.open)} orders are open at {name}")
+            known = sum(1 for trade in booked if trade.startswith(f"{name}:"))
+            if known != len(held.trades):
+                world.violate(f"{account}: {len(held.trades)} executions at {name}, {known} are booked")
             ours = [(o, t) for o, t in held.trades if (name, o.number) not in self._foreign]
             world.report.fills += len(ours)
             for asset in ("USD", "BTC"):
+                locked = world.store.locked.get((account, f"{name}:{asset}"), 0)
+                if locked and not state.open_orders:
+                    world.violate(f"{account}: {locked} {asset} at {name} are locked for no order")
                 booked_there = state.ledger.balances.get(BalanceKey(f"{name}:{asset}"))
                 difference = (booked_there.total if booked_there else 0) - held.total.get(asset, 0)
                 kept = exchange.venue.rules.kept_decimals.get(asset, 8)
@@ -149,7 +179,7 @@ class Checks:
             await verify_log(world.store, FEED)
             for account in world.store.journal:
                 await verify(world.store, account)
-                shard = world.node.shards.get(account) if world.node is not None else None
+                shard = self._node.shards.get(account) if self._node is not None else None
                 until = END if shard is None else Until(market=shard.place.pos)
                 found = await replay_until(
                     world.store, account, CATALOGUE, lambda _s: LiveVenue(lambda _b: {}), until, from_snapshot=False

@@ -1,21 +1,33 @@
 """What goes wrong in a world: drawn from its seed, one thing after the other and several at once."""
 
 import asyncio
+import contextvars
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from aether.simulation.firm import VENUES
+from aether.simulation.machine import Machine
 from aether.simulation.memory import Loss
+from aether.simulation.process import Process
 
 if TYPE_CHECKING:
     from aether.simulation.world import World
 
 BETWEEN_S = (0.5, 8.0)
+ORDER_WITHIN_S = 10.0
+STEPS, STEPS_WITHIN_S = 3_000, 2.0
+"""A step is drawn from so many; a node that is not there by then has been spared."""
 STREAM_FAULTS = ("skip_message", "duplicate_message", "reorder_message", "disconnect", "wrong_checksum")
 KINDS = (
     "node killed",
+    "node killed at a step",
+    "node frozen at a step",
+    "node frozen after a commit",
+    "node restarted",
+    "node cut from the database",
+    "node cut from the venues",
     "database away",
     "database slow",
     "commit lost",
@@ -49,6 +61,12 @@ class Faults:
         self.happened: Counter[str] = Counter()
         work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
             self._kill,
+            self._kill_at_a_step,
+            self._freeze_at_a_step,
+            self._freeze_after_a_commit,
+            self._restart,
+            self._cut_from_database,
+            self._cut_from_venues,
             self._database_away,
             self._database_slow,
             self._commit_lost,
@@ -64,7 +82,8 @@ class Faults:
             self._limits,
         )
         self._every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
-        self._ends: list[Callable[[], None]] = []
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, seconds: float) -> None:
@@ -88,7 +107,8 @@ class Faults:
         world.store.losses.clear()
         world.network.away.clear()
         world.network.slow_s.clear()
-        world.node_clock.ahead_ns = 0
+        for machine in world.machines:
+            machine.clock.ahead_ns = 0
         for exchange in world.exchange.exchanges.values():
             exchange.faults.clear()
             exchange.venue.state = "online"
@@ -100,10 +120,94 @@ class Faults:
         self._world.note(f"FAULT {text}")
 
     async def _kill(self) -> None:
-        await self._world.crash_node("with -9")
-        await asyncio.sleep(self._random.uniform(0.2, 6.0))
-        if self._world.is_down:
-            await self._world.start_node()
+        machine = self._machine()
+        machine.crash("with -9")
+        await self._back(machine)
+
+    async def _kill_at_a_step(self) -> None:
+        """Kill a node between any two steps of it, wherever it waits then."""
+        machine = self._machine()
+        process = machine.process
+        steps = self._random.randrange(1, STEPS)
+
+        def crash() -> None:
+            if machine.process is process:
+                machine.crash(f"at its step {steps} from now")
+
+        process.after(steps, crash)
+        await asyncio.sleep(STEPS_WITHIN_S)
+        process.after(0, crash)
+        await self._back(machine)
+
+    async def _freeze_at_a_step(self) -> None:
+        """Let a node stand still between any two steps of it."""
+        machine, for_s = self._machine(), self._random.uniform(0.2, 20.0)
+        process, steps = machine.process, self._random.randrange(1, STEPS)
+        process.after(steps, lambda: self._freeze(machine, process, for_s))
+        await asyncio.sleep(STEPS_WITHIN_S)
+        process.after(0, lambda: None)
+        await asyncio.sleep(for_s)
+
+    async def _freeze_after_a_commit(self) -> None:
+        """Let a node stand still when an order of it is durable, and it has not heard of that yet."""
+        machine, for_s = self._machine(), self._random.uniform(0.2, 20.0)
+        process = machine.process
+
+        def freeze(committing: Process | None) -> None:
+            if committing is process:
+                self._world.store.after_order = lambda _process: None
+                self._freeze(machine, process, for_s)
+
+        self._world.store.after_order = freeze
+        await asyncio.sleep(ORDER_WITHIN_S)
+        self._world.store.after_order = lambda _process: None
+        await asyncio.sleep(for_s)
+
+    async def _restart(self) -> None:
+        """End a node cleanly and start it again, as for a new version."""
+        machine = self._machine()
+        self._note(f"{machine.name} is ended")
+        await machine.end()
+        await self._back(machine)
+
+    def _freeze(self, machine: Machine, process: Process, for_s: float) -> None:
+        if process.is_dead or process.is_frozen or machine.process is not process:
+            return
+        self._note(f"{machine.name} stands still for {for_s:.1f} s")
+        process.freeze()
+        self._loop.call_later(for_s, self._thaw, process, context=self._context)
+
+    def _thaw(self, process: Process) -> None:
+        if not process.is_dead:
+            process.thaw()
+
+    async def _cut_from_database(self) -> None:
+        machine, for_s = self._machine(), self._random.uniform(0.5, 15.0)
+        self._note(f"{machine.name} does not reach the database for {for_s:.1f} s")
+        process = machine.process
+        process.wire.clear()
+        await asyncio.sleep(for_s)
+        process.wire.set()
+
+    async def _cut_from_venues(self) -> None:
+        machine, for_s = self._machine(), self._random.uniform(0.5, 15.0)
+        self._note(f"{machine.name} reaches no venue for {for_s:.1f} s")
+        name = machine.process.name
+        self._world.network.leave_alone(name)
+        await asyncio.sleep(for_s)
+        self._world.network.lonely.discard(name)
+
+    async def _back(self, machine: Machine) -> None:
+        await asyncio.sleep(self._random.uniform(0.2, 12.0))
+        if machine.is_down:
+            await machine.start()
+
+    def _machine(self) -> Machine:
+        """Return a machine, the owner more often than another."""
+        owner = self._world.owner()
+        if owner is not None and self._random.random() < 0.7:
+            return owner
+        return self._random.choice(self._world.machines)
 
     async def _database_away(self) -> None:
         for_s = self._random.uniform(0.1, 8.0)
@@ -176,10 +280,11 @@ class Faults:
 
     async def _clock_jump(self) -> None:
         by_s, for_s = self._random.choice((-3600, -90, -2, 2, 90, 3600)), self._random.uniform(1.0, 20.0)
-        self._note(f"the node's clock jumps by {by_s} s for {for_s:.1f} s")
-        self._world.node_clock.ahead_ns = by_s * 1_000_000_000
+        machine = self._machine()
+        self._note(f"{machine.name}'s clock jumps by {by_s} s for {for_s:.1f} s")
+        machine.clock.ahead_ns = by_s * 1_000_000_000
         await asyncio.sleep(for_s)
-        self._world.node_clock.ahead_ns = 0
+        machine.clock.ahead_ns = 0
 
     async def _foreign_order(self) -> None:
         self._world.checks.foreign(self._random)

@@ -6,4 +6,5 @@ VENUES = (VenueId("kraken"), VenueId("binance"), VenueId("coinbase"))
 ACCOUNTS = (AccountId("one"), AccountId("two"))
 SYMBOL = "BTC/USD"
 PRICE = 60_000.0
+CASH = 60_000
 FEED = FeedId("exchange")

@@ -4,9 +4,12 @@ Nothing in it knows threads or sockets: what would run in a thread runs at once,
 """
 
 import asyncio
-import selectors
+import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from aether.simulation.process import of
 
 T = TypeVar("T")
 NS = 1_000_000_000
@@ -18,32 +21,53 @@ class DeadlockError(Exception):
     """Everybody waits, and nothing is due."""
 
 
-class _Waiting(selectors.DefaultSelector):
-    """Waits for time alone."""
-
-    def __init__(self, passed: Callable[[float], None]) -> None:
-        super().__init__()
-        self._passed = passed
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        """Let the time pass."""
-        if timeout is None:
-            raise DeadlockError("nobody has anything to do, now or later")
-        if timeout > 0:
-            self._passed(timeout)
-        return []
-
-
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """A loop on virtual time, seconds from 0."""
+    """A loop on virtual time, seconds from 0.
+
+    Attributes:
+        steps: how many it has done.
+    """
+
+    _timer_cancelled_count: int
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        super().__init__(_Waiting(self._pass))
+        self.steps = 0
+        super().__init__()
         self._clock_resolution = 1e-9
 
-    def _pass(self, seconds: float) -> None:
-        self.now_s += seconds
+    @property
+    def ready(self) -> deque[asyncio.Handle]:
+        """What is to be done now, in order."""
+        return self._ready  # type: ignore[attr-defined,no-any-return]
+
+    def _run_once(self) -> None:
+        """Do everything that is due, after the time has jumped there when nothing is."""
+        ready, timers = self.ready, self._scheduled  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:
+            heapq.heappop(timers)._scheduled = False
+            self._timer_cancelled_count -= 1
+        if not ready and not self._stopping:  # type: ignore[attr-defined]
+            if not timers:
+                raise DeadlockError("nobody has anything to do, now or later")
+            self.now_s = max(self.now_s, timers[0]._when)
+        while timers and timers[0]._when < self.now_s + self._clock_resolution:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if timer._cancelled:
+                self._timer_cancelled_count -= 1
+            else:
+                ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = of(handle)
+            if process is not None and process.stands_still():
+                process.held.append(handle)
+                continue
+            self.steps += 1
+            handle._run()
 
     def time(self) -> float:
         """Return the virtual time."""

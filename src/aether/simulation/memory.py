@@ -5,12 +5,14 @@ of a database over a network: away, slow, done and the answer lost, not done and
 """
 
 import asyncio
+import contextvars
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +20,7 @@ from aether.domain.errors import DatabaseUnavailableError, FencedError, JournalC
 from aether.domain.events import Bar, OperatorEvent
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.records import EquityPoint
+from aether.simulation.process import Process, current
 from aether.store.archive import Block
 from aether.store.commit import Batch, Snapshot
 from aether.store.journal import JournalRow
@@ -25,6 +28,8 @@ from aether.store.leases import Claim, Held, fenced
 from aether.store.market_log import BEGINNING, GENESIS, Head
 from aether.store.requests import Pending
 from aether.store.statement import SNAPSHOTS_KEPT
+
+T = TypeVar("T")
 
 COMMIT_S = (0.0005, 0.004)
 LATE_S = 3.0
@@ -55,7 +60,7 @@ class MemoryStore:
         losses: what becomes of the next commits.
         is_away: nobody reaches it.
         slow_s: added to each commit.
-        order_ids: of every order in a durable projection.
+        order_epochs: of every order in a durable projection, by its id: who owned the account then.
         happened: faults that took place.
     """
 
@@ -67,7 +72,13 @@ class MemoryStore:
         self.equity: dict[AccountId, EquityPoint] = {}
         self.asked: dict[int, Pending] = {}
         self.applied: dict[int, tuple[int, str]] = {}
-        self.order_ids: set[str] = set()
+        self.order_epochs: dict[str, int] = {}
+        self.locked: dict[tuple[AccountId, str], int] = {}
+        """What a balance has locked for orders."""
+        self.stopped: dict[AccountId, set[str]] = {}
+        """Venues at which a journal says that an account is stopped; an empty name for all of them."""
+        self.on_wrong: Callable[[str], None] = lambda _text: None
+        """Called when something durable should not be."""
         self.fills: Counter[tuple[str, str]] = Counter()
         self.leases: dict[str, _Lease] = {}
         self.losses: list[Loss] = []
@@ -75,7 +86,11 @@ class MemoryStore:
         self.slow_s = 0.0
         self.happened: Counter[str] = Counter()
         self._writers: dict[MemoryWriter, None] = {}
-        self._lates: set[asyncio.Future[None]] = set()
+        self._serving: set[asyncio.Future[Any]] = set()
+        self._context = contextvars.copy_context()
+        """It is a machine of its own: what it has begun it ends, whoever asked may be gone."""
+        self.after_order: Callable[[Process | None], None] = lambda _process: None
+        """Called when a commit with a new order is done, before who asked can hear of it."""
         self.turn = asyncio.Lock()
         self._listeners: dict[Callable[[], None], None] = {}
 
@@ -208,16 +223,26 @@ class MemoryStore:
         self.is_away = True
         self.cut()
 
-    def cut(self) -> None:
-        """Cut every connection."""
+    def cut(self, process: Process | None = None) -> None:
+        """Cut every connection, or those of a process."""
         for writer in list(self._writers):
-            writer.terminate()
+            if process is None or writer.process is process:
+                writer.terminate()
 
     def forget(self, writer: "MemoryWriter") -> None:
         """Hear that a connection is gone."""
         self._writers.pop(writer, None)
 
+    async def way(self) -> None:
+        """Pass the network once: a process whose wire is cut waits, and is told nothing; a dead one gets nowhere."""
+        process = current()
+        if process is not None:
+            await process.wire.wait()
+            if process.is_dead:
+                raise ConnectionResetError("the process is gone")
+
     async def _reach(self) -> None:
+        await self.way()
         await asyncio.sleep(self.random.uniform(*COMMIT_S))
         if self.is_away:
             self.happened["database away"] += 1
@@ -229,13 +254,36 @@ class MemoryStore:
         self, writer: "MemoryWriter", batches: list[Batch], blocks: Sequence[Block], lease: Held | None
     ) -> None:
         """Write as PostgreSQL does: whole or not at all, and durable before it is told."""
+        await self.serve(lambda: self._commit(writer, batches, blocks, lease))
+
+    async def serve(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Have something done here, over the network and back: it is done, whatever becomes of who asked."""
+        await self.way()
+        serving = asyncio.get_running_loop().create_task(work(), context=self._context.copy())
+        self._serving.add(serving)
+        serving.add_done_callback(self._served)
+        found = await asyncio.shield(serving)
+        await self.way()
+        return found
+
+    def _served(self, serving: "asyncio.Future[Any]") -> None:
+        self._serving.discard(serving)
+        if not serving.cancelled():
+            serving.exception()  # whoever asked may not hear of it
+
+    async def _commit(
+        self, writer: "MemoryWriter", batches: list[Batch], blocks: Sequence[Block], lease: Held | None
+    ) -> None:
         loss = self.losses.pop(0) if self.losses else None
         async with self.turn:
             await asyncio.sleep(self.random.uniform(*COMMIT_S) + self.slow_s)
             if writer.is_closed or self.is_away:
                 raise ConnectionResetError("the connection is gone")
             if loss is None:
+                known = len(self.order_epochs)
                 self._apply(batches, blocks, lease)
+                if len(self.order_epochs) > known:
+                    self.after_order(writer.process)
                 await asyncio.sleep(self.random.uniform(*COMMIT_S))
                 if writer.is_closed:
                     raise ConnectionResetError("the connection is gone")
@@ -246,7 +294,8 @@ class MemoryStore:
             self._apply(batches, blocks, lease)
         elif loss is Loss.LATE:
             late = asyncio.ensure_future(self._late(batches, blocks, lease))
-            self._lates.add(late)
+            self._serving.add(late)
+            late.add_done_callback(self._served)
             await asyncio.sleep(0)
         raise ConnectionResetError("the answer was lost")
 
@@ -270,18 +319,46 @@ class MemoryStore:
         for block in blocks:
             self.log.setdefault(block.log, []).append(block)
         for batch in batches:
-            self._take(batch)
+            self._take(batch, lease)
 
-    def _take(self, batch: Batch) -> None:
+    def _note_stop(self, account: AccountId, row: JournalRow) -> None:
+        """Read a stop or a release off a row, unless the account refused it."""
+        stopped = self.stopped.setdefault(account, set())
+        if row.kind == "KillSwitchEngaged":
+            stopped.add("")
+        elif row.kind == "KillSwitchReleased":
+            stopped.discard("")
+        elif row.kind == "VenueStopped":
+            stopped.add(msgspec.json.decode(row.payload)["venue"])
+        elif row.kind == "VenueReleased":
+            stopped.discard(msgspec.json.decode(row.payload)["venue"])
+
+    def _take(self, batch: Batch, lease: Held | None) -> None:
         account = batch.account
+        for row in batch.rows:
+            if lease is not None and row.epoch not in (None, lease.epoch):
+                self.on_wrong(f"{account}: row {row.seq} names owner {row.epoch}, owner {lease.epoch} wrote it")
+            self._note_stop(account, row)
         self.journal.setdefault(account, []).extend(batch.rows)
-        self.order_ids.update(str(row[1]) for row in batch.orders)
+        for order in batch.orders:
+            is_new = str(order[1]) not in self.order_epochs
+            self.order_epochs.setdefault(str(order[1]), int(str(order[-1])))
+            if is_new and (order[7], order[9]) == ("entry", "submitted"):
+                under = self.stopped.get(account, set()) & {"", str(order[3]).partition(":")[0]}
+                for venue in sorted(under):
+                    what = f"a stop of {venue}" if venue else "a kill"
+                    self.on_wrong(f"{account}: entry {order[1]} was decided under {what}")
         self.fills.update((account, f"{row[5]} {row[2]}") for row in batch.fills)
+        for balance in batch.balances:
+            self.locked[account, str(balance[1])] = int(str(balance[3]))
+        for rows in (batch.rows, batch.orders, batch.fills, batch.positions, batch.balances):
+            if strangers := {str(row[0]) for row in rows} - {account}:
+                self.on_wrong(f"{account} writes rows of {', '.join(sorted(strangers))}")
         for number, seq, refusal in batch.applied:
             self.applied.setdefault(number, (seq, refusal))
-        for row in batch.equity:
+        for sample in batch.equity:
             names = EquityPoint.__struct_fields__
-            self.equity[account] = EquityPoint(**dict(zip(names, row[1:], strict=True)))  # type: ignore[arg-type]
+            self.equity[account] = EquityPoint(**dict(zip(names, sample[1:], strict=True)))  # type: ignore[arg-type]
         if batch.snapshot is not None:
             kept = [s for s in self.kept.get(account, []) if s.seq != batch.snapshot.seq]
             self.kept[account] = [*kept, batch.snapshot][-SNAPSHOTS_KEPT:]
@@ -292,6 +369,7 @@ class MemoryWriter:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self.process = current()
         self.is_closed = False
 
     async def commit(
@@ -315,23 +393,23 @@ class MemoryWriter:
 
     async def take_lease(self, log: str, holder: str, seconds: float) -> Claim:
         """Ask for the lease of a market's accounts."""
-        async with self._store.turn:
-            await self._asked()
-            return self._store.take_lease(log, holder, seconds)
+        return await self._store.serve(lambda: self._in_turn(lambda: self._store.take_lease(log, holder, seconds)))
 
     async def renew_lease(self, held: Held, seconds: float) -> bool:
         """Hold a lease for so long from now; return whether it is still ours."""
-        async with self._store.turn:
-            await self._asked()
-            return self._store.renew_lease(held, seconds)
+        return await self._store.serve(lambda: self._in_turn(lambda: self._store.renew_lease(held, seconds)))
 
     async def give_back_lease(self, held: Held) -> None:
         """End a lease."""
+        await self._store.serve(lambda: self._in_turn(lambda: self._store.end_lease(held)))
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
         async with self._store.turn:
             await self._asked()
-            self._store.end_lease(held)
+            return work()
 
     async def _asked(self) -> None:
+        await self._store.way()
         await asyncio.sleep(self._store.random.uniform(*COMMIT_S))
         if self.is_closed or self._store.is_away:
             raise ConnectionResetError("the connection is gone")

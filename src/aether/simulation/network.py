@@ -5,6 +5,7 @@ link has then; a byte never overtakes another. Ends can be cut (both sides hear 
 """
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector
 
 LATENCY_S = (0.001, 0.02)
+HANGS_S = 10.0
+"""How long a connection is tried that nobody answers."""
 SERVER_WAITS_S = 0.05
 """How long an end hears of a cut after the other."""
 
@@ -22,12 +25,14 @@ SERVER_WAITS_S = 0.05
 class End(asyncio.Transport):
     """One end of a connection."""
 
-    def __init__(self, network: "Network", owner: str) -> None:
+    def __init__(self, network: "Network", owner: str, context: contextvars.Context) -> None:
         super().__init__()
         self._network = network
         self.owner = owner
         self.other: End | None = None
         self.protocol: Any = None
+        self._context = context
+        """Whose it is: what arrives is for them."""
         self._is_closing = False
         self._arrives_s = 0.0
         self.is_silent = False
@@ -41,7 +46,7 @@ class End(asyncio.Transport):
             return
         loop = asyncio.get_running_loop()
         self._arrives_s = max(self._arrives_s, loop.time() + self._network.latency(self))
-        loop.call_at(self._arrives_s, self.other.receive, bytes(data))
+        loop.call_at(self._arrives_s, self.other.receive, bytes(data), context=self.other._context)
 
     def receive(self, data: bytes) -> None:
         """Take what arrives."""
@@ -72,10 +77,10 @@ class End(asyncio.Transport):
         loop = asyncio.get_running_loop()
         protocol, self.protocol = self.protocol, None
         if protocol is not None:
-            loop.call_soon(protocol.connection_lost, error)
+            loop.call_soon(protocol.connection_lost, error, context=self._context)
         if self.other is not None and not self.is_silent:
             at = max(self._arrives_s, loop.time() + self._network.latency(self))
-            loop.call_at(at, self.other.hear_end)
+            loop.call_at(at, self.other.hear_end, context=self.other._context)
 
     def hear_end(self) -> None:
         """Hear that the other end is closed."""
@@ -129,7 +134,10 @@ class Network:
         self.ends: dict[End, str] = {}
         self.away: set[str] = set()
         self.slow_s: dict[str, float] = {}
+        self.lonely: set[str] = set()
+        """Owners who reach nobody."""
         self._servers: dict[str, Callable[[], Any]] = {}
+        self._context = contextvars.copy_context()
 
     def listen(self, host: str, factory: Callable[[], Any]) -> None:
         """Let a server's protocols answer at a host."""
@@ -144,13 +152,28 @@ class Network:
         await asyncio.sleep(self.random.uniform(*LATENCY_S))
         if host in self.away or host not in self._servers:
             raise ConnectionRefusedError(f"nobody answers at {host}")
-        ours, theirs = End(self, owner), End(self, f"server {host}")
+        if owner in self.lonely:
+            await asyncio.sleep(HANGS_S)
+            raise ConnectionRefusedError(f"no way to {host}")
+        server = self._context.copy()
+        ours, theirs = End(self, owner, contextvars.copy_context()), End(self, f"server {host}", server)
         ours.other, theirs.other = theirs, ours
         self.ends[ours] = self.ends[theirs] = host
-        ours.protocol, theirs.protocol = protocol, self._servers[host]()
-        theirs.protocol.connection_made(theirs)
+        ours.protocol = protocol
+        server.run(self._answer, theirs, host)
         protocol.connection_made(ours)
         return ours
+
+    def _answer(self, end: End, host: str) -> None:
+        end.protocol = self._servers[host]()
+        end.protocol.connection_made(end)
+
+    def leave_alone(self, owner: str) -> None:
+        """Let an owner reach nobody any more, and its connections die without anybody hearing of it."""
+        self.lonely.add(owner)
+        for end in self.ends:
+            if end.owner == owner and end.other is not None:
+                end.is_silent = end.other.is_silent = True
 
     def cut(self, host: str = "", owner: str = "") -> None:
         """Cut the connections of a host or an owner; everybody hears of it."""
@@ -171,7 +194,7 @@ class Network:
             end.is_silent = True
             end.abort()
             if other is not None:
-                asyncio.get_running_loop().call_later(SERVER_WAITS_S, other.hear_end)
+                asyncio.get_running_loop().call_later(SERVER_WAITS_S, other.hear_end, context=other._context)
 
 
 class Connector(BaseConnector):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 WHO = "ada"
 LOOK_S = (0.3, 4.0)
+GOES_ON = 0.5
+"""How often a killed account is let go on, whatever else people would like."""
 ALGORITHMS = (Algorithm.ROUTE, Algorithm.ROUTE, Algorithm.ICEBERG, Algorithm.TWAP, Algorithm.BRACKET, Algorithm.OCO)
 
 
@@ -38,6 +40,7 @@ class People:
         self._world = world
         self._random = random.Random(world.seed + 5)  # noqa: S311  a world to be repeated exactly
         self._number = 0
+        self._killed: set[AccountId] = set()
 
     async def run(self, seconds: float) -> None:
         """Decide something now and then."""
@@ -46,7 +49,14 @@ class People:
         while loop.time() < until:
             await asyncio.sleep(self._random.uniform(*LOOK_S))
             account = self._random.choice(ACCOUNTS)
-            self.ask(account, self._wish())
+            wish = self._wish()
+            if account in self._killed and self._random.random() < GOES_ON:
+                wish = KillSwitchReleased(ts_ns=0, reason="go on", actor=WHO)
+            self.ask(account, wish)
+            if isinstance(wish, KillSwitchEngaged):
+                self._killed.add(account)
+            elif isinstance(wish, KillSwitchReleased):
+                self._killed.discard(account)
 
     def stop_all(self) -> None:
         """Let nothing stay open: everything that works is taken back."""

@@ -9,10 +9,12 @@ that knows an older schema than the last owner never takes over from it.
 from typing import NamedTuple
 
 import asyncpg
+import sqlalchemy as sa
 
 from aether import __version__
 from aether.domain.errors import FencedError
-from aether.store.schema import REVISION
+from aether.store.database import Scope
+from aether.store.schema import REVISION, leases
 
 LEASE_OVER, LOG_GONE_ON = "AE001", "AE002"
 """What the database says to a writer that is not the owner any more."""
@@ -60,6 +62,31 @@ async def renew(connection: asyncpg.Connection, held: Held, seconds: float) -> b
 async def give_back(connection: asyncpg.Connection, held: Held) -> None:
     """End a lease: the next may take it at once."""
     await connection.execute(_END, held.log, held.epoch)
+
+
+class Owner(NamedTuple):
+    """Who owns the accounts of a market, or did last.
+
+    Attributes:
+        left_s: how long the lease still lasts; below 0 it was not renewed.
+        has_ended: it was given back.
+    """
+
+    log: str
+    epoch: int
+    holder: str
+    version: str
+    left_s: float
+    has_ended: bool
+
+
+async def owners(scope: Scope) -> list[Owner]:
+    """Return the owner of each market's accounts."""
+    left_s = sa.extract("epoch", leases.c.until - sa.func.clock_timestamp()).label("left_s")
+    has_ended = leases.c.ended_at.is_not(None).label("has_ended")
+    query = sa.select(leases, left_s, has_ended).distinct(leases.c.log)
+    found = await scope.all(query.order_by(leases.c.log, leases.c.epoch.desc()))
+    return [Owner(r.log, r.epoch, r.holder, r.version, float(r.left_s), r.has_ended) for r in found]
 
 
 def fenced(reason: str) -> FencedError:

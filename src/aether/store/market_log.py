@@ -178,6 +178,7 @@ class LogReader:
         raise MarketLogCorruptError(self.log, pos, f"position {pos} is missing")
 
     async def _fetch(self) -> bool:
+        is_fresh = self._blocks is None
         if self._blocks is None:
             seen = self._ahead[-1].pos if self._ahead else self.pos
             self._blocks = self._history.blocks(self.log, seen)
@@ -188,7 +189,7 @@ class LogReader:
             self._ahead += [one for one in self._checker.check(block) if one.pos > self.pos]
             return True
         self._blocks = None
-        return False
+        return not is_fresh and await self._fetch()  # more may have been written since it was asked
 
 
 async def verify_log(history: MarketHistory, log: str) -> int:

@@ -12,6 +12,7 @@ What holds, whatever order things arrive in:
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import msgspec
 
@@ -47,19 +48,26 @@ class Ids:
     """Order ids of this account that the books have not given out, as the venue writes them."""
 
     def __init__(self, remembered: Remembered, wire_id: Callable[[ClientOrderId], ClientOrderId]) -> None:
-        first = remembered.next_order
         self.highest = 0
         """The highest number that the venue knows and the books do not; 0 while there is none."""
-        self._numbers = {wire_id(client_order_id(remembered.account, n)): n for n in range(first, first + AHEAD)}
+        self._account, self._first = remembered.account, remembered.next_order
+        self._given: set[ClientOrderId] = set()
         self._wire_id = wire_id
 
     def seen(self, wire_id: ClientOrderId) -> None:
         """Note an id that the venue knows."""
-        self.highest = max(self.highest, self._numbers.get(wire_id, 0))
+        if wire_id and wire_id not in self._given:
+            self.highest = max(self.highest, self._numbers.get(wire_id, 0))
 
     def given(self, order_id: ClientOrderId) -> None:
         """Note that the account gives out an id from now on."""
-        self._numbers.pop(self._wire_id(order_id), None)
+        self._given.add(self._wire_id(order_id))
+
+    @cached_property
+    def _numbers(self) -> dict[ClientOrderId, int]:
+        """The numbers of ids, made when a venue first knows one that is not ours: it takes a while."""
+        numbers = range(self._first, self._first + AHEAD)
+        return {self._wire_id(client_order_id(self._account, n)): n for n in numbers}
 
 
 class Held:
