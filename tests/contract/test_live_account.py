@@ -90,8 +90,8 @@ class Runner:
             is_stopped=self.wants_empty(venue),
         )
 
-    def may_send(self) -> bool:
-        return True
+    def owned_s(self) -> float:
+        return 60.0
 
     async def taken(self) -> bool:
         return True

@@ -302,8 +302,8 @@ class Account:
         self.reports: list[VenueReport] = []
         self.stills = 0
 
-    def may_send(self) -> bool:
-        return True
+    def owned_s(self) -> float:
+        return 60.0
 
     def booked_balances(self) -> dict[BalanceKey, int]:
         return {}

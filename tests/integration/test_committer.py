@@ -46,12 +46,15 @@ def market() -> Sequencer:
 async def committer(database: Database, market: Sequencer) -> AsyncIterator[Committer]:
     """A committer at work."""
     store = NodeStore(database.node)
-    made = Committer(store, lambda: None, market, Lease(store, market.log, "here"))
+    lease = Lease(store, market.log, "here")
+    await lease.take()
+    made = Committer(store, lambda: None, market, lease)
     task = asyncio.create_task(made.run())
     yield made
     assert not task.done(), "it works on"
     made.end()
     task.cancel()
+    await lease.give_back()
 
 
 async def count(database: Database, query: str) -> int:

@@ -26,6 +26,9 @@ from aether.config import Environment, Settings, refuse_mistakes
 from aether.domain.errors import AetherError
 from aether.store.leases import Owner, owners
 
+LONG_AGO_S = 3_600.0
+"""A market whose owner went so long ago is not traded any more."""
+
 app = typer.Typer(add_completion=False)
 
 
@@ -68,11 +71,13 @@ def doctor(
 
 
 def _owner_check(owner: Owner) -> tuple[str, bool, str]:
-    """Say which platform trades the accounts of a market; none may, while no platform runs."""
+    """Say which platform trades the accounts of a market, or did last; bad is one that has just been lost."""
     told = f"{owner.log} by {owner.holder}, epoch {owner.epoch}, version {owner.version}"
     if owner.has_ended:
         return "owner", True, f"{told}, until it ended"
-    return "owner", owner.left_s > 0, told if owner.left_s > 0 else f"{told}; not renewed for {-owner.left_s:.0f} s"
+    if owner.left_s > 0:
+        return "owner", True, told
+    return "owner", owner.left_s < -LONG_AGO_S, f"{told}; not renewed for {-owner.left_s:.0f} s"
 
 
 def _process_checks(settings: Settings) -> list[tuple[str, bool, str]]:

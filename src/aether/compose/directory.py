@@ -61,8 +61,12 @@ class DataDirectory:
         with contextlib.suppress(FileNotFoundError):
             if known := file.read_text().strip():
                 return known
-        made = secrets.token_hex(4)
-        file.write_text(made)
+        made, draft = secrets.token_hex(4), file.with_suffix(".new")
+        with draft.open("w") as written:
+            written.write(made)
+            written.flush()
+            os.fsync(written.fileno())
+        draft.rename(file)
         return made
 
     @contextlib.contextmanager

@@ -65,6 +65,9 @@ class NodeHealth:
             return Readiness("accounts", False, f"standing by for {self._node.stands_by_for}")
         if not self._node.is_ready:
             return Readiness("accounts", False, "starting")
+        if not self._node.lease.is_held:
+            late_s = -self._node.lease.left_s()
+            return Readiness("accounts", False, f"the lease is not renewed for {late_s:.0f} s: nothing new is sent")
         return Readiness("accounts", True, f"{len(self._node.shards)} trading")
 
     def _market_check(self) -> Readiness:

@@ -50,7 +50,8 @@ def answer_stops(bus: LocalBus, node: "Node") -> None:
             if body["journal"]:
                 shard.journal(event)
         if not node.is_ready:
-            raise NoAnswerError(why_not(node), remedy="Stop it again in a few seconds, or stop everything.")
+            remedy = "Stop it at the platform that trades" if node.stands_by_for else "Stop it again in a few seconds"
+            raise NoAnswerError(why_not(node), remedy=f"{remedy}, or stop everything.")
         return [shard.account for shard in meant]
 
     bus.answer(PULL, pull)

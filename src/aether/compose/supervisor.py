@@ -164,7 +164,7 @@ class Supervisor:
                 part.restarts += 1
                 continue
             is_done = part.name == NODE and self._exit_when_done
-            if not part.is_settled or is_done:
+            if is_done or (not part.is_settled and code != FencedError.exit_code):
                 raise _EndedError(code if code >= 0 else 128 - code)
             if monotonic_s() - began_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S

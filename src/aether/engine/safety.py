@@ -99,8 +99,22 @@ class Safety:
             case EngineFaulted():
                 told = f"The engine could not apply an event and stopped the account: {event.error}"
                 self._stop(Cause.ENGINE_FAULTED, event.error, "", Severity.CRITICAL, "faulted", told)
+        if isinstance(event, Timer):
+            self._take_back()
         if Stop.FLATTEN in self._state.stops and isinstance(event, (Timer, KillSwitchEngaged)):
             self._flatten()
+
+    def _take_back(self) -> None:
+        """Want every order gone that a stop does not keep, again where a venue has refused to cancel it."""
+        state = self._state
+        if not state.stopped_venues and keep_orders(state.stops):
+            return
+        keeps = keep_orders(state.stops)
+        for order in list(state.open_orders.values()):
+            is_there = state.instruments[order.request.instrument].venue in state.stopped_venues
+            is_sale_of_stop = order.request.purpose is Purpose.FLATTEN and not is_there
+            if (is_there or not keeps) and order.state is not OrderState.PENDING_CANCEL and not is_sale_of_stop:
+                self._desk.cancel(order)
 
     def on_market(self, event: MarketEvent) -> None:
         """Watch the losses as marks fall; go on flattening."""

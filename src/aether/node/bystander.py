@@ -5,6 +5,7 @@ from collections.abc import Collection
 from aether.clock import wall_ns
 from aether.domain.events import KillSwitchEngaged, VenueReport
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
+from aether.node.lease import Lease
 from aether.node.ports import Venue
 from aether.telemetry import logger
 from aether.venues.reconciliation import Remembered
@@ -19,8 +20,9 @@ class Bystander:
     when its books are.
     """
 
-    def __init__(self, account: AccountId, venue: Venue) -> None:
+    def __init__(self, account: AccountId, venue: Venue, lease: Lease) -> None:
         self.account = account
+        self._lease = lease
         self._venue = venue
 
     async def run_venue(self) -> None:
@@ -61,9 +63,9 @@ class Bystander:
     def report(self, report: VenueReport) -> None:
         """Let it go: the venue tells again."""
 
-    def may_send(self) -> bool:
-        """Return that nothing is sent."""
-        return False
+    def owned_s(self) -> float:
+        """Return for how long nobody else can own the account."""
+        return self._lease.left_s()
 
     async def taken(self) -> bool:
         """Return that nothing may be opened."""

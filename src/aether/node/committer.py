@@ -17,6 +17,7 @@ from aether.node.ports import Store, Writer
 from aether.node.sequencer import Sequencer
 from aether.store.commit import Batch
 from aether.store.database import CONNECTION_ERRORS
+from aether.store.leases import fenced
 from aether.telemetry import COMMIT_ROWS, COMMIT_SECONDS, PAUSED, Trouble, logger
 
 RETRY_FIRST_S = 0.1
@@ -163,6 +164,8 @@ class Committer:
         blocks = self._market.blocks()
         if not left and not blocks:
             return []
+        if self._lease.held is None:
+            raise fenced("this node holds no lease")
         days = {b.day for b in blocks} - self._days
         try:
             await connection.commit(left, blocks, sorted(days), self._lease.held)

@@ -14,9 +14,8 @@ import asyncio
 from math import inf
 
 from aether.clock import monotonic_s
-from aether.domain.errors import DatabaseUnavailableError, FencedError
+from aether.domain.errors import FencedError
 from aether.node.ports import Store, Writer
-from aether.store.database import CONNECTION_ERRORS
 from aether.store.leases import Claim, Held, fenced
 from aether.telemetry import Trouble, logger
 
@@ -27,7 +26,6 @@ MARGIN_S = 0.5
 """So long before its end nothing is sent any more: clocks run at different rates, a bit."""
 ANSWERS_WITHIN_S = 2.0
 
-_AWAY = (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError)
 _log = logger("lease")
 
 
@@ -57,7 +55,11 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether nobody else can own the accounts now: orders may leave."""
-        return self.held is not None and monotonic_s() < self._until_s
+        return self.left_s() > 0
+
+    def left_s(self) -> float:
+        """Return for how long nobody else can own the accounts; not above 0 when somebody can."""
+        return self._until_s - monotonic_s() if self.held is not None else -inf
 
     async def take(self) -> Claim:
         """Ask for the lease; return whose it is.
@@ -69,7 +71,7 @@ class Lease:
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
                 claim = await (await self._connected()).take_lease(self.log, self.holder, LEASE_S)
-        except _AWAY:
+        except BaseException:
             self._cut()
             raise
         if claim.is_taken:
@@ -84,7 +86,9 @@ class Lease:
             await asyncio.sleep(RENEW_EVERY_S)
             try:
                 await self._renew()
-            except _AWAY as error:
+            except FencedError:
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, it is tried again: nobody else would
                 self._cut()
                 self._unreachable.tell(error)
             else:
@@ -107,11 +111,12 @@ class Lease:
     async def give_back(self) -> None:
         """End the lease, so that the next need not wait for it."""
         held, self.held, self._until_s = self.held, None, -inf
+        self._cut()
         try:
             if held is not None:
                 async with asyncio.timeout(ANSWERS_WITHIN_S):
                     await (await self._connected()).give_back_lease(held)
-        except _AWAY as error:
+        except Exception as error:  # noqa: BLE001  the next waits for its end then
             _log.warning("lease_not_given_back", reason=str(error) or type(error).__name__)
         finally:
             self._cut()

@@ -244,7 +244,7 @@ class LiveVenue:
         waiting = self._waiting.pop(venue, [])
         session.begin(account.remembered(venue, {c.order.request.id for c in waiting}))
         session.on_still, session.wants_empty = account.still, lambda: account.wants_empty(venue)
-        session.comparison.takes, session.tracker.owns = account.takes_foreign, account.may_send
+        session.comparison.takes, session.tracker.owned_s = account.takes_foreign, account.owned_s
         if self._is_braked or venue in self._stopped:
             session.stop()
         self._sessions[venue] = session

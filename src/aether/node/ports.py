@@ -171,8 +171,8 @@ class LiveAccount(Protocol):
         """Take a venue's report."""
         ...
 
-    def may_send(self) -> bool:
-        """Return whether this node owns the account for sure: nothing new is sent otherwise."""
+    def owned_s(self) -> float:
+        """Return for how long no other node can own the account: nothing new is sent after that."""
         ...
 
     async def taken(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,8 +35,9 @@ from aether.store.market_log import LogReader
 from aether.telemetry import MARKET_SHED, SHED, Trouble, logger
 
 BARS_EVERY_S = 5.0
-LOOK_EVERY_S = 1.0
-"""How often a node that stands by asks for the lease, and follows the accounts."""
+ASK_EVERY_S = 1.0
+"""How often a node that stands by asks for the lease."""
+PLANS_EVERY_S = 30.0
 CLOSE_TIMEOUT_S = 20.0
 ALIVE_NS = 2 * SAMPLE_NS
 """An account that takes events leaves a sign of it in its tables at least so often."""
@@ -90,6 +92,8 @@ class Node:
         self._bars: list[Bar] = []
         self.market = Sequencer(feed_id, self._clock)
         self.lease = Lease(store, feed_id, holder)
+        self._took_over = False
+        """Whether the accounts came from another node, which was there to the last."""
         self.stands_by_for = ""
         """Who owns the accounts while this node stands by."""
         self.committer = Committer(store, revive, self.market, self.lease)
@@ -128,12 +132,14 @@ class Node:
             return
         keeping = asyncio.create_task(self._keep_lease())
         try:
+            await self._begin_as_owner()
             self.market.begin(await self._store.head(self.market.log))
             await self._recover_all()
             self.brake.honour()
             await self._trade_as_owner(stop)
         finally:
             keeping.cancel()
+            await asyncio.wait([keeping])
             await self.lease.give_back()
 
     async def _trade_as_owner(self, stop: asyncio.Event) -> None:
@@ -159,31 +165,47 @@ class Node:
 
     async def _become_owner(self, stop: asyncio.Event) -> bool:
         """Return once the accounts are ours; False when the node is to end before."""
-        while not stop.is_set():
-            try:
-                claim = await self.lease.take()
-            except (*CONNECTION_ERRORS, DatabaseUnavailableError, TimeoutError) as error:
-                if not self.stands_by_for:
-                    raise
-                _log.warning("lease_not_reached", reason=str(error) or type(error).__name__)
-            else:
-                if claim.is_taken:
-                    await self._begin_as_owner()
-                    return True
-                self._note_owner(claim)
-                self.settled.set()
-                await self._replicas.follow(self._plans)
+        following = asyncio.create_task(self._follow_owner())
+        left_s = inf
+        try:
+            while not stop.is_set():
+                try:
+                    claim = await self.lease.take()
+                except Exception as error:
+                    if not self.stands_by_for:
+                        raise
+                    _log.warning("lease_not_reached", reason=str(error) or type(error).__name__)
+                else:
+                    if claim.is_taken:
+                        return True
+                    self._took_over |= claim.left_s > left_s  # whoever renews it is there
+                    left_s = claim.left_s
+                    self._note_owner(claim)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ASK_EVERY_S):
+                        await stop.wait()
+            return False
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+
+    async def _follow_owner(self) -> None:
+        """Keep replicas of the accounts while another node owns them; what is planned may change meanwhile."""
+        await self.settled.wait()
+        while True:
+            if self._planned_now is not None:
+                with suppress(*CONNECTION_ERRORS, AetherError, SQLAlchemyError, TimeoutError):
+                    self._plans = await self._planned_now()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await stop.wait()
-        return False
+                async with asyncio.timeout(PLANS_EVERY_S):
+                    await self._replicas.run(lambda: self._plans)
 
     async def _begin_as_owner(self) -> None:
-        stood_by = bool(self.stands_by_for)
-        self.stands_by_for = ""
+        """Begin with the accounts that are planned now; stopped, where that is so, unless they were taken over."""
+        stood_by, self.stands_by_for = bool(self.stands_by_for), ""
         if stood_by and self._planned_now is not None:
             self._plans = await self._planned_now()
-        if not stood_by:
+        if not self._took_over:
             await self.on_begin()
 
     def _note_owner(self, claim: Claim) -> None:
@@ -193,6 +215,7 @@ class Node:
         if told != self.stands_by_for:
             self.stands_by_for = told
             _log.warning("standing_by", owner=told)
+        self.settled.set()
 
     async def _keep_lease(self) -> None:
         """Renew the lease; whoever loses it touches no account any more, and ends."""
@@ -296,6 +319,8 @@ class Node:
 
     async def _empty_venues(self) -> None:
         """Take back what works at the venues before the node ends: nobody would mind it."""
+        if self._fenced.done():
+            raise self._fenced.result()
         working = [asyncio.create_task(account.run_venue()) for account in self._bystanders.values()]
         await asyncio.sleep(EMPTY_LOOK_S)
         await until_empty(lambda: self.brake.unconfirmed(EVERY_ACCOUNT))
@@ -307,7 +332,9 @@ class Node:
         account = config.id
         reason = str(error) if isinstance(error, AetherError) else f"{type(error).__name__}: {error}"
         self.left_out[account] = reason
-        self._bystanders[account] = Bystander(account, self._make_venue(config, None))
+        if self._fenced.done():
+            return
+        self._bystanders[account] = Bystander(account, self._make_venue(config, None), self.lease)
         _log.error("account_left_out", account_id=account, reason=reason, exc_info=not isinstance(error, AetherError))
         told = untold(config, "failed", reason) | {"told_ns": wall_ns()}
         if (last := await self._store.last_equity(account)) is not None:

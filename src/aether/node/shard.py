@@ -332,9 +332,9 @@ class Shard:
             return False
         return not self.wants_empty(state.instruments[instrument].venue)
 
-    def may_send(self) -> bool:
-        """Return whether this node owns the account for sure: nothing new is sent otherwise."""
-        return self._lease.is_held
+    def owned_s(self) -> float:
+        """Return for how long no other node can own the account: nothing new is sent after that."""
+        return self._lease.left_s()
 
     async def taken(self) -> bool:
         """Return once every report so far has been taken: whether the account may open positions."""

@@ -194,10 +194,10 @@ class MemoryStore:
         now_s = asyncio.get_running_loop().time()
         last = self.leases.get(log)
         if last is not None and not last.has_ended and last.holder != holder and last.until_s > now_s:
-            return Claim(last.epoch, last.holder, "", is_taken=False, reason="held")
+            return Claim(last.epoch, last.holder, "", is_taken=False, reason="held", left_s=last.until_s - now_s)
         epoch = last.epoch + 1 if last else 1
         self.leases[log] = _Lease(epoch, holder, now_s + seconds)
-        return Claim(epoch, holder, "", is_taken=True, reason="")
+        return Claim(epoch, holder, "", is_taken=True, reason="", left_s=seconds)
 
     def renew_lease(self, held: Held, seconds: float) -> bool:
         """Hold a lease for longer; return whether it is still theirs who ask."""

@@ -158,11 +158,10 @@ async def commit(
     """
     for day in days:
         await connection.execute("SELECT open_market_day($1)", day)
-    rows: dict[str, Sequence[Row]] = {"market_log": list(blocks)}
-    rows["journal"] = [row for b in batches for row in b.rows]
-    for table in PROJECTIONS:
-        rows[table] = [r for b in batches for r in getattr(b, table)]
+    rows: dict[str, Sequence[Row]] = {t: [r for b in batches for r in getattr(b, t)] for t in PROJECTIONS}
     rows["snapshots"] = [(b.account, *b.snapshot) for b in batches if b.snapshot is not None]
+    rows["market_log"] = list(blocks)
+    rows["journal"] = [row for b in batches for row in b.rows]  # the last part is the first that PostgreSQL carries out
     statement = Statement(rows)
     if lease is not None:
         statement.ask("hold_lease", lease.log, lease.epoch)

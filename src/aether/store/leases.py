@@ -19,7 +19,7 @@ from aether.store.schema import REVISION, leases
 LEASE_OVER, LOG_GONE_ON = "AE001", "AE002"
 """What the database says to a writer that is not the owner any more."""
 
-_TAKE = "SELECT epoch, holder, version, is_taken, reason FROM take_lease($1, $2, $3, $4, $5)"
+_TAKE = "SELECT epoch, holder, version, is_taken, reason, left_s FROM take_lease($1, $2, $3, $4, $5)"
 _RENEW = """
 UPDATE leases SET until = clock_timestamp() + make_interval(secs => $3) WHERE log = $1 AND epoch = $2
 AND ended_at IS NULL RETURNING epoch
@@ -33,6 +33,7 @@ class Claim(NamedTuple):
     Attributes:
         epoch, holder, version: of the lease as it is now.
         reason: why it is not ours: `held`, or `newer` where the last owner knew a newer schema.
+        left_s: how long it lasts unless it is renewed.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class Claim(NamedTuple):
     version: str
     is_taken: bool
     reason: str
+    left_s: float
 
 
 class Held(NamedTuple):

@@ -330,7 +330,7 @@ class ExecutionSession:
             VenueError: when the venue cannot be asked.
         """
         await self.comparison.compare()
-        if self.tracker.foreign and self.is_still and self.wants_empty():
+        if self.tracker.foreign and self.is_still and self.wants_empty() and self.tracker.owned_s() > 0:
             self.stop()
         self._pump()
 

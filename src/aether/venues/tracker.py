@@ -16,6 +16,7 @@ Executions are reported once, by the venue's trade id, whichever way they come.
 """
 
 from collections.abc import Callable, Iterable
+from math import inf
 
 import msgspec
 
@@ -85,8 +86,8 @@ class Tracker:
         """Open orders at the venue that are not ours."""
         self.may_send = False
         """Set once the venue has been compared; orders wait until then, or until their deadline."""
-        self.owns: Callable[[], bool] = lambda: True
-        """Asked at the moment of sending: whether no other node can own the account by now."""
+        self.owned_s: Callable[[], float] = lambda: inf
+        """Asked at the moment of sending: for how long no other node can own the account."""
         self.unknown_outcomes = 0
         self.deadline_s = deadline_s
         self.settle_margin_s = settle_margin_s
@@ -173,14 +174,14 @@ class Tracker:
         Raises:
             NotSentError: it must not leave any more.
         """
-        left_s = tracked.decided_s + self.deadline_s - now_s
+        left_s, owned_s = tracked.decided_s + self.deadline_s - now_s, self.owned_s()
         if tracked.unwanted_s:
             raise NotSentError(STOPPED)
         if left_s <= 0:
             raise NotSentError(f"it could not be sent within {self.deadline_s:g} s")
-        if not self.owns():
+        if owned_s <= 0:
             raise NotSentError("this node's lease on the account ran out before it was sent")
-        return left_s
+        return min(left_s, owned_s)
 
     def permit(self, tracked: Tracked, now_s: float) -> float:
         """The same at the moment at which it is sent: from here on it may be at the venue."""

@@ -10,7 +10,7 @@ down_revision = "0010"
 
 TAKE = """
 CREATE FUNCTION take_lease(wanted TEXT, who TEXT, running TEXT, knows TEXT, seconds DOUBLE PRECISION)
-RETURNS TABLE (epoch BIGINT, holder TEXT, version TEXT, is_taken BOOLEAN, reason TEXT)
+RETURNS TABLE (epoch BIGINT, holder TEXT, version TEXT, is_taken BOOLEAN, reason TEXT, left_s DOUBLE PRECISION)
 LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
 #variable_conflict use_column
 DECLARE
@@ -19,11 +19,12 @@ DECLARE
 BEGIN
     SELECT * INTO last FROM public.leases AS l WHERE l.log = wanted ORDER BY l.epoch DESC LIMIT 1 FOR UPDATE;
     IF FOUND AND last.schema > knows THEN
-        RETURN QUERY SELECT last.epoch, last.holder, last.version, false, 'newer';
+        RETURN QUERY SELECT last.epoch, last.holder, last.version, false, 'newer', 0.0::DOUBLE PRECISION;
         RETURN;
     END IF;
     IF last.epoch IS NOT NULL AND last.ended_at IS NULL AND last.holder <> who AND last.until > clock_timestamp() THEN
-        RETURN QUERY SELECT last.epoch, last.holder, last.version, false, 'held';
+        RETURN QUERY SELECT last.epoch, last.holder, last.version, false, 'held',
+            extract(epoch FROM last.until - clock_timestamp())::DOUBLE PRECISION;
         RETURN;
     END IF;
     UPDATE public.leases AS l SET ended_at = clock_timestamp()
@@ -32,7 +33,13 @@ BEGIN
     INSERT INTO public.leases (log, epoch, holder, version, schema, taken_at, until)
     VALUES (wanted, next, who, running, knows, clock_timestamp(), clock_timestamp() + make_interval(secs => seconds))
     ON CONFLICT DO NOTHING;
-    RETURN QUERY SELECT next, who, running, FOUND, 'held';
+    IF FOUND THEN
+        RETURN QUERY SELECT next, who, running, true, '', seconds;
+    ELSE
+        RETURN QUERY SELECT l.epoch, l.holder, l.version, false, 'held',
+            extract(epoch FROM l.until - clock_timestamp())::DOUBLE PRECISION
+        FROM public.leases AS l WHERE l.log = wanted ORDER BY l.epoch DESC LIMIT 1;
+    END IF;
 END $$
 """
 HOLD = """
