@@ -95,6 +95,60 @@ async def test_who_takes_a_lease_waits_for_the_commit_at_hand_and_the_next_is_re
     await connection.close()
 
 
+async def test_the_owner_renews_while_its_own_commit_takes_long(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    """A commit of six seconds kept its owner from renewing, and two healthy nodes fenced each other in turn."""
+    await take(connection, LOG, "left", LONG_S)
+    writing = await database.node.connect()
+    transaction = writing.transaction()
+    await transaction.start()
+    await commit(writing, [batch(ONE)], lease=Held(LOG, 1))
+    async with asyncio.timeout(10):
+        assert await renew(connection, Held(LOG, 1), LONG_S)
+    await transaction.commit()
+    await writing.close()
+    await connection.close()
+
+
+async def test_who_waits_too_long_for_a_lease_gives_up_and_takes_nothing(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    """A request whose sender is gone took the lease for nobody, seconds later."""
+    await take(connection, LOG, "left", LONG_S)
+    await owner(database, "UPDATE leases SET until = now() - interval '1 second'")
+    writing = await database.node.connect()
+    transaction = writing.transaction()
+    await transaction.start()
+    await commit(writing, [batch(ONE)], lease=Held(LOG, 1))
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await take(connection, LOG, "right", LONG_S)
+    await transaction.commit()
+    assert await connection.fetchval("SELECT max(epoch) FROM leases") == 1
+    await writing.close()
+    await connection.close()
+
+
+async def test_whatever_the_database_says_to_a_renewal_it_is_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that was taken away for half a second ended the renewing for good, and with it all trading."""
+    monkeypatch.setattr(module, "RENEW_EVERY_S", 0.01)
+    lease = Lease(NodeStore(database.node), LOG, "left")
+    await lease.take()
+    keeping = asyncio.create_task(lease.keep())
+    await owner(database, "REVOKE UPDATE ON leases FROM aether_node")
+    await asyncio.sleep(0.3)
+    await owner(database, "GRANT UPDATE ON leases TO aether_node")
+    before = lease.left_s()
+    while lease.left_s() <= before:
+        assert not keeping.done()
+        await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await lease.give_back()
+
+
 async def test_a_node_of_an_older_schema_never_takes_over(database: Database, connection: asyncpg.Connection) -> None:
     """Two versions: the older one would not understand what the newer one wrote."""
     await take(connection, LOG, "left", LONG_S)

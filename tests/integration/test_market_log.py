@@ -27,6 +27,7 @@ from aether.node.appetite import Appetite
 from aether.node.inbox import INBOX_LIMIT
 from aether.node.recovery import END, Replay, Until, replay_until
 from aether.node.runtime import Node
+from aether.node.standby import Replicas
 from aether.store import queries
 from aether.store.archive import archived_days
 from aether.store.commit import Batch, Snapshot, commit
@@ -384,6 +385,42 @@ def test_old_days_are_archived_by_a_process_of_its_own(tmp_path: Path) -> None:
     assert {r["account"] for r in replayed} == {"company", "director-1", "director-2"}
     state: Any = aether_json("journal", "state", "--account", "company", data_dir=tmp_path)
     assert state["state"] == next(r["state"] for r in replayed if r["account"] == "company")
+
+
+async def test_a_replica_follows_and_is_what_a_take_over_begins_with(database: Database) -> None:
+    """O4: what another node decides is replayed as it is written; nothing is read twice, and no connection is held."""
+    async with live(database) as desk:
+        replicas = Replicas(NodeStore(database.node), scripted(wish), lambda _config, _snapshot: desk.venue)
+        await desk.settled()
+        await replicas.follow([desk.plan])
+        followed = replicas._replays[DESK]
+        seen = followed.chain.seq
+        (order,) = await desk.want("enter")
+        await desk.fill(order)
+        await desk.settled()
+        await replicas.follow([desk.plan])
+        assert followed.chain.seq > seen
+        assert followed.reader()._blocks is None  # type: ignore[union-attr]
+        found = await replicas.recover(desk.plan.config)
+        assert found.engine is followed.engine
+        assert found.engine.state_hash() == desk.engine.state_hash()
+
+
+async def test_a_replica_that_fails_is_made_anew(database: Database) -> None:
+    """Whatever is wrong with it, the account is brought back from its snapshot, and the node stays."""
+    async with live(database) as desk:
+        replicas = Replicas(NodeStore(database.node), scripted(wish), lambda _config, _snapshot: desk.venue)
+        (order,) = await desk.want("enter")
+        await desk.fill(order)
+        await desk.settled()
+        await replicas.follow([desk.plan])
+        replicas._replays[DESK].engine = None  # type: ignore[assignment]
+        await desk.want("exit")
+        await desk.settled()
+        await replicas.follow([desk.plan])
+        assert DESK not in replicas._replays
+        found = await replicas.recover(desk.plan.config)
+        assert found.engine.state_hash() == desk.engine.state_hash()
 
 
 async def test_a_reader_that_came_to_the_end_goes_on_with_what_is_written_later(database: Database) -> None:

@@ -54,6 +54,29 @@ def test_an_order_without_a_deadline_would_reach_the_venue_after_the_take_over(t
         assert any("after that had ended" in violation for violation in two.violations())
 
 
+def test_a_copied_data_directory_becomes_another_platform(
+    server: EmbeddedServer, exchange: RunningExchange, tmp_path: Path
+) -> None:
+    """Two of the same name took the lease from each other every two seconds, for ever."""
+    env = {"AETHER_DATABASE_URL": asyncio.run(new_database(server)), "AETHER_KEY_FILE": str(tmp_path / "kek.json")}
+    options = ("--market", "exchange", "--base-url", exchange.local.admin_url)
+    first = Platform(tmp_path / "one", *options, env=env)
+    urls = ["http://" + urlsplit(first.link()).netloc]
+    until(lambda: "3 trading" in ready(urls[0]), "the first trades")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "identity").write_text((tmp_path / "one" / "identity").read_text())
+    second = Platform(tmp_path / "two", *options, env=env)
+    try:
+        urls.append("http://" + urlsplit(second.link()).netloc)
+        settled = ["3 trading", "standing by"]
+        until(lambda: sorted(ready(url)[:11] for url in urls) == settled, "one trades, one stands by", 60)
+        assert len({(tmp_path / name / "identity").read_text() for name in ("one", "two")}) == 2
+        assert (second.stop(), first.stop()) == (0, 0)
+    finally:
+        first.close()
+        second.close()
+
+
 def ready(url: str) -> str:
     """Return what a platform says of its accounts."""
     checks = httpx.get(f"{url}/readyz", timeout=10).json()

@@ -54,9 +54,7 @@ class DataDirectory:
         return running_file(self.path)
 
     def identity(self) -> str:
-        """Return what tells this directory from every other, made at the first use; a copy on the same machine is the
-        same.
-        """
+        """Return what tells this directory from every other, made at the first use."""
         file = self.path / IDENTITY_FILE
         with contextlib.suppress(FileNotFoundError):
             if known := file.read_text().strip():
@@ -68,6 +66,10 @@ class DataDirectory:
             os.fsync(written.fileno())
         draft.rename(file)
         return made
+
+    def forget_identity(self) -> None:
+        """Be another directory than the one that has the same identity: one of the two is a copy."""
+        (self.path / IDENTITY_FILE).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[int]:

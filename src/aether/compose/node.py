@@ -1,7 +1,8 @@
 """The trading process: a node on its market, and nothing that a stranger could reach."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from aether.bus.local import Answer, LocalBus, Message
 from aether.bus.topics import HEALTH_EVERY_S, METRICS, OFFER, PREVIEW
 from aether.clock import wall_ns
 from aether.compose.archiving import keep_days
+from aether.compose.directory import DataDirectory
 from aether.compose.health import NodeHealth
 from aether.compose.housekeeping import mind
 from aether.compose.keys import key_encryption
@@ -25,14 +27,17 @@ from aether.control.desk import PlanReader
 from aether.control.operators import Operators
 from aether.control.sealing import Sealer
 from aether.control.secrets import SecretReader
-from aether.domain.errors import NoAnswerError, UncleanEndError
+from aether.domain.errors import FencedError, NoAnswerError, UncleanEndError
 from aether.domain.events import KillSwitchEngaged, decode_event
 from aether.domain.identifiers import AccountId
 from aether.node.runtime import BEGINS_STOPPED, Node
 from aether.store.announcements import Announcements
 from aether.store.control_schema import CONTROL_CHANNEL
+from aether.store.database import Database
+from aether.store.leases import owners
+from aether.store.patience import DATABASE_AWAY
 from aether.strategies import catalogue
-from aether.telemetry import NODE_REGISTRY, metrics_text
+from aether.telemetry import NODE_REGISTRY, logger, metrics_text
 
 APPLY_EVERY_S = 1.0
 ARCHIVE_EVERY_S = 3_600.0
@@ -40,6 +45,8 @@ LOOK_EVERY_S = 1.0
 TAKE_UP_AGAIN_S = 5.0
 PREVIEW_PAUSE_S = 0.05
 PREVIEWS_WAIT = 8
+
+_log = logger("node")
 
 
 async def run_node(
@@ -91,6 +98,7 @@ async def run_node(
             await node.started.wait()
             await mind("accounts_not_taken_up", TAKE_UP_AGAIN_S, take_up)
 
+        look_for_a_copy = partial(_look_for_a_copy, settings, database, node)
         async with asyncio.TaskGroup() as group:
             minding = [
                 group.create_task(_tell(health)),
@@ -101,7 +109,7 @@ async def run_node(
             ]
             if market.recording is None:
                 minding.append(group.create_task(take_up_once_started()))
-            group.create_task(_until_done(node, stop, minding, exit_when_done=exit_when_done))
+            group.create_task(_until_done(node, stop, minding, look_for_a_copy, exit_when_done=exit_when_done))
     _check_end(node)
 
 
@@ -152,8 +160,25 @@ async def _engage_at_start(operators: Operators, node: Node) -> None:
         await operators.submit(PLATFORM, "kill.engage", account, event, event.reason)
 
 
+async def _look_for_a_copy(settings: Settings, database: Database, node: Node) -> None:
+    """Be another platform from now on when the one that took over calls itself as this one does.
+
+    A copied data directory, or machine: each would take the lease from the other at once, for ever.
+    """
+    with suppress(*DATABASE_AWAY):
+        for owner in await owners(database.node):
+            if owner.log == node.lease.log and owner.holder == node.lease.holder:
+                _log.error("identity_shared", holder=owner.holder, remedy="this one is called otherwise from now on")
+                DataDirectory(settings.data_dir).forget_identity()
+
+
 async def _until_done(
-    node: Node, stop: asyncio.Event, minding: Sequence[asyncio.Task[None]], *, exit_when_done: bool
+    node: Node,
+    stop: asyncio.Event,
+    minding: Sequence[asyncio.Task[None]],
+    on_fenced: Callable[[], Awaitable[None]],
+    *,
+    exit_when_done: bool,
 ) -> None:
     """Run the node, then end what was minded beside it."""
 
@@ -164,6 +189,9 @@ async def _until_done(
     watcher = asyncio.create_task(stop_when_drained()) if exit_when_done else None
     try:
         await node.run(stop)
+    except FencedError:
+        await on_fenced()
+        raise
     finally:
         for task in minding:
             task.cancel()

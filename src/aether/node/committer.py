@@ -24,6 +24,8 @@ RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
 HANGS_S = 2.0
 """A database that has not answered for so long is away, as far as people are told."""
+STUCK_S = 10.0
+"""A commit that is not answered for so long is looked up on another connection: the one at hand may be dead."""
 MARKET_WITHIN_S = 0.25
 """What the market told is written within so long, also when no account decides anything."""
 
@@ -168,7 +170,12 @@ class Committer:
             raise fenced("this node holds no lease")
         days = {b.day for b in blocks} - self._days
         try:
-            await connection.commit(left, blocks, sorted(days), self._lease.held)
+            async with asyncio.timeout(STUCK_S):
+                await connection.commit(left, blocks, sorted(days), self._lease.held)
+        except TimeoutError as error:
+            raise DatabaseUnavailableError(
+                f"A commit was not answered within {STUCK_S:g} s.", remedy="It is looked up on another connection."
+            ) from error
         except FencedError:
             before = (len(left), self._market.written)
             left = await self._not_there(connection, left)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 
+import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
 from aether.bus.local import LocalBus
@@ -35,6 +36,8 @@ from aether.store.market_log import LogReader
 from aether.telemetry import MARKET_SHED, SHED, Trouble, logger
 
 BARS_EVERY_S = 5.0
+BUSY = (TimeoutError, asyncpg.LockNotAvailableError)
+"""The database is there, and has not the time to say who owns the accounts."""
 ASK_EVERY_S = 1.0
 """How often a node that stands by asks for the lease."""
 PLANS_EVERY_S = 30.0
@@ -172,7 +175,7 @@ class Node:
                 try:
                     claim = await self.lease.take()
                 except Exception as error:
-                    if not self.stands_by_for:
+                    if not self.stands_by_for and not isinstance(error, BUSY):
                         raise
                     _log.warning("lease_not_reached", reason=str(error) or type(error).__name__)
                 else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from aether.clock import wall_ns
 from aether.domain.accounts import AccountConfig, AccountPlan
-from aether.domain.errors import AetherError, DatabaseUnavailableError
+from aether.domain.errors import AetherError
 from aether.domain.identifiers import AccountId
 from aether.engine.strategy import Catalogue
 from aether.node.ports import Store, Venue
@@ -30,15 +30,11 @@ class Replicas:
 
     Args:
         make_venue: makes an account's venue from its configuration and a snapshot; it is not opened.
-
-    Attributes:
-        disproved: how many did not prove, and were made anew.
     """
 
     def __init__(
         self, store: Store, catalogue: Catalogue, make_venue: Callable[[AccountConfig, bytes | None], Venue]
     ) -> None:
-        self.disproved = 0
         self._store = store
         self._catalogue = catalogue
         self._make_venue = make_venue
@@ -86,5 +82,6 @@ class Replicas:
         return await warm(self._store, config.id, self._catalogue, lambda snapshot: self._make_venue(config, snapshot))
 
     def _note(self, account: AccountId, error: Exception) -> None:
-        self.disproved += isinstance(error, AetherError) and not isinstance(error, DatabaseUnavailableError)
-        _log.warning("replica_dropped", account_id=account, reason=str(error) or type(error).__name__)
+        """Say why a replica is made anew: as a rule it was ahead of its owner, which is no fault of the journal."""
+        reason = error.message if isinstance(error, AetherError) else f"{type(error).__name__}: {error}"
+        _log.warning("replica_made_anew", account_id=account, reason=reason)

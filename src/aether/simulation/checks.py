@@ -113,7 +113,12 @@ class Checks:
     def is_calm(self) -> bool:
         """Return whether everything seems to be in order."""
         world, owner = self._world, self._world.owner()
-        if owner is None or owner.node is None or len(world.store.asked) > len(world.store.applied):
+        if (
+            owner is None
+            or owner.node is None
+            or any(m.node is None for m in world.machines)
+            or len(world.store.asked) > len(world.store.applied)
+        ):
             return False
         shards = owner.node.shards.values()
         return all(
@@ -128,6 +133,9 @@ class Checks:
         if owner is None or owner.node is None:
             world.violate("no node trades at the end")
             return
+        for machine in world.machines:
+            if machine is not owner and (machine.node is None or not machine.node.stands_by_for):
+                world.violate(f"{machine.name} neither trades nor stands by at the end")
         self._node = node = owner.node
         if left := len(world.store.asked) - len(world.store.applied):
             world.violate(f"{left} requests of people were never applied")

@@ -10,7 +10,7 @@ import aiohttp
 from aether.bus.local import LocalBus
 from aether.clock import living_in
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
-from aether.domain.errors import FencedError
+from aether.domain.errors import DatabaseUnavailableError, FencedError, VenueError
 from aether.domain.identifiers import AccountId, AssetCode, StrategyName
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.node.feeds import VenueFeed
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 STARTS_WITHIN_S, LOOK_S = 30.0, 0.05
 RESTART_AFTER_S = 1.0
 ENDS_WITHIN_S = 40.0
+KNOWN_ENDS = (FencedError, VenueError, DatabaseUnavailableError, OSError, TimeoutError)
+"""A node that cannot reach what it begins with ends, and is started again."""
 
 
 class Machine:
@@ -115,6 +117,8 @@ class Machine:
             last = world.store.leases[FEED]
             if last.epoch == self.node.lease.epoch or last.holder == self.name:
                 world.violate(f"{self.name}: the node fenced itself, nobody else was there: {error}")
+        elif not isinstance(error, KNOWN_ENDS):
+            world.violate(f"{self.name}: the node ended: {type(error).__name__}: {error}")
         self.node = None
         self._restarting = asyncio.ensure_future(self._restart(task))
 

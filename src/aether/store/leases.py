@@ -2,8 +2,9 @@
 
 A lease lasts until its holder gives it back, or does not renew it in time by the database's clock, or the same holder
 begins anew. Each owner has the next epoch. A commit names the epoch that it is made in and holds its row while it lasts
-(`hold_lease`): whoever takes the lease waits for it, and finds what it wrote; one that comes later is refused. A node
-that knows an older schema than the last owner never takes over from it.
+(`hold_lease`): whoever takes the lease waits for it, and finds what it wrote; one that comes later is refused. The
+owner renews it meanwhile: that changes no key of the row. Nobody waits long to take a lease: who asked may be gone. A
+node that knows an older schema than the last owner never takes over from it.
 """
 
 from typing import NamedTuple

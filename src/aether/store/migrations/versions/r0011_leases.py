@@ -11,7 +11,7 @@ down_revision = "0010"
 TAKE = """
 CREATE FUNCTION take_lease(wanted TEXT, who TEXT, running TEXT, knows TEXT, seconds DOUBLE PRECISION)
 RETURNS TABLE (epoch BIGINT, holder TEXT, version TEXT, is_taken BOOLEAN, reason TEXT, left_s DOUBLE PRECISION)
-LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, public SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     last public.leases%ROWTYPE;
@@ -46,7 +46,7 @@ HOLD = """
 CREATE FUNCTION hold_lease(wanted TEXT, held BIGINT) RETURNS BOOLEAN
 LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
 BEGIN
-    PERFORM FROM public.leases AS l WHERE l.log = wanted AND l.epoch = held AND l.ended_at IS NULL FOR SHARE;
+    PERFORM FROM public.leases AS l WHERE l.log = wanted AND l.epoch = held AND l.ended_at IS NULL FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the lease % of % is over', held, wanted USING ERRCODE = 'AE001';
     END IF;
