@@ -21,7 +21,7 @@ def test_what_holds_holds_in_every_state_and_a_stop_ends_from_each(most: int, la
 
 PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]]] = {
     "a resume releases a kill": (
-        lambda patch: patch.setitem(stops.MOVES, (Cause.RESUMED, Stop.KILL), False),  # type: ignore[arg-type]
+        lambda patch: patch.setitem(stops.MOVES, (Cause.RESUMED, Stop.KILL), False),
         ("kill", "resume"),
     ),
     "a cancel of an accepted order is not noted": (
@@ -31,7 +31,7 @@ PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]]]
         ("enter", "kill", "refuse-cancel 1"),
     ),
     "a kill keeps orders": (
-        lambda patch: patch.setitem(stops.PERMITS, Stop.KILL, Permit(exits=False, flattening=True, keeps_orders=True)),  # type: ignore[arg-type]
+        lambda patch: patch.setitem(stops.PERMITS, Stop.KILL, Permit(exits=False, flattening=True, keeps_orders=True)),
         ("enter", "kill", "refuse-cancel 1"),
     ),
 }
