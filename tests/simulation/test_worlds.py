@@ -16,7 +16,7 @@ ONCE_BROKEN = (10, 27, 352, 384, 535, 580, 652)
 (535, 652); what somebody else trades is a break (580)."""
 PLANTED_WITHIN = 40
 """Worlds that may be looked at when another than the one that is known to find a fault has to."""
-DIGEST = "from aether.simulation.runs import run_one; print([run_one(seed).digest for seed in (4, 5)])"
+DIGEST = "from aether.simulation.runs import run_one; print([run_one(seed).digest for seed in (4, 11, 3, 11, 21)])"
 
 
 @pytest.mark.parametrize("seed", [*FRESH, *ONCE_BROKEN])
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_in_another_process_with_another_hash_seed(
         )
         told.add(done.stdout)
     assert len(told) == 1
-    assert told == {f"{[run_one(seed).digest for seed in (4, 5)]}\n"}
+    assert told == {f"{[run_one(seed).digest for seed in (4, 11, 3, 11, 21)]}\n"}
 
 
 def test_worlds_differ() -> None:

@@ -21,6 +21,22 @@ class DeadlockError(Exception):
     """Everybody waits, and nothing is due."""
 
 
+class NumberedTask(asyncio.Task[Any]):
+    """A task that sets hold in the order in which tasks were made: groups cancel theirs in the order of a set."""
+
+    number: int
+
+    def __new__(cls, *_args: Any, loop: "SimulatedLoop", **_more: Any) -> "NumberedTask":
+        """Make a task with the loop's next number."""
+        made = super().__new__(cls)
+        made.number = loop.next_task()
+        return made
+
+    def __hash__(self) -> int:
+        """Return its number."""
+        return self.number
+
+
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """A loop on virtual time, seconds from 0.
 
@@ -35,6 +51,13 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.steps = 0
         super().__init__()
         self._clock_resolution = 1e-9
+        self._tasks_made = 0
+        self.set_task_factory(lambda loop, coro, **more: NumberedTask(coro, loop=loop, **more))
+
+    def next_task(self) -> int:
+        """Return the number of the next task."""
+        self._tasks_made += 1
+        return self._tasks_made
 
     @property
     def ready(self) -> deque[asyncio.Handle]:

@@ -137,11 +137,13 @@ class Network:
         self.lonely: set[str] = set()
         """Owners who reach nobody."""
         self._servers: dict[str, Callable[[], Any]] = {}
-        self._context = contextvars.copy_context()
+        self._context = contextvars.Context()
+        """Of the servers: they live in the world's time."""
 
     def listen(self, host: str, factory: Callable[[], Any]) -> None:
         """Let a server's protocols answer at a host."""
         self._servers[host] = factory
+        self._context = contextvars.copy_context()
 
     def latency(self, end: End) -> float:
         """Return how long a byte takes now."""

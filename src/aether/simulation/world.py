@@ -9,6 +9,7 @@ end.
 """
 
 import asyncio
+import gc
 import random
 import tempfile
 from collections import Counter
@@ -86,6 +87,8 @@ class World:
     def run(self) -> Report:
         """Live, and return what became of it."""
         asyncio.set_event_loop(self.loop)
+        gc.collect()
+        gc.disable()  # what is collected, and what that leads to, would depend on all that ran before
         try:
             with tempfile.TemporaryDirectory() as folder, living_in(self.clock):
                 names = ("left", "right") if self.seed % 2 else ("left",)
@@ -96,6 +99,7 @@ class World:
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+            gc.enable()
         self.report.seconds = self.loop.now_s
         return self.report
 
@@ -141,6 +145,7 @@ class World:
         for machine in self.machines:
             await machine.end(for_good=True)
         await self.checks.of_the_past()
+        self.checks.sum_up()
         moving.cancel()
         for runner in runners:
             await runner.cleanup()
@@ -153,7 +158,6 @@ class World:
         self.report.faults += faults.happened + self.store.happened
         for exchange in self.exchange.exchanges.values():
             self.report.faults += Counter(exchange.faults.happened)
-        self.checks.sum_up()
 
     async def _until_calm(self) -> None:
         """Give the desk a while to bring itself into order; it has to stay so a moment."""

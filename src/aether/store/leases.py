@@ -87,8 +87,9 @@ async def owners(scope: Scope) -> list[Owner]:
     """Return the owner of each market's accounts."""
     left_s = sa.extract("epoch", leases.c.until - sa.func.clock_timestamp()).label("left_s")
     has_ended = leases.c.ended_at.is_not(None).label("has_ended")
-    query = sa.select(leases, left_s, has_ended).distinct(leases.c.log)
-    found = await scope.all(query.order_by(leases.c.log, leases.c.epoch.desc()))
+    newest = sa.select(leases.c.log, sa.func.max(leases.c.epoch)).group_by(leases.c.log)
+    query = sa.select(leases, left_s, has_ended).where(sa.tuple_(leases.c.log, leases.c.epoch).in_(newest))
+    found = await scope.all(query.order_by(leases.c.log))
     return [Owner(r.log, r.epoch, r.holder, r.version, float(r.left_s), r.has_ended) for r in found]
 
 
