@@ -159,6 +159,14 @@ def test_wrong_settings_are_told(aether: Run, tmp_path: Path) -> None:
     assert "unknown field `colour`" in aether("accounts")[2]
 
 
+def test_worlds_are_lived_through_as_the_readme_says(aether: Run) -> None:
+    """The command's own default was refused as out of its range: only a call with --jobs ran."""
+    code, out, err = aether("simulate", "--seeds", "1", "--json")
+    assert code == 0, err
+    assert json.loads(out)["worlds"] == 1
+    assert "COMMAND" not in aether("simulate", "--help")[1]
+
+
 def test_strategies_and_doctor(aether: Run) -> None:
     assert {s["name"] for s in json.loads(aether("strategies", "--json")[1])} >= {"ema_cross", "mean_reversion"}
     shown = json.loads(aether("strategies", "ema_cross", "--json")[1])

@@ -11,17 +11,17 @@ from aether.clock import monotonic_s
 from aether.domain.errors import SimulationError
 from aether.simulation.runs import Sum, run_many, run_one, smallest
 
-app = typer.Typer(help="Rehearse bad days: the whole desk on virtual time, from seeds.", add_completion=False)
+app = typer.Typer(add_completion=False)
 SHOWN = 20
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def simulate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds.")] = 100,
     start: Annotated[int, typer.Option("--start", min=0, help="The first seed.")] = 0,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="One world, with its trace if it breaks.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show what happened in that world in any case.")] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes; one a processor by default.")] = 0,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Processes; one a processor by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Live through worlds with faults; say in which of them something was that should not be.
