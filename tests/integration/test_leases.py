@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from asyncpg.transaction import Transaction
 
 from aether.domain.errors import FencedError
 from aether.domain.identifiers import FeedId
@@ -26,6 +27,15 @@ async def owner(database: Database, statement: str) -> None:
     """Do something as the owner of the tables."""
     async with database.engine.begin() as connection:
         await connection.execute(sa.text(statement))
+
+
+async def commit_at_hand(database: Database) -> tuple[asyncpg.Connection, Transaction]:
+    """Write as the first owner, and leave the transaction open."""
+    writing = await database.node.connect()
+    transaction = writing.transaction()
+    await transaction.start()
+    await commit(writing, [batch(ONE)], lease=Held(LOG, 1))
+    return writing, transaction
 
 
 @pytest.fixture
@@ -77,10 +87,7 @@ async def test_who_takes_a_lease_waits_for_the_commit_at_hand_and_the_next_is_re
 ) -> None:
     """What the one before still wrote is found by the next; between the two nothing slips in."""
     await take(connection, LOG, "left", LONG_S)
-    writing = await database.node.connect()
-    transaction = writing.transaction()
-    await transaction.start()
-    await commit(writing, [batch(ONE)], lease=Held(LOG, 1))
+    writing, transaction = await commit_at_hand(database)
     taking = asyncio.create_task(take(connection, LOG, "left", LONG_S))
     await until_waiting(database)
     await transaction.commit()
@@ -100,10 +107,7 @@ async def test_the_owner_renews_while_its_own_commit_takes_long(
 ) -> None:
     """A commit of six seconds kept its owner from renewing, and two healthy nodes fenced each other in turn."""
     await take(connection, LOG, "left", LONG_S)
-    writing = await database.node.connect()
-    transaction = writing.transaction()
-    await transaction.start()
-    await commit(writing, [batch(ONE)], lease=Held(LOG, 1))
+    writing, transaction = await commit_at_hand(database)
     async with asyncio.timeout(10):
         assert await renew(connection, Held(LOG, 1), LONG_S)
     await transaction.commit()
@@ -117,10 +121,7 @@ async def test_who_waits_too_long_for_a_lease_gives_up_and_takes_nothing(
     """A request whose sender is gone took the lease for nobody, seconds later."""
     await take(connection, LOG, "left", LONG_S)
     await owner(database, "UPDATE leases SET until = now() - interval '1 second'")
-    writing = await database.node.connect()
-    transaction = writing.transaction()
-    await transaction.start()
-    await commit(writing, [batch(ONE)], lease=Held(LOG, 1))
+    writing, transaction = await commit_at_hand(database)
     with pytest.raises(asyncpg.LockNotAvailableError):
         await take(connection, LOG, "right", LONG_S)
     await transaction.commit()

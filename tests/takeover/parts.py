@@ -23,17 +23,8 @@ from aether.store.journal import verify
 from aether.store.market_log import verify_log
 from aether.store.migrate import migrate
 from aether.venues.registry import protocol_of
+from tests.integration.platform import until
 from tests.takeover.owner import ACCOUNT, FEED, SYMBOL
-
-
-def until(met: Callable[[], Any], what: str, patience_s: float = 40.0) -> Any:
-    """Wait until something holds, and return it."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := met():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come within {patience_s:.0f} s")
 
 
 class Ground:

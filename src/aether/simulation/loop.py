@@ -38,17 +38,12 @@ class NumberedTask(asyncio.Task[Any]):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """A loop on virtual time, seconds from 0.
-
-    Attributes:
-        steps: how many it has done.
-    """
+    """A loop on virtual time, seconds from 0."""
 
     _timer_cancelled_count: int
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.steps = 0
         super().__init__()
         self._clock_resolution = 1e-9
         self._tasks_made = 0
@@ -89,7 +84,6 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             if process is not None and process.stands_still():
                 process.held.append(handle)
                 continue
-            self.steps += 1
             handle._run()
 
     def time(self) -> float:

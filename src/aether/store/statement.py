@@ -5,12 +5,14 @@ Each table is a part of a `WITH`; all parts see the tables as they were before, 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 Row = tuple[object, ...]
 
 
-class _Table(NamedTuple):
+@dataclass(frozen=True)
+class _Table:
     """How rows go into a table.
 
     Attributes:
@@ -25,11 +27,11 @@ class _Table(NamedTuple):
     updates: str = ""
     constants: str = ""
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         return [column.split()[0] for column in self.columns.split(", ")]
 
-    @property
+    @cached_property
     def types(self) -> list[str]:
         return [column.split()[1] for column in self.columns.split(", ")]
 
