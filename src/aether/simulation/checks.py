@@ -79,10 +79,11 @@ class Checks:
         self._sent[order.account, venue, wire] += 1
         if self._sent[order.account, venue, wire] > 1:
             world.violate(f"{order.account}: {wire} was sent to {venue} more than once")
-        epoch, owner = self._durable(venue).get(wire), world.store.leases[FEED].epoch
+        epoch, lease = self._durable(venue).get(wire), world.store.leases[FEED]
         if epoch is None:
             world.violate(f"{order.account}: {wire} reached {venue} before it was durable")
-        elif epoch != owner:
+        elif not lease.may_arrive(epoch, world.loop.now_s):
+            owner = lease.epoch
             world.violate(f"{order.account}: {wire} of owner {epoch} reached {venue} when {owner} owned the account")
 
     def _durable(self, venue: str) -> dict[str, int]:

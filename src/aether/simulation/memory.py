@@ -51,6 +51,16 @@ class _Lease:
     holder: str
     until_s: float
     has_ended: bool = False
+    before: "_Lease | None" = None
+
+    def may_arrive(self, epoch: int, now_s: float) -> bool:
+        """Return whether an order of an owner may arrive now: the present one's, or, within the time that it was given,
+        one of an owner on the same platform, which was started again: it knows of it and asks for its fate.
+        """
+        lease: _Lease | None = self
+        while lease is not None and lease.epoch != epoch:
+            lease = lease.before
+        return lease is self or (lease is not None and lease.holder == self.holder and now_s <= lease.until_s)
 
 
 class MemoryStore:
@@ -196,7 +206,7 @@ class MemoryStore:
         if last is not None and not last.has_ended and last.holder != holder and last.until_s > now_s:
             return Claim(last.epoch, last.holder, "", is_taken=False, reason="held", left_s=last.until_s - now_s)
         epoch = last.epoch + 1 if last else 1
-        self.leases[log] = _Lease(epoch, holder, now_s + seconds)
+        self.leases[log] = _Lease(epoch, holder, now_s + seconds, before=last)
         return Claim(epoch, holder, "", is_taken=True, reason="", left_s=seconds)
 
     def renew_lease(self, held: Held, seconds: float) -> bool:

@@ -151,10 +151,10 @@ class World:
             await runner.cleanup()
         for process, _task in self.dead:
             process.thaw()
-        others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        while others := [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)  # what ends may start something else
         self.report.faults += faults.happened + self.store.happened
         for exchange in self.exchange.exchanges.values():
             self.report.faults += Counter(exchange.faults.happened)
