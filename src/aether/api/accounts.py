@@ -96,6 +96,18 @@ async def get_account(account: str, granted: Reads) -> AccountSummary:
     return _summary(granted, stored.config, killed.get(account, queries.NO_KILL))
 
 
+@router.get("/accounts/{account}/past")
+async def get_past(
+    account: str,
+    granted: Reads,
+    at_ns: Annotated[int, Query(ge=10**18, lt=10**19, description="a time, nanoseconds since 1970 UTC")],
+) -> AccountSummary:
+    """Return one account as it was at a time: its journal and its market are replayed until then."""
+    await queries.get_account(granted.scope, account)
+    found = await granted.context.past(AccountId(account), at_ns)
+    return AccountSummary.model_validate(found)
+
+
 @router.get("/accounts/{account}/positions")
 async def list_positions(account: str, granted: Reads) -> list[Position]:
     """Return the account's holdings, as the journal's projections hold them, at the marks of now."""

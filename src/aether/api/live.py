@@ -81,10 +81,12 @@ def _is_empty(account: State) -> bool:
 
 
 def totals(accounts: Any) -> dict[str, dict[str, Any]]:
-    """Return sums over accounts, by currency: what is in different currencies is not added up."""
+    """Return sums over accounts, by currency: what is in different currencies is not added up, a shadow is no money."""
     sums: dict[str, dict[str, int]] = {}
     count: dict[str, int] = {}
     for account in accounts:
+        if account["shadow_of"]:
+            continue
         one = sums.setdefault(account["currency"], dict.fromkeys(WORTH, 0))
         count[account["currency"]] = count.get(account["currency"], 0) + 1
         for name in WORTH:

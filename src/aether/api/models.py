@@ -586,6 +586,53 @@ class AccountCreate(Model):
     reason: Reason
 
 
+class ShadowCreate(Model):
+    """A candidate strategy to run beside an account."""
+
+    id: AccountId
+    strategy: str = Field(min_length=1, max_length=60)
+    bar_s: int = Field(60, ge=1, le=86_400)
+    params: Parameters = {}
+    reason: Reason
+
+
+class Performance(Model):
+    """What an account made of a time.
+
+    Attributes:
+        return_bps: profit of the worth at the beginning; deposits and withdrawals are none.
+        drawdown_bps: deepest fall of the worth.
+        traded: worth of all fills.
+    """
+
+    nav: InCurrency
+    return_bps: float
+    drawdown_bps: float
+    fills: int
+    traded: InCurrency
+    fees: InCurrency
+
+
+class Shadow(Model):
+    """A candidate strategy beside an account, and what became of both since it began.
+
+    Attributes:
+        ahead_bps: the shadow's return less the account's.
+        apart_bps: how far the two returns were apart at most.
+    """
+
+    id: str
+    name: str
+    strategy: str
+    params: Parameters
+    bar_s: int
+    since_ns: At
+    shadow: Performance
+    account: Performance
+    ahead_bps: float
+    apart_bps: float
+
+
 class CapitalRequest(Model):
     """Money or coins that came in or went out at a venue: no profit, no loss.
 
@@ -866,6 +913,7 @@ class AccountSummary(Worth):
     `nav` less `capital`, and `realized` with `unrealized` less `fees`; `day` is `nav` less `day_start_nav`.
 
     Attributes:
+        shadow_of: the account beside which it runs a candidate strategy, on paper; empty for none.
         reason: why it does not simply trade.
         switched_off: strategies that do not trade, each with who says so.
         orders: those that are open, newest first.
@@ -877,6 +925,7 @@ class AccountSummary(Worth):
     name: str
     kind: AccountKind
     mode: Mode
+    shadow_of: str
     currency: str
     strategies: list[StrategyUse]
     status: AccountStatus

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -11,7 +11,7 @@ from aether.bus.local import LocalBus
 from aether.bus.topics import OFFER, ProcessState, Readiness
 from aether.control.plane import ControlPlane
 from aether.domain.errors import NoAnswerError
-from aether.domain.identifiers import FeedId
+from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.offers import MarketOffer
 from aether.engine.strategy import Catalogue
 from aether.node.pulls import Pull
@@ -45,6 +45,19 @@ class Stops(Protocol):
         ...
 
 
+class Past(Protocol):
+    """Replays accounts."""
+
+    async def __call__(self, account: AccountId, at_ns: int) -> dict[str, Any]:
+        """Return an account as the screen shows it, as it was at `at_ns`.
+
+        Raises:
+            InvalidValueError: when it had not been opened by then.
+            NoAnswerError: when it takes too long.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What the routes work on.
@@ -65,6 +78,7 @@ class Context:
     ui: Path
     control: ControlPlane
     stops: Stops
+    past: Past
     processes: Callable[[], list[ProcessState]] = list
     venues: tuple[str, ...] = ()
     public_url: str = ""

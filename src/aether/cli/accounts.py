@@ -90,6 +90,54 @@ def accounts_create(
     say(Remote(settings_of(data_dir), url).call("POST", "/accounts", body), f"Account {account} is being opened.")
 
 
+@app.command("shadow")
+def accounts_shadow(
+    account: Annotated[str, typer.Argument(help="The account to run beside.")],
+    shadow: Annotated[str, typer.Argument(help="Id of the shadow.")],
+    strategy: Annotated[str, typer.Option(help="The candidate.")],
+    reason: Reason,
+    params: Annotated[list[str] | None, typer.Option("--param", help="Like fast=12; may be repeated.")] = None,
+    bar: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds per bar.")] = 60,
+    data_dir: DataDir = None,
+    url: Url = "",
+) -> None:
+    """Run a candidate strategy beside an account: its pairs, limits and worth, fills on paper. Archive it to end it."""
+    given = dict(_parameter(text) for text in params or [])
+    body = {"id": shadow, "strategy": strategy, "bar_s": bar, "params": given, "reason": reason}
+    told = Remote(settings_of(data_dir), url).call("POST", f"/accounts/{account}/shadows", body)
+    say(told, f"{shadow} runs beside {account}; compare with: aether accounts shadows {account}")
+
+
+def _parameter(text: str) -> tuple[str, float | str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise InvalidValueError(f"The parameter is {text!r}.", remedy="Write it like fast=12.")
+    return name, _number_or_word(value)
+
+
+@app.command("shadows")
+def accounts_shadows(
+    account: Annotated[str, typer.Argument()], data_dir: DataDir = None, url: Url = "", as_json: AsJson = False
+) -> None:
+    """Compare an account with its shadows, each since the shadow began."""
+    found = Remote(settings_of(data_dir), url).call("GET", f"/accounts/{account}/shadows")
+    if as_json:
+        print_json(found)
+        return
+    columns = ("account*", "strategy*", "since (UTC)*", "return", "drawdown", "fills", "fees", "ahead", "apart")
+    rows = []
+    for s in found:
+        both = ((s["id"], s["strategy"], s["shadow"]), (account, "", s["account"]))
+        for n, (name, strategy, p) in enumerate(both):
+            apart = ("", "") if n else (f"{s['ahead_bps']:+.1f}", f"{s['apart_bps']:.1f}")
+            since = "" if n else utc_text(s["since_ns"])
+            made = (f"{p['return_bps']:+.1f}", f"{p['drawdown_bps']:.1f}", str(p["fills"]), money(p["fees"]))
+            rows.append((name, strategy, since, *made, *apart))
+    table(
+        f"{account} and its shadows, basis points", columns, rows, f"None; start one: aether accounts shadow {account}"
+    )
+
+
 @app.command("archive")
 def accounts_archive(
     account: Annotated[str, typer.Argument()], reason: Reason, data_dir: DataDir = None, url: Url = ""

@@ -108,7 +108,9 @@ def journal_verify(
 @app.command("state")
 def journal_state(
     account: Account,
-    at: Annotated[str | None, typer.Option("--at", help="A time (UTC), like 2026-11-30T14:05; now by default.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="A time (UTC), like 2026-11-30T14:05, or seconds since 1970.")
+    ] = None,
     seq: Annotated[int | None, typer.Option("--seq", min=1, help="A row of its journal.")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -170,15 +172,16 @@ def journal_replay(
         done: list[dict[str, object]] = []
         for stored in listed:
             began = wall_ns()
-            found = await replayed(scope, settings.market_archive, stored.config, END, from_snapshot=not verified)
-            figures = {"rows": found.chain.seq, "replayed": found.replayed, "state": found.engine.state_hash()}
+            found = await replayed(scope, settings.market_archive, stored.config, END, from_snapshot=True)
             if verified:
-                short = await replayed(scope, settings.market_archive, stored.config, END, from_snapshot=True)
+                short, there = found, Until(seq=found.chain.seq, market=found.place.pos)  # it may have gone on since
+                found = await replayed(scope, settings.market_archive, stored.config, there, from_snapshot=False)
                 if short.engine.state_hash() != found.engine.state_hash():
                     raise ReplayMismatchError(
                         f"{stored.config.id} comes out otherwise from its latest snapshot than from its first row.",
                         remedy="Do not trade it; keep this database as evidence and restore a backup.",
                     )
+            figures = {"rows": found.chain.seq, "replayed": found.replayed, "state": found.engine.state_hash()}
             done.append({"account": stored.config.id, **figures, "seconds": round((wall_ns() - began) / 1e9, 1)})
         return done
 

@@ -1,5 +1,6 @@
 """Options that many commands share, and what they must hold."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aether.domain.errors import InvalidValueError
+from aether.domain.scaled import parse_scaled
 from aether.market.options import OnBad
 from aether.venues.wire import plain_text
 
@@ -27,9 +29,11 @@ MaxGap = Annotated[int | None, typer.Option("--max-gap", help="For trades: secon
 
 
 def time_of(text: str) -> int:
-    """Return the nanoseconds since 1970 of a time that a person names, UTC where it does not say. Raises
-    InvalidValueError.
+    """Return the nanoseconds since 1970 of a time that a person names, UTC where it does not say, or of so many seconds
+    since 1970. Raises InvalidValueError.
     """
+    if re.fullmatch(r"\d{9,10}(\.\d{1,9})?", text):
+        return parse_scaled(text, 9)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -45,6 +45,7 @@ def simulate(
         "orders": total.orders,
         "fills": total.fills,
         "worlds with a halt": total.halted,
+        "worlds with a needless halt": total.needlessly_halted,
         "broken": len(total.failed),
         "worlds a minute": round(total.worlds / took_s * 60),
     }

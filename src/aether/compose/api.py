@@ -28,6 +28,7 @@ from aether.compose.guards import findings
 from aether.compose.health import PlatformHealth
 from aether.compose.housekeeping import mind
 from aether.compose.keys import key_encryption
+from aether.compose.past import Past
 from aether.compose.processes import read_processes
 from aether.compose.stops import BusStops
 from aether.config import Settings
@@ -119,6 +120,7 @@ async def run_api(
         ui=UI_FOLDER,
         control=control,
         stops=BusStops(bus, settings.data_dir / BRAKE_FOLDER),
+        past=Past(settings.data_dir),
         processes=lambda: read_processes(settings.data_dir),
         venues=tuple(PROTOCOLS),
         public_url=entrance.url,

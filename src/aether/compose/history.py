@@ -18,7 +18,7 @@ async def replayed(scope: Scope, archive: Path, config: AccountConfig, until: Un
 
     def make(snapshot: bytes | None) -> Venue:
         """A venue beyond this process is never opened; a paper venue has to give the same reports again."""
-        if config.mode is Mode.LIVE or config.feed == EXCHANGE_MARKET:
+        if not config.shadow_of and (config.mode is Mode.LIVE or config.feed == EXCHANGE_MARKET):
             return LiveVenue(lambda _booked: {})
         return make_paper_venue(config, snapshot)
 

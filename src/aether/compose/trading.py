@@ -87,7 +87,9 @@ class VenueMaker:
     versions: dict[AccountId, dict[VenueId, int]] = field(default_factory=dict)
 
     def __call__(self, config: AccountConfig, snapshot: bytes | None) -> Venue:
-        """Return the venue of an account."""
+        """Return the venue of an account; a shadow's is on paper, whatever the market."""
+        if config.shadow_of:
+            return make_paper_venue(config, snapshot)
         if config.mode is Mode.LIVE:
             if self.venues.are_simulated:
                 raise InvalidValueError(

@@ -165,6 +165,7 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
         feed: the market it trades on; an account never mixes two.
         seed: seeds its simulated venue.
         tradable: instruments that people and algorithms may trade besides those of the strategies.
+        shadow_of: the account beside which this one runs a candidate strategy, with fills on paper; empty for none.
         live_approval: who approved that the account trades real money; without it mode `live` sends nothing.
     """
 
@@ -183,6 +184,7 @@ class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
     review: Review = Review()
     reconciliation: Reconciliation = Reconciliation()
     live_approval: str = ""
+    shadow_of: AccountId = AccountId("")
 
     @property
     def approved(self) -> set[InstrumentId]:

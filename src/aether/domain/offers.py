@@ -58,6 +58,8 @@ class MarketOffer(msgspec.Struct, frozen=True, kw_only=True):
                 f"The {self.name} is simulated: no account can be live on it.",
                 remedy="Start the platform with --market kraken, binance or coinbase.",
             )
+        if is_live and config.shadow_of:
+            raise InvalidValueError("A shadow trades no real money.", remedy="Open a live account with its strategy.")
         limits = config.limits
         if self.max_age_ms is not None:
             limits = msgspec.structs.replace(limits, market_data_max_age_ms=self.max_age_ms)

@@ -7,6 +7,8 @@ venue: when that venue alone can fill as much for less, it is the plan.
 Prices of different precision are compared as exact integers of 10^-8 of the quote asset times parts per million.
 """
 
+from collections.abc import Iterator
+from heapq import merge
 from typing import NamedTuple
 
 from aether.domain.identifiers import InstrumentId
@@ -94,27 +96,25 @@ def _is_too_small(instrument: Instrument, part: Slice) -> bool:
 
 
 def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) -> list[Slice]:
-    levels = sorted(
-        (
-            (all_in_price(price, d.instrument.price_decimals, d.taker_ppm, is_buy), n, price, size)
-            for n, d in enumerate(depths)
-            for price, size in d.levels
-            if _is_allowed(price, d.instrument.price_decimals, limit_e8, is_buy=is_buy)
-        ),
-        key=lambda level: (level[0] if is_buy else -level[0], level[1]),
-    )
     left = amount
     sizes, costs, worst = [0] * len(depths), [0] * len(depths), [0] * len(depths)
     free = [d.free for d in depths]
-    for _, n, price, shown in levels:
-        if left <= 0:
+    spent: set[int] = set()
+    """Venues that can take no more: what is left, payable and allowed there only shrinks from level to level."""
+    levels = [_levels(n, depth, limit_e8, is_buy=is_buy) for n, depth in enumerate(depths)]
+    for _, n, price, shown in merge(*levels):
+        if left <= 0 or len(spent) == len(depths):
             break
+        if n in spent:
+            continue
         depth = depths[n]
         instrument = depth.instrument
-        size = min(shown, size_of_amount(left, instrument.size_decimals), instrument.max_size - sizes[n])
-        size = round_down(
-            min(size, payable(instrument, price, free[n], depth.taker_ppm, is_buy=is_buy)), instrument.lot
-        )
+        most = min(size_of_amount(left, instrument.size_decimals), instrument.max_size - sizes[n])
+        most = min(most, payable(instrument, price, free[n], depth.taker_ppm, is_buy=is_buy))
+        if most < instrument.lot:
+            spent.add(n)
+            continue
+        size = round_down(min(shown, most), instrument.lot)
         if size <= 0:
             continue
         notional = instrument.notional(price, size)
@@ -128,11 +128,13 @@ def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) ->
     return [Slice(d.instrument.id, sizes[n], worst[n], costs[n]) for n, d in enumerate(depths) if sizes[n]]
 
 
-def _is_allowed(price: int, price_decimals: int, limit_e8: int, *, is_buy: bool) -> bool:
-    if not limit_e8:
-        return True
-    given = price_e8(price, price_decimals)
-    return given <= limit_e8 if is_buy else given >= limit_e8
+def _levels(n: int, depth: Depth, limit_e8: int, *, is_buy: bool) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the levels of venue number `n` as far as the limit allows: what ranks them, then price and size."""
+    decimals, sign = depth.instrument.price_decimals, 1 if is_buy else -1
+    for price, size in depth.levels:
+        if limit_e8 and sign * price_e8(price, decimals) > sign * limit_e8:
+            return
+        yield sign * all_in_price(price, decimals, depth.taker_ppm, is_buy), n, price, size
 
 
 def payable(instrument: Instrument, price: int, free: int, taker_ppm: int, *, is_buy: bool) -> int:

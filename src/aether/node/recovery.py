@@ -175,7 +175,10 @@ class Replay:
 
 
 class Until(NamedTuple):
-    """How far a replay goes: a time, a sequence, a position of the market, or several of them."""
+    """How far a replay goes: a time, a sequence, a position of the market, or several of them.
+
+    A sequence alone is the account right after that row; with a position it has also passed the market up to there.
+    """
 
     ts_ns: int = 2**63 - 1
     seq: int = 2**63 - 1
@@ -252,13 +255,13 @@ async def replay_until(
         async with aclosing(store.rows(account, replay.chain.seq)) as rows:
             async for row in rows:
                 if row.seq > until.seq:
-                    return replay
+                    break
                 if row.ts_ns > until.ts_ns:
                     last = row.market if is_in_log(row) or row.market is None else row.market + 1
                     await replay.pass_market(until.ts_ns, last)
                     return replay
                 await replay.take(row)
-        if until.seq > replay.chain.seq:
+        if until.seq > replay.chain.seq or until.market < END.market:
             await replay.pass_market(until.ts_ns, until.market + 1)
         return replay
     finally:

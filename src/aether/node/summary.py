@@ -119,6 +119,7 @@ def describe(config: AccountConfig) -> dict[str, Any]:
         "name": config.name,
         "kind": config.kind.value,
         "mode": config.mode.value,
+        "shadow_of": config.shadow_of,
         "currency": config.currency,
         "strategies": [
             {"strategy": a.strategy, "instruments": list(a.instruments), "bar_s": a.bar_s, "params": dict(a.params)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aether.domain.errors import AetherError
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId
 from aether.domain.orders import OrderType, Side
+from aether.domain.scaled import BPS, amount_of_size
 from aether.engine.state import AccountState
 from aether.engine.stops import Stop
 from aether.exchange.venue import Listener, NewOrder, Order, Refused
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from aether.simulation.world import World
 
 FOREIGN_SIZE = 50_000
+PRICE_MOVES = 0.03
+"""How far prices are from where they began, at most."""
 AT_ONCE = 0.3
 """How often what somebody else places executes."""
 
@@ -57,10 +60,14 @@ class Checks:
         self._world = world
         self._sent: Counter[tuple[str, str, str]] = Counter()
         self._foreign: set[tuple[str, int]] = set()
+        self._strangers_of: set[str] = set()
+        """Accounts with whose key somebody traded beside the desk."""
+        self._has_more: set[str] = set()
+        """Accounts that held coins of which their books did not know."""
         self._placing = False
         self._node: Node | None = None
         """That traded at the end."""
-        self._epochs: dict[str, dict[str, int]] = {name: {} for name in world.exchange.exchanges}
+        self._ids: dict[str, dict[str, str]] = {name: {} for name in world.exchange.exchanges}
         for name, exchange in world.exchange.exchanges.items():
             exchange.venue.listener = _Watch(self, name, exchange.face)
 
@@ -72,6 +79,7 @@ class Checks:
             return
         if self._placing:
             self._foreign.add((venue, order.number))
+            self._strangers_of.add(order.account)
             return
         world, wire = self._world, order.request.client_id
         world.report.orders += 1
@@ -79,19 +87,41 @@ class Checks:
         self._sent[order.account, venue, wire] += 1
         if self._sent[order.account, venue, wire] > 1:
             world.violate(f"{order.account}: {wire} was sent to {venue} more than once")
-        epoch, lease = self._durable(venue).get(wire), world.store.leases[FEED]
-        if epoch is None:
+        order_id = self._durable(venue).get(wire)
+        if order_id is None:
             world.violate(f"{order.account}: {wire} reached {venue} before it was durable")
-        elif not lease.may_arrive(epoch, world.loop.now_s):
+            return
+        epoch, lease = world.store.order_epochs[order_id], world.store.leases[FEED]
+        if not lease.may_arrive(epoch, world.loop.now_s):
             owner = lease.epoch
             world.violate(f"{order.account}: {wire} of owner {epoch} reached {venue} when {owner} owned the account")
 
-    def _durable(self, venue: str) -> dict[str, int]:
-        """Return the ids, as the venue sees them, of all orders that the database holds, and who owned the account."""
-        found, known = self._world.store.order_epochs, self._epochs[venue]
+        if order.is_buy and order.account not in self._strangers_of | self._has_more:
+            self._limit(AccountId(order.account), order_id, venue)
+
+    def _limit(self, account: AccountId, order_id: str, venue: str) -> None:
+        """Compare what an account holds and buys, in truth, with the limit under which its newest order was decided."""
+        world = self._world
+        bps, base, quote, buying = world.store.position_limit(account, order_id), 0, 0, 0
+        for exchange in world.exchange.exchanges.values():
+            held = exchange.venue.account(account)
+            base, quote = base + held.total.get("BTC", 0), quote + held.total.get("USD", 0)
+            buying += sum(amount_of_size(o.left, o.market.size_decimals) for o in held.open.values() if o.is_buy)
+        worth = quote + base * round(PRICE)
+        if (base + buying) * round(PRICE) * BPS > worth * bps * (1 + PRICE_MOVES):
+            share = (base + buying) * round(PRICE) * BPS // worth
+            world.violate(f"{account}: {order_id} at {venue} makes a position of {share} bps, {bps} are allowed")
+
+    def coins_come_in(self, account: AccountId) -> None:
+        """Hear that an account holds coins that its books do not know."""
+        self._has_more.add(account)
+
+    def _durable(self, venue: str) -> dict[str, str]:
+        """Return the ids of all orders that the database holds, by what the venue sees of them."""
+        found, known = self._world.store.order_epochs, self._ids[venue]
         if len(known) < len(found):
             wire_id = protocol_of(venue).wire_id
-            known.update({wire_id(ClientOrderId(i)): epoch for i, epoch in found.items()})
+            known.update({wire_id(ClientOrderId(i)): i for i in found})
         return known
 
     def foreign(self, random_: random.Random) -> None:
@@ -146,7 +176,9 @@ class Checks:
             state = shard.engine.state
             if Stop.KILL not in state.stops:
                 world.violate(f"{account}: the last kill was not taken")
-            world.report.halts += [f"{account}: {s.reason}" for stop, s in state.stops.items() if stop is Stop.HALT]
+            halts = [f"{account}: {s.reason}" for stop, s in state.stops.items() if stop is Stop.HALT]
+            world.report.halts += halts
+            world.report.needless += [] if account in self._strangers_of else halts
             venue = shard._venue
             assert isinstance(venue, LiveVenue)
             for waiting in venue.unconfirmed():

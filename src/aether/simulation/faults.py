@@ -7,7 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from aether.simulation.firm import VENUES
+from aether.domain.events import CapitalMoved
+from aether.domain.identifiers import AccountId, AssetCode
+from aether.domain.scaled import AMOUNT_SCALE, format_amount
+from aether.simulation.coverage import pair
+from aether.simulation.firm import ACCOUNTS, VENUES
 from aether.simulation.machine import Machine
 from aether.simulation.memory import Loss
 from aether.simulation.process import Process
@@ -18,11 +22,17 @@ if TYPE_CHECKING:
 BETWEEN_S = (0.5, 8.0)
 ORDER_WITHIN_S = 10.0
 STEPS, STEPS_WITHIN_S = 3_000, 2.0
+FIRST_STEPS = 2_000
+COINS = AMOUNT_SCALE // 50
+ASKS_AGAIN_S = 3.0
+TAKEN_UP_S = (2.0, 15.0)
+"""A key is withdrawn so long after the next was given."""
 """A step is drawn from so many; a node that is not there by then has been spared."""
 STREAM_FAULTS = ("skip_message", "duplicate_message", "reorder_message", "disconnect", "wrong_checksum")
 KINDS = (
     "node killed",
     "node killed at a step",
+    "node killed as it starts",
     "node frozen at a step",
     "node frozen after a commit",
     "node restarted",
@@ -30,6 +40,7 @@ KINDS = (
     "node cut from the venues",
     "database away",
     "database slow",
+    "database full",
     "commit lost",
     "venue unreachable",
     "connections cut",
@@ -41,6 +52,8 @@ KINDS = (
     "clock jump",
     "foreign order",
     "venue's limits",
+    "money comes in",
+    "key rotated",
 )
 """What may go wrong."""
 
@@ -62,6 +75,7 @@ class Faults:
         work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
             self._kill,
             self._kill_at_a_step,
+            self._kill_as_it_starts,
             self._freeze_at_a_step,
             self._freeze_after_a_commit,
             self._restart,
@@ -69,6 +83,7 @@ class Faults:
             self._cut_from_venues,
             self._database_away,
             self._database_slow,
+            self._database_full,
             self._commit_lost,
             self._venue_unreachable,
             self._cut,
@@ -80,11 +95,13 @@ class Faults:
             self._clock_jump,
             self._foreign_order,
             self._limits,
+            self._money_comes_in,
+            self._rotate,
         )
         self._every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
 
     async def run(self, seconds: float) -> None:
         """Let things go wrong for so long."""
@@ -94,16 +111,17 @@ class Faults:
             await asyncio.sleep(self._random.uniform(*BETWEEN_S))
             kind = self._random.choice(list(self._every))
             self.happened[kind] += 1
+            self._world.report.coverage.pairs.update({pair(kind, other) for other in self._running.values()})
             task = asyncio.create_task(self._every[kind]())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running[task] = kind
+            task.add_done_callback(self._running.pop)
         if self._running:
             await asyncio.wait(self._running)
 
     def end(self) -> None:
         """Let everything be well."""
         world = self._world
-        world.store.is_away, world.store.slow_s = False, 0.0
+        world.store.is_away, world.store.is_full, world.store.slow_s = False, False, 0.0
         world.store.losses.clear()
         world.network.away.clear()
         world.network.slow_s.clear()
@@ -137,6 +155,16 @@ class Faults:
         process.after(steps, crash)
         await asyncio.sleep(STEPS_WITHIN_S)
         process.after(0, crash)
+        await self._back(machine)
+
+    async def _kill_as_it_starts(self) -> None:
+        """Kill a node, and the next one in the middle of its start."""
+        machine = self._machine()
+        machine.crash("with -9")
+        await asyncio.sleep(self._random.uniform(0.2, 3.0))
+        if machine.is_down:
+            steps = self._random.randrange(1, FIRST_STEPS)
+            await machine.start(steps)
         await self._back(machine)
 
     async def _freeze_at_a_step(self) -> None:
@@ -223,6 +251,13 @@ class Faults:
         await asyncio.sleep(for_s)
         self._world.store.slow_s = 0.0
 
+    async def _database_full(self) -> None:
+        for_s = self._random.uniform(0.5, 12.0)
+        self._note(f"the database's disk is full for {for_s:.1f} s")
+        self._world.store.is_full = True
+        await asyncio.sleep(for_s)
+        self._world.store.is_full = False
+
     async def _commit_lost(self) -> None:
         loss = self._random.choice(list(Loss))
         self._note(loss)
@@ -294,3 +329,40 @@ class Faults:
         self._note(f"{name}: rate limit")
         faults = self._world.exchange.exchanges[name].faults
         faults.pending["rate_limit"] = faults.pending.get("rate_limit", 0) + 1
+
+    async def _money_comes_in(self) -> None:
+        """Let money or coins come in at a venue, and have it booked before or afterwards."""
+        account, venue = self._random.choice(ACCOUNTS), self._random.choice(VENUES)
+        asset, moved = self._random.choice((("USD", self._random.randrange(1, 5_000) * AMOUNT_SCALE), ("BTC", COINS)))
+        self._note(f"{format_amount(moved)} {asset} come in for {account} at {venue}")
+        booked = CapitalMoved(
+            ts_ns=0, venue=venue, asset=AssetCode(asset), amount=moved, reason="told by the bank", actor="ada"
+        )
+        is_told_first = self._random.random() < 0.5
+        if is_told_first:
+            await self._book(account, booked)
+        await asyncio.sleep(self._random.uniform(0.0, 12.0))
+        if asset != "USD":
+            self._world.checks.coins_come_in(account)
+        self._world.exchange.exchanges[venue].venue.deposit(account, asset, moved)
+        await asyncio.sleep(self._random.uniform(0.0, 12.0))
+        if not is_told_first:
+            await self._book(account, booked)
+
+    async def _book(self, account: AccountId, moved: CapitalMoved) -> None:
+        """Have money booked; whoever is refused, since there is no price yet, asks again."""
+        store = self._world.store
+        number = store.ask(account, moved)
+        while (answer := store.applied.get(number)) is None or answer[1]:
+            if answer is not None:
+                self._world.note(f"{account}: {answer[1]}")
+                number = store.ask(account, moved)
+            await asyncio.sleep(ASKS_AGAIN_S)
+
+    async def _rotate(self) -> None:
+        """Give an account another key at a venue, and withdraw the old one a while later."""
+        account, venue = self._random.choice(ACCOUNTS), self._random.choice(VENUES)
+        self._note(f"{account} has another key at {venue}")
+        before = self._world.keys.give(account, venue, {})
+        await asyncio.sleep(self._random.uniform(*TAKEN_UP_S))
+        self._world.exchange.exchanges[venue].face.keys.pop(before, None)

@@ -1,5 +1,6 @@
 """The firm of every world: who trades what, and where."""
 
+from aether.domain.accounts import Limits
 from aether.domain.identifiers import AccountId, FeedId, VenueId
 
 VENUES = (VenueId("kraken"), VenueId("binance"), VenueId("coinbase"))
@@ -7,4 +8,11 @@ ACCOUNTS = (AccountId("one"), AccountId("two"))
 SYMBOL = "BTC/USD"
 PRICE = 60_000.0
 CASH = 60_000
+LIMITS = Limits(
+    market_data_max_age_ms=10_000,
+    max_position_bps=10_000,
+    max_order_notional_bps=5_000,
+    max_daily_fees_bps=10_000,
+    max_orders_per_minute=1_000,
+)
 FEED = FeedId("exchange")

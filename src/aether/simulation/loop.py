@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from aether.simulation.process import of
+from aether.simulation.process import Process, current, of
 
 T = TypeVar("T")
 NS = 1_000_000_000
@@ -25,11 +25,14 @@ class NumberedTask(asyncio.Task[Any]):
     """A task that sets hold in the order in which tasks were made: groups cancel theirs in the order of a set."""
 
     number: int
+    process: Process | None
+    """That it belongs to."""
 
     def __new__(cls, *_args: Any, loop: "SimulatedLoop", **_more: Any) -> "NumberedTask":
         """Make a task with the loop's next number."""
         made = super().__new__(cls)
         made.number = loop.next_task()
+        made.process = current()
         return made
 
     def __hash__(self) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,15 @@ import aiohttp
 
 from aether.bus.local import LocalBus
 from aether.clock import living_in
-from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
+from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Mode, StrategyAssignment
 from aether.domain.errors import DatabaseUnavailableError, FencedError, VenueError
-from aether.domain.identifiers import AccountId, AssetCode, StrategyName
+from aether.domain.identifiers import AccountId, AssetCode, StrategyName, VenueId
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.node.feeds import VenueFeed
-from aether.node.live import Connect, LiveVenue
+from aether.node.keys import follow_keys, wait_for_key
+from aether.node.live import LiveVenue
 from aether.node.runtime import Node
-from aether.simulation.firm import ACCOUNTS, CASH, FEED, SYMBOL, VENUES
+from aether.simulation.firm import ACCOUNTS, CASH, FEED, LIMITS, SYMBOL, VENUES
 from aether.simulation.loop import NS, START_NS, SimulatedClock
 from aether.simulation.network import Connector
 from aether.simulation.process import Process, belonging_to
@@ -68,20 +70,26 @@ class Machine:
         """Whether its node trades the accounts."""
         return self.node is not None and self.node.is_ready and not self.process.is_frozen
 
-    async def start(self) -> None:
-        """Start the node; return once it trades or stands by, or after a while."""
+    async def start(self, steps: int = 0) -> None:
+        """Start the node; return once it trades or stands by, or after a while.
+
+        Args:
+            steps: it is killed after so many; 0 for never.
+        """
         self.starts += 1
         owner = f"{self.name} {self.starts}"
         self._world.note(f"{self.name}: the node starts, {self.starts}")
         self._stop = asyncio.Event()
-        self.process = Process(owner)
+        process = self.process = Process(owner)
+        process.after(steps, lambda: self.crash("as it starts") if self.process is process else None)
         with living_in(self.clock), belonging_to(self.process):
             task = self._task = asyncio.create_task(self._run(owner))
         task.add_done_callback(self._ended)
         for _ in range(round(STARTS_WITHIN_S / LOOK_S)):
-            if task.done() or (self.node is not None and self.node.settled.is_set()):
-                return
+            if self.is_down or (self.node is not None and self.node.settled.is_set()):
+                break
             await asyncio.sleep(LOOK_S)
+        process.after(0, lambda: None)
 
     async def _run(self, owner: str) -> None:
         world = self._world
@@ -95,7 +103,7 @@ class Machine:
                 world.store,
                 CATALOGUE,
                 [self._plan(account) for account in ACCOUNTS],
-                lambda config, _snapshot: LiveVenue(self._connect(config, clients, http)),
+                lambda config, _snapshot: self._venue(config, clients, http),
                 VenueFeed([MarketFeed(client, [SYMBOL]) for client in clients], []),
                 FEED,
                 LocalBus(),
@@ -135,6 +143,7 @@ class Machine:
         world = self._world
         world.note(f"{self.name}: the node is killed {why}")
         self.node = None
+        world.report.coverage.killed(self.process)
         self.process.die()
         world.network.lonely.discard(self.process.name)
         world.network.die(self.process.name)
@@ -162,16 +171,21 @@ class Machine:
         chance = random.Random(world.random.random())  # noqa: S311  a world to be repeated exactly
         return VenueClient(protocol, http, credentials=credentials, random_source=chance)
 
-    def _connect(self, config: AccountConfig, publics: list[VenueClient], http: aiohttp.ClientSession) -> Connect:
-        """Return what opens an account's sessions."""
+    def _venue(self, config: AccountConfig, publics: list[VenueClient], http: aiohttp.ClientSession) -> LiveVenue:
+        """Return what opens an account's sessions, and what has them take up another key."""
+        keys, versions = self._world.keys, dict[VenueId, int]()
 
         async def open_one(public: VenueClient) -> ExecutionSession:
-            key, secret = self._world.keys[config.id, public.protocol.venue]
-            client = self._client(public.protocol.venue, http, Credentials(key=key, secret=secret))
+            venue = public.protocol.venue
+            versions[venue], credentials = await wait_for_key(keys, config.id, venue, keys.changed)
+            client = self._client(venue, http, credentials)
             client.protocol.listings = public.protocol.listings
             return ExecutionSession(client, holds=True)
 
-        return lambda _booked: {public.protocol.venue: open_one(public) for public in publics}
+        async def follow(sessions: Mapping[VenueId, ExecutionSession]) -> None:
+            await follow_keys(keys, config.id, sessions, versions, keys.changed)
+
+        return LiveVenue(lambda _booked: {public.protocol.venue: open_one(public) for public in publics}, follow)
 
     def _plan(self, account: AccountId) -> AccountPlan:
         config = AccountConfig(
@@ -186,10 +200,7 @@ class Machine:
                     strategy=StrategyName(COIN), instruments=tuple(i.id for i in self._world.instruments[:1]), bar_s=5
                 ),
             ),
-            limits=Limits(
-                market_data_max_age_ms=10_000, max_position_bps=10_000, max_order_notional_bps=5_000,
-                max_daily_fees_bps=10_000, max_orders_per_minute=1_000,
-            ),
+            limits=LIMITS,
             tradable=tuple(i.id for i in self._world.instruments),
         )  # fmt: skip
         cash = CASH * AMOUNT_SCALE

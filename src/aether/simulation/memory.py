@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+import asyncpg
 import msgspec
 
 from aether.domain.errors import DatabaseUnavailableError, FencedError, JournalCorruptError, MarketLogCorruptError
-from aether.domain.events import Bar, OperatorEvent
+from aether.domain.events import Bar, LimitsChanged, OperatorEvent
 from aether.domain.identifiers import AccountId, FeedId
 from aether.domain.records import EquityPoint
+from aether.simulation.firm import LIMITS
 from aether.simulation.process import Process, current
 from aether.store.archive import Block
 from aether.store.commit import Batch, Snapshot
@@ -69,6 +71,7 @@ class MemoryStore:
     Attributes:
         losses: what becomes of the next commits.
         is_away: nobody reaches it.
+        is_full: it takes no more.
         slow_s: added to each commit.
         order_epochs: of every order in a durable projection, by its id: who owned the account then.
         happened: faults that took place.
@@ -89,10 +92,15 @@ class MemoryStore:
         """Venues at which a journal says that an account is stopped; an empty name for all of them."""
         self.on_wrong: Callable[[str], None] = lambda _text: None
         """Called when something durable should not be."""
+        self.order_seqs: dict[str, int] = {}
+        """Of every order, by its id, the journal's last row when it became durable."""
+        self.position_bps: dict[AccountId, list[tuple[int, int]]] = {}
+        """Of every account the limits of its positions since a row, the first from its plan."""
         self.fills: Counter[tuple[str, str]] = Counter()
         self.leases: dict[str, _Lease] = {}
         self.losses: list[Loss] = []
         self.is_away = False
+        self.is_full = False
         self.slow_s = 0.0
         self.happened: Counter[str] = Counter()
         self._writers: dict[MemoryWriter, None] = {}
@@ -289,6 +297,9 @@ class MemoryStore:
             await asyncio.sleep(self.random.uniform(*COMMIT_S) + self.slow_s)
             if writer.is_closed or self.is_away:
                 raise ConnectionResetError("the connection is gone")
+            if self.is_full:
+                self.happened["commit refused: disk full"] += 1
+                raise asyncpg.DiskFullError("could not extend file: no space left on device")
             if loss is None:
                 known = len(self.order_epochs)
                 self._apply(batches, blocks, lease)
@@ -331,8 +342,13 @@ class MemoryStore:
         for batch in batches:
             self._take(batch, lease)
 
-    def _note_stop(self, account: AccountId, row: JournalRow) -> None:
-        """Read a stop or a release off a row, unless the account refused it."""
+    def position_limit(self, account: AccountId, order: str) -> int:
+        """Return the limit of the account's positions when an order was decided, in basis points of its worth."""
+        before = [bps for seq, bps in self.position_bps.get(account, []) if seq < self.order_seqs[order]]
+        return before[-1] if before else LIMITS.max_position_bps
+
+    def _note_row(self, account: AccountId, row: JournalRow) -> None:
+        """Read a stop, a release or another limit off a row."""
         stopped = self.stopped.setdefault(account, set())
         if row.kind == "KillSwitchEngaged":
             stopped.add("")
@@ -342,17 +358,21 @@ class MemoryStore:
             stopped.add(msgspec.json.decode(row.payload)["venue"])
         elif row.kind == "VenueReleased":
             stopped.discard(msgspec.json.decode(row.payload)["venue"])
+        elif row.kind == "LimitsChanged":
+            told = msgspec.json.decode(row.payload, type=LimitsChanged)
+            self.position_bps.setdefault(account, []).append((row.seq, told.limits.max_position_bps))
 
     def _take(self, batch: Batch, lease: Held | None) -> None:
         account = batch.account
         for row in batch.rows:
             if lease is not None and row.epoch not in (None, lease.epoch):
                 self.on_wrong(f"{account}: row {row.seq} names owner {row.epoch}, owner {lease.epoch} wrote it")
-            self._note_stop(account, row)
+            self._note_row(account, row)
         self.journal.setdefault(account, []).extend(batch.rows)
         for order in batch.orders:
             is_new = str(order[1]) not in self.order_epochs
             self.order_epochs.setdefault(str(order[1]), int(str(order[-1])))
+            self.order_seqs.setdefault(str(order[1]), len(self.journal[account]))
             if is_new and (order[7], order[9]) == ("entry", "submitted"):
                 under = self.stopped.get(account, set()) & {"", str(order[3]).partition(":")[0]}
                 for venue in sorted(under):

@@ -9,10 +9,13 @@ import msgspec
 from aether.domain.events import (
     KillSwitchEngaged,
     KillSwitchReleased,
+    LimitsChanged,
     OperatorEvent,
+    ParentOrderCanceled,
     ParentOrderRequested,
     SafeModeEngaged,
     SafeModeReleased,
+    StrategyEnabled,
     TradingResumed,
     VenueReleased,
     VenueStopped,
@@ -21,13 +24,15 @@ from aether.domain.identifiers import AccountId, Symbol
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from aether.domain.scaled import AMOUNT_SCALE
-from aether.simulation.firm import ACCOUNTS, PRICE, SYMBOL, VENUES
+from aether.simulation.firm import ACCOUNTS, LIMITS, PRICE, SYMBOL, VENUES
+from aether.simulation.strategy import COIN
 
 if TYPE_CHECKING:
     from aether.simulation.world import World
 
 WHO = "ada"
 LOOK_S = (0.3, 4.0)
+POSITIONS_BPS = (500, 2_000, 10_000)
 GOES_ON = 0.5
 """How often a killed account is let go on, whatever else people would like."""
 ALGORITHMS = (Algorithm.ROUTE, Algorithm.ROUTE, Algorithm.ICEBERG, Algorithm.TWAP, Algorithm.BRACKET, Algorithm.OCO)
@@ -71,6 +76,9 @@ class People:
 
     def _wish(self) -> OperatorEvent:
         draw = self._random.random()
+        if self._number and draw < 0.04:
+            name = ParentId(f"p{self._random.randrange(max(0, self._number - 5), self._number) + 1}")
+            return ParentOrderCanceled(ts_ns=0, parent_id=name, actor=WHO)
         if draw < 0.62:
             return ParentOrderRequested(ts_ns=0, request=self._trade(), actor=WHO)
         if draw < 0.70:
@@ -85,8 +93,13 @@ class People:
             return VenueReleased(ts_ns=0, venue=venue, reason="go on", actor=WHO)
         if draw < 0.94:
             return SafeModeEngaged(ts_ns=0, reason="careful", actor=WHO)
-        if draw < 0.97:
+        if draw < 0.96:
             return SafeModeReleased(ts_ns=0, reason="go on", actor=WHO)
+        if draw < 0.975:
+            limits = msgspec.structs.replace(LIMITS, max_position_bps=self._random.choice(POSITIONS_BPS))
+            return LimitsChanged(ts_ns=0, limits=limits, actor=WHO)
+        if draw < 0.985:
+            return StrategyEnabled(ts_ns=0, strategy=COIN, enabled=self._random.random() < 0.5, actor=WHO)
         return TradingResumed(ts_ns=0, reason="looked at", actor=WHO)
 
     def _trade(self) -> ParentRequest:

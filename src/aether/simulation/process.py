@@ -78,6 +78,12 @@ def current() -> Process | None:
     return _process.get()
 
 
+def of_task(task: "asyncio.Task[object]") -> Process | None:
+    """Return the process that a task belongs to."""
+    found: Process | None = getattr(task, "process", None)
+    return found
+
+
 def of(handle: asyncio.Handle) -> Process | None:
     """Return the process that a step belongs to."""
     found: Process | None = handle._context.get(_process)  # type: ignore[attr-defined]

@@ -1,11 +1,14 @@
 """Many worlds on several processors, and the smallest set of faults that still breaks one."""
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 
+from aether.simulation.coverage import Coverage
 from aether.simulation.faults import KINDS
 from aether.simulation.world import Report, World
 from aether.telemetry import configure_logging
@@ -24,7 +27,9 @@ class Sum:
     orders: int = 0
     fills: int = 0
     halted: int = 0
+    needlessly_halted: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    coverage: Coverage = field(default_factory=Coverage)
     failed: list[Report] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
@@ -34,7 +39,9 @@ class Sum:
         self.orders += report.orders
         self.fills += report.fills
         self.halted += bool(report.halts)
+        self.needlessly_halted += bool(report.needless)
         self.faults += report.faults
+        self.coverage.add(report.coverage)
         if report.violations:
             self.failed.append(report)
 
@@ -43,12 +50,20 @@ def run_one(seed: int, kinds: frozenset[str] | None = None) -> Report:
     """Return what becomes of a world; an error of the world itself is told as such."""
     configure_logging("critical", as_json=False)
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a dropped answer is a fault of the world's own
+    _set_aside()
     world = World(seed, kinds)
     try:
         return world.run()
     except Exception as error:  # noqa: BLE001  it belongs to the seed
         world.violate(f"the world ended with {type(error).__name__}: {error}")
         return world.report
+
+
+@cache
+def _set_aside() -> None:
+    """Let each world's collection pass over what the programme itself is made of."""
+    gc.collect()
+    gc.freeze()
 
 
 def run_many(seeds: Sequence[int], jobs: int) -> Iterator[Report]:

@@ -19,12 +19,13 @@ from pathlib import Path
 from aiohttp import web
 
 from aether.clock import living_in
-from aether.domain.identifiers import AccountId
 from aether.domain.instruments import Instrument
 from aether.exchange.server import MARKETS, LocalExchange, build
 from aether.simulation.checks import Checks
+from aether.simulation.coverage import Coverage
 from aether.simulation.faults import Faults
 from aether.simulation.firm import ACCOUNTS, CASH, PRICE, SYMBOL, VENUES
+from aether.simulation.keys import Keys
 from aether.simulation.loop import SimulatedClock, SimulatedLoop
 from aether.simulation.machine import Machine
 from aether.simulation.memory import MemoryStore
@@ -46,16 +47,19 @@ class Report:
         violations: what should not be, in words; empty for a good world.
         faults: by kind, how often.
         trace: what happened, in a trader's words.
+        halts: accounts that stand still at the end, and why; `needless` are those in which no stranger traded.
         digest: of the trace and the journals: the same seed gives the same.
     """
 
     seed: int
     violations: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    coverage: Coverage = field(default_factory=Coverage)
     orders: int = 0
     fills: int = 0
     seconds: float = 0.0
     halts: list[str] = field(default_factory=list)
+    needless: list[str] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     digest: str = ""
 
@@ -80,7 +84,7 @@ class World:
         self.dead: list[tuple[Process, asyncio.Task[None]]] = []
         """Processes that were killed."""
         self.is_calm = False
-        self.keys: dict[tuple[AccountId, str], tuple[str, str]] = {}
+        self.keys = Keys(self)
         self.instruments: list[Instrument] = []
         self._kinds = kinds
 
@@ -125,9 +129,7 @@ class World:
         runners = [await self._serve(name) for name in VENUES]
         for account in ACCOUNTS:
             for venue in VENUES:
-                self.keys[account, venue] = self.exchange.open_account(
-                    venue, account, {"USD": str(CASH // len(VENUES))}
-                )
+                self.keys.give(account, venue, {"USD": str(CASH // len(VENUES))})
         self.store.on_wrong = self.violate
         self.checks = Checks(self)
         moving = asyncio.create_task(self._move())
@@ -144,7 +146,8 @@ class World:
         await self.checks.at_the_end()
         for machine in self.machines:
             await machine.end(for_good=True)
-        await self.checks.of_the_past()
+        with self.report.coverage.counting_cells():
+            await self.checks.of_the_past()
         self.checks.sum_up()
         moving.cancel()
         for runner in runners:

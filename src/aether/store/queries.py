@@ -37,15 +37,16 @@ OPEN_STATES = ("submitted", "accepted", "partially_filled", "pending_cancel")
 
 
 class StoredAccount(msgspec.Struct, frozen=True):
-    """An account's configuration and its instruments."""
+    """An account's configuration, its instruments, and when it was opened."""
 
     config: AccountConfig
     instruments: dict[InstrumentId, Instrument]
+    opened_ns: int
 
 
 async def list_accounts(scope: Scope, feed: str | None = None) -> list[StoredAccount]:
     """Return the accounts, of one market if `feed` is given."""
-    query = sa.select(accounts.c.account, accounts.c.config).order_by(accounts.c.opened_ns, accounts.c.account)
+    query = sa.select(accounts).order_by(accounts.c.opened_ns, accounts.c.account)
     if feed is not None:
         query = query.where(accounts.c.feed == feed)
     listed: dict[str, dict[InstrumentId, Instrument]] = {}
@@ -53,7 +54,7 @@ async def list_accounts(scope: Scope, feed: str | None = None) -> list[StoredAcc
         definition = msgspec.convert(row.definition, Instrument)
         listed.setdefault(row.account, {})[definition.id] = definition
     return [
-        StoredAccount(msgspec.convert(row.config, AccountConfig), listed.get(row.account, {}))
+        StoredAccount(msgspec.convert(row.config, AccountConfig), listed.get(row.account, {}), row.opened_ns)
         for row in await scope.all(query)
     ]
 
@@ -123,6 +124,25 @@ async def last_equity(scope: Scope, account: AccountId) -> EquityPoint | None:
     for row in await scope.all(query):
         return EquityPoint(**{name: getattr(row, name) for name in EquityPoint.__struct_fields__})
     return None
+
+
+class FillSums(NamedTuple):
+    """What many fills come to; amounts are ledger amounts."""
+
+    fills: int
+    notional: int
+    fees: int
+
+
+async def sum_fills(scope: Scope, account: AccountId, since_ns: int) -> FillSums:
+    """Return what an account's fills from a time on come to."""
+    query = sa.select(
+        sa.func.count(),
+        sa.func.coalesce(sa.func.sum(fills.c.notional), 0),
+        sa.func.coalesce(sa.func.sum(fills.c.fee), 0),
+    ).where(fills.c.account == account, fills.c.ts_ns >= since_ns)
+    (row,) = await scope.all(query)
+    return FillSums(*(int(value) for value in row))
 
 
 async def find_flow(

@@ -84,6 +84,9 @@ export const api = printed({
   strategies: () => unwrap(client.GET("/api/v1/strategies")),
   accounts: () => unwrap(client.GET("/api/v1/accounts")),
   instruments: () => unwrap(client.GET("/api/v1/instruments")),
+  shadows: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/shadows", { params: inAccount(a) })),
+  past: (a: string, at: number) =>
+    unwrap(client.GET("/api/v1/accounts/{account}/past", { params: { ...inAccount(a), query: { at_ns: at } } })),
   balances: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/balances", { params: inAccount(a) })),
   alerts: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/alerts", { params: inAccount(a) })),
   verdicts: (a: string) => unwrap(client.GET("/api/v1/accounts/{account}/verdicts", { params: inAccount(a) })),
@@ -154,6 +157,8 @@ export const api = printed({
   // Accounts.
   createAccount: (body: Schemas["AccountCreate"]) =>
     write((header) => client.POST("/api/v1/accounts", { params: { header }, body })),
+  startShadow: (account: string, body: Schemas["ShadowCreate"]) =>
+    write((header) => client.POST("/api/v1/accounts/{account}/shadows", { params: { header, ...inAccount(account) }, body })),
   archive: (account: string, reason: string) =>
     write((header) =>
       client.POST("/api/v1/accounts/{account}/archive", { params: { ...inAccount(account), header }, body: { reason } }),

@@ -13,6 +13,7 @@ export const keys = {
   recentFills: ["fills-recent"],
   equity: (id: string) => ["account", id, "equity"],
   of: (id: string, kind: string) => ["account", id, kind],
+  past: (id: string, at: number) => ["account", id, "past", at],
   preview: (id: string, ...what: unknown[]) => ["preview", id, ...what],
   settings: (id: string) => ["settings", id],
   settingsSchema: ["settings-schema"],

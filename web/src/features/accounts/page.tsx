@@ -20,6 +20,8 @@ import { Stat } from "../../ui/parts/Stat";
 import { DataTable, type Column } from "../../ui/table/DataTable";
 import { fillColumns, orderColumns, parentColumns, positionColumns, AccountState, State } from "../columns";
 import { blockedBy, Effects } from "../preview";
+import { Past } from "./Past";
+import { Shadows } from "./Shadows";
 
 const verdictColumns: Column<Schemas["Verdict"]>[] = [
   { name: "Time", kind: "time", of: (v) => v.ts_ns },
@@ -57,7 +59,7 @@ function Waiting({ account: a }: { account: Account }) {
     <>
       <div className="title">
         <h1>{a.name}</h1>
-        <span className={`badge ${a.mode}`}>{a.mode.toUpperCase()}</span>
+        <ModeOf account={a} />
         <State state="waiting" />
       </div>
       <div className="banner warn" role="status">
@@ -68,6 +70,10 @@ function Waiting({ account: a }: { account: Account }) {
       </div>
     </>
   );
+}
+
+function ModeOf({ account: a }: { account: Account }) {
+  return <span className={`badge ${a.mode}`}>{a.shadow_of ? "SHADOW" : a.mode.toUpperCase()}</span>;
 }
 
 function Age({ account }: { account: string }) {
@@ -86,11 +92,19 @@ function Details({ account: a }: { account: Account }) {
     <>
       <div className="title">
         <h1>{a.name}</h1>
-        <span className={`badge ${a.mode}`}>{a.mode.toUpperCase()}</span>
+        <ModeOf account={a} />
         <AccountState account={a} />
         <span className="dim">
           {a.strategies.map((s) => `${words(s.strategy)} on bars of ${s.bar_s} s`).join(", ") || "traded by hand"}
         </span>
+        {a.shadow_of && (
+          <span className="dim">
+            beside{" "}
+            <Link to="/accounts/$account" params={{ account: a.shadow_of }}>
+              {a.shadow_of}
+            </Link>
+          </span>
+        )}
         {old && <Age account={a.id} />}
         <span className="spacer" />
         <Guard what="Trades by hand">{can("trading.override", a.id) && <ByHand account={a} isOld={old} />}</Guard>
@@ -134,6 +148,14 @@ function Details({ account: a }: { account: Account }) {
       )}
       <Guard what="Fills">
         <Fills account={a} />
+      </Guard>
+      {!a.shadow_of && (
+        <Guard what="Shadows">
+          <Shadows account={a} />
+        </Guard>
+      )}
+      <Guard what="The past">
+        <Past account={a} />
       </Guard>
       <Guard what="The records">
         <Records account={a.id} />
