@@ -1,5 +1,6 @@
 """What a venue knows and the books do not: balances in any order, ids given and found, executions read again (O3)."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,10 @@ from aether.domain.identifiers import (
     VenueOrderId,
     client_order_id,
 )
-from aether.domain.orders import Liquidity, Side
-from aether.venues.messages import Balance, Execution
+from aether.domain.orders import Liquidity, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
+from aether.venues.messages import Balance, Execution, OrderUpdate
 from aether.venues.protocol import hashed_id
-from aether.venues.reconciliation import AHEAD, Held, Ids, Remembered, foreign_fill
+from aether.venues.reconciliation import AHEAD, Held, Ids, Remembered, foreign_fill, foreign_request
 from aether.venues.tracker import Tracker
 
 ACCOUNT = AccountId("company")
@@ -87,3 +88,76 @@ def test_a_foreign_execution_is_told_once_and_under_the_venues_own_numbers(order
         told += [foreign_fill(e) for e in tracker.take_foreign_fills()]
     assert sorted(f.trade_id for f in told) == sorted({f"t{n}" for n in order})
     assert all(f.order_id == f"foreign-{f.venue_order_id}" for f in told)
+
+
+def update(**fields: object) -> OrderUpdate:
+    told = OrderUpdate(
+        ts_ns=7,
+        instrument=InstrumentId("kraken:BTC/USD"),
+        client_id=ClientOrderId(""),
+        venue_order_id=VenueOrderId("OAB-1"),
+        state=OrderState.ACCEPTED,
+        side=Side.BUY,
+        size=1,
+        limit_price=5_000_000,
+    )
+    return msgspec.structs.replace(told, **fields)
+
+
+def test_an_order_that_is_not_ours_is_taken_up_as_the_venue_tells_it() -> None:
+    assert foreign_request(update()) == OrderRequest(
+        id=ClientOrderId("foreign-OAB-1"),
+        instrument=InstrumentId("kraken:BTC/USD"),
+        side=Side.BUY,
+        type=OrderType.LIMIT,
+        size=1,
+        limit_price=5_000_000,
+        time_in_force=TimeInForce.GTC,
+        purpose=Purpose.ENTRY,
+    )
+    sale = foreign_request(update(side=Side.SELL, type=OrderType.MARKET, time_in_force=TimeInForce.IOC, size=9))
+    assert sale is not None
+    assert (sale.side, sale.type, sale.time_in_force) == (Side.SELL, OrderType.MARKET, TimeInForce.IOC)
+    assert (sale.purpose, sale.size) == (Purpose.EXIT, 9)
+
+
+def test_an_order_of_which_too_little_is_told_is_not_taken_up() -> None:
+    assert foreign_request(update(side=None)) is None
+    assert foreign_request(update(size=0)) is None
+    assert foreign_request(update(size=-1)) is None
+
+
+def test_a_foreign_execution_is_reported_with_its_own_pair_and_side() -> None:
+    execution = Execution(
+        ts_ns=7,
+        instrument=InstrumentId("kraken:BTC/USD"),
+        client_id=ClientOrderId(""),
+        venue_order_id=VenueOrderId("OAB-1"),
+        trade_id=TradeId("T1"),
+        side=Side.SELL,
+        price=5_000_000,
+        size=3,
+        fee=4,
+        fee_asset=USD,
+        liquidity=Liquidity.MAKER,
+    )
+    told = foreign_fill(execution)
+    assert (told.order_id, told.venue_order_id, told.trade_id) == ("foreign-OAB-1", "OAB-1", "T1")
+    assert (told.instrument, told.side, told.price, told.size) == ("kraken:BTC/USD", Side.SELL, 5_000_000, 3)
+
+
+def test_balances_are_news_once_and_explained_up_to_when_they_were_asked_for() -> None:
+    held = Held()
+    assert (held.settled_s, held.totals, held.have_moved()) == (0.0, {}, False)
+    assert held.told(Balance(ts_ns=0, asset=USD, total=5), 2.0)
+    assert not held.told(Balance(ts_ns=0, asset=USD, total=5), 3.0), "told again, it is no news"
+    assert not held.told(Balance(ts_ns=0, asset=USD, total=4), 2.5), "what is older is none"
+    assert held.told(Balance(ts_ns=0, asset=BTC, total=5), 2.5), "another asset is"
+    assert held.have_moved()
+    held.settle(3.0, dict(held.totals))
+    assert (held.settled_s, held.have_moved()) == (3.0, False)
+
+
+def test_no_id_is_ahead_before_one_was_seen() -> None:
+    ids = Ids(Remembered(account=ACCOUNT, next_order=1, since_ns=0), hashed_id)
+    assert ids.highest == 0
