@@ -12,10 +12,10 @@ from aether.domain.orders import OrderRequest, OrderType, Purpose, Side
 from aether.domain.parents import ParentId
 from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
-from aether.engine.exits import NO_EXIT
 from aether.engine.ledger import Charge
 from aether.engine.risk import SHARES, Gate, is_in_the_way, loss_breach, make_candidate
 from aether.engine.strategy import Enter
+from aether.kernel.exits import NO_EXIT
 from tests.desk import BTC, ETH, SCRIPTED, SECOND, Desk, account, submitted
 from tests.unit.test_risk import CASES, COIN, case_self_trade, fresh, judge, limits, request, with_position
 

@@ -8,6 +8,7 @@ The record lies in `said.txt`: who means to change a line of it sees all that ch
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -47,7 +48,7 @@ COIN = 10**8
 class Day:
     """A desk whose every step is written down."""
 
-    def __init__(self, **config: object) -> None:
+    def __init__(self, **config: Any) -> None:
         self.desk = Desk(config=account(**config))
         self.lines: list[str] = []
         self.desk.changes()
