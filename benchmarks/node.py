@@ -20,11 +20,12 @@ import psutil
 from aether.bus.local import LocalBus
 from aether.compose.accounts import synthetic_plans
 from aether.compose.trading import make_paper_venue
-from aether.domain.accounts import AccountPlan
-from aether.domain.events import Trade
-from aether.domain.identifiers import AccountId
+from aether.domain.accounts import AccountPlan, StrategyAssignment
+from aether.domain.events import Quote, Trade
+from aether.domain.identifiers import AccountId, StrategyName
+from aether.domain.instruments import Instrument, make_instrument
 from aether.market.bars import BarAggregator
-from aether.market.synthetic import SYNTHETIC_FEED, SyntheticMarket
+from aether.market.synthetic import SYNTHETIC_FEED, SYNTHETIC_VENUE, SyntheticMarket
 from aether.node import shard as shard_module
 from aether.node.feeds import BarSink, bar_intervals
 from aether.node.runtime import Node
@@ -39,6 +40,7 @@ from aether.strategies import catalogue
 STEP_S = 0.5
 START_NS = 1_700_000_000_000_000_000
 BASELINE_COMMITS = 300
+WIDE_S = 120
 
 
 class Samples:
@@ -88,6 +90,74 @@ class PacedFeed:
             await asyncio.sleep(max(0.0, begun + (n + 1) * STEP_S / self._pace - perf_counter()))
 
 
+class WideFeed:
+    """Quotes of many pairs at a steady rate: each tenth of a second a share of them, in turn.
+
+    Args:
+        rate: quotes a second, of all pairs together.
+    """
+
+    def __init__(self, instruments: Sequence[Instrument], rate: int, seconds: int) -> None:
+        self._instruments = instruments
+        self._rate = rate
+        self._seconds = seconds
+        self.rss_mib: list[float] = []
+        self.given = 0
+        self.late_s = 0.0
+        """How far the feed itself was behind at most."""
+
+    def admit(self, shard: Shard) -> None:
+        """Nobody comes later."""
+        raise NotImplementedError(shard.account)
+
+    async def run(self, market: Sequencer, shards: Sequence[Shard], _on_bar: BarSink) -> None:
+        """Give quotes, and sample memory each second."""
+        random = np.random.default_rng(1)
+        prices = np.full(len(self._instruments), 100_00, dtype=np.int64)
+        aggregator = BarAggregator(bar_intervals(shards))
+        process = psutil.Process()
+        begun, step_s = perf_counter(), 0.01
+        for n in range(round(self._seconds / step_s)):
+            now_ns = START_NS + round(n * step_s * 1e9)
+            for event in aggregator.advance(now_ns):
+                await market.put(event)
+            chosen = [(self.given + k) % len(self._instruments) for k in range(round(self._rate * step_s))]
+            for i, move in zip(chosen, random.integers(-2, 3, len(chosen)).tolist(), strict=True):
+                prices[i] = max(1_000, prices[i] + move)
+                quote = Quote(
+                    ts_ns=now_ns,
+                    instrument=self._instruments[i].id,
+                    bid=int(prices[i]),
+                    ask=int(prices[i]) + 1,
+                    bid_size=10**9,
+                    ask_size=10**9,
+                )
+                await market.put(quote)
+                self.given += 1
+            if n % 100 == 0:
+                self.rss_mib.append(process.memory_info().rss / 2**20)
+            self.late_s = max(self.late_s, perf_counter() - begun - (n + 1) * step_s)
+            await asyncio.sleep(max(0.0, begun + (n + 1) * step_s - perf_counter()))
+
+
+def wide_plans(accounts: int, instruments: tuple[Instrument, ...]) -> list[AccountPlan]:
+    """Return so many accounts that each follow all of the instruments, and decide on one of them every few seconds."""
+    first = synthetic_plans(1)[0]
+    ids = tuple(i.id for i in instruments)
+    assignment = StrategyAssignment(
+        strategy=StrategyName("ema_cross"), instruments=ids, params={"fast": 2, "slow": 10}, bar_s=5
+    )
+    return [
+        msgspec.structs.replace(
+            first,
+            config=msgspec.structs.replace(first.config, id=AccountId(f"w{n}"), strategies=(assignment,), seed=n),
+            instruments=instruments,
+            opened_ns=START_NS - 1,
+        )
+        for n in range(accounts)
+    ]
+
+
 def plans(accounts: int) -> list[AccountPlan]:
     """Return so many accounts, the reference firm's three over and over."""
     made = []
@@ -125,7 +195,24 @@ async def bare_commit_ms(database: Database) -> float:
 
 
 async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, str]]:
-    """Return the figures of one load."""
+    """Return the figures of the synthetic market at a pace."""
+    feed = PacedFeed(market_s, pace)
+    name = f"{accounts} account{'s' if accounts > 1 else ''} x {market_s // 60} min at {pace:g} x real time"
+    return await _measured(name, feed, plans(accounts))
+
+
+async def measure_wide(accounts: int, pairs: int, rate: int, seconds: int) -> list[tuple[str, str]]:
+    """Return the figures of many accounts on many pairs, in real time."""
+    instruments = tuple(
+        make_instrument(SYNTHETIC_VENUE, f"X{n}/USD", price_decimals=2, size_decimals=8) for n in range(pairs)
+    )
+    feed = WideFeed(instruments, rate, seconds)
+    name = f"{accounts} accounts x {pairs} pairs x {rate:,} updates/s"
+    found = await _measured(name, feed, wide_plans(accounts, instruments))
+    return [*found, (f"{name}: the feed was late by at most", f"{feed.late_s:.2f} s")]
+
+
+async def _measured(name: str, feed: PacedFeed | WideFeed, opened: list[AccountPlan]) -> list[tuple[str, str]]:
     decision, durable = Samples(), Samples()
     vars(shard_module).update(TICK_TO_DECISION=decision, DECISION_TO_DURABLE=durable)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,11 +220,10 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
         database = Database(server.start())
         await migrate(database.engine)
         baseline = await bare_commit_ms(database)
-        feed = PacedFeed(market_s, pace)
         node = Node(
             NodeStore(database.node),
             catalogue(),
-            plans(accounts),
+            opened,
             make_paper_venue,
             feed,
             SYNTHETIC_FEED,
@@ -153,7 +239,6 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
     warm = feed.rss_mib[len(feed.rss_mib) // 4 :]
     tail = median(warm[-5:])
     ratio = float(np.median(durable.values)) * 1e3 / baseline
-    name = f"{accounts} account{'s' if accounts > 1 else ''} x {market_s // 60} min at {pace:g} x real time"
     return [
         (f"{name}: events", f"{len(decision.values):,}"),
         (f"{name}: tick to decision", decision.text()),
@@ -164,5 +249,9 @@ async def measure(accounts: int, market_s: int, pace: float) -> list[tuple[str, 
 
 
 def run() -> list[tuple[str, str]]:
-    """Return the figures of both loads."""
-    return [*asyncio.run(measure(1, 3_600, 120)), *asyncio.run(measure(50, 300, 10))]
+    """Return the figures of all loads."""
+    return [
+        *asyncio.run(measure(1, 3_600, 120)),
+        *asyncio.run(measure(50, 300, 10)),
+        *asyncio.run(measure_wide(100, 20, 2_000, WIDE_S)),
+    ]

@@ -9,6 +9,8 @@ from aether.cli.console import out, print_json, table
 from aether.cli.options import AsJson
 from aether.clock import monotonic_s
 from aether.domain.errors import SimulationError
+from aether.simulation.coverage import LEAST_WORLDS, shortfalls
+from aether.simulation.faults import KINDS
 from aether.simulation.runs import Sum, run_many, run_one, smallest
 
 app = typer.Typer(add_completion=False)
@@ -27,7 +29,8 @@ def simulate(
     """Live through worlds with faults; say in which of them something was that should not be.
 
     In each, two accounts trade on three venues through the real node, sessions and codecs, while processes are killed,
-    connections fail, the database goes away and people stop and release. Ends with 27 when a world breaks.
+    connections fail, the database goes away and people stop and release. Ends with 27 when a world breaks, and with
+    1,000 worlds or more also when order states, faults, pairs of faults or places to be killed at came too seldom.
     """
     began = monotonic_s()
     if seed is not None:
@@ -39,6 +42,7 @@ def simulate(
         if report.violations and not as_json:
             out.print(f"seed {report.seed}: {report.violations[0]}", highlight=False)
     took_s = monotonic_s() - began
+    short = shortfalls(total.coverage, total.faults, KINDS, total.worlds) if seeds >= LEAST_WORLDS else []
     figures = {
         "worlds": total.worlds,
         "virtual hours": round(total.seconds / 3600, 1),
@@ -47,16 +51,25 @@ def simulate(
         "worlds with a halt": total.halted,
         "worlds with a needless halt": total.needlessly_halted,
         "broken": len(total.failed),
+        "never or too seldom": len(short),
         "worlds a minute": round(total.worlds / took_s * 60),
     }
     if as_json:
         failed = {r.seed: r.violations for r in total.failed}
-        print_json({**figures, "faults": dict(total.faults.most_common()), "failed": failed})
+        told = {"faults": dict(total.faults.most_common()), "failed": failed, "seldom": short}
+        print_json({**figures, **told})
     else:
         table("Worlds", ("figure*", "value"), [(k, f"{v:,}") for k, v in figures.items()], "None.")
         faults = [(kind, f"{n:,}") for kind, n in total.faults.most_common()]
         table("Faults", ("fault*", "times"), faults, "None.")
+        for line in short:
+            out.print(line, highlight=False, markup=False)
     _refuse([r.seed for r in total.failed])
+    if short:
+        raise SimulationError(
+            f"{len(short)} states, faults or places came about too seldom to say that the desk stands them.",
+            remedy="Look at the list above; what cannot come about any more leaves the simulator.",
+        )
 
 
 def _one(seed: int, *, show: bool, as_json: bool) -> None:

@@ -20,6 +20,8 @@ from aether.simulation.process import Process, of_task
 
 WORLDS = 10_000
 """The thresholds are for so many."""
+LEAST_WORLDS = 1_000
+"""Fewer say too little of what never comes about."""
 CELL_TIMES, FAULT_TIMES, PAIR_TIMES, AWAIT_TIMES = 100, 1_000, 20, 5
 ROOMS = ("node", "venues")
 """Packages that a world runs and whose waiting places are looked at."""
@@ -33,6 +35,7 @@ class Coverage:
     """What worlds have been through, each with how often.
 
     Attributes:
+        places: "room/file.py:line" at which a process has waited at all, as the worlds found that look closely.
         cells: "state, trigger" of orders, once for each report that an account took.
         pairs: "fault + fault" that were at work at the same time.
         awaits: "room/file.py:line" at which a process waited when it was killed.
@@ -41,12 +44,14 @@ class Coverage:
     cells: Counter[str] = field(default_factory=Counter)
     pairs: Counter[str] = field(default_factory=Counter)
     awaits: Counter[str] = field(default_factory=Counter)
+    places: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Coverage") -> None:
         """Count another's too."""
         self.cells.update(other.cells)
         self.pairs.update(other.pairs)
         self.awaits.update(other.awaits)
+        self.places.update(other.places)
 
     @contextmanager
     def counting_cells(self) -> Iterator[None]:
@@ -80,6 +85,13 @@ class _Counted(dict[tuple[OrderState, orders.Trigger], OrderState]):
 
 def _cell(state: OrderState, trigger: orders.Trigger) -> str:
     return f"{state}, {trigger.name.lower()}"
+
+
+def places_of(handle: asyncio.Handle) -> Iterator[str]:
+    """Yield the rooms' lines at which the task waits that goes on with a step."""
+    task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+    if isinstance(task, asyncio.Task):
+        yield from _places(task.get_coro())
 
 
 def _places(coroutine: Any) -> Iterator[str]:
@@ -118,7 +130,7 @@ def _await_at(path: Path, line: int) -> Iterator[str]:
 
 
 def known_awaits() -> set[str]:
-    """Return every waiting place of the rooms that a world runs."""
+    """Return every waiting place in the text of the rooms that a world runs."""
     paths = [p for room in ROOMS for p in sorted((_PACKAGE / room).glob("*.py")) if p.name not in _NOT_HERE]
     return {place for path in paths for place in _waits(path).values()}
 
@@ -139,7 +151,7 @@ def shortfalls(coverage: Coverage, faults: Counter[str], kinds: tuple[str, ...],
     wanted |= {f"fault ({kind})": (faults[kind], FAULT_TIMES) for kind in kinds}
     pairs = [pair(a, b) for i, a in enumerate(kinds) for b in kinds[i + 1 :]]
     wanted |= {f"faults at once ({both})": (coverage.pairs[both], PAIR_TIMES) for both in pairs}
-    wanted |= {f"killed at ({place})": (coverage.awaits[place], AWAIT_TIMES) for place in sorted(known_awaits())}
+    wanted |= {f"killed at ({place})": (coverage.awaits[place], AWAIT_TIMES) for place in sorted(coverage.places)}
     return [f"{what}: {n} times, {least(times)} wanted" for what, (n, times) in wanted.items() if n < least(times)]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aether.domain.events import CapitalMoved
 from aether.domain.identifiers import AccountId, AssetCode
 from aether.domain.scaled import AMOUNT_SCALE, format_amount
-from aether.simulation.coverage import pair
+from aether.simulation.coverage import known_awaits, pair
 from aether.simulation.firm import ACCOUNTS, VENUES
 from aether.simulation.machine import Machine
 from aether.simulation.memory import Loss
@@ -23,6 +23,8 @@ BETWEEN_S = (0.5, 8.0)
 ORDER_WITHIN_S = 10.0
 STEPS, STEPS_WITHIN_S = 3_000, 2.0
 FIRST_STEPS = 2_000
+PLACES = sorted(known_awaits())
+PLACE_WITHIN_S = 15.0
 COINS = AMOUNT_SCALE // 50
 ASKS_AGAIN_S = 3.0
 TAKEN_UP_S = (2.0, 15.0)
@@ -32,6 +34,7 @@ STREAM_FAULTS = ("skip_message", "duplicate_message", "reorder_message", "discon
 KINDS = (
     "node killed",
     "node killed at a step",
+    "node killed at a place",
     "node killed as it starts",
     "node frozen at a step",
     "node frozen after a commit",
@@ -75,6 +78,7 @@ class Faults:
         work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
             self._kill,
             self._kill_at_a_step,
+            self._kill_at_a_place,
             self._kill_as_it_starts,
             self._freeze_at_a_step,
             self._freeze_after_a_commit,
@@ -111,7 +115,9 @@ class Faults:
             await asyncio.sleep(self._random.uniform(*BETWEEN_S))
             kind = self._random.choice(list(self._every))
             self.happened[kind] += 1
-            self._world.report.coverage.pairs.update({pair(kind, other) for other in self._running.values()})
+            self._world.report.coverage.pairs.update(
+                {pair(kind, other) for other in self._running.values() if other != kind}
+            )
             task = asyncio.create_task(self._every[kind]())
             self._running[task] = kind
             task.add_done_callback(self._running.pop)
@@ -157,14 +163,25 @@ class Faults:
         process.after(0, crash)
         await self._back(machine)
 
+    async def _kill_at_a_place(self) -> None:
+        """Kill a node where it waits for something: once it comes to one of all places where it can wait."""
+        machine, place = self._machine(), self._random.choice(PLACES)
+        process = machine.process
+        machine.kill_at(place)
+        await asyncio.sleep(PLACE_WITHIN_S)
+        machine.spare(process)
+        await self._back(machine)
+
     async def _kill_as_it_starts(self) -> None:
         """Kill a node, and the next one in the middle of its start."""
         machine = self._machine()
         machine.crash("with -9")
         await asyncio.sleep(self._random.uniform(0.2, 3.0))
         if machine.is_down:
-            steps = self._random.randrange(1, FIRST_STEPS)
-            await machine.start(steps)
+            steps, place = self._random.randrange(1, FIRST_STEPS), self._random.choice(PLACES)
+            at_a_place = self._random.random() < 0.7
+            await machine.start(0 if at_a_place else steps, place if at_a_place else "")
+            machine.spare(machine.process)
         await self._back(machine)
 
     async def _freeze_at_a_step(self) -> None:

@@ -84,7 +84,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             if handle._cancelled:
                 continue
             process = of(handle)
-            if process is not None and process.stands_still():
+            if process is not None and process.stands_still(handle):
                 process.held.append(handle)
                 continue
             handle._run()

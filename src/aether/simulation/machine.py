@@ -18,6 +18,7 @@ from aether.node.feeds import VenueFeed
 from aether.node.keys import follow_keys, wait_for_key
 from aether.node.live import LiveVenue
 from aether.node.runtime import Node
+from aether.simulation.coverage import places_of
 from aether.simulation.firm import ACCOUNTS, CASH, FEED, LIMITS, SYMBOL, VENUES
 from aether.simulation.loop import NS, START_NS, SimulatedClock
 from aether.simulation.network import Connector
@@ -70,11 +71,12 @@ class Machine:
         """Whether its node trades the accounts."""
         return self.node is not None and self.node.is_ready and not self.process.is_frozen
 
-    async def start(self, steps: int = 0) -> None:
+    async def start(self, steps: int = 0, place: str = "") -> None:
         """Start the node; return once it trades or stands by, or after a while.
 
         Args:
             steps: it is killed after so many; 0 for never.
+            place: it is killed when it waits there; empty for nowhere.
         """
         self.starts += 1
         owner = f"{self.name} {self.starts}"
@@ -82,6 +84,10 @@ class Machine:
         self._stop = asyncio.Event()
         process = self.process = Process(owner)
         process.after(steps, lambda: self.crash("as it starts") if self.process is process else None)
+        if place:
+            self.kill_at(place)
+        elif self._world.looks_closely:
+            process.when = lambda handle: self._world.report.coverage.places.update(places_of(handle))
         with living_in(self.clock), belonging_to(self.process):
             task = self._task = asyncio.create_task(self._run(owner))
         task.add_done_callback(self._ended)
@@ -150,6 +156,21 @@ class Machine:
         world.store.cut(self.process)
         world.dead.append((self.process, self._task))
         self._task = None
+
+    def kill_at(self, place: str) -> None:
+        """Kill the node's process as soon as a task of it goes on from a place, if it comes there; see `spare`."""
+        process = self.process
+
+        def look(handle: asyncio.Handle) -> None:
+            if place in places_of(handle) and self.process is process:
+                process.when = lambda _handle: None
+                self.crash(f"at {place}")
+
+        process.when = look
+
+    def spare(self, process: Process) -> None:
+        """Kill a process at no place any more."""
+        process.when = lambda _handle: None
 
     async def end(self, *, for_good: bool = False) -> None:
         """End the node cleanly; a process that cannot is killed, as a supervisor does."""

@@ -92,8 +92,8 @@ class MemoryStore:
         """Venues at which a journal says that an account is stopped; an empty name for all of them."""
         self.on_wrong: Callable[[str], None] = lambda _text: None
         """Called when something durable should not be."""
-        self.order_seqs: dict[str, int] = {}
-        """Of every order, by its id, the journal's last row when it became durable."""
+        self.order_seqs: dict[str, tuple[int, int]] = {}
+        """Of every order, by its id, the first and the last row of the batch with which it became durable."""
         self.position_bps: dict[AccountId, list[tuple[int, int]]] = {}
         """Of every account the limits of its positions since a row, the first from its plan."""
         self.fills: Counter[tuple[str, str]] = Counter()
@@ -343,9 +343,14 @@ class MemoryStore:
             self._take(batch, lease)
 
     def position_limit(self, account: AccountId, order: str) -> int:
-        """Return the limit of the account's positions when an order was decided, in basis points of its worth."""
-        before = [bps for seq, bps in self.position_bps.get(account, []) if seq < self.order_seqs[order]]
-        return before[-1] if before else LIMITS.max_position_bps
+        """Return the limit of the account's positions when an order was decided, in basis points of its worth: the
+        widest of those of its batch.
+        """
+        first, last = self.order_seqs[order]
+        told = self.position_bps.get(account, [])
+        before = [bps for seq, bps in told if seq < first]
+        meanwhile = [bps for seq, bps in told if first <= seq <= last]
+        return max([before[-1] if before else LIMITS.max_position_bps, *meanwhile])
 
     def _note_row(self, account: AccountId, row: JournalRow) -> None:
         """Read a stop, a release or another limit off a row."""
@@ -372,7 +377,8 @@ class MemoryStore:
         for order in batch.orders:
             is_new = str(order[1]) not in self.order_epochs
             self.order_epochs.setdefault(str(order[1]), int(str(order[-1])))
-            self.order_seqs.setdefault(str(order[1]), len(self.journal[account]))
+            last = len(self.journal[account])
+            self.order_seqs.setdefault(str(order[1]), (last - len(batch.rows) + 1, last))
             if is_new and (order[7], order[9]) == ("entry", "submitted"):
                 under = self.stopped.get(account, set()) & {"", str(order[3]).partition(":")[0]}
                 for venue in sorted(under):

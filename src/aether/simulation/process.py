@@ -30,13 +30,16 @@ class Process:
         self.wire.set()
         self._steps_left = 0
         self._then: Callable[[], None] = lambda: None
+        self.when: Callable[[asyncio.Handle], None] = lambda _handle: None
+        """Called before each of its steps."""
 
     def after(self, steps: int, then: Callable[[], None]) -> None:
         """Do something in place of the step so many steps on; never with 0."""
         self._steps_left, self._then = steps, then
 
-    def stands_still(self) -> bool:
-        """Return whether it does not do its next step."""
+    def stands_still(self, handle: asyncio.Handle) -> bool:
+        """Return whether it does not do a step."""
+        self.when(handle)
         if self._steps_left:
             self._steps_left -= 1
             if not self._steps_left:

@@ -35,6 +35,8 @@ from aether.simulation.process import Process
 
 STEP_S = 1.0
 FAULTS_S = 110.0
+LOOKED_AT = 40
+"""One world of so many notes down every place at which a process waits."""
 STAYS_S, CALM_S = 8, 150
 """Kraken's call counter of the usual tier gives half a call a second back; the fate of an order takes up to nine."""
 
@@ -83,6 +85,8 @@ class World:
         """Every other world has two, of which one stands by."""
         self.dead: list[tuple[Process, asyncio.Task[None]]] = []
         """Processes that were killed."""
+        self.looks_closely = seed % LOOKED_AT == 0
+        """Every place at which a process waits is noted down."""
         self.is_calm = False
         self.keys = Keys(self)
         self.instruments: list[Instrument] = []
