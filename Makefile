@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 UI     := src/aether/api/ui/index.html
 UI_SRC := $(shell find web -path web/node_modules -prune -o -type f -print)
 
-.PHONY: run test lint types imports unit web-test web-rules e2e drill bench fuzz planted audit docs schema ui lock clean help
+.PHONY: run test lint types imports unit web-test web-rules e2e drill bench fuzz planted mutants audit docs schema ui lock clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,9 @@ fuzz: $(STAMPS)/dev  ## a million damaged payloads, then a coverage-guided fuzze
 planted: $(STAMPS)/dev  ## small faults, planted one by one: do the tests find them?
 	$(BIN)/python -m tests.planted
 
+mutants: $(STAMPS)/mutation  ## change the engine in 2,000 small ways: which changes does no test notice? (15 minutes)
+	$(BIN)/python -m tests.mutants
+
 audit: $(STAMPS)/dev web/node_modules/.stamp  ## vulnerabilities, licences, pins, list of parts (RELEASE=1: red when one could not run)
 	$(BIN)/python -m tests.supply $(if $(RELEASE),--release)
 
@@ -69,6 +72,8 @@ lock:            ## pin all dependencies anew, with hashes (needs uv); what runs
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements/dev.txt
 	uv pip compile -q pyproject.toml requirements/build.in --extra embedded --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements/dev.txt -o requirements/runtime.txt
+	uv pip compile -q pyproject.toml requirements/build.in --extra dev --extra mutation --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements/dev.txt -o requirements/mutation.txt
 
 clean:           ## remove everything that was set up
 	rm -rf $(VENV) web/node_modules src/aether/api/ui
@@ -87,6 +92,10 @@ $(STAMPS)/dev: $(BIN)/python requirements/dev.txt pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@mkdir -p $(STAMPS) && touch $@ $(STAMPS)/runtime
+
+$(STAMPS)/mutation: $(STAMPS)/dev requirements/mutation.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/mutation.txt
+	@touch $@
 
 web/node_modules/.stamp: web/package-lock.json
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \

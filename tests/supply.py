@@ -23,7 +23,8 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 ROOT = Path(__file__).parent.parent
-RUNTIME, DEV = ROOT / "requirements" / "runtime.txt", ROOT / "requirements" / "dev.txt"
+RUNTIME, DEV, MUTATION = (ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "mutation"))
+"""The last holds all of the one before, and what `make mutants` needs."""
 WEB_LOCK = ROOT / "web" / "package-lock.json"
 BOMS = ROOT / "build" / "sbom"
 WITHIN_S = 300
@@ -172,11 +173,11 @@ def _run(*command: str) -> tuple[int, str]:
 
 def look() -> Iterator[Outcome]:
     """Make every check."""
-    yield check_pins([RUNTIME.read_text(), DEV.read_text()], WEB_LOCK.read_text())
+    yield check_pins([RUNTIME.read_text(), DEV.read_text(), MUTATION.read_text()], WEB_LOCK.read_text())
     yield check_licences(shipped())
     tool = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--format", "json"]
-    code, said = _run(*tool, "--requirement", str(DEV))
-    yield judge_python(code, said, len(pins(DEV.read_text())))
+    code, said = _run(*tool, "--requirement", str(MUTATION))
+    yield judge_python(code, said, len(pins(MUTATION.read_text())))
     yield judge_web(*_run("npm", "audit", "--json"))
     yield write_boms()
 

@@ -6,9 +6,18 @@ import msgspec
 import pytest
 
 from aether.domain.accounts import Limits
-from aether.domain.events import FeedInterrupted, LimitsChanged, OrderCanceled
-from aether.domain.identifiers import OPERATOR, ClientOrderId
-from aether.domain.orders import OrderRequest, OrderType, Purpose, Side
+from aether.domain.commands import RaiseAlert
+from aether.domain.events import (
+    CancelRejected,
+    FeedInterrupted,
+    KillSwitchEngaged,
+    LimitsChanged,
+    OrderCanceled,
+    VenueStopped,
+)
+from aether.domain.identifiers import OPERATOR, ClientOrderId, VenueId
+from aether.domain.instruments import make_instrument
+from aether.domain.orders import OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.parents import ParentId
 from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
@@ -383,3 +392,39 @@ def test_what_an_owner_made_adds_up() -> None:
         ledger.book_sale(BTC, SCRIPTED, COIN, BTC.notional(5_000_100, COIN), Charge(0, 0, BTC.quote_key))
     assert made() == 2 * AMOUNT_SCALE
     ledger.assert_balanced()
+
+
+@pytest.mark.parametrize("may_trade", [True, False])
+def test_what_can_be_sold_is_sold_whatever_stands_before_it(may_trade: bool) -> None:
+    """Coins at a venue that is stopped, or of a pair that the account may not trade, keep nothing else from going."""
+    other = make_instrument(VenueId("kraken"), "BTC/USD", price_decimals=2, size_decimals=8)
+    tradable = (other.id,) if may_trade else ()
+    desk = Desk(config=account(tradable=tradable), instruments=(other, BTC, ETH))
+    for instrument in (other, BTC):
+        desk.quote("49999.99", "50000.01", instrument)
+    charge = Charge(0, 0, BTC.quote_key)
+    ledger = desk.engine.state.ledger
+    ledger.balance(BTC.quote_key)
+    for instrument in (other, BTC):
+        ledger.balance(instrument.quote_key).free += 10**15
+        ledger.book_buy(instrument, SCRIPTED, COIN, instrument.notional(5_000_000, COIN), charge)
+    if may_trade:
+        desk.tell(VenueStopped(ts_ns=desk.now, venue=VenueId("kraken"), reason="odd", actor="ada"))
+    sent = submitted(desk.tell(KillSwitchEngaged(ts_ns=desk.now, reason="out", actor="ada", flatten=True)))
+    assert [(r.instrument, r.size) for r in sent] == [(BTC.id, COIN)]
+    told = [c.message for c in desk.commands if isinstance(c, RaiseAlert) and c.code == "flat"]
+    assert told == [], "it is not flat yet"
+
+
+def test_a_cancel_that_is_refused_leaves_an_order_as_filled_as_it_is() -> None:
+    desk = fresh()
+    (order,) = submitted(desk.want(Enter(instrument=BTC.id, limit_price=49_900)))
+    desk.accept(order)
+    desk.engine._desk.cancel(desk.order(order.id))
+    desk.tell(CancelRejected(ts_ns=desk.now, order_id=order.id, reason="busy"))
+    assert desk.order(order.id).state is OrderState.ACCEPTED
+    desk.fill(order, order.size // 2)
+    desk.engine._desk.cancel(desk.order(order.id))
+    desk.tell(CancelRejected(ts_ns=desk.now, order_id=order.id, reason="busy"))
+    assert desk.order(order.id).state is OrderState.PARTIALLY_FILLED
+    assert desk.halted == ""

@@ -78,7 +78,7 @@ def test_a_licence_that_does_not_fit_is_named(licence: str) -> None:
 
 
 def test_this_repository_is_pinned_and_compatible() -> None:
-    locks = [supply.RUNTIME.read_text(), supply.DEV.read_text()]
+    locks = [supply.RUNTIME.read_text(), supply.DEV.read_text(), supply.MUTATION.read_text()]
     assert supply.check_pins(locks, supply.WEB_LOCK.read_text()).state is State.PASSED
     found = supply.check_licences(supply.shipped())
     assert found.state is State.PASSED, found.told

@@ -4,7 +4,9 @@ A key that cannot be loaded yet is waited for; a rotated one is taken up by the 
 stays in memory, so trading goes on while the key service is away.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from aether.domain.errors import AetherError
@@ -15,6 +17,7 @@ from aether.venues.protocol import Credentials
 from aether.venues.session import ExecutionSession
 
 RETRY_S = 5.0
+WORKS_WITHIN_S = 5.0
 
 _log = logger("keys")
 
@@ -61,27 +64,30 @@ async def follow_keys(
 ) -> None:
     """Take up rotated keys until canceled.
 
+    A key with which a session does not work is no reason to wait for it: the next may be the right one. A version is
+    noted as used once its session works with it.
+
     Args:
         sessions: as they open.
         versions: that the sessions trade with now.
     """
-    noted: set[VenueId] = set()
+    noted: dict[VenueId, int] = {}
     while True:
         for venue, session in list(sessions.items()):
             try:
-                if venue not in noted:
+                if await ring.version(account, venue) not in (0, versions[venue]):
+                    version, credentials = await ring.load(account, venue)
+                    await session.renew(credentials)
+                    versions[venue] = version
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(WORKS_WITHIN_S):
+                            await session.ready.wait()
+                    _log.info("key_taken_up", account_id=account, venue=venue, version=version)
+                if session.ready.is_set() and noted.get(venue) != versions[venue]:
                     await _note(ring, account, venue, versions[venue])
-                    noted.add(venue)
-                if await ring.version(account, venue) in (0, versions[venue]):
-                    continue
-                version, credentials = await ring.load(account, venue)
-                await session.renew(credentials)
+                    noted[venue] = versions[venue]
             except (AetherError, *CONNECTION_ERRORS) as error:
                 _log.warning("key_not_taken_up", account_id=account, venue=venue, reason=str(error))
-                continue
-            versions[venue] = version
-            await _note(ring, account, venue, version)
-            _log.info("key_taken_up", account_id=account, venue=venue, version=version)
         await changed()
 
 

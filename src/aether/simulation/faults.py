@@ -26,7 +26,7 @@ FIRST_STEPS = 2_000
 PLACES = sorted(known_awaits())
 PLACE_WITHIN_S = 15.0
 COINS = AMOUNT_SCALE // 50
-ASKS_AGAIN_S = 3.0
+ASKS_AGAIN_S, ASKS_TIMES = 3.0, 60
 TAKEN_UP_S = (2.0, 15.0)
 """A key is withdrawn so long after the next was given."""
 """A step is drawn from so many; a node that is not there by then has been spared."""
@@ -370,11 +370,14 @@ class Faults:
         """Have money booked; whoever is refused, since there is no price yet, asks again."""
         store = self._world.store
         number = store.ask(account, moved)
-        while (answer := store.applied.get(number)) is None or answer[1]:
+        for _ in range(ASKS_TIMES):
+            await asyncio.sleep(ASKS_AGAIN_S)
+            answer = store.applied.get(number)
+            if answer is not None and not answer[1]:
+                return
             if answer is not None:
                 self._world.note(f"{account}: {answer[1]}")
                 number = store.ask(account, moved)
-            await asyncio.sleep(ASKS_AGAIN_S)
 
     async def _rotate(self) -> None:
         """Give an account another key at a venue, and withdraw the old one a while later."""

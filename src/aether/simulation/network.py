@@ -21,6 +21,9 @@ HANGS_S = 10.0
 SERVER_WAITS_S = 0.05
 """How long an end hears of a cut after the other."""
 
+AFTER_S = 1e-8
+"""What is written later arrives later: timers of the same moment come in any order."""
+
 
 class End(asyncio.Transport):
     """One end of a connection."""
@@ -45,7 +48,7 @@ class End(asyncio.Transport):
         if self._is_closing or self.is_silent or self.other is None:
             return
         loop = asyncio.get_running_loop()
-        self._arrives_s = max(self._arrives_s, loop.time() + self._network.latency(self))
+        self._arrives_s = max(self._arrives_s + AFTER_S, loop.time() + self._network.latency(self))
         loop.call_at(self._arrives_s, self.other.receive, bytes(data), context=self.other._context)
 
     def receive(self, data: bytes) -> None:
@@ -79,7 +82,7 @@ class End(asyncio.Transport):
         if protocol is not None:
             loop.call_soon(protocol.connection_lost, error, context=self._context)
         if self.other is not None and not self.is_silent:
-            at = max(self._arrives_s, loop.time() + self._network.latency(self))
+            at = max(self._arrives_s + AFTER_S, loop.time() + self._network.latency(self))
             loop.call_at(at, self.other.hear_end, context=self.other._context)
 
     def hear_end(self) -> None:

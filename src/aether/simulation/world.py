@@ -35,6 +35,8 @@ from aether.simulation.process import Process
 
 STEP_S = 1.0
 FAULTS_S = 110.0
+MOST_S = 1_200.0
+"""A world that goes on for longer never ends."""
 LOOKED_AT = 40
 """One world of so many notes down every place at which a process waits."""
 STAYS_S, CALM_S = 8, 150
@@ -103,7 +105,7 @@ class World:
                 self.machines = [Machine(self, name, Path(folder) / name) for name in names]
                 for machine in self.machines:
                     machine.folder.mkdir()
-                self.loop.run_until_complete(self._live())
+                self.loop.run_until_complete(self._live_for(MOST_S))
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
@@ -126,6 +128,10 @@ class World:
         return next((machine for machine in self.machines if machine.owns), None)
 
     # The world's course.
+
+    async def _live_for(self, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            await self._live()
 
     async def _live(self) -> None:
         self.store = MemoryStore(self.seed + 2)

@@ -156,7 +156,7 @@ class ExecutionSession:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def renew(self, credentials: Credentials) -> None:
-        """Trade with another key from now on; no order is lost over it.
+        """Trade with another key from now on; no order is lost over it. `ready` is set once it works.
 
         Orders take the REST way, where the old key was good until now and the new one is from now on, while the
         private socket is opened anew.
@@ -166,7 +166,6 @@ class ExecutionSession:
         self._client.use_key(credentials)
         self._is_checked = False
         await self.connection.close()
-        await self.ready.wait()
 
     def begin(self, remembered: Remembered) -> None:
         """Go on from what the account's books hold: orders, and from when on nobody listened."""
