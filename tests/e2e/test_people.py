@@ -1,6 +1,8 @@
 """People in a real browser: set-up with TOTP and passkey, sign-in, keys, approval by a second person (U1, U8, U9)."""
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pyotp
 import pytest
@@ -151,6 +153,34 @@ def test_the_new_limit_is_in_force(ada: Page) -> None:
     versions = ada.get_by_role("region", name="Versions")
     expect(versions.get_by_text("limits: max daily loss bps 300 → 250")).to_be_visible()
     shot(ada, "settings")
+
+
+def test_a_shadow_is_started_beside_an_account_and_compared_and_the_past_is_shown(ada: Page) -> None:
+    """O6, and time travel, on the page."""
+    ada.goto(address(ada, "/accounts/company"))
+    ada.get_by_role("button", name="Start a shadow…").click()
+    form = ada.get_by_role("region", name="A shadow of Company")
+    form.get_by_label("Id").fill("candidate")
+    form.get_by_label("Strategy").select_option("ema_cross")
+    form.get_by_role("button", name="Start the shadow").click()
+    prove(ada)
+    shadows = ada.get_by_role("region", name="Shadows")
+    expect(shadows.get_by_role("link", name="candidate")).to_be_visible(timeout=30_000)
+    shot(ada, "shadows")
+    shadows.get_by_role("link", name="candidate").click()
+    expect(ada.get_by_text("SHADOW", exact=True)).to_be_visible(timeout=30_000)
+    expect(ada.get_by_text("beside company")).to_be_visible()
+    ada.goto(address(ada, "/accounts/company"))
+    past = ada.get_by_role("region", name="As it was")
+    moment = datetime.now(UTC) - timedelta(seconds=20)
+    past.get_by_label("At, UTC").fill(moment.strftime("%Y-%m-%dT%H:%M:%S"))
+    past.get_by_role("button", name="Show").click()
+    expect(past.get_by_role("region", name="Positions then")).to_be_visible(timeout=60_000)
+    expect(past.get_by_text(re.compile("after row [0-9]+ of its journal"))).to_be_visible()
+    shot(ada, "past")
+    past.get_by_label("At, UTC").fill("2019-01-01T00:00:00")
+    past.get_by_role("button", name="Show").click()
+    expect(past.get_by_role("alert")).to_contain_text("had not been opened by then", timeout=60_000)
 
 
 def test_a_passkey_signs_in_alone(ada: Page) -> None:

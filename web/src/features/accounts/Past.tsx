@@ -28,7 +28,7 @@ export function Past({ account: a }: { account: Account }) {
           At, UTC
           <input type="datetime-local" step="1" value={typed} onChange={(e) => setTyped(e.target.value)} />
         </label>
-        <button disabled={!Number.isFinite(ms) || past.isFetching}>Show</button>
+        <button className="bottom" disabled={!Number.isFinite(ms) || past.isFetching}>Show</button>
       </form>
       {past.isFetching && <Loading what="Replaying the account" />}
       {past.error && (
