@@ -11,6 +11,7 @@ from aether.domain.events import OrderAccepted, OrderCanceled, OrderExpired, Ord
 from aether.domain.orders import OrderRequest, OrderType, Side
 from aether.domain.scaled import amount_of_size, notional_of
 from aether.kernel.positions import rounding_tolerance
+from aether.venues.actions import Action, Request
 from aether.venues.limits import NoLimits
 from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
 
@@ -96,3 +97,37 @@ def check(trader: Trader, orders: list[OrderRequest]) -> None:
     for asset, total in totals.items():
         tolerance = rounding_tolerance(2 * len(trades), kept.get(asset, 8)) if asset in kept else 0
         assert abs(total - account.total[asset]) <= tolerance, "the ledgers differ by more than the venue rounds"
+
+
+async def test_the_fates_of_many_orders_cost_what_one_does_where_the_venue_tells_many_at_once() -> None:
+    """Kraken's call counter gives half a call a second back: asked one by one, eight orders took minutes (R4)."""
+    async with (
+        local_exchange() as local,
+        trader_at(local, "kraken", timeout_s=0.4, answer_timeout_s=0.4, deadline_s=1.0, settle_margin_s=0.2) as trader,
+    ):
+        trader.quote("sell", 60_000, 10)
+        asked: Counter[str] = Counter()
+        whole = trader.client.protocol.requests
+
+        def counted(action: Action) -> list[Request]:
+            asked[type(action).__name__] += 1
+            return whole(action)
+
+        trader.client.protocol.requests = counted  # type: ignore[method-assign]
+        trader.exchange.faults.pending["lose_response"] = 5
+        orders = [await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000) for _ in range(5)]
+        await trader.until(lambda: trader.session.tracker.unknown_outcomes == 5)
+        trader.exchange.faults.clear()
+        trader.exchange.faults.pending["lose_request"] = 3
+        orders += [await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000) for _ in range(3)]
+        await trader.until(lambda: all(settled(trader, o) for o in orders))
+        assert sum(isinstance(r, OrderRejected) for r in trader.reports) == 3, "what never arrived is told as such"
+        assert asked["Fates"] >= 1
+        assert asked["Fates"] + asked["GetOrder"] <= 6, asked
+        trader.session.stop()
+        await asyncio.wait_for(still(trader), 30)
+
+
+async def still(trader: Trader) -> None:
+    while not trader.session.is_still:
+        await asyncio.sleep(0.01)

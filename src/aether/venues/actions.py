@@ -93,6 +93,16 @@ class GetOrder(_Action, frozen=True, kw_only=True):
     venue_order_id: VenueOrderId = VenueOrderId("")
 
 
+class Fates(_Action, frozen=True, kw_only=True):
+    """How many orders stand, those with the venue's ids and those of ours that were decided since a time, at one price.
+
+    A venue offers it for as many as its protocol's `fates_at_once`; the answer is a list, of others too.
+    """
+
+    venue_order_ids: tuple[VenueOrderId, ...] = ()
+    since_s: int = 0
+
+
 class Fills(_Action, frozen=True, kw_only=True):
     """Our executions since a time, of one pair (Binance wants one) or of all; `offset` and `cursor` lead to the next
     page."""
@@ -182,6 +192,7 @@ Action = (
     | OpenOrders
     | ClosedOrders
     | GetOrder
+    | Fates
     | Fills
     | Submit
     | SubmitBatch
@@ -206,6 +217,7 @@ ACTIONS: dict[str, type[_Action]] = {
     "open_orders": OpenOrders,
     "closed_orders": ClosedOrders,
     "order": GetOrder,
+    "fates": Fates,
     "fills": Fills,
     "submit": Submit,
     "submit_batch": SubmitBatch,
@@ -217,7 +229,7 @@ ACTIONS: dict[str, type[_Action]] = {
 """Actions by the name that `aether venue encode` takes."""
 
 TRADING = (Submit, SubmitBatch, Amend, Cancel, CancelAllOrders, DeadManSwitch)
-PRIVATE = (*TRADING, Balances, Fees, Permissions, StreamToken, OpenOrders, ClosedOrders, GetOrder, Fills)
+PRIVATE = (*TRADING, Balances, Fees, Permissions, StreamToken, OpenOrders, ClosedOrders, GetOrder, Fates, Fills)
 CANCELS = (Cancel, CancelAllOrders)
 """These go before everything else in a rate limit's queue."""
 

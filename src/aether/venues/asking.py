@@ -3,6 +3,7 @@
 Whatever goes wrong is an answer too: the wish stands, and the tracker asks again.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -12,7 +13,7 @@ from aether.domain.identifiers import VenueOrderId, symbol_of
 from aether.domain.instruments import Instrument
 from aether.domain.orders import OrderRequest
 from aether.telemetry import logger
-from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, Fills, GetOrder, OpenOrders, Submit
+from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, Fates, Fills, GetOrder, OpenOrders, Submit
 from aether.venues.client import Permit, VenueClient
 from aether.venues.connection import Connection
 from aether.venues.messages import Execution, OrderUpdate
@@ -74,6 +75,9 @@ class Asker:
         self._may_use_socket = may_use_socket
         self._on_listed = on_listed
         self._on_execution = on_execution
+        self._together: list[Tracked] = []
+        """Orders whose fates are asked for next."""
+        self._asking_fates = asyncio.Lock()
 
     def instrument(self, request: OrderRequest) -> Instrument:
         """Return what an order is of. Raises KeyError when the venue does not list it."""
@@ -209,6 +213,52 @@ class Asker:
         tracked.request = msgspec.structs.replace(tracked.request, **{k: v for k, v in wanted.items() if v})
 
     async def _look_up(self, tracked: Tracked) -> None:
+        """Ask for an order's fate; where the venue tells many at once, together with those that wait meanwhile."""
+        if self._protocol.fates_at_once == 1 or not self._is_listed(tracked.request):
+            await self._look_up_one(tracked)
+            return
+        self._together.append(tracked)
+        async with self._asking_fates:
+            if not any(t is tracked for t in self._together):
+                return  # answered with those before
+            most = self._protocol.fates_at_once
+            orders, self._together = self._together[:most], self._together[most:]
+            await (self._look_up_all(orders) if len(orders) > 1 else self._look_up_one(tracked))
+
+    async def _look_up_all(self, orders: list[Tracked]) -> None:
+        """Ask for many fates at the price of one; what the answer leaves open is asked for alone."""
+        known = [t.venue_order_id for t in orders if t.venue_order_id]
+        new_s = [t.decided_s for t in orders if not t.venue_order_id]
+        action = Fates(venue_order_ids=tuple(known), since_s=max(1, int(min(new_s)) - 60) if new_s else 0)
+        asked_s = self._clock()
+        try:
+            updates: list[OrderUpdate] = await self._client.call(action)
+        except Exception as error:  # noqa: BLE001  each of them is asked for again
+            updates, is_whole = [], False
+            if not isinstance(error, VenueError) or error.failure not in (Failure.NOT_FOUND, Failure.REJECTED):
+                for tracked in orders:
+                    self._note_failure(LookUp(tracked), error)
+                return
+        else:
+            is_whole = len(updates) < self._protocol.fates_at_once
+        by_number = {u.venue_order_id: u for u in updates}
+        by_ours = {u.client_id: u for u in updates if u.client_id}
+        for tracked in orders:
+            update = by_number.get(tracked.venue_order_id) or by_ours.get(tracked.wire_id)
+            if update is not None:
+                self.tracker.found(tracked, update, self._clock())
+            elif is_whole and not tracked.venue_order_id:
+                self.tracker.not_found(tracked, asked_s, self._clock())
+            else:
+                await self._alone(tracked)
+
+    async def _alone(self, tracked: Tracked) -> None:
+        try:
+            await self._look_up_one(tracked)
+        except Exception as error:  # noqa: BLE001  as in `carry_out`
+            self._note_failure(LookUp(tracked), error)
+
+    async def _look_up_one(self, tracked: Tracked) -> None:
         symbol = symbol_of(tracked.request.instrument)
         action = GetOrder(symbol=symbol, client_order_id=tracked.request.id, venue_order_id=tracked.venue_order_id)
         asked_s = self._clock()

@@ -25,6 +25,7 @@ from aether.venues.actions import (
     Action,
     ClosedOrders,
     Depth,
+    Fates,
     Fills,
     GetOrder,
     KeyPermissions,
@@ -191,7 +192,7 @@ class VenueClient:
 
     def _by_venue_time(self, action: Action) -> Action:
         """Return a question about the past in the venue's time."""
-        if not isinstance(action, Fills | ClosedOrders) or not action.since_s:
+        if not isinstance(action, Fills | ClosedOrders | Fates) or not action.since_s:
             return action
         return msgspec.structs.replace(action, since_s=max(1, int(action.since_s + self.clock_offset_s)))
 

@@ -23,6 +23,7 @@ from aether.venues.actions import (
     Balances,
     Cancel,
     CancelAllOrders,
+    Fates,
     GetOrder,
     Request,
     Submit,
@@ -204,7 +205,7 @@ def share_of(action: Action) -> float:
     """
     if isinstance(action, CANCELS):
         return CANCELS_SHARE
-    if isinstance(action, GetOrder) or (isinstance(action, Submit) and action.side is Side.SELL):
+    if isinstance(action, GetOrder | Fates) or (isinstance(action, Submit) and action.side is Side.SELL):
         return EXITS_SHARE
     return BALANCES_SHARE if isinstance(action, Balances) else SHARE
 

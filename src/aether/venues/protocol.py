@@ -84,6 +84,8 @@ class VenueProtocol(Protocol):
     needs_token: bool
     """Whether the private socket is opened with a token from REST."""
     cancel_scope: CancelScope
+    fates_at_once: int
+    """Of how many orders the venue tells at once how they stand (`Fates`); 1 where each is asked for alone."""
     socket_actions: tuple[type, ...]
     """Actions that the socket takes."""
     book_from_rest: bool

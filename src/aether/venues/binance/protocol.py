@@ -99,6 +99,7 @@ class BinanceProtocol:
     tells_balances = True
     needs_token = False
     cancel_scope = CancelScope.SYMBOL
+    fates_at_once = 1
     socket_actions: tuple[type, ...] = (Submit, Cancel, GetOrder)
     book_from_rest = True
     cuts_book = False

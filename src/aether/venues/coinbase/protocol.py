@@ -107,6 +107,7 @@ class CoinbaseProtocol:
     tells_balances = False
     needs_token = False
     cancel_scope = CancelScope.ORDER
+    fates_at_once = 1
     socket_actions: tuple[type, ...] = ()
     book_from_rest = False
     cuts_book = False

@@ -29,6 +29,7 @@ from aether.venues.actions import (
     ClosedOrders,
     DeadManSwitch,
     Depth,
+    Fates,
     FeeRates,
     Fees,
     Fills,
@@ -96,6 +97,7 @@ class KrakenProtocol:
     tells_balances = True
     needs_token = True
     cancel_scope = CancelScope.ACCOUNT
+    fates_at_once = 50
     socket_actions: tuple[type, ...] = (Submit, SubmitBatch, Amend, Cancel, CancelAllOrders, DeadManSwitch)
     book_from_rest = False
     cuts_book = True
@@ -148,6 +150,10 @@ class KrakenProtocol:
                     return [_post("QueryOrders", txid=action.venue_order_id)]
                 wanted = self.wire_id(action.client_order_id)
                 return [_post("OpenOrders", cl_ord_id=wanted), _post("ClosedOrders", cl_ord_id=wanted)]
+            case Fates():
+                known = [_post("QueryOrders", txid=",".join(action.venue_order_ids))] if action.venue_order_ids else []
+                since = {"start": action.since_s}
+                return [*known, *([_post("OpenOrders"), _post("ClosedOrders", **since)] if action.since_s else [])]
             case Fills():
                 since = {"start": action.since_s} if action.since_s else {}
                 offset = {"ofs": action.offset} if action.offset else {}
@@ -265,7 +271,7 @@ class KrakenProtocol:
                 return self._orders(field(result, "open"), action.symbol)
             case ClosedOrders():
                 return self._orders(field(result, "closed"), action.symbol)
-            case GetOrder():
+            case GetOrder() | Fates():
                 found = result.get("open", result.get("closed", result))
                 return self._orders(found, "")
             case Fills():
