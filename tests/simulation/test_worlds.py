@@ -10,7 +10,7 @@ from aether.simulation.runs import run_one, smallest
 from aether.simulation.world import FAULTS_S
 from tests.simulation.planted import PLANTED, Planted
 
-FRESH = range(24)
+FRESH = range(300)
 ONCE_BROKEN = (10, 27, 352, 384, 535, 580, 652, 2184, 29_856_046)
 """Kraken's balances kept the fate of orders from being asked (10, 27, 352, 384); its history cost more than was charged
 (535, 652); what somebody else trades is a break (580); an order on its way when its platform was killed and started
