@@ -143,7 +143,10 @@ class Node:
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
-            await self.lease.give_back()
+            if on_their_way := [order for shard in self.shards.values() for order in shard.on_their_way()]:
+                _log.warning("lease_runs_out", orders=on_their_way)  # a venue may take them until then
+            else:
+                await self.lease.give_back()
 
     async def _trade_as_owner(self, stop: asyncio.Event) -> None:
         """Trade until `stop` is set; whoever is fenced ends at once, and leaves everything as it is."""

@@ -40,6 +40,7 @@ from aether.domain.events import (
     encode_event,
 )
 from aether.domain.identifiers import AccountId, BalanceKey, ClientOrderId, InstrumentId, VenueId
+from aether.domain.orders import OrderState
 from aether.engine.core import Engine
 from aether.engine.preview import preview
 from aether.engine.step import Taken, step
@@ -367,6 +368,10 @@ class Shard:
     def unconfirmed(self) -> list[str]:
         """Return what a stop still waits for, in words."""
         return self._venue.unconfirmed()
+
+    def on_their_way(self) -> list[ClientOrderId]:
+        """Return the orders of which no venue has said anything yet."""
+        return [i for i, o in self.engine.state.open_orders.items() if o.state is OrderState.SUBMITTED]
 
     def still(self) -> None:
         """Hear that a venue's list of open orders was seen to be empty: the stop may be confirmed by that."""
