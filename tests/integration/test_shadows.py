@@ -1,8 +1,10 @@
 """A candidate strategy beside an account (O6), and any account as it was (time travel), on the live path."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.people import Person, first_admin
@@ -114,6 +116,67 @@ def test_an_account_is_shown_as_it_was(ada: Person) -> None:
     assert too_early.status_code == 422
     assert "had not been opened" in too_early.text
     assert ada.call("GET", f"/accounts/nobody/past?at_ns={seen['ts_ns']}").status_code == 404
+
+
+def test_money_that_comes_in_is_no_return(ada: Person) -> None:
+    """The start paired the worth of then with the capital of a minute later: a deposit was a profit for good."""
+    started(ada, "idle")
+    venue = account(ada, "idle")["strategies"][0]["instruments"][0].partition(":")[0]
+    body = {"venue": venue, "amount": "10000", "direction": "deposit", "reason": "from the bank"}
+    if company(ada) == "company":
+        assert ada.do("POST", "/accounts/company/capital", body).status_code == 200
+    assert ada.do("POST", "/accounts/idle/capital", body).status_code == 200
+    until(lambda: float(account(ada, "idle")["capital"]) > 109_000, "the deposit is booked")
+    (found,) = [s for s in ada.call("GET", f"/accounts/{company(ada)}/shadows").json() if s["id"] == "idle"]
+    assert abs(found["shadow"]["return_bps"]) < 100, "a tenth of it came in"
+    assert abs(found["account"]["return_bps"]) < 100
+    assert found["shadow"]["drawdown_bps"] < 100
+
+
+def test_parameters_are_shown_as_they_are_in_force(ada: Person) -> None:
+    started(ada, "tuned")
+    settings = ada.call("GET", "/accounts/tuned/settings").json()[0]
+    change = {
+        "version": settings["version"],
+        "changes": {"strategies": {"mean_reversion": {"span": 7}}},
+        "reason": "x" * 4,
+    }
+    assert ada.do("PUT", "/accounts/tuned/settings", change).status_code == 200
+
+    def span() -> object:
+        found = ada.call("GET", f"/accounts/{company(ada)}/shadows").json()
+        return next(s for s in found if s["id"] == "tuned")["params"]["span"]
+
+    until(lambda: span() == 7, "it says what it runs with")
+
+
+def test_a_shadow_ends_with_its_account(ada: Person) -> None:
+    instrument = account(ada, company(ada))["strategies"][0]["instruments"][0]
+    body = {"id": "short", "name": "Short", "kind": "director", "instruments": [instrument], "reason": "for a while"}
+    assert ada.do("POST", "/accounts", body).status_code == 201
+    until(lambda: account(ada, "short").get("status") == "trading", "it trades")
+    shadow = {"id": "of-short", "strategy": "mean_reversion", "bar_s": 5, "reason": "a candidate"}
+    assert ada.do("POST", "/accounts/short/shadows", shadow).status_code == 201
+    until(lambda: account(ada, "of-short").get("status") == "trading", "its shadow too")
+    assert ada.do("POST", "/accounts/short/archive", {"reason": "done with it"}).status_code == 204
+    archived = [a["id"] for a in ada.call("GET", "/accounts?archived=true").json()]
+    assert {"short", "of-short"} <= set(archived)
+    answer = ada.do("POST", "/accounts/short/shadows", {**shadow, "id": "too-late"})
+    assert (answer.status_code, "is archived" in answer.text) == (409, True)
+
+
+def test_one_who_asks_for_the_past_again_and_again_keeps_nobody_else_waiting(ada: Person) -> None:
+    at_ns = account(ada, company(ada))["ts_ns"]
+    address = f"{ada.url}/api/v1/accounts/{company(ada)}/past?at_ns={at_ns}"
+    cookie = {"Cookie": f"aether_session={ada.http.cookies['aether_session']}"}
+    for _ in range(20):
+        with suppress(httpx.ReadTimeout):
+            httpx.get(address, headers=cookie, timeout=httpx.Timeout(5, read=0.05), trust_env=False)
+    other = ada.invite("past@example.com", {company(ada): "auditor"})
+    seen = other.call("GET", f"/accounts/{company(ada)}/past?at_ns={at_ns}")
+    assert seen.status_code == 200, seen.text
+    to_come = ada.call("GET", f"/accounts/{company(ada)}/past?at_ns=9223372036854775807")
+    assert (to_come.status_code, "is to come" in to_come.text) == (422, True)
 
 
 @pytest.mark.parametrize(

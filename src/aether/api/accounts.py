@@ -1,8 +1,9 @@
 """Accounts and what they hold and did."""
 
+import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from aether.api.guard import Granted, account_scope, allow
 from aether.api.models import (
@@ -17,8 +18,10 @@ from aether.api.models import (
     Position,
     Verdict,
 )
+from aether.clock import wall_ns
 from aether.control.desk import PlanReader
 from aether.domain.accounts import AccountConfig, AccountPlan
+from aether.domain.errors import InvalidValueError, NoAnswerError
 from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount, parse_scaled
@@ -28,6 +31,8 @@ from aether.store.database import Row
 
 router = APIRouter(tags=["accounts"])
 
+GONE_S = 0.25
+"""How often it is looked whether somebody still waits for what takes long."""
 Before = Annotated[int | None, Query(ge=0, description="return rows before this number")]
 
 
@@ -100,12 +105,23 @@ async def get_account(account: str, granted: Reads) -> AccountSummary:
 async def get_past(
     account: str,
     granted: Reads,
+    request: Request,
     at_ns: Annotated[int, Query(ge=10**18, lt=10**19, description="a time, nanoseconds since 1970 UTC")],
 ) -> AccountSummary:
     """Return one account as it was at a time: its journal and its market are replayed until then."""
     await queries.get_account(granted.scope, account)
-    found = await granted.context.past(AccountId(account), at_ns)
-    return AccountSummary.model_validate(found)
+    if at_ns > wall_ns():
+        raise InvalidValueError(f"{at_ns} is to come.", remedy="Name a time that is over.")
+    looking = asyncio.ensure_future(granted.context.past(granted.caller.id, AccountId(account), at_ns))
+    try:
+        while not looking.done():
+            await asyncio.wait([looking], timeout=GONE_S)
+            if await request.is_disconnected():
+                raise NoAnswerError("Nobody waits for it any more.", remedy="Ask again.")
+    finally:
+        if not looking.done():
+            looking.cancel()
+    return AccountSummary.model_validate(await looking)
 
 
 @router.get("/accounts/{account}/positions")

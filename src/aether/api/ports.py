@@ -48,8 +48,11 @@ class Stops(Protocol):
 class Past(Protocol):
     """Replays accounts."""
 
-    async def __call__(self, account: AccountId, at_ns: int) -> dict[str, Any]:
+    async def __call__(self, who: str, account: AccountId, at_ns: int) -> dict[str, Any]:
         """Return an account as the screen shows it, as it was at `at_ns`.
+
+        Args:
+            who: asks; each is served once at a time.
 
         Raises:
             InvalidValueError: when it had not been opened by then.

@@ -21,7 +21,7 @@ from aether.api.shown import done_of
 from aether.clock import utc_text
 from aether.control.approvals import Outcome, Task
 from aether.control.configuration import Change, Document, Version, diff, loosened
-from aether.control.desk import check_account_id
+from aether.control.desk import PlanReader, check_account_id
 from aether.domain.accounts import AccountConfig, AccountKind, Mode, StrategyAssignment
 from aether.domain.identifiers import AssetCode, InstrumentId, StrategyName
 from aether.domain.scaled import parse_amount
@@ -153,5 +153,12 @@ async def create_account(body: AccountCreate, granted: Annotated[Granted, allow(
 async def archive_account(
     account: str, body: ReasonRequest, granted: Annotated[Granted, allow("accounts.archive")]
 ) -> None:
-    """Stop an account for good: its kill switch is engaged, it is not started again, its records stay."""
-    await granted.context.control.desk.archive(granted.caller, account, body.reason)
+    """Stop an account for good: its kill switch is engaged, it is not started again, its records stay. So for its
+    shadows.
+    """
+    desk, feed = granted.context.control.desk, granted.context.feed
+    plans = await PlanReader(granted.context.database.control).opened(feed) if feed else []
+    await desk.archive(granted.caller, account, body.reason)
+    for plan in plans:
+        if plan.config.shadow_of == account:
+            await desk.archive(granted.caller, plan.config.id, body.reason)

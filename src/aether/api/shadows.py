@@ -20,6 +20,8 @@ from aether.store.database import Scope
 
 router = APIRouter(tags=["shadows"])
 
+MOST_SHADOWS = 10
+TOLD_WITHIN_S = 30.0
 POINTS = 500
 """Samples of worth that a comparison looks at, evenly thinned."""
 
@@ -38,11 +40,19 @@ async def start_shadow(account: str, body: ShadowCreate, granted: Annotated[Gran
     context = granted.context
     scope = await account_scope(context, account)
     stored = await queries.get_account(scope or granted.scope, account)
+    plans = PlanReader(context.database.control)
+    if account in await plans.archived():
+        raise ConflictError(f"{account} is archived.", remedy="Run it beside an account that trades.")
+    beside = [p for p in await plans.opened(stored.config.feed) if p.config.shadow_of == account]
+    if len(beside) >= MOST_SHADOWS:
+        raise ConflictError(
+            f"{account} has {len(beside)} shadows, {MOST_SHADOWS} at most.", remedy="Archive one that has shown enough."
+        )
     if stored.config.shadow_of:
         raise ConflictError(f"{account} is a shadow itself.", remedy=f"Name {stored.config.shadow_of}.")
     told = context.bus.latest("account.").get(f"account.{account}")
-    if told is None:
-        raise ConflictError(f"{account} has not told what it is worth yet.", remedy="Wait until it trades.")
+    if told is None or context.bus.age_s(f"account.{account}") > TOLD_WITHIN_S:
+        raise ConflictError(f"{account} does not say what it is worth now.", remedy="Wait until it trades.")
     settings = (await context.control.configurations.history(account))[0].document
     definition = find_strategy(context.catalogue, body.strategy)
     wanted = tuple(i for s in stored.config.strategies for i in s.instruments) or stored.config.tradable
@@ -86,6 +96,8 @@ async def list_shadows(account: str, granted: Annotated[Granted, allow("accounts
 
 async def _compared(granted: Granted, account: AccountId, plan: AccountPlan) -> Shadow:
     context, shadow = granted.context, plan.config
+    told = context.bus.latest("account.").get(f"account.{shadow.id}")
+    params = told["strategies"][0]["params"] if told is not None else dict(shadow.strategies[0].params)
     since_ns, ours, theirs = 0, _UNTOLD, _UNTOLD
     curve: list[Worth] = []
     beside: list[Worth] = []
@@ -100,7 +112,7 @@ async def _compared(granted: Granted, account: AccountId, plan: AccountPlan) -> 
         id=shadow.id,
         name=shadow.name,
         strategy=shadow.strategies[0].strategy,
-        params=dict(shadow.strategies[0].params),
+        params=params,
         bar_s=shadow.strategies[0].bar_s,
         since_ns=since_ns,
         shadow=ours,
@@ -120,7 +132,11 @@ async def _curve(bus: LocalBus, scope: Scope, account: AccountId, since_ns: int,
     told = bus.latest("account.").get(f"account.{account}")
     if told is not None and told["ts_ns"] > (curve[-1].ts_ns if curve else since_ns):
         curve.append(Worth(told["ts_ns"], parse_amount(told["nav"]), parse_amount(told["capital"])))
-    return [Worth(since_ns, nav, curve[0].capital), *curve] if curve else []
+    if not curve:
+        return []
+    known = curve[len(rows) - 1] if rows else curve[-1]
+    before = known.capital - await queries.capital_moved(scope, account, since_ns, known.ts_ns)
+    return [Worth(since_ns, nav, before), *curve]
 
 
 async def _performance(scope: Scope, account: AccountId, curve: Sequence[Worth], since_ns: int) -> Performance:

@@ -10,13 +10,16 @@ from typing import Any
 from aether.clock import utc_text
 from aether.domain.errors import InvalidValueError, NoAnswerError
 from aether.domain.identifiers import AccountId
+from aether.telemetry import logger
+
+_log = logger("past")
 
 WITHIN_S = 60.0
 WAITS_S = 20.0
 
 
 class Past:
-    """Replays accounts, one at a time: a replay takes a processor for seconds.
+    """Replays accounts, one at a time, and one for each who asks: a replay takes a processor for seconds.
 
     Args:
         data_dir: of the platform.
@@ -25,29 +28,44 @@ class Past:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._turn = asyncio.Semaphore(1)
+        self._asking: set[str] = set()
 
-    async def __call__(self, account: AccountId, at_ns: int) -> dict[str, Any]:
-        """Return an account as the screen shows it, as it was at `at_ns`.
+    async def __call__(self, who: str, account: AccountId, at_ns: int) -> dict[str, Any]:
+        """Return an account as the screen shows it, as it was at `at_ns`. Canceled, it leaves no process behind.
 
         Raises:
             InvalidValueError: when it had not been opened by then, or its past does not prove; it says which.
             NoAnswerError: when others are looked at, or it takes too long.
         """
+        if who in self._asking:
+            raise NoAnswerError("A past that you asked for is being looked at.", remedy="Wait for it.")
+        self._asking.add(who)
         try:
-            async with asyncio.timeout(WAITS_S):
-                await self._turn.acquire()
-        except TimeoutError as error:
-            raise NoAnswerError("The past of another account is being looked at.", remedy="Try again soon.") from error
-        try:
-            return await self._replayed(account, at_ns)
+            try:
+                async with asyncio.timeout(WAITS_S):
+                    await self._turn.acquire()
+            except TimeoutError as error:
+                raise NoAnswerError(
+                    "The pasts that others asked for are being looked at.", remedy="Try again soon."
+                ) from error
+            try:
+                return await self._replayed(account, at_ns)
+            finally:
+                self._turn.release()
         finally:
-            self._turn.release()
+            self._asking.discard(who)
 
     async def _replayed(self, account: AccountId, at_ns: int) -> dict[str, Any]:
         when = f"{at_ns // 1_000_000_000}.{at_ns % 1_000_000_000:09}"
         command = ("journal", "state", "--account", account, "--at", when, "--json", "--data-dir", str(self._data_dir))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "aether.cli", *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            sys.executable,
+            "-P",
+            "-m",
+            "aether.cli",
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -62,10 +80,10 @@ class Past:
                 process.kill()
         if process.returncode:
             said, _, remedy = complaint.decode(errors="replace").partition("What to do:")
-            raise InvalidValueError(
-                " ".join(said.removeprefix("Error:").split()) or f"{account} could not be replayed.",
-                remedy=" ".join(remedy.split()) or "Ask on the machine, with: aether journal state.",
-            )
+            if not said.startswith("Error:"):
+                _log.error("past_not_shown", account_id=account, code=process.returncode, said=said[-2_000:])
+                raise NoAnswerError(f"{account} could not be replayed now.", remedy="Try again; the log says why.")
+            raise InvalidValueError(" ".join(said.removeprefix("Error:").split()), remedy=" ".join(remedy.split()))
         found: dict[str, Any] = json.loads(told)
         del found["market"], found["state"]
         return found | {"unconfirmed": []}

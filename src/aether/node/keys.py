@@ -86,8 +86,10 @@ async def follow_keys(
                 if session.ready.is_set() and noted.get(venue) != versions[venue]:
                     await _note(ring, account, venue, versions[venue])
                     noted[venue] = versions[venue]
-            except (AetherError, *CONNECTION_ERRORS) as error:
-                _log.warning("key_not_taken_up", account_id=account, venue=venue, reason=str(error))
+            except Exception as error:  # noqa: BLE001  whatever it is, the next key may be the right one
+                known = isinstance(error, (AetherError, *CONNECTION_ERRORS))
+                reason = str(error) or type(error).__name__
+                _log.warning("key_not_taken_up", account_id=account, venue=venue, reason=reason, exc_info=not known)
         await changed()
 
 

@@ -145,6 +145,14 @@ async def sum_fills(scope: Scope, account: AccountId, since_ns: int) -> FillSums
     return FillSums(*(int(value) for value in row))
 
 
+async def capital_moved(scope: Scope, account: AccountId, since_ns: int, until_ns: int) -> int:
+    """Return what came in, less what went out, after a time and until another, as it was worth then."""
+    moved = sa.select(sa.func.coalesce(sa.func.sum(flows.c.value), 0)).where(
+        flows.c.account == account, flows.c.kind == "capital", flows.c.ts_ns > since_ns, flows.c.ts_ns <= until_ns
+    )
+    return int((await scope.all(moved))[0][0])
+
+
 async def find_flow(
     scope: Scope, account: AccountId, *, venue: str, asset: str, amount: int, reference: str
 ) -> Row | None:

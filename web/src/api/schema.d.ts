@@ -81,7 +81,8 @@ export interface paths {
         put?: never;
         /**
          * Archive Account
-         * @description Stop an account for good: its kill switch is engaged, it is not started again, its records stay.
+         * @description Stop an account for good: its kill switch is engaged, it is not started again, its records stay. So for its
+         *     shadows.
          */
         post: operations["archive_account"];
         delete?: never;
