@@ -124,18 +124,18 @@ def accounts_shadows(
     if as_json:
         print_json(found)
         return
-    columns = ("account*", "strategy*", "since (UTC)*", "return", "drawdown", "fills", "fees", "ahead", "apart")
-    rows = []
+    if not found:
+        out.print(f"No shadow runs beside {account}.", highlight=False)
+    columns = ("account*", "return", "drawdown", "fills", "traded", "fees")
     for s in found:
-        both = ((s["id"], s["strategy"], s["shadow"]), (account, "", s["account"]))
-        for n, (name, strategy, p) in enumerate(both):
-            apart = ("", "") if n else (f"{s['ahead_bps']:+.1f}", f"{s['apart_bps']:.1f}")
-            since = "" if n else utc_text(s["since_ns"])
-            made = (f"{p['return_bps']:+.1f}", f"{p['drawdown_bps']:.1f}", str(p["fills"]), money(p["fees"]))
-            rows.append((name, strategy, since, *made, *apart))
-    table(
-        f"{account} and its shadows, basis points", columns, rows, f"None; start one: aether accounts shadow {account}"
-    )
+        rows = [
+            (name, *(f"{p[f'{what}_bps'] / 100:.2f} %" for what in ("return", "drawdown")), str(p["fills"]),
+             money(p["traded"]), money(p["fees"]))
+            for name, p in ((s["id"], s["shadow"]), (account, s["account"]))
+        ]  # fmt: skip
+        table(f"{s['strategy']}, since {utc_text(s['since_ns'])} UTC", columns, rows, "None.")
+        told = f"ahead {s['ahead_bps'] / 100:+.2f} %, apart {s['apart_bps'] / 100:.2f} % at most"
+        out.print(told, highlight=False)
 
 
 @app.command("archive")

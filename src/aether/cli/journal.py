@@ -117,13 +117,22 @@ def journal_state(
 ) -> None:
     """Show an account as it was at a time: its journal and its market replayed until then."""
     settings = settings_of(data_dir)
+    if at is not None and seq is not None:
+        raise InvalidValueError("--at and --seq are both given.", remedy="Name a time, or a row.")
     until = Until(END.ts_ns if at is None else time_of(at), seq or END.seq)
+    if at is not None and until.ts_ns > wall_ns():
+        raise InvalidValueError(f"{at} (UTC) is to come.", remedy="Name a time that is over.")
 
     async def work(scope: Scope) -> Replay:
         stored = await queries.get_account(scope, account)
         found = await replayed(scope, settings.market_archive, stored.config, until, from_snapshot=True)
         if not found.chain.seq:
-            raise InvalidValueError(f"{account} had not been opened by then.", remedy="Name a later time.")
+            raise InvalidValueError(
+                f"{account} had not been opened by then: it was at {utc_text(stored.opened_ns)} UTC.",
+                remedy="Name a later time.",
+            )
+        if seq is not None and found.chain.seq < seq:
+            raise InvalidValueError(f"{account} has {found.chain.seq} rows.", remedy="Name one of them.")
         return found
 
     found = with_database(settings, work, Role.NODE)

@@ -38,7 +38,8 @@ def time_of(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidValueError(
-            f"{text!r} is no time.", remedy="Write it like 2026-11-30 or 2026-11-30T14:05:30, in UTC."
+            f"{text!r} is no time.",
+            remedy="Write it like 2026-11-30 or 2026-11-30T14:05:30, in UTC, or as seconds since 1970.",
         ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000

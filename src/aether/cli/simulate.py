@@ -8,7 +8,7 @@ import typer
 from aether.cli.console import out, print_json, table
 from aether.cli.options import AsJson
 from aether.clock import monotonic_s
-from aether.domain.errors import SimulationError
+from aether.domain.errors import InvalidValueError, SimulationError
 from aether.simulation.coverage import LEAST_WORLDS, shortfalls
 from aether.simulation.faults import KINDS
 from aether.simulation.runs import Sum, run_many, run_one, smallest
@@ -19,7 +19,7 @@ SHOWN = 20
 
 @app.command()
 def simulate(
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds.")] = 100,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="How many worlds; 100 by default.")] = None,
     start: Annotated[int, typer.Option("--start", min=0, help="The first seed.")] = 0,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="One world, with its trace if it breaks.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show what happened in that world in any case.")] = False,
@@ -33,6 +33,11 @@ def simulate(
     1,000 worlds or more also when order states, faults, pairs of faults or places to be killed at came too seldom.
     """
     began = monotonic_s()
+    if seed is not None and seeds is not None:
+        raise InvalidValueError("--seed and --seeds are both given.", remedy="Name one world, or how many.")
+    if trace and seed is None:
+        raise InvalidValueError("--trace shows one world.", remedy="Say which: --seed N --trace.")
+    seeds = seeds or 100
     if seed is not None:
         _one(seed, show=trace, as_json=as_json)
         return
@@ -89,6 +94,11 @@ def _one(seed: int, *, show: bool, as_json: bool) -> None:
 
 
 def _refuse(failed: list[int]) -> None:
+    if len(failed) == 1:
+        raise SimulationError(
+            f"In the world of seed {failed[0]} something was that should not be.",
+            remedy=f"All that happened in it is shown by: aether simulate --seed {failed[0]} --trace.",
+        )
     if failed:
         named = ", ".join(str(n) for n in failed[:SHOWN]) + (" and more" if len(failed) > SHOWN else "")
         raise SimulationError(

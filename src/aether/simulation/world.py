@@ -12,6 +12,7 @@ import asyncio
 import gc
 import random
 import tempfile
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,7 @@ class World:
         """Live, and return what became of it."""
         asyncio.set_event_loop(self.loop)
         gc.collect()
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # of processes that were killed
         gc.disable()  # what is collected, and what that leads to, would depend on all that ran before
         try:
             with tempfile.TemporaryDirectory() as folder, living_in(self.clock):
