@@ -51,6 +51,7 @@ def cast(admin: Person) -> dict[str, Person]:
 
 BODIES: dict[str, Any] = {
     "reason": "looked at it",
+    "strategy": "ema_cross",
     "approve": False,
     "roles": {"*": "auditor"},
     "email": "x@example.com",
@@ -146,6 +147,7 @@ def test_every_route_is_guarded_or_openly_public() -> None:
 
 ACCOUNTS_IN_BODIES = {
     ("POST", "/accounts", "id"): "accounts.create",
+    ("POST", "/accounts/{account}/shadows", "id"): "accounts.create",
     ("POST", "/users", "roles"): "users.invite",
     ("PUT", "/users/{user}/roles", "roles"): "users.roles",
     ("POST", "/tokens", "accounts"): "tokens.create",

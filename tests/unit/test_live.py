@@ -29,8 +29,13 @@ def test_what_is_in_different_currencies_is_not_added_up() -> None:
         ("cash", "exposure", "realized", "unrealized", "fees", "capital", "day_start_nav", "day"), "0"
     )
     accounts = [
-        {**zeros, "currency": currency, "nav": nav, "profit": "-0.00000001"}
-        for currency, nav in (("USD", "0.1"), ("EUR", "5"), ("USD", "0.20000001"))
+        {**zeros, "currency": currency, "nav": nav, "profit": "-0.00000001", "shadow_of": shadow_of}
+        for currency, nav, shadow_of in (
+            ("USD", "0.1", ""),
+            ("EUR", "5", ""),
+            ("USD", "0.20000001", ""),
+            ("USD", "9", "a"),
+        )
     ]
     found = totals(accounts)
     assert {c: (t["nav"], t["profit"], t["accounts"]) for c, t in found.items()} == {
