@@ -8,12 +8,13 @@ from typer.testing import CliRunner
 
 from aether.cli import simulate
 from aether.engine import orders
+from aether.simulation.coverage import CELLS as WANTED
 from aether.simulation.coverage import LEAST_WORLDS, Coverage, known_awaits, pair, shortfalls
 from aether.simulation.faults import KINDS
 from aether.simulation.runs import Sum, run_many, run_one
 from aether.simulation.world import LOOKED_AT, Report
 
-CELLS = {f"{state}, {trigger.name.lower()}": 10_000 for state, trigger in orders.TRANSITIONS}
+CELLS = {f"{state}, {trigger.name.lower()}": 10_000 for state, trigger in WANTED}
 PAIRS = {pair(a, b): 10_000 for n, a in enumerate(KINDS) for b in KINDS[n + 1 :]}
 
 
@@ -82,3 +83,8 @@ def test_places_are_found_through_what_waits_for_what() -> None:
     coroutine.send(None)
     assert list(_places(coroutine)) == [], "a test is no room of the desk"
     coroutine.close()
+
+
+def test_every_order_state_that_is_wanted_is_one_of_the_table() -> None:
+    assert set(WANTED) <= set(orders.TRANSITIONS)
+    assert len(WANTED) == len(set(WANTED))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BETWEEN_S = (0.5, 8.0)
 ORDER_WITHIN_S = 10.0
+LASTS_S = 4.0
 STEPS, STEPS_WITHIN_S = 3_000, 2.0
 FIRST_STEPS = 2_000
 PLACES = sorted(known_awaits())
@@ -118,11 +119,16 @@ class Faults:
             self._world.report.coverage.pairs.update(
                 {pair(kind, other) for other in self._running.values() if other != kind}
             )
-            task = asyncio.create_task(self._every[kind]())
+            task = asyncio.create_task(self._at_work(kind))
             self._running[task] = kind
             task.add_done_callback(self._running.pop)
         if self._running:
             await asyncio.wait(self._running)
+
+    async def _at_work(self, kind: str) -> None:
+        """Let something go wrong; what it leads to lasts a little longer."""
+        await self._every[kind]()
+        await asyncio.sleep(LASTS_S)
 
     def end(self) -> None:
         """Let everything be well."""
