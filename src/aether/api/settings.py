@@ -16,7 +16,9 @@ from aether.api.models import (
     SettingsDiff,
     SettingsRequest,
     SettingsVersion,
+    ShadowCreate,
 )
+from aether.api.ports import Context
 from aether.api.shown import done_of
 from aether.clock import utc_text
 from aether.control.approvals import Outcome, Task
@@ -110,6 +112,17 @@ async def roll_back(account: str, body: RollbackRequest, granted: Configures) ->
     return done_of(await _save(granted, request))
 
 
+def assignment_of(
+    context: Context, body: AccountCreate | ShadowCreate, instruments: tuple[InstrumentId, ...]
+) -> StrategyAssignment:
+    """Return the strategy that somebody wants at work. Raises UnknownNameError, InvalidValueError."""
+    definition = find_strategy(context.catalogue, body.strategy)
+    params = msgspec.to_builtins(parse_params(definition, body.params, strict=True))
+    return StrategyAssignment(
+        strategy=StrategyName(body.strategy), instruments=instruments, params=params, bar_s=body.bar_s
+    )
+
+
 @router.post("/accounts", status_code=201)
 async def create_account(body: AccountCreate, granted: Annotated[Granted, allow("accounts.create")]) -> Done:
     """Open an account on the running market; in production a second person approves a live one."""
@@ -118,13 +131,7 @@ async def create_account(body: AccountCreate, granted: Annotated[Granted, allow(
     strategies: tuple[StrategyAssignment, ...] = ()
     wanted = tuple(InstrumentId(i) for i in body.instruments)
     if body.strategy:
-        definition = find_strategy(context.catalogue, body.strategy)
-        params = msgspec.to_builtins(parse_params(definition, body.params, strict=True))
-        strategies = (
-            StrategyAssignment(
-                strategy=StrategyName(body.strategy), instruments=wanted, params=params, bar_s=body.bar_s
-            ),
-        )
+        strategies = (assignment_of(context, body, wanted),)
     config = AccountConfig(
         id=check_account_id(body.id),
         name=body.name,
@@ -157,8 +164,7 @@ async def archive_account(
     shadows.
     """
     desk, feed = granted.context.control.desk, granted.context.feed
-    plans = await PlanReader(granted.context.database.control).opened(feed) if feed else []
+    shadows = await PlanReader(granted.context.database.control).shadows_of(account, feed) if feed else []
     await desk.archive(granted.caller, account, body.reason)
-    for plan in plans:
-        if plan.config.shadow_of == account:
-            await desk.archive(granted.caller, plan.config.id, body.reason)
+    for plan in shadows:
+        await desk.archive(granted.caller, plan.config.id, body.reason)

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-import msgspec
 from fastapi import APIRouter
 
 from aether.api.guard import Granted, account_scope, allow
 from aether.api.models import Done, Performance, Shadow, ShadowCreate
+from aether.api.settings import assignment_of
 from aether.bus.local import LocalBus
 from aether.control.desk import PlanReader, check_account_id
-from aether.domain.accounts import AccountConfig, AccountPlan, Mode, Review, StrategyAssignment
+from aether.domain.accounts import AccountConfig, AccountPlan, Mode, Review
 from aether.domain.errors import ConflictError
-from aether.domain.identifiers import AccountId, AssetCode, StrategyName
+from aether.domain.identifiers import AccountId, AssetCode
 from aether.domain.scaled import BPS, format_amount, parse_amount
-from aether.engine.strategy import find_strategy, parse_params
 from aether.store import queries
 from aether.store.database import Scope
 
@@ -43,7 +42,7 @@ async def start_shadow(account: str, body: ShadowCreate, granted: Annotated[Gran
     plans = PlanReader(context.database.control)
     if account in await plans.archived():
         raise ConflictError(f"{account} is archived.", remedy="Run it beside an account that trades.")
-    beside = [p for p in await plans.opened(stored.config.feed) if p.config.shadow_of == account]
+    beside = await plans.shadows_of(account, stored.config.feed)
     if len(beside) >= MOST_SHADOWS:
         raise ConflictError(
             f"{account} has {len(beside)} shadows, {MOST_SHADOWS} at most.", remedy="Archive one that has shown enough."
@@ -54,14 +53,7 @@ async def start_shadow(account: str, body: ShadowCreate, granted: Annotated[Gran
     if told is None or context.bus.age_s(f"account.{account}") > TOLD_WITHIN_S:
         raise ConflictError(f"{account} does not say what it is worth now.", remedy="Wait until it trades.")
     settings = (await context.control.configurations.history(account))[0].document
-    definition = find_strategy(context.catalogue, body.strategy)
     wanted = tuple(i for s in stored.config.strategies for i in s.instruments) or stored.config.tradable
-    assignment = StrategyAssignment(
-        strategy=StrategyName(body.strategy),
-        instruments=wanted,
-        params=msgspec.to_builtins(parse_params(definition, body.params, strict=True)),
-        bar_s=body.bar_s,
-    )
     config = AccountConfig(
         id=check_account_id(body.id),
         name=f"{stored.config.name}: {body.strategy}",
@@ -69,7 +61,7 @@ async def start_shadow(account: str, body: ShadowCreate, granted: Annotated[Gran
         mode=Mode.PAPER,
         feed=stored.config.feed,
         currency=AssetCode(""),
-        strategies=(assignment,),
+        strategies=(assignment_of(context, body, wanted),),
         limits=settings.limits,
         sizing=settings.sizing,
         exits=settings.exits,
@@ -86,12 +78,8 @@ async def list_shadows(account: str, granted: Annotated[Granted, allow("accounts
     """Compare an account with its shadows, each since the shadow began; whoever may see the account may see them."""
     context = granted.context
     stored = await queries.get_account(granted.scope, account)
-    plans = await PlanReader(context.database.control).opened(stored.config.feed)
-    found = []
-    for plan in plans:
-        if plan.config.shadow_of == account:
-            found.append(await _compared(granted, AccountId(account), plan))
-    return found
+    plans = await PlanReader(context.database.control).shadows_of(account, stored.config.feed)
+    return [await _compared(granted, AccountId(account), plan) for plan in plans]
 
 
 async def _compared(granted: Granted, account: AccountId, plan: AccountPlan) -> Shadow:

@@ -110,6 +110,10 @@ class PlanReader:
         query = sa.select(plans).where(plans.c.feed == feed, plans.c.archived_ns == 0).order_by(plans.c.created_ns)
         return [msgspec.convert(row.plan, AccountPlan) for row in await self._scope.all(query)]
 
+    async def shadows_of(self, account: str, feed: str) -> list[AccountPlan]:
+        """Return the plans of those that run beside an account of a market and are not archived."""
+        return [plan for plan in await self.opened(feed) if plan.config.shadow_of == account]
+
     async def archived(self) -> set[str]:
         """Return the accounts that are archived."""
         query = sa.select(plans.c.account).where(plans.c.archived_ns > 0)
