@@ -33,7 +33,9 @@ async def trader(local: LocalExchange, request: pytest.FixtureRequest) -> AsyncI
 async def test_reference_data_has_the_venues_rules(trader: Trader) -> None:
     instrument = trader.client.protocol.listings.of(trader.instrument).instrument
     market = trader.exchange.venue.markets[SYMBOL]
-    assert (instrument.price_decimals, instrument.size_decimals) == (market.price_decimals, market.size_decimals)
+    assert (instrument.price_decimals, instrument.size_decimals) == (8, 8), "finer than the venue's steps"
+    assert instrument.price_text(instrument.tick) == market.price_text(1)
+    assert instrument.size_text(instrument.lot) == market.size_text(1)
     assert (instrument.min_size, instrument.min_notional) == (market.min_size, market.min_notional)
     assert (instrument.base, instrument.quote) == ("BTC", "USD")
 
@@ -43,12 +45,12 @@ async def test_public_data_agrees_with_the_exchange(trader: Trader) -> None:
     trader.quote("buy", 59_000, 2)
     trader.trade_at(59_500)
     quote = await trader.client.call(a.Ticker(symbol=SYMBOL))
-    assert (quote.bid, quote.ask, quote.bid_size, quote.ask_size) == (590_000, 600_000, 2 * ONE, ONE)
+    assert (quote.bid, quote.ask, quote.bid_size, quote.ask_size) == (59_000 * ONE, 60_000 * ONE, 2 * ONE, ONE)
     trades = await trader.client.call(a.RecentTrades(symbol=SYMBOL))
-    assert [(t.price, t.size) for t in trades] == [(595_000, ONE // 1000)]
+    assert [(t.price, t.size) for t in trades] == [(59_500 * ONE, ONE // 1000)]
     since_s = trader.exchange.venue.clock() // 10**9 - 600
     bars = await trader.client.call(a.Candles(symbol=SYMBOL, since_s=since_s, until_s=since_s + 900))
-    assert [(b.open, b.close, b.volume) for b in bars] == [(595_000, 595_000, ONE // 1000)]
+    assert [(b.open, b.close, b.volume) for b in bars] == [(59_500 * ONE, 59_500 * ONE, ONE // 1000)]
 
 
 async def test_account_data_agrees_with_the_exchange(trader: Trader) -> None:
@@ -61,11 +63,11 @@ async def test_account_data_agrees_with_the_exchange(trader: Trader) -> None:
     tier = trader.exchange.venue.rules.fee_tiers[0]
     assert (rates.maker_ppm, rates.taker_ppm) == (tier.maker_ppm, tier.taker_ppm)
     opened = await trader.client.call(a.OpenOrders(symbol=SYMBOL))
-    assert [(o.size, o.limit_price, o.state) for o in opened] == [(ONE // 5, 500_000, OrderState.ACCEPTED)]
+    assert [(o.size, o.limit_price, o.state) for o in opened] == [(ONE // 5, 50_000 * ONE, OrderState.ACCEPTED)]
     ended = await trader.client.call(a.ClosedOrders(symbol=SYMBOL))
     assert (ONE // 10, OrderState.FILLED) in [(o.filled, o.state) for o in ended]
     fills = await trader.client.call(a.Fills(symbol=SYMBOL, since_s=1))
-    assert [(f.price, f.size, f.side) for f in fills] == [(600_000, ONE // 10, Side.BUY)]
+    assert [(f.price, f.size, f.side) for f in fills] == [(60_000 * ONE, ONE // 10, Side.BUY)]
     assert fills[0].fee == trader.at_venue(taken).fee
 
 

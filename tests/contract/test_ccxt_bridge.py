@@ -8,6 +8,7 @@ from aether.exchange.server import build, serve
 from aether.venues import actions as a
 from aether.venues.ccxt_bridge import CcxtClient
 from aether.venues.protocol import Credentials
+from tests.contract.venue_desk import in_house
 
 
 async def test_an_exchange_through_the_bridge_does_what_a_native_client_does() -> None:
@@ -25,9 +26,9 @@ async def test_an_exchange_through_the_bridge_does_what_a_native_client_does() -
             book = await client.call(a.Depth(symbol="BTC/USD", levels=10))
             held = exchange.venue.books["BTC/USD"]
             listing = client.listings["BTC/USD"]
-            assert listing.instrument.price_decimals == 1
-            assert book.bids == held.levels(10, is_buy=True)
-            assert book.asks == held.levels(10, is_buy=False)
+            assert listing.written == (1, 8)
+            assert book.bids == in_house(held.levels(10, is_buy=True))
+            assert book.asks == in_house(held.levels(10, is_buy=False))
             quote = await client.call(a.Ticker(symbol="BTC/USD"))
             assert (quote.bid, quote.ask) == (book.bids[0][0], book.asks[0][0])
             assert await client.call(a.RecentTrades(symbol="BTC/USD"))
@@ -38,7 +39,7 @@ async def test_an_exchange_through_the_bridge_does_what_a_native_client_does() -
                 a.Submit(symbol="BTC/USD", side=Side.BUY, type=OrderType.LIMIT, size="0.01", price="50000")
             )
             order = await client.call(a.GetOrder(symbol="BTC/USD", venue_order_id=order_id))
-            assert (order.state, order.size, order.limit_price) == (OrderState.ACCEPTED, 10**6, 500_000)
+            assert (order.state, order.size, order.limit_price) == (OrderState.ACCEPTED, 10**6, 50_000 * 10**8)
             await client.call(a.Cancel(symbol="BTC/USD", venue_order_id=order_id))
             await client.call(a.Submit(symbol="BTC/USD", side=Side.SELL, type=OrderType.MARKET, size="0.01"))
             fills = await client.call(a.Fills(symbol="BTC/USD"))

@@ -17,7 +17,7 @@ from aether.venues.feed import FeedEvent, FeedTrouble, MarketFeed
 from aether.venues.recording import Recorder, replay
 from aether.venues.registry import protocol_of
 from aether.venues.stream import Channel
-from tests.contract.venue_desk import VENUES
+from tests.contract.venue_desk import UNIT, VENUES
 
 PATIENCE_S = 15.0
 SYMBOL = "BTC/USD"
@@ -76,7 +76,7 @@ async def test_trades_and_books_arrive_and_agree_with_the_exchange(local: LocalE
         assert not troubles(found)
         assert all(b.bids[0][0] < b.asks[0][0] for b in books(found))
         held = local.exchanges[venue].venue
-        shown = {(t.price, t.size) for t in held.trades[SYMBOL]}
+        shown = {(t.price * UNIT, t.size) for t in held.trades[SYMBOL]}
         assert {(e.price, e.size) for e in found if isinstance(e, Trade)} <= shown
 
 

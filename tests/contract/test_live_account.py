@@ -49,7 +49,7 @@ from aether.venues.protocol import Credentials
 from aether.venues.reconciliation import Remembered
 from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
-from tests.contract.venue_desk import ONE, VENUES, local_exchange
+from tests.contract.venue_desk import ONE, UNIT, VENUES, in_house, local_exchange
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -117,7 +117,7 @@ class Runner:
         self.now += SECOND
         for venue in VENUES:
             book = local.exchanges[venue].venue.books["BTC/USD"]
-            sides = [tuple(book.levels(10, is_buy=is_buy)) for is_buy in (True, False)]
+            sides = [tuple(in_house(book.levels(10, is_buy=is_buy))) for is_buy in (True, False)]
             instrument = InstrumentId(f"{venue}:BTC/USD")
             self.tell(BookUpdate(ts_ns=self.now, instrument=instrument, bids=sides[0], asks=sides[1]))
         self.tell(Timer(ts_ns=self.now))
@@ -270,7 +270,7 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
             resting = next(iter(engine.state.open_orders.values()))
 
         venue = local.exchanges[resting.request.instrument.partition(":")[0]].venue
-        price = resting.request.limit_price
+        price = resting.request.limit_price // UNIT
         venue.place("third", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 5, price=price))
         again = Engine({}, engine.snapshot())
         async with firm.running(again, http) as runner:

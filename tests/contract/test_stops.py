@@ -313,7 +313,7 @@ async def test_a_foreign_order_is_taken_up_and_driven_as_every_other(
         placed = foreign(trader, ONE // 10, 600_000)
         found = await adopted(trader)
         assert found.request.id == foreign_id(found.venue_order_id)
-        assert (found.request.side, found.request.size, found.request.limit_price) == ("buy", ONE // 10, 600_000)
+        assert (found.request.side, found.request.size, found.request.limit_price) == ("buy", ONE // 10, 60_000 * ONE)
         assert (found.filled, found.filled_notional, found.trade_ids) == (0, 0, ())
         assert not trader.session.tracker.foreign
         trader.quote("sell", 60_000, 0.04)

@@ -64,7 +64,7 @@ async def test_a_market_order_takes_the_book_and_pays_the_fee(trader: Trader) ->
     trader.quote("sell", 60_100, 0.7)
     order = await trader.send("buy", OrderType.MARKET, "0.5", time_in_force=TimeInForce.IOC)
     fills = await trader.filled(order)
-    assert [(f.price, f.size) for f in fills] == [(600_000, 30_000_000), (601_000, 20_000_000)]
+    assert [(f.price, f.size) for f in fills] == [(60_000 * ONE, 30_000_000), (60_100 * ONE, 20_000_000)]
     at_venue = trader.at_venue(order)
     assert sum(f.fee for f in fills) == at_venue.fee > 0
     assert {f.fee_asset for f in fills} == {"BTC" if trader.venue == "binance" else "USD"}
@@ -88,14 +88,14 @@ async def test_partial_fills_of_a_resting_order(trader: Trader) -> None:
 async def test_an_order_is_amended(trader: Trader) -> None:
     order = await trader.send("buy", OrderType.LIMIT, "0.5", limit_price=50_000)
     await trader.report(OrderAccepted, order)
-    price = 0 if trader.venue == "binance" else 510_000
+    price = 0 if trader.venue == "binance" else 51_000 * ONE
     size = 40_000_000
     if trader.venue == "kraken":
         await trader.session.amend(order.id, limit_price=price)
     else:
         await trader.session.amend(order.id, size=size, limit_price=price)
     at_venue = trader.at_venue(order)
-    assert at_venue.price == (price or 500_000)
+    assert at_venue.price == (510_000 if price else 500_000)
     assert at_venue.size == (50_000_000 if trader.venue == "kraken" else size)
     assert at_venue.status is Status.NEW
 
@@ -124,7 +124,7 @@ async def test_trigger_orders_wait_and_fire(
     assert trader.at_venue(order).status is Status.TRIGGER_PENDING
     trader.trade_at(moves_to)
     fills = await trader.filled(order)
-    assert fills[0].price == 585_000
+    assert fills[0].price == 58_500 * ONE
 
 
 async def test_a_trailing_stop_follows_the_price(trader: Trader) -> None:

@@ -91,7 +91,7 @@ def check(trader: Trader, orders: list[OrderRequest]) -> None:
     for fill in (r for r in trader.reports if isinstance(r, OrderFilled)):
         sign = 1 if sides[fill.order_id] is Side.BUY else -1
         totals["BTC"] += sign * amount_of_size(fill.size, 8)
-        totals["USD"] -= sign * notional_of(fill.price, fill.size, 1, 8)
+        totals["USD"] -= sign * notional_of(fill.price, fill.size, 8, 8)
         totals[fill.fee_asset] -= fill.fee
     kept = trader.exchange.venue.rules.kept_decimals
     for asset, total in totals.items():

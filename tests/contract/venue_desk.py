@@ -23,6 +23,13 @@ from aether.venues.session import ExecutionSession
 VENUES = ("kraken", "binance", "coinbase")
 PATIENCE_S = 40.0
 ONE = 10**8
+UNIT = 10**7
+"""What the exchange's prices of BTC/USD, of one decimal, are in the house's scale."""
+
+
+def in_house(levels: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the exchange's levels as the house has them."""
+    return [(price * UNIT, size) for price, size in levels]
 
 
 class Trader:
@@ -45,11 +52,11 @@ class Trader:
         return InstrumentId(f"{self.venue}:BTC/USD")
 
     def request(self, side: str, kind: OrderType, size: str, **fields: Any) -> OrderRequest:
-        """An order for BTC/USD: size in BTC, prices in dollars with one decimal."""
+        """An order for BTC/USD: size in BTC, prices in dollars."""
         self._number += 1
         for name in ("limit_price", "trigger_price", "trail"):
             if name in fields:
-                fields[name] = round(float(fields[name]) * 10)
+                fields[name] = round(float(fields[name]) * ONE)
         if "display_size" in fields:
             fields["display_size"] = round(float(fields["display_size"]) * ONE)
         return OrderRequest(

@@ -54,7 +54,7 @@ from aether.venues.limits import NoLimits
 from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
-from tests.contract.venue_desk import ONE, VENUES, local_exchange
+from tests.contract.venue_desk import ONE, VENUES, in_house, local_exchange
 from tests.integration.test_facts_live import Silence
 from tests.waiting import until
 
@@ -174,7 +174,7 @@ class Firm:
         """Show the account each venue's book as it is."""
         for venue in [v for v in VENUES if v not in self.never_up]:
             book = self.local.exchanges[venue].venue.books["BTC/USD"]
-            sides = [tuple(book.levels(10, is_buy=is_buy)) for is_buy in (True, False)]
+            sides = [tuple(in_house(book.levels(10, is_buy=is_buy))) for is_buy in (True, False)]
             instrument = InstrumentId(f"{venue}:BTC/USD")
             self.node.market.offer(BookUpdate(ts_ns=time_ns(), instrument=instrument, bids=sides[0], asks=sides[1]))
         self.node.market.offer(Timer(ts_ns=time_ns()))

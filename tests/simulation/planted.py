@@ -282,6 +282,14 @@ def _leaves_an_execution_out_of_its_table(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batch, "project", project)
 
 
+def _takes_for_lost_what_is_still_to_leave(patch: pytest.MonkeyPatch) -> None:
+    def submit(self: Tracker, request: Any, decided_s: float) -> None:
+        self._active[request.id] = self._track(request, decided_s)
+
+    patch.setattr(Tracker, "submit", submit)
+    patch.setattr(Shard, "_deciding", property(lambda _self: (), lambda _self, _value: None), raising=False)
+
+
 PLANTED = (
     Planted("an order leaves before it is durable", _sends_before_it_is_durable, "before it was durable"),
     Planted("a commit in doubt is not looked up", _forgets_that_a_commit_was_in_doubt, "fenced itself"),
@@ -312,5 +320,11 @@ PLANTED = (
     Planted("rows of another account", _writes_rows_of_another_account, "writes rows of"),
     Planted("an execution is not in its table", _leaves_an_execution_out_of_its_table, "are booked"),
     Planted("a fee is paid to us", _books_fees_as_gains, "too much"),
+    Planted(
+        "what is still to leave is taken for lost",
+        _takes_for_lost_what_is_still_to_leave,
+        "told that it is over",
+        50_494,
+    ),
     Planted("a take-over leaves the other's orders", _begins_without_the_open_orders, "open orders", 1),
 )

@@ -11,10 +11,11 @@ from aether.simulation.world import FAULTS_S
 from tests.simulation.planted import PLANTED, Planted
 
 FRESH = range(300)
-ONCE_BROKEN = (10, 27, 352, 384, 535, 580, 652, 2184, 29_856_046)
+ONCE_BROKEN = (10, 27, 352, 384, 535, 580, 652, 2184, 50_494, 29_856_046)
 """Kraken's balances kept the fate of orders from being asked (10, 27, 352, 384); its history cost more than was charged
 (535, 652); what somebody else trades is a break (580); an order on its way when its platform was killed and started
-again is within its lease's time (29856046); a key that was withdrawn kept the next one from being taken up (2184)."""
+again is within its lease's time (29856046); a key that was withdrawn kept the next one from being taken up (2184);
+an order that waited for its commit as its venue was opened was told to be lost, and sent then (50494)."""
 PLANTED_WITHIN = 40
 """Worlds that may be looked at when another than the one that is known to find a fault has to."""
 DIGEST = "from aether.simulation.runs import run_one; print([run_one(seed).digest for seed in (4, 11, 3, 11, 21)])"

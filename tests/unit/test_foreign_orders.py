@@ -213,6 +213,23 @@ def tracker() -> tuple[Tracker, list[VenueReport]]:
     return made, reports
 
 
+def test_an_order_that_is_over_is_not_sent_when_it_is_asked_for_once_more() -> None:
+    """T1: what the account was told of an order stays true."""
+    made, reports = tracker()
+    request = OrderRequest(
+        id=ClientOrderId("a-1"),
+        instrument=InstrumentId("kraken:BTC/USD"),
+        side=Side.SELL,
+        type=OrderType.MARKET,
+        size=1,
+    )
+    made.submit(request, 100.0)
+    made.stop(100.0)
+    assert [type(r).__name__ for r in reports] == ["OrderRejected"]
+    made.submit(request, 101.0)
+    assert not any(isinstance(ask, Send) for ask in made.due(102.0))
+
+
 def heard(instrument: str, name: str, size: int, number: str) -> Execution:
     return Execution(
         ts_ns=1,

@@ -45,7 +45,7 @@ def orders(
                     "size": i.size_text(row.size),
                     "filled": i.size_text(row.filled),
                     "limit_price": i.price_text(row.limit_price) if row.limit_price else "",
-                    "average_price": i.price_text(average) if average else "",
+                    "average_price": i.average_text(average) if average else "",
                     "fees": format_amount(row.fees),
                     "state": row.state,
                     "reason": row.reason,
@@ -79,7 +79,7 @@ def positions(account: Account, data_dir: DataDir = None, as_json: AsJson = Fals
                 {
                     "symbol": i.symbol,
                     "quantity": format_amount(row.quantity),
-                    "average_price": i.price_text(average_price(row.cost, row.quantity, i.price_decimals)),
+                    "average_price": i.average_text(average_price(row.cost, row.quantity, i.price_decimals)),
                     "cost": format_amount(row.cost),
                     "realized": format_amount(row.realized),
                     "fees": format_amount(row.fees),

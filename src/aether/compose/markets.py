@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from aether.compose.choice import EXCHANGE_MARKET, MarketChoice
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import VenueError
 from aether.domain.events import Trade
-from aether.domain.identifiers import VenueId
+from aether.domain.identifiers import InstrumentId, VenueId
+from aether.domain.instruments import Instrument
 from aether.market.dataset import Dataset
 from aether.market.replay import trades_in
 from aether.node.feeds import VenueFeed
@@ -169,6 +170,21 @@ async def open_venues(market: Market) -> AsyncIterator[Venues]:
         for client in clients:
             await client.load_markets()
         yield Venues(clients, local, http)
+
+
+def keep_scales(clients: list[VenueClient], kept: Iterable[Instrument]) -> None:
+    """List the venues' pairs in the scales that the books have them in.
+
+    Args:
+        kept: as accounts of the market know them, the oldest account's first.
+    """
+    first: dict[InstrumentId, Instrument] = {}
+    for instrument in kept:
+        first.setdefault(instrument.id, instrument)
+    for client in clients:
+        for instrument in first.values():
+            if instrument.venue == client.protocol.venue:
+                client.protocol.listings.keep_scale(instrument)
 
 
 async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Trade]:

@@ -21,7 +21,7 @@ from aether.compose.accounts import (
     venue_plans,
 )
 from aether.compose.directory import BRAKE_FOLDER, DataDirectory
-from aether.compose.markets import AttachedExchange, Market, Venues, venue_feed
+from aether.compose.markets import AttachedExchange, Market, Venues, keep_scales, venue_feed
 from aether.compose.storage import Storage
 from aether.config import Settings
 from aether.control.access import PLATFORM
@@ -261,6 +261,8 @@ async def build_node(
     default: list[AccountPlan]
     if venues.clients:
         identity = FeedId(market.venue)
+        stored = [i for a in await queries.list_accounts(database.desk, identity) for i in a.instruments.values()]
+        keep_scales(venues.clients, [*stored, *(i for p in await plans.opened(identity) for i in p.instruments)])
         default = venue_plans(venues.clients, market.venue, seed, warms_up=venues.local is not None)
     elif market.recording is not None:
         identity, default = feed_id(market.recording), replay_plans(market.recording, seed)

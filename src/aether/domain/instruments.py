@@ -1,10 +1,26 @@
 """What can be traded, and by which rules: precision, steps, minimums and fees of a pair at a venue."""
 
+from functools import cache
+from math import lcm
+
 import msgspec
 
 from aether.domain.errors import InvalidValueError
 from aether.domain.identifiers import AssetCode, BalanceKey, InstrumentId, Symbol, VenueId, balance_key, instrument_id
-from aether.domain.scaled import AMOUNT_DECIMALS, MAX_DECIMALS, format_scaled, notional_of, parse_scaled
+from aether.domain.scaled import (
+    AMOUNT_DECIMALS,
+    MAX_DECIMALS,
+    POW10,
+    format_scaled,
+    mul_div_ceil,
+    mul_div_round,
+    notional_of,
+    parse_scaled,
+    round_up,
+)
+
+LARGEST_SIZE = 9 * 10**18
+"""No order is larger: sizes fit into 64 bits."""
 
 
 class FeeTier(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,9 +40,12 @@ class FeeTier(msgspec.Struct, frozen=True, kw_only=True):
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """A pair at a venue. Prices are integers of 10^-`price_decimals`, sizes of 10^-`size_decimals`.
 
+    These scales are the house's own and never change; they are finer than the venue's steps, which are rules for new
+    orders and do change (`in_scale`, decision 0037).
+
     Attributes:
-        tick: smallest price step, in price units.
-        lot: smallest size step, in size units.
+        tick: price step of new orders, in price units.
+        lot: size step of new orders, in size units.
         min_size, max_size: size of one order, in size units.
         min_notional: least worth of one order, a ledger amount of the quote asset.
         fee_tiers: by rising volume; the first begins at zero.
@@ -80,16 +99,71 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return balance_key(self.venue, self.quote)
 
     def price_text(self, price: int) -> str:
-        """Return a price as exact decimal text."""
-        return format_scaled(price, self.price_decimals)
+        """Return a price as exact decimal text, with the decimals of the tick at least."""
+        return _text(price, self.price_decimals, self.tick)
+
+    def average_text(self, price: int) -> str:
+        """Return a price that is no order's (an average, a middle) as text, rounded to the decimals of the tick."""
+        shown = _decimals_of_step(self.price_decimals, self.tick)
+        return format_scaled(mul_div_round(price, 1, POW10[self.price_decimals - shown]), shown)
 
     def size_text(self, size: int) -> str:
-        """Return a size as exact decimal text."""
-        return format_scaled(size, self.size_decimals)
+        """Return a size as exact decimal text, with the decimals of the lot at least."""
+        return _text(size, self.size_decimals, self.lot)
+
+    def in_scale(self, price_decimals: int, size_decimals: int) -> "Instrument":
+        """Return the same rules in another scale.
+
+        A step that the scale cannot hold becomes the least one that it can and that the venue takes too.
+        """
+        tick = _step_in(self.tick, self.price_decimals, price_decimals)
+        lot = _step_in(self.lot, self.size_decimals, size_decimals)
+        unit, units = POW10[self.size_decimals], POW10[size_decimals]
+        least = round_up(mul_div_ceil(self.min_size, units, unit), lot)
+        return msgspec.structs.replace(
+            self,
+            price_decimals=price_decimals,
+            size_decimals=size_decimals,
+            tick=tick,
+            lot=lot,
+            min_size=least,
+            max_size=max(least, min(self.max_size * units // unit, LARGEST_SIZE)),
+        )
+
+    def with_room(self) -> "Instrument":
+        """Return the same rules in the scale that the house keeps a new instrument in: what a venue writes fits, also
+        by a finer step than today's."""
+        return self.in_scale(
+            min(MAX_DECIMALS, max(AMOUNT_DECIMALS, self.price_decimals + SPARE_DECIMALS)), AMOUNT_DECIMALS
+        )
 
     def notional(self, price: int, size: int) -> int:
         """Return price x size as a ledger amount of the quote asset."""
         return notional_of(price, size, self.price_decimals, self.size_decimals)
+
+
+SPARE_DECIMALS = 2
+
+
+@cache
+def _decimals_of_step(decimals: int, step: int) -> int:
+    """Return how many decimals a multiple of `step` has at most."""
+    while decimals and not step % 10:
+        decimals, step = decimals - 1, step // 10
+    return decimals
+
+
+def _text(value: int, decimals: int, step: int) -> str:
+    shown = _decimals_of_step(decimals, step)
+    whole, rest = divmod(value, POW10[decimals - shown])
+    return format_scaled(value, decimals).rstrip("0") if rest else format_scaled(whole, shown)
+
+
+def _step_in(step: int, decimals: int, new_decimals: int) -> int:
+    """Return the least step in a new scale that is a multiple of an old one."""
+    finest = max(decimals, new_decimals)
+    unit = POW10[finest - new_decimals]
+    return lcm(step * POW10[finest - decimals], unit) // unit
 
 
 def fee_tier_at(tiers: tuple[FeeTier, ...], volume: int) -> FeeTier:

@@ -20,6 +20,7 @@ from aether.domain.scaled import (
     mul_div_ceil,
     price_e8,
     round_down,
+    round_up,
     size_of_amount,
 )
 from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox
@@ -310,7 +311,7 @@ class Parents:
             market = self._state.market.get(instrument.id)
             if market is None or not self._can_trade(instrument, market):
                 continue
-            own = market.bid if is_buy else market.ask
+            own = round_down(market.bid, instrument.tick) if is_buy else round_up(market.ask, instrument.tick)
             if not own or not self._can_rest(parent, instrument, own):
                 continue
             if best is None or (price_e8(own, instrument.price_decimals) > best[0]) == is_buy:

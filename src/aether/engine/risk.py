@@ -232,7 +232,7 @@ def check_price_collar(c: Candidate) -> Breach | None:
     limit = c.limits.price_collar_bps
     if away <= limit:
         return None
-    text = c.instrument.price_text
+    text = c.instrument.average_text
     return _breach("price_collar", f"{text(c.price)} is {away} bps from the mark {text(price)}", f"at most {limit} bps")
 
 

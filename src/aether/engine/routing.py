@@ -9,6 +9,7 @@ Prices of different precision are compared as exact integers of 10^-8 of the quo
 
 from collections.abc import Iterator
 from heapq import merge
+from itertools import chain
 from typing import NamedTuple
 
 from aether.domain.identifiers import InstrumentId
@@ -20,6 +21,7 @@ from aether.domain.scaled import (
     fee_of,
     price_e8,
     round_down,
+    round_up,
     size_for_notional,
     size_of_amount,
 )
@@ -102,7 +104,7 @@ def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) ->
     spent: set[int] = set()
     """Venues that can take no more: what is left, payable and allowed there only shrinks from level to level."""
     levels = [_levels(n, depth, limit_e8, is_buy=is_buy) for n, depth in enumerate(depths)]
-    for _, n, price, shown in merge(*levels):
+    for _, n, price, shown in merge(*levels) if len(levels) > 1 else chain(*levels):
         if left <= 0 or len(spent) == len(depths):
             break
         if n in spent:
@@ -125,7 +127,13 @@ def _greedy(*, is_buy: bool, amount: int, depths: list[Depth], limit_e8: int) ->
         worst[n] = price
         free[n] -= notional + fee if is_buy else quantity
         left -= quantity
-    return [Slice(d.instrument.id, sizes[n], worst[n], costs[n]) for n, d in enumerate(depths) if sizes[n]]
+    step = round_up if is_buy else round_down
+    """Levels may be finer than what new orders may have."""
+    return [
+        Slice(d.instrument.id, sizes[n], step(worst[n], d.instrument.tick), costs[n])
+        for n, d in enumerate(depths)
+        if sizes[n]
+    ]
 
 
 def _levels(n: int, depth: Depth, limit_e8: int, *, is_buy: bool) -> Iterator[tuple[int, int, int, int]]:

@@ -360,7 +360,8 @@ class Simulator:
             return []
         taken = book.taken_ask if is_buy else book.taken_bid
         left = []
-        for price, size in levels[:MAX_LEVELS]:
+        for price, told in levels[:MAX_LEVELS]:
+            size = round_down(told, instrument.lot)
             eaten = min(taken, size)
             taken -= eaten
             if size > eaten:
@@ -476,7 +477,7 @@ class Simulator:
         if trade.side is request.side and trade.price == request.limit_price:
             return 0
         reach, order.ahead = passive_fill(trade.price, size, request.limit_price, order.ahead, is_buy)
-        take = min(reach, request.size - order.filled)
+        take = round_down(min(reach, request.size - order.filled), self.state.instruments[request.instrument].lot)
         if take > 0:
             self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
         return take
@@ -490,7 +491,9 @@ class Simulator:
         for price, size in book.asks if is_buy else book.bids:
             if order.filled == request.size or not is_marketable(price, request.limit_price, is_buy):
                 return
-            self._fill(now_ns, order, request.limit_price, min(size, request.size - order.filled), Liquidity.MAKER)
+            take = round_down(min(size, request.size - order.filled), instrument.lot)
+            if take:
+                self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
 
     def _try_trigger(self, now_ns: int, order: Resting) -> None:
         request = order.request

@@ -19,6 +19,7 @@ import msgspec
 from aether.bus.local import LocalBus
 from aether.clock import Clock, monotonic_s, wall_ns
 from aether.domain.accounts import AccountConfig, ForeignOrders
+from aether.domain.commands import Command, SubmitOrder
 from aether.domain.errors import FencedError
 from aether.domain.events import (
     LOG_EVENTS,
@@ -133,6 +134,8 @@ class Shard:
         self._bus = bus
         self._clock = clock
         self._rows: list[JournalRow] = []
+        self._deciding: Sequence[Command] = ()
+        """Commands that leave once they are durable."""
         self._decided: list[float] = []
         self._applied: list[tuple[int, int, str]] = []
         self._describe = False
@@ -300,8 +303,9 @@ class Shard:
     def remembered(self, venue: VenueId, unsent: Collection[ClientOrderId]) -> Remembered:
         """Return what the books hold of a venue, without the orders that are known not to have left."""
         state = self.engine.state
+        kept = {*unsent, *(c.order.request.id for c in self._deciding if isinstance(c, SubmitOrder))}
         orders = (*state.closed_orders.values(), *state.open_orders.values())
-        own = [o for o in orders if o.request.instrument.startswith(f"{venue}:") and o.request.id not in unsent]
+        own = [o for o in orders if o.request.instrument.startswith(f"{venue}:") and o.request.id not in kept]
         return Remembered(
             account=self.account,
             next_order=state.next_order,
@@ -450,7 +454,9 @@ class Shard:
             if item.request_id and given == event:
                 self._applied.append((item.request_id, self._seq, self.engine.refused))
             if taken.commands:
+                self._deciding = taken.commands
                 await self._commit(may_snapshot=False)
+                self._deciding = ()
             if isinstance(given, KillSwitchEngaged) and self.on_killed(self.account, given):
                 self._is_braked = False
                 self._venue.release()

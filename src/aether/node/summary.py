@@ -158,8 +158,8 @@ def shown_position(instrument: Instrument, held: Any, price: int, price_ns: int)
         "instrument": instrument.id,
         "symbol": instrument.symbol,
         "quantity": format_amount(held.quantity),
-        "average_price": instrument.price_text(average),
-        "mark": instrument.price_text(price or average),
+        "average_price": instrument.average_text(average),
+        "mark": instrument.average_text(price or average),
         "mark_ns": price_ns if price else 0,
         "value": format_amount(value),
         "cost": format_amount(held.cost),
@@ -189,7 +189,7 @@ def shown_order(account: str, request: Any, order: Any, number: int, instrument:
         "filled": instrument.size_text(order.filled),
         "limit_price": instrument.price_text(request.limit_price) if request.limit_price else "",
         "trigger_price": instrument.price_text(request.trigger_price) if request.trigger_price else "",
-        "average_price": instrument.price_text(average) if average else "",
+        "average_price": instrument.average_text(average) if average else "",
         "fees": format_amount(order.fees),
         "reason": order.reason,
         "created_ns": order.created_ns,
@@ -264,7 +264,7 @@ def _progress(engine: Engine, parent: Parent) -> dict[str, Any]:
     if parent.filled:
         instruments = (i for i in engine.state.instruments.values() if i.symbol == request.symbol)
         finest = max(instruments, key=lambda i: i.price_decimals)
-        price = finest.price_text(average_price(parent.notional, parent.filled, finest.price_decimals))
+        price = finest.average_text(average_price(parent.notional, parent.filled, finest.price_decimals))
     return {
         "id": request.id,
         "symbol": request.symbol,

@@ -91,6 +91,8 @@ class Checks:
         if order_id is None:
             world.violate(f"{order.account}: {wire} reached {venue} before it was durable")
             return
+        if order_id in world.store.ended:
+            world.violate(f"{order.account}: {wire} reached {venue} after the account was told that it is over")
         epoch, lease = world.store.order_epochs[order_id], world.store.leases[FEED]
         if not lease.may_arrive(epoch, world.loop.now_s):
             owner = lease.epoch

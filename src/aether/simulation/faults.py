@@ -19,7 +19,7 @@ from aether.simulation.process import Process
 if TYPE_CHECKING:
     from aether.simulation.world import World
 
-BETWEEN_S = (0.5, 8.0)
+BETWEEN_S = (0.5, 6.5)
 ORDER_WITHIN_S = 10.0
 LASTS_S = 4.0
 STEPS, STEPS_WITHIN_S = 3_000, 2.0

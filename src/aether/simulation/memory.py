@@ -28,6 +28,7 @@ from aether.store.commit import Batch, Snapshot
 from aether.store.journal import JournalRow
 from aether.store.leases import Claim, Held, fenced
 from aether.store.market_log import BEGINNING, GENESIS, Head
+from aether.store.queries import OPEN_STATES
 from aether.store.requests import Pending
 from aether.store.statement import SNAPSHOTS_KEPT
 
@@ -86,6 +87,8 @@ class MemoryStore:
         self.asked: dict[int, Pending] = {}
         self.applied: dict[int, tuple[int, str]] = {}
         self.order_epochs: dict[str, int] = {}
+        self.ended: set[str] = set()
+        """Orders that accounts were told are over."""
         self.locked: dict[tuple[AccountId, str], int] = {}
         """What a balance has locked for orders."""
         self.stopped: dict[AccountId, set[str]] = {}
@@ -376,6 +379,8 @@ class MemoryStore:
         self.journal.setdefault(account, []).extend(batch.rows)
         for order in batch.orders:
             is_new = str(order[1]) not in self.order_epochs
+            if order[9] not in OPEN_STATES:
+                self.ended.add(str(order[1]))
             self.order_epochs.setdefault(str(order[1]), int(str(order[-1])))
             last = len(self.journal[account])
             self.order_seqs.setdefault(str(order[1]), (last - len(batch.rows) + 1, last))

@@ -33,8 +33,11 @@ from aether.simulation.network import Network
 from aether.simulation.people import People
 from aether.simulation.process import Process
 
-STEP_S = 1.0
-FAULTS_S = 110.0
+BEAT_S = 1.0
+PACES = (1, 2, 4)
+"""So many beats after one another the makers of a world's markets quote anew: some markets are quiet."""
+FAULTS_S = 90.0
+LEAST_S = 120.0
 MOST_S = 1_200.0
 """A world that goes on for longer never ends."""
 LOOKED_AT = 40
@@ -89,6 +92,7 @@ class World:
         """Processes that were killed."""
         self.looks_closely = seed % LOOKED_AT == 0
         """Every place at which a process waits is noted down."""
+        self.pace = random.Random(seed + 4).choice(PACES)  # noqa: S311  a world to be repeated exactly
         self.is_calm = False
         self.keys = Keys(self)
         self.instruments: list[Instrument] = []
@@ -177,7 +181,7 @@ class World:
         for _ in range(CALM_S):
             await asyncio.sleep(1.0)
             calm_s = calm_s + 1 if self.checks.is_calm() else 0
-            if calm_s >= STAYS_S:
+            if calm_s >= STAYS_S and self.loop.now_s >= LEAST_S:
                 return
 
     def _make_exchange(self) -> LocalExchange:
@@ -202,5 +206,6 @@ class World:
             beats += 1
             for exchange in self.exchange.exchanges.values():
                 exchange.face.beat(beats * 10)
-            self.exchange.step(STEP_S)
-            await asyncio.sleep(STEP_S)
+            if beats % self.pace == 0:
+                self.exchange.step(BEAT_S * self.pace)
+            await asyncio.sleep(BEAT_S)

@@ -13,7 +13,9 @@ from zlib import crc32
 
 from aether.domain.events import BookUpdate, Quote
 from aether.domain.identifiers import InstrumentId
+from aether.domain.scaled import POW10
 from aether.venues.messages import BookDelta, BookSnapshot, Level
+from aether.venues.wire import Listing
 
 CHECKSUM_LEVELS = 10
 PENDING_LIMIT = 1_000
@@ -23,10 +25,11 @@ PENDING_LIMIT = 1_000
 class _Side:
     """One side, best first. `sign` makes keys ascend: 1 for asks, -1 for bids."""
 
-    __slots__ = ("keys", "sign", "sizes", "texts")
+    __slots__ = ("keys", "price_unit", "sign", "size_unit", "sizes", "texts")
 
-    def __init__(self, sign: int) -> None:
+    def __init__(self, sign: int, units: tuple[int, int]) -> None:
         self.sign = sign
+        self.price_unit, self.size_unit = units
         self.keys: list[int] = []
         self.sizes: list[int] = []
         self.texts: list[bytes] = []
@@ -38,6 +41,7 @@ class _Side:
 
     def apply(self, levels: list[Level], *, proven: bool) -> None:
         keys, sizes, texts, sign = self.keys, self.sizes, self.texts, self.sign
+        price_unit, size_unit = self.price_unit, self.size_unit
         for price, size in levels:
             key = price * sign
             at = bisect_left(keys, key)
@@ -45,7 +49,7 @@ class _Side:
                 if size:
                     sizes[at] = size
                     if proven:
-                        texts[at] = b"%d%d" % (price, size)
+                        texts[at] = b"%d%d" % (price // price_unit, size // size_unit)
                 else:
                     del keys[at], sizes[at]
                     if proven:
@@ -54,7 +58,7 @@ class _Side:
                 keys.insert(at, key)
                 sizes.insert(at, size)
                 if proven:
-                    texts.insert(at, b"%d%d" % (price, size))
+                    texts.insert(at, b"%d%d" % (price // price_unit, size // size_unit))
 
     def cut(self, depth: int) -> None:
         if len(self.keys) > depth:
@@ -70,17 +74,18 @@ class OrderBook:
 
     Args:
         depth: levels kept a side, 0 for all; as subscribed to where the venue does not tell what falls out of scope.
+        units: what the last digits are worth that the venue writes prices and sizes with: its checksum is over those.
     """
 
-    def __init__(self, instrument: InstrumentId, depth: int = 0) -> None:
+    def __init__(self, instrument: InstrumentId, depth: int = 0, units: tuple[int, int] = (1, 1)) -> None:
         self.instrument = instrument
         self.ts_ns = 0
         self.sequence = 0
         self.broken = "no snapshot yet"
         """Why the book cannot be relied on; empty when it can."""
         self._depth = depth
-        self._bids = _Side(-1)
-        self._asks = _Side(1)
+        self._bids = _Side(-1, units)
+        self._asks = _Side(1, units)
         self._proven = False
         self._pending: deque[BookDelta] = deque(maxlen=PENDING_LIMIT)
 
@@ -180,3 +185,10 @@ class OrderBook:
         found = self.checksum()
         if found != expected:
             self.invalidate(f"the checksum is {found}, the venue says {expected}")
+
+
+def written_units(listing: Listing) -> tuple[int, int]:
+    """Return what the last digits are worth that a venue writes a pair's prices and sizes with."""
+    instrument, (price_decimals, size_decimals) = listing.instrument, listing.written
+    scales = (instrument.price_decimals - price_decimals, instrument.size_decimals - size_decimals)
+    return POW10[max(0, scales[0])], POW10[max(0, scales[1])]

@@ -106,7 +106,7 @@ class CcxtClient:
     async def load_markets(self) -> None:
         """List the exchange's spot pairs."""
         for native, instrument in await self.call(a.Markets()):
-            self.listings.add(native, instrument)
+            self.listings.add_in_scale(native, instrument)
 
     async def call(self, action: a.Action) -> Any:
         """Carry out an action; results are those of `protocol.py`.

@@ -294,7 +294,7 @@ class VenueClient:
     async def load_markets(self) -> None:
         """List all pairs of the venue."""
         for native, instrument in await self.call(Markets()):
-            self.protocol.listings.add(native, instrument)
+            self.protocol.listings.add_in_scale(native, instrument)
 
     async def measure_clock(self) -> float:
         """Measure how far the venue's clock is ahead of ours, seconds, and sign with its time from now on.

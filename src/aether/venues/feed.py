@@ -16,7 +16,7 @@ from aether.domain.errors import VenueError
 from aether.domain.events import MarketEvent, Quote, Trade
 from aether.domain.identifiers import InstrumentId, TradeId
 from aether.telemetry import logger
-from aether.venues.book import OrderBook
+from aether.venues.book import OrderBook, written_units
 from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
 from aether.venues.messages import BookDelta, BookSnapshot, InstrumentStatus, Message, VenueState, VenueStatus
@@ -69,7 +69,7 @@ class MarketFeed:
         self._symbol_of: dict[InstrumentId, str] = {}
         for listing in client.protocol.listings.values():
             if listing.instrument.symbol in symbols:
-                self.books[listing.id] = OrderBook(listing.id, depth)
+                self.books[listing.id] = OrderBook(listing.id, depth, written_units(listing))
                 self._symbol_of[listing.id] = listing.instrument.symbol
         self.state = VenueState.ONLINE
         self._since_ns = wall_ns() - OLDEST_TRADE_NS

@@ -110,7 +110,9 @@ class Tracker:
     # What the account wants.
 
     def submit(self, request: OrderRequest, decided_s: float) -> None:
-        """Have an order placed."""
+        """Have an order placed; one that is known already was sent once, or told to be over."""
+        if request.id in self.orders:
+            return
         tracked = self._track(request, decided_s)
         self._active[request.id] = tracked
 

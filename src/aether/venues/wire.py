@@ -248,6 +248,7 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         native: the venue's own name of the pair.
+        written: the decimals that the venue itself writes prices and sizes of the pair with.
     """
 
     native: str
@@ -258,6 +259,7 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
     raw_price: RawScaler
     read_size: Callable[[str], int]
     read_raw_size: Callable[[bytes], int]
+    written: tuple[int, int]
 
 
 def plain_text(text: str) -> str:
@@ -273,24 +275,44 @@ class Listings(dict[str, Listing]):
         super().__init__()
         self.venue = venue
         self._by_id: dict[InstrumentId, Listing] = {}
+        self._scales: dict[InstrumentId, tuple[int, int]] = {}
         for native, instrument in instruments:
             self.add(native, instrument)
 
-    def add(self, native: str, *instruments: Instrument) -> None:
-        """List a symbol under the venue's name for it."""
-        for instrument in instruments:
-            listing = Listing(
-                native,
-                instrument.id,
-                instrument,
-                Scaler(instrument.price_decimals),
-                Scaler(instrument.size_decimals),
-                RawScaler(instrument.price_decimals),
-                text_reader(instrument.size_decimals),
-                raw_reader(instrument.size_decimals),
-            )
-            self[native] = listing
-            self._by_id[instrument.id] = listing
+    def add(self, native: str, instrument: Instrument, written: tuple[int, int] = (0, 0)) -> None:
+        """List a symbol under the venue's name for it.
+
+        Args:
+            written: the decimals that the venue writes it with; by default the instrument's.
+        """
+        decimals = (instrument.price_decimals, instrument.size_decimals)
+        self[native] = self._by_id[instrument.id] = Listing(
+            native,
+            instrument.id,
+            instrument,
+            Scaler(instrument.price_decimals),
+            Scaler(instrument.size_decimals),
+            RawScaler(instrument.price_decimals),
+            text_reader(instrument.size_decimals),
+            raw_reader(instrument.size_decimals),
+            written if any(written) else decimals,
+        )
+
+    def add_in_scale(self, native: str, instrument: Instrument) -> None:
+        """List a symbol by the venue's rules, in the scale that the house keeps it in: it is chosen once."""
+        written = (instrument.price_decimals, instrument.size_decimals)
+        kept = self._scales.get(instrument.id)
+        scaled_one = instrument.in_scale(*kept) if kept else instrument.with_room()
+        self._scales[instrument.id] = (scaled_one.price_decimals, scaled_one.size_decimals)
+        self.add(native, scaled_one, written)
+
+    def keep_scale(self, kept: Instrument) -> None:
+        """List a pair in the scale that the books have it in: what is written there stays what it is."""
+        scale = (kept.price_decimals, kept.size_decimals)
+        if self._scales.get(kept.id) != scale:
+            self._scales[kept.id] = scale
+            for native, listing in [(n, li) for n, li in self.items() if li.id == kept.id]:
+                self.add(native, listing.instrument.in_scale(*scale), listing.written)
 
     def find(self, native: str) -> Listing | None:
         """Return what the venue calls so, None when it is not listed."""
