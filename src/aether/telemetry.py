@@ -75,6 +75,12 @@ VENUE_OVERDUE = Gauge(
     ["account_id", "venue"],
     registry=NODE_REGISTRY,
 )
+UNREAD_ROWS = Counter(
+    "aether_unread_rows_total",
+    "Rows of venues' answers that were not understood; the others were used.",
+    ["venue", "what"],
+    registry=NODE_REGISTRY,
+)
 FOREIGN_ORDERS = Gauge(
     "aether_foreign_orders",
     "Open orders at the venue that the account did not place.",

@@ -24,7 +24,7 @@ from aether.venues.coinbase.protocol import CoinbaseProtocol, make_token
 from aether.venues.kraken.names import failure_of
 from aether.venues.kraken.protocol import KrakenProtocol
 from aether.venues.kraken.stream import KrakenStream
-from aether.venues.messages import BookDelta, BookSnapshot, SequenceGap, Unrecognized
+from aether.venues.messages import BookDelta, BookSnapshot, SequenceGap, Unread, Unrecognized
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded
 from aether.venues.registry import protocol_of
 from aether.venues.tool import decode_rest, decode_socket, encode
@@ -422,14 +422,17 @@ def test_a_pair_that_does_not_trade_now_is_listed_all_the_same() -> None:
     assert [native for native, _ in found] == ["BTCUSDT"]
 
 
-def test_fills_of_pairs_that_are_not_listed_are_passed_over_and_orders_are_not() -> None:
+def test_rows_of_pairs_that_are_not_listed_are_told_and_orders_keep_their_ids() -> None:
     """Nobody knows their precision; but an open order is open, and a stop takes it back."""
     found = {}
     for venue, name, action in (("kraken", "open orders", OpenOrders()), ("coinbase", "fills", Fills())):
         case = next(c for v, c in CASES if v == venue and c["name"] == name)
         response = Response(status=200, headers={}, body=case["payload"].encode())
         found[name] = decoded(protocol_of(venue), action, response)
-    assert found["fills"] == []
+    (fill,) = found["fills"]
+    assert isinstance(fill, Unread)
+    assert "is not listed" in fill.reason
     (order,) = found["open orders"]
-    assert (order.venue_order_id, order.instrument, order.side) == ("OQCLML-BW3P3-BUCMWZ", "kraken:XBTUSD", "buy")
-    assert (order.state, order.is_listed, order.size, order.filled) == ("accepted", False, 0, -1)
+    assert (order.venue_order_id, order.instrument) == ("OQCLML-BW3P3-BUCMWZ", "kraken:XBTUSD")
+    assert (order.state, order.size, order.filled) == ("accepted", 0, -1)
+    assert "is not listed" in order.unread

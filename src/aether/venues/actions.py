@@ -104,14 +104,11 @@ class Fates(_Action, frozen=True, kw_only=True):
 
 
 class Fills(_Action, frozen=True, kw_only=True):
-    """Our executions since a time, of one pair (Binance wants one) or of all; `offset` and `cursor` lead to the next
-    page."""
+    """Our executions since a time, of one pair (Binance wants one) or of all."""
 
     symbol: str = ""
     since_s: int = 0
     venue_order_id: VenueOrderId = VenueOrderId("")
-    offset: int = 0
-    cursor: str = ""
 
 
 class Submit(_Action, frozen=True, kw_only=True):

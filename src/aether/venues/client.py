@@ -18,11 +18,13 @@ from yarl import URL
 
 from aether.clock import running_s
 from aether.domain.errors import Failure, InvalidValueError, VenueError, WithdrawingKeyError
-from aether.telemetry import logger
+from aether.domain.identifiers import AssetCode
+from aether.telemetry import UNREAD_ROWS, logger
 from aether.venues.actions import (
     PRIVATE,
     TRADING,
     Action,
+    Balances,
     ClosedOrders,
     Depth,
     Fates,
@@ -37,7 +39,7 @@ from aether.venues.actions import (
 )
 from aether.venues.keystate import KeyState
 from aether.venues.limits import LIMITS, Costs, VenueLimits, share_of
-from aether.venues.messages import BookSnapshot, OrderUpdate
+from aether.venues.messages import Balance, BookSnapshot, OrderUpdate, Unread
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
 
@@ -107,6 +109,8 @@ class VenueClient:
         self.clock_offset_s = 0.0
         """How far the venue's clock is ahead of ours."""
         self.http = http
+        self.on_unread: Callable[[list[Unread]], None] = lambda _rows: None
+        """Hears of rows that were not understood; the answer has the others."""
         self.on_depth: Callable[[bytes], None] = lambda _body: None
         """Sees the payload of every book fetched, for recorders."""
         self.clock = clock
@@ -183,12 +187,29 @@ class VenueClient:
         found: Any = None
         for request in requests:
             response, result = await self._ask(action, request, costs, permit)
-            if isinstance(action, Fills):
-                return await self._all_pages(action, response, result)
+            if isinstance(result, list):
+                result += await self._other_pages(action, request, response)
             found = result if found is None else found + result
             if isinstance(action, GetOrder) and found:
                 break
-        return self._only_order(found) if isinstance(action, GetOrder) else found
+        if isinstance(found, list):
+            found = self._understood(found)
+        if isinstance(action, GetOrder):
+            return self._only_order(found)
+        return summed(found) if isinstance(action, Balances) else found
+
+    def _understood(self, found: list[Any]) -> list[Any]:
+        """Return the rows that are understood; count and tell of the others."""
+        unread = [row for row in found if isinstance(row, Unread)]
+        if not unread:
+            return found
+        venue = self.protocol.venue
+        for row in unread:
+            UNREAD_ROWS.labels(venue, row.what).inc()
+        first = unread[0]
+        _log.warning("rows_not_understood", venue=venue, rows=len(unread), what=first.what, reason=first.reason)
+        self.on_unread(unread)
+        return [row for row in found if not isinstance(row, Unread)]
 
     def _by_venue_time(self, action: Action) -> Action:
         """Return a question about the past in the venue's time."""
@@ -231,17 +252,17 @@ class VenueClient:
                 return costs
             await asyncio.sleep(min(wait_s, left_s))
 
-    async def _all_pages(self, action: Fills, response: Response, first: list[Any]) -> list[Any]:
-        found = list(first)
-        following = self.protocol.next_page(action, response)
+    async def _other_pages(self, action: Action, request: Request, response: Response) -> list[Any]:
+        """Return the rows that follow those of a first page."""
+        found: list[Any] = []
+        following = self.protocol.next_page(action, request, response)
         for _ in range(MAX_PAGES):
             if following is None:
                 break
-            requests = self.protocol.requests(following)
-            costs = await self.admit(following, requests)
-            response, page = await self._ask(following, requests[0], costs)
+            costs = await self.admit(action, [following])
+            response, page = await self._ask(action, following, costs)
             found += page
-            following = self.protocol.next_page(following, response)
+            following = self.protocol.next_page(action, following, response)
         return found
 
     def _only_order(self, found: list[OrderUpdate]) -> OrderUpdate:
@@ -335,6 +356,17 @@ class VenueClient:
         """Return a book over REST."""
         snapshot: BookSnapshot = await self.call(Depth(symbol=symbol, levels=levels))
         return snapshot
+
+
+def summed(balances: list[Balance]) -> list[Balance]:
+    """Return one balance an asset: a venue may keep an asset in several places."""
+    found: dict[AssetCode, Balance] = {}
+    for one in balances:
+        known = found.get(one.asset)
+        free = one.free if known is None or -1 in (known.free, one.free) else known.free + one.free
+        total = one.total if known is None else known.total + one.total
+        found[one.asset] = Balance(ts_ns=one.ts_ns, asset=one.asset, total=total, free=free)
+    return list(found.values())
 
 
 def _exact_url(url: str) -> URL:

@@ -11,7 +11,7 @@ from aether.domain.scaled import amount_of_size, format_amount
 from aether.telemetry import FOREIGN_ORDERS, logger
 from aether.venues.actions import Balances, ClosedOrders, Fills, OpenOrders
 from aether.venues.client import VenueClient
-from aether.venues.messages import Balance, Execution, OrderUpdate
+from aether.venues.messages import Balance, Execution, OrderUpdate, Unread
 from aether.venues.protocol import CancelScope
 from aether.venues.reconciliation import Held, Ids, Remembered, foreign_fill, foreign_request
 from aether.venues.tracker import Tracker
@@ -20,6 +20,7 @@ _log = logger("session")
 
 UNKNOWN_AGE_S = 7 * 86_400.0
 """How old a foreign order may be whose age the venue does not tell."""
+UNREAD_KEPT = 1_000
 OVERLAP_S = 60.0
 """Executions are read again from so long before the last comparison: clocks differ."""
 
@@ -45,6 +46,10 @@ class Comparison:
         self._remembered: Remembered | None = None
         self._told_highest = 0
         self._told_foreign: set[VenueOrderId] = set()
+        self._told_unread: set[str] = set()
+        self._misses = self._made_up = 0
+        """How often the venue said something that was not understood, and how often of it all was read again since."""
+        client.on_unread = self._tell_unread
 
     @property
     def account(self) -> str:
@@ -65,6 +70,29 @@ class Comparison:
         """Return what the venue said last of what is held."""
         venue = self._protocol.venue
         return {balance_key(venue, AssetCode(asset)): total for asset, total in self.held.totals.items()}
+
+    def miss(self) -> None:
+        """Hear that the venue said something that was not understood: it may have been an execution."""
+        self._misses += 1
+
+    @property
+    def has_missed(self) -> bool:
+        """Whether executions are to be read again, whatever is held."""
+        return self._misses > self._made_up
+
+    def _tell_unread(self, rows: list[Unread]) -> None:
+        """Tell people of rows that were not understood, each once."""
+        news = [row for row in rows if f"{row.what} {row.text}" not in self._told_unread]
+        self._told_unread |= {f"{row.what} {row.text}" for row in news}
+        if len(self._told_unread) > UNREAD_KEPT:
+            self._told_unread = {f"{row.what} {row.text}" for row in news}
+        if news:
+            first, more = news[0], f" and {len(news) - 1} more" if len(news) > 1 else ""
+            told = (
+                f"{self._protocol.venue} sent a row that is not understood ({first.what}; {first.reason}){more}: "
+                f"{first.text}. Everything else was used; look at it at the venue"
+            )
+            self.note(Severity.WARNING, "not_understood", told)
 
     def tell_foreign_fills(self) -> None:
         """Report executions of orders that are not ours."""
@@ -90,9 +118,10 @@ class Comparison:
             if self._remembered is not None and not self.held.settled_s:
                 await self._catch_up(self._remembered)
             await self.read_balances()
-            totals = dict(self.held.totals)
-            if self.held.settled_s and self.held.have_moved():
+            totals, misses = dict(self.held.totals), self._misses
+            if self.held.settled_s and (self.has_missed or self.held.have_moved()):
                 await self._read_all_fills(self.held.settled_s - OVERLAP_S)
+            self._made_up = misses
             self.held.settle(asked_s, totals)
             self.tell_foreign_fills()
             await self._take_up()
@@ -191,7 +220,9 @@ class Comparison:
 
     def _describe(self, update: OrderUpdate) -> str:
         what = f"{update.side or 'an order'}"
-        if update.is_listed:
+        if update.unread:
+            what = f"not understood: {update.unread};"
+        else:
             instrument = self._protocol.listings.of(update.instrument).instrument
             what += f" {format_amount(amount_of_size(update.size, instrument.size_decimals))}"
         return (

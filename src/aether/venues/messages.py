@@ -50,6 +50,12 @@ class BookDelta(msgspec.Struct, kw_only=True, gc=False):
     checksum: int | None = None
 
 
+class BarProgress(msgspec.Struct, kw_only=True, gc=False):
+    """A bar as far as it has come: it is over when the next one has begun, and told as a `Bar` then."""
+
+    bar: Bar
+
+
 class VenueState(StrEnum):
     """What a venue, or one of its pairs, allows."""
 
@@ -97,8 +103,9 @@ class OrderUpdate(msgspec.Struct, kw_only=True):
         client_id: empty for orders that were not ours.
         filled: size executed so far; -1 where the message does not say.
         average_price: of what has traded, 0 where the message does not say.
-        is_listed: whether its pair is one that the venue listed; otherwise `instrument` has the venue's own name of the
-            pair, and no size or price can be read.
+        unread: why the row is not understood, empty when it is. What else is said then is not to be relied on, but the
+            ids: it can be counted, asked for and canceled. `instrument` has the venue's own name of a pair that is not
+            listed.
     """
 
     ts_ns: int
@@ -115,7 +122,7 @@ class OrderUpdate(msgspec.Struct, kw_only=True):
     limit_price: int = 0
     average_price: int = 0
     created_ns: int = 0
-    is_listed: bool = True
+    unread: str = ""
 
 
 class Execution(msgspec.Struct, kw_only=True):
@@ -184,8 +191,22 @@ class Subscribed(msgspec.Struct, kw_only=True):
     symbol: str = ""
 
 
+class Unread(msgspec.Struct, kw_only=True):
+    """A row of an answer that is not understood: the others are good all the same.
+
+    Attributes:
+        what: the row should have been: `execution`, `balance`, `bar`.
+        reason: what is wrong with it.
+        text: the row as the venue wrote it, cut.
+    """
+
+    what: str
+    reason: str
+    text: str
+
+
 class Unrecognized(msgspec.Struct, kw_only=True):
-    """A message that the codec does not know: counted, never fatal."""
+    """A message, or a part of one, that the codec does not know: counted, never fatal."""
 
     kind: str
     detail: str
@@ -196,6 +217,7 @@ Message = (
     Trade
     | Quote
     | Bar
+    | BarProgress
     | BookSnapshot
     | BookDelta
     | VenueStatus

@@ -9,22 +9,19 @@ where told; `SubmitBatch` a list of ids; `CancelAllOrders` and `DeadManSwitch` n
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from aether.domain.errors import Failure, InvalidValueError, VenueError
-from aether.domain.identifiers import ClientOrderId, Symbol, VenueId, VenueOrderId, instrument_id
-from aether.domain.orders import OrderState, Side
+from aether.domain.errors import Failure, VenueError
+from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.venues.actions import Action, Request
-from aether.venues.messages import OrderUpdate
+from aether.venues.rows import ROW_ERRORS
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import Listings, MalformedError, parse, plain_text
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +115,8 @@ class VenueProtocol(Protocol):
         """
         ...
 
-    def next_page(self, action: Action, response: Response) -> Action | None:
-        """Return what asks for the rest of a result that came in part."""
+    def next_page(self, action: Action, request: Request, response: Response) -> Request | None:
+        """Return what asks for the rest of a list of which a request brought a part; None when it brought the end."""
         ...
 
     def stream(self, *, depth: int, bar_s: int) -> Stream:
@@ -198,46 +195,11 @@ def rows(value: Any) -> list[Any]:
     return value
 
 
-def each_listed(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
-    """Return what `read` makes of each row, without the rows of pairs that are not listed."""
-    result: list[U] = []
-    for row in found:
-        try:
-            result += read(row)
-        except MalformedError as error:
-            if error.kind != "symbol":
-                raise
-    return result
-
-
-def unlisted_order(
-    venue: VenueId, pair: str, client_id: object, number: object, side: object, state: OrderState
-) -> OrderUpdate:
-    """Return an order of a pair that is not listed: it is open all the same, and a stop takes it back."""
-    return OrderUpdate(
-        ts_ns=0,
-        instrument=instrument_id(venue, Symbol(plain_text(pair))),
-        client_id=ClientOrderId(str(client_id or "")),
-        venue_order_id=VenueOrderId(str(number)),
-        state=state,
-        side=Side(str(side).lower()),
-        is_listed=False,
-    )
-
-
-def each_tradable(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
-    """Return the instruments of all rows, without those that the house cannot hold exactly (finer than a ledger
-    unit)."""
-    result: list[U] = []
-    for row in found:
-        try:
-            result += read(row)
-        except MalformedError as error:
-            if error.kind != "precision":
-                raise
-        except InvalidValueError:
-            continue
-    return result
+def with_query(path: str, **changes: object) -> str:
+    """Return a path with parameters of its query set, or left out where they are None."""
+    head, _, query = path.partition("?")
+    kept = {**dict(parse_qsl(query)), **changes}
+    return f"{head}?{urlencode({k: v for k, v in kept.items() if v is not None})}"
 
 
 def hashed_id(client_id: ClientOrderId) -> ClientOrderId:
@@ -279,7 +241,7 @@ def decoded(protocol: VenueProtocol, action: Action, response: Response) -> Any:
     """
     try:
         return protocol.decode(action, response)
-    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, ValueError, InvalidValueError) as error:
+    except ROW_ERRORS as error:
         if isinstance(error, MalformedError):
             raise
         raise MalformedError("fields", f"{type(error).__name__}: {str(error)[:120]}") from error

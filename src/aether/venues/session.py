@@ -24,7 +24,7 @@ from aether.venues.asking import Asker
 from aether.venues.client import VenueClient
 from aether.venues.comparison import Comparison
 from aether.venues.connection import Connected, Connection, Disconnected
-from aether.venues.messages import Balance, Execution, Message, OrderUpdate
+from aether.venues.messages import Balance, Execution, Message, OrderUpdate, Unrecognized
 from aether.venues.protocol import CancelScope, Credentials
 from aether.venues.reconciliation import Remembered
 from aether.venues.stream import Channel, Stream
@@ -40,6 +40,8 @@ EMPTY_EVERY_S = 5.0
 MOVED_EVERY_S = 15.0
 """How often an account is compared in which something moves: no stream tells of an execution that it has lost."""
 CLOCK_EVERY_S = 300.0
+MISSED_EVERY_S = 5.0
+"""How soon after the last an account is compared of which a message was not understood."""
 BALANCES_AFTER_S = 0.1
 WATCH_EVERY_S = 1.0
 TOLD_AFTER_S = 10.0
@@ -301,6 +303,10 @@ class ExecutionSession:
         elif isinstance(message, Balance):
             self.comparison.balance(message, now)
             self._moved.set()
+        elif isinstance(message, Unrecognized):
+            self.comparison.miss()
+            self._moved.set()
+            return
         elif isinstance(message, Connected):
             self._end_comparing()
             self._comparing = self._start(self._compare())
@@ -379,6 +385,8 @@ class ExecutionSession:
 
     def _next_in_s(self) -> float:
         """Return how long after a comparison the next one is due."""
+        if self.comparison.has_missed:
+            return MISSED_EVERY_S
         moved_s = MOVED_EVERY_S if self.comparison.held.have_moved() else inf
         return min(self._compare_every_s, EMPTY_EVERY_S if self.wants_empty() else moved_s)
 

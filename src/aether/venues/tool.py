@@ -20,11 +20,13 @@ from aether.venues.kraken.names import asset_code
 from aether.venues.messages import (
     Acknowledged,
     Balance,
+    BarProgress,
     BookDelta,
     BookSnapshot,
     Execution,
     InstrumentStatus,
     OrderUpdate,
+    Unread,
     VenueStatus,
 )
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded
@@ -204,7 +206,10 @@ def to_records(message: Any, listings: Listings) -> Iterator[dict[str, Any]]:
         return
     head: dict[str, Any] = {"type": "", "venue": listings.venue, "symbol": "", "ts_ns": getattr(message, "ts_ns", 0)}
     instrument: Instrument | None = None
-    identifier = getattr(message, "instrument", InstrumentId(""))
+    if isinstance(message, BarProgress):
+        head["ts_ns"] = message.bar.ts_ns
+    told_of = message.bar if isinstance(message, BarProgress) else message
+    identifier = getattr(told_of, "instrument", InstrumentId(""))
     if identifier:
         instrument = listings.of(identifier).instrument if listings.has(identifier) else None
         head["symbol"] = symbol_of(identifier)
@@ -228,10 +233,10 @@ def _instrument_record(native: str, i: Instrument) -> dict[str, Any]:
     }
 
 
-def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
-    """Return the fields of a message that are its own."""
+def _market_fields(m: Any, i: Instrument) -> dict[str, Any] | None:
+    """Return the fields of market data that are its own; None for everything else."""
     match m:
-        case Trade() if i:
+        case Trade():
             side = m.side.value if m.side else None
             return {
                 "type": "trade",
@@ -240,7 +245,7 @@ def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
                 "side": side,
                 "trade_id": m.trade_id,
             }
-        case Quote() if i:
+        case Quote():
             return {
                 "type": "quote",
                 "bid": i.price_text(m.bid),
@@ -248,12 +253,14 @@ def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
                 "ask": i.price_text(m.ask),
                 "ask_size": i.size_text(m.ask_size),
             }
-        case Bar() if i:
+        case BarProgress():
+            return {**(_market_fields(m.bar, i) or {}), "type": "bar_progress"}
+        case Bar():
             prices = {name: i.price_text(getattr(m, name)) for name in ("open", "high", "low", "close")}
             return {"type": "bar", "interval_s": m.interval_s, **prices, "volume": i.size_text(m.volume)}
-        case BookSnapshot() if i:
+        case BookSnapshot():
             return {"type": "book_snapshot", **_book(m, i), "sequence": m.sequence, "checksum": m.checksum}
-        case BookDelta() if i:
+        case BookDelta():
             return {
                 "type": "book_update",
                 **_book(m, i),
@@ -261,8 +268,16 @@ def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
                 "last_sequence": m.last,
                 "checksum": m.checksum,
             }
-        case BookUpdate() if i:
+        case BookUpdate():
             return {"type": "book", **_book(m, i)}
+    return None
+
+
+def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
+    """Return the fields of a message that are its own."""
+    if i is not None and (told := _market_fields(m, i)) is not None:
+        return told
+    match m:
         case Execution() if i:
             return {
                 "type": "fill",
@@ -277,7 +292,9 @@ def _fields(m: Any, i: Instrument | None) -> dict[str, Any]:
                 "liquidity": m.liquidity.value,
             }
         case OrderUpdate():
-            return _order_fields(m, i)
+            return {**_order_fields(m, i), "unread": m.unread} if m.unread else _order_fields(m, i)
+        case Unread():
+            return {"type": "unrecognized", "kind": m.what, "detail": m.reason, "text": m.text}
         case Balance():
             free = None if m.free < 0 else format_amount(m.free)
             return {"type": "balance", "asset": m.asset, "total": format_amount(m.total), "free": free}

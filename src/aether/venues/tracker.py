@@ -324,6 +324,9 @@ class Tracker:
 
     def found(self, tracked: Tracked, update: OrderUpdate, now_s: float) -> None:
         """The venue told how an order stands."""
+        if update.unread:
+            self._found_unread(tracked, update, now_s)
+            return
         tracked.is_asked = tracked.is_doubted = False
         tracked.missed_s = 0.0
         self._apply(tracked, update, now_s)
@@ -333,6 +336,16 @@ class Tracker:
             tracked.back_off(now_s)
         elif tracked.unwanted_s and tracked.phase is Phase.OPEN:
             tracked.next_s = now_s if update.state is not OrderState.PENDING_CANCEL else now_s + CONFIRM_AFTER_S
+
+    def _found_unread(self, tracked: Tracked, update: OrderUpdate, now_s: float) -> None:
+        """The venue knows an order, and says of it what is not understood: it is open while the list of open orders has
+        it, and over when that has not for a while."""
+        self.failed(tracked, now_s)
+        self._accept(tracked, update.venue_order_id, now_s)
+        if tracked.missed_s and now_s - tracked.missed_s >= self.settle_margin_s:
+            self._end(tracked, now_s)
+        elif not tracked.missed_s:
+            tracked.is_doubted = False
 
     def not_found(self, tracked: Tracked, asked_s: float, now_s: float) -> None:
         """The venue does not know an order, by a question asked at `asked_s`.
@@ -383,21 +396,28 @@ class Tracker:
         for update in updates:
             tracked = self._find(update.client_id, update.venue_order_id, now_s)
             if tracked is None:
-                self.foreign[update.venue_order_id] = update
+                if update.state not in _FINAL:
+                    self.foreign[update.venue_order_id] = update
                 continue
             seen.add(tracked.request.id)
+            tracked.missed_s = 0.0
             if tracked.phase is Phase.CLOSED and tracked.closed_s + self.settle_margin_s < asked_s:
                 self._reopen(tracked, now_s)
-            self._apply(tracked, update, now_s)
+            if update.unread:  # it is open, whatever else is said of it
+                self._accept(tracked, update.venue_order_id, now_s)
+            else:
+                self._apply(tracked, update, now_s)
         for tracked in self.orders.values():
             is_known = tracked.phase is Phase.OPEN and tracked.opened_s < asked_s
             if is_known and tracked.request.id not in seen:
                 tracked.is_doubted = True
+                tracked.missed_s = tracked.missed_s or asked_s
                 tracked.next_s = min(tracked.next_s, now_s)
                 self._active[tracked.request.id] = tracked
         if is_of_stop and self.stopped_s:
             wanted = sum(1 for n in seen if not self.orders[n].unwanted_s)
-            self._judge_stop(len(updates) > wanted, now_s)
+            is_open = sum(1 for update in updates if update.state not in _FINAL)
+            self._judge_stop(is_open > wanted, now_s)
 
     def _judge_stop(self, is_something_left: bool, now_s: float) -> None:
         """End a stop when nothing is left and nothing is on its way; go on with it otherwise."""
@@ -517,8 +537,14 @@ class Tracker:
                 self.updated(message, now_s)
 
     def _apply(self, tracked: Tracked, update: OrderUpdate, now_s: float) -> None:
-        """Bring an order to what the venue says of it."""
+        """Bring an order to what the venue says of it; what is not understood is asked for again."""
         self._learn(tracked, update.venue_order_id, now_s)
+        if update.unread:
+            if tracked.phase is not Phase.CLOSED:
+                tracked.is_doubted = True
+                tracked.hurry()
+                self._active[tracked.request.id] = tracked
+            return
         if tracked.is_adopted and update.size > tracked.request.size:
             tracked.request = msgspec.structs.replace(tracked.request, size=update.size)
         if update.state is OrderState.REJECTED and not tracked.is_accepted:

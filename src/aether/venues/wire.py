@@ -8,7 +8,7 @@ parsed.
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -110,6 +110,18 @@ def amount_down(value: object) -> int:
     if not _NUMBER.match(text):
         raise MalformedError("number", f"{text[:MAX_DIGITS]!r} is no decimal number")
     return int(Decimal(text).scaleb(AMOUNT_DECIMALS))
+
+
+def amount_near(value: object) -> int:
+    """Return a ledger amount of a fee that may be finer: what is below a ledger unit is rounded to the nearest.
+
+    Raises:
+        MalformedError: when it is no number.
+    """
+    text = str(value)
+    if not _NUMBER.match(text):
+        raise MalformedError("number", f"{text[:MAX_DIGITS]!r} is no decimal number")
+    return int(Decimal(text).scaleb(AMOUNT_DECIMALS).to_integral_value(ROUND_HALF_UP))
 
 
 class Scaler(dict[str, int]):

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
-from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueId, VenueOrderId, instrument_id
+from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
 from aether.domain.instruments import FeeTier, Instrument
 from aether.domain.orders import Liquidity, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
@@ -47,6 +47,7 @@ from aether.venues.actions import (
 )
 from aether.venues.binance.names import binance_symbol, failure_of
 from aether.venues.binance.stream import (
+    BINANCE,
     INTERVALS,
     ORDER_STATES,
     ORDER_TYPES,
@@ -55,13 +56,12 @@ from aether.venues.binance.stream import (
     refuse_socket,
     socket_request,
 )
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Unread, VenueState, VenueStatus
 from aether.venues.protocol import (
     CancelScope,
     Credentials,
     Response,
     Urls,
-    each_tradable,
     field,
     http_failure,
     parsed_body,
@@ -69,14 +69,26 @@ from aether.venues.protocol import (
     retry_after,
     rows,
     short_id,
-    unlisted_order,
+    with_query,
 )
+from aether.venues.rows import each_order, each_row, each_tradable
 from aether.venues.stream import Channel, Stream, to_json
-from aether.venues.wire import NS_PER_MS, NS_PER_S, Listings, MalformedError, decimals_of, rate_ppm, scaled
+from aether.venues.wire import (
+    NS_PER_MS,
+    NS_PER_S,
+    Listings,
+    MalformedError,
+    amount_down,
+    amount_near,
+    decimals_of,
+    rate_ppm,
+    scaled,
+)
 
-BINANCE = VenueId("binance")
 MAX_CLIENT_ID = 36
 RECV_WINDOW_MS = 5_000
+PAGE = 1_000
+"""Rows of orders and executions that are given at once."""
 FEE_TIERS = (FeeTier(volume=0, maker_ppm=1000, taker_ppm=1000),)
 """The published rate of a new account; an account's own rates come from `Fees`."""
 _TYPES = {
@@ -147,7 +159,7 @@ class BinanceProtocol:
             case ClosedOrders():
                 if not action.symbol:
                     raise _wants_symbol("closed orders")
-                params = {"symbol": binance_symbol(action.symbol)}
+                params = {"symbol": binance_symbol(action.symbol), "limit": str(PAGE)}
                 if action.since_s:
                     params["startTime"] = str(action.since_s * 1000)
                 return [_signed("GET", "allOrders", params, 20)]
@@ -164,6 +176,8 @@ class BinanceProtocol:
                         remedy="Cancel the order and place another.",
                     )
                 params = {**self._reference(action), "newQty": action.size}
+                if action.client_order_id:
+                    params["newClientOrderId"] = self.wire_id(action.client_order_id)  # otherwise one is made up
                 return [_signed("PUT", "order/amend/keepPriority", params, 4)]
             case Cancel():
                 return [_signed("DELETE", "order", self._reference(action), 1)]
@@ -192,11 +206,9 @@ class BinanceProtocol:
         params = {"symbol": binance_symbol(action.symbol)}
         if action.venue_order_id:
             params["orderId"] = action.venue_order_id
-        elif action.cursor:
-            params["fromId"] = action.cursor
         elif action.since_s:
             params["startTime"] = str(action.since_s * 1000)
-        return _signed("GET", "myTrades", {**params, "limit": "1000"}, 20)
+        return _signed("GET", "myTrades", {**params, "limit": str(PAGE)}, 20)
 
     def _reference(self, action: GetOrder | Amend | Cancel) -> dict[str, str]:
         params = {"symbol": binance_symbol(action.symbol)}
@@ -322,7 +334,7 @@ class BinanceProtocol:
             case Candles():
                 return self._bars(rows(result), action)
             case Balances():
-                return [_balance(row) for row in rows(field(result, "balances"))]
+                return each_row("balance", rows(field(result, "balances")), _balance)
             case Fees():
                 rates = field(result, "standardCommission")
                 return FeeRates(maker_ppm=rate_ppm(field(rates, "maker")), taker_ppm=rate_ppm(field(rates, "taker")))
@@ -332,11 +344,11 @@ class BinanceProtocol:
                     can_withdraw=bool(field(result, "enableWithdrawals")),
                 )
             case OpenOrders() | ClosedOrders():
-                return [self._order_update(row) for row in rows(result)]
+                return self._orders(rows(result))
             case GetOrder():
-                return [self._order_update(result)]
+                return self._orders([result])
             case Fills():
-                return [self._fill(row) for row in rows(result)]
+                return each_row("execution", rows(result), self._fill)
             case Submit() | Cancel():
                 return VenueOrderId(str(field(result, "orderId")))
             case Amend():
@@ -356,19 +368,31 @@ class BinanceProtocol:
             raise refuse(BINANCE, failure, f"HTTP {response.status}", retry_after(response))
         return parsed
 
-    def next_page(self, action: Action, response: Response) -> Action | None:
-        """Return the rest of a list of fills that fills its page."""
-        if not isinstance(action, Fills) or action.venue_order_id:
+    def next_page(self, action: Action, request: Request, response: Response) -> Request | None:
+        """Return what asks for the executions or orders after those that fill a page."""
+        if not isinstance(action, Fills | ClosedOrders) or (isinstance(action, Fills) and action.venue_order_id):
             return None
         found = rows(self._result(response))
-        if len(found) < 1000:
+        if len(found) < PAGE:
             return None
-        return Fills(symbol=action.symbol, cursor=str(int(found[-1]["id"]) + 1))
+        name, own = ("fromId", "id") if isinstance(action, Fills) else ("orderId", "orderId")
+        following = {name: int(found[-1][own]) + 1, "startTime": None}
+        return msgspec.structs.replace(request, path=with_query(request.path, **following))
 
-    def _trades(self, found: list[Any], symbol: str) -> list[Trade]:
+    def _orders(self, found: list[Any]) -> list[OrderUpdate | Unread]:
+        return each_order(
+            BINANCE,
+            self.listings,
+            found,
+            lambda row: (row["orderId"], row.get("clientOrderId"), row["symbol"]),
+            lambda row: [self._order_update(row)],
+        )
+
+    def _trades(self, found: list[Any], symbol: str) -> list[Trade | Unread]:
         listing = self.listings[binance_symbol(symbol)]
-        return [
-            Trade(
+
+        def read(row: Any) -> list[Trade]:
+            trade = Trade(
                 ts_ns=int(row["time"]) * NS_PER_MS,
                 instrument=listing.id,
                 price=listing.price[row["price"]],
@@ -376,14 +400,16 @@ class BinanceProtocol:
                 side=Side.SELL if row["isBuyerMaker"] else Side.BUY,
                 trade_id=TradeId(str(row["id"])),
             )
-            for row in found
-        ]
+            return [trade]
 
-    def _bars(self, found: list[Any], action: Candles) -> list[Bar]:
+        return each_row("trade", found, read)
+
+    def _bars(self, found: list[Any], action: Candles) -> list[Bar | Unread]:
         listing = self.listings[binance_symbol(action.symbol)]
         price = listing.price
-        return [
-            Bar(
+
+        def read(row: Any) -> list[Bar]:
+            bar = Bar(
                 ts_ns=int(row[0]) * NS_PER_MS + action.interval_s * NS_PER_S,
                 instrument=listing.id,
                 interval_s=action.interval_s,
@@ -393,18 +419,15 @@ class BinanceProtocol:
                 close=price[row[4]],
                 volume=listing.size[row[5]],
             )
-            for row in found
-        ]
+            return [bar]
+
+        return each_row("bar", found, read)
 
     def _order_update(self, row: Any) -> OrderUpdate:
         state = ORDER_STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
-        listing = self.listings.find(field(row, "symbol"))
-        if listing is None:
-            return unlisted_order(
-                BINANCE, row["symbol"], row["clientOrderId"], row["orderId"], field(row, "side"), state
-            )
+        listing = self.listings[field(row, "symbol")]
         return OrderUpdate(
             ts_ns=int(row.get("updateTime") or row.get("time") or 0) * NS_PER_MS,
             instrument=listing.id,
@@ -420,9 +443,9 @@ class BinanceProtocol:
             created_ns=int(row.get("time") or 0) * NS_PER_MS,
         )
 
-    def _fill(self, row: Any) -> Execution:
+    def _fill(self, row: Any) -> list[Execution]:
         listing = self.listings[field(row, "symbol")]
-        return Execution(
+        execution = Execution(
             ts_ns=int(row["time"]) * NS_PER_MS,
             instrument=listing.id,
             client_id=ClientOrderId(""),
@@ -431,10 +454,11 @@ class BinanceProtocol:
             side=Side.BUY if row["isBuyer"] else Side.SELL,
             price=listing.price[row["price"]],
             size=listing.size[row["qty"]],
-            fee=scaled(row["commission"], AMOUNT_DECIMALS),
+            fee=amount_near(row["commission"]),
             fee_asset=AssetCode(row["commissionAsset"]),
             liquidity=Liquidity.MAKER if row["isMaker"] else Liquidity.TAKER,
         )
+        return [execution]
 
     # Sockets.
 
@@ -538,6 +562,6 @@ def _instrument(row: Any) -> list[tuple[str, Instrument]]:
     return [(row["symbol"], instrument)]
 
 
-def _balance(row: Any) -> Balance:
-    free, locked = scaled(row["free"], AMOUNT_DECIMALS), scaled(row["locked"], AMOUNT_DECIMALS)
-    return Balance(ts_ns=0, asset=AssetCode(row["asset"]), total=free + locked, free=free)
+def _balance(row: Any) -> list[Balance]:
+    free, locked = amount_down(row["free"]), amount_down(row["locked"])
+    return [Balance(ts_ns=0, asset=AssetCode(row["asset"]), total=free + locked, free=free)]

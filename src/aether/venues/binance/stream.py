@@ -12,13 +12,13 @@ import msgspec
 
 from aether.domain.errors import UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
-from aether.domain.identifiers import AssetCode, ClientOrderId, TradeId, VenueOrderId
+from aether.domain.identifiers import AssetCode, ClientOrderId, TradeId, VenueId, VenueOrderId
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
-from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.binance.names import failure_of
 from aether.venues.messages import (
     Acknowledged,
     Balance,
+    BarProgress,
     BookDelta,
     BookSnapshot,
     Execution,
@@ -30,13 +30,14 @@ from aether.venues.messages import (
     VenueState,
     VenueStatus,
 )
+from aether.venues.rows import unread_row, unrecognized
 from aether.venues.stream import Channel, guarded, to_json, unknown
-from aether.venues.wire import NS_PER_MS, Listing, Listings, MalformedError, Scaler
+from aether.venues.wire import NS_PER_MS, Listing, Listings, MalformedError, amount_down, amount_near, parse
 
 INTERVALS = {60: "1m", 180: "3m", 300: "5m", 900: "15m", 1800: "30m", 3600: "1h", 14_400: "4h", 86_400: "1d"}
 _SECONDS = {name: seconds for seconds, name in INTERVALS.items()} | {"1s": 1, "2h": 7200, "6h": 21_600}
 _SECONDS |= {"8h": 28_800, "12h": 43_200, "3d": 259_200, "1w": 604_800}
-_amounts = Scaler(AMOUNT_DECIMALS)
+BINANCE = VenueId("binance")
 
 Texts = list[tuple[str, str]]
 EMPTY = msgspec.Raw(b"")
@@ -116,6 +117,7 @@ class _Kline(msgspec.Struct, gc=False):
     h: str
     l: str  # noqa: E741
     v: str
+    x: bool = True
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -170,7 +172,7 @@ class _Held(msgspec.Struct):
 
 class _Position(msgspec.Struct):
     E: int
-    B: list[_Held]
+    B: list[msgspec.Raw]
 
 
 ORDER_STATES = {
@@ -205,6 +207,7 @@ _response = msgspec.json.Decoder(_Response)
 _kind = msgspec.json.Decoder(_Kind)
 _report = msgspec.json.Decoder(_Report)
 _position = msgspec.json.Decoder(_Position)
+_held = msgspec.json.Decoder(_Held)
 
 
 class BinanceStream:
@@ -378,7 +381,7 @@ class BinanceStream:
         if seconds is None:
             raise MalformedError("interval", kline.i)
         price = listing.price
-        return Bar(
+        bar = Bar(
             ts_ns=(kline.t + seconds * 1000) * NS_PER_MS,
             instrument=listing.id,
             interval_s=seconds,
@@ -388,27 +391,42 @@ class BinanceStream:
             close=price[kline.c],
             volume=listing.size[kline.v],
         )
+        return bar if kline.x else BarProgress(bar=bar)
 
     def _private(self, payload: bytes) -> list[Message]:
         kind = _kind.decode(payload).e
         if kind == "executionReport":
-            return self._report(_report.decode(payload))
+            return self._report_or_ids(payload)
         if kind == "outboundAccountPosition":
-            position = _position.decode(payload)
-            return [
-                Balance(
-                    ts_ns=position.E * NS_PER_MS,
-                    asset=AssetCode(held.a),
-                    total=_amounts[held.f] + _amounts[held.l],
-                    free=_amounts[held.f],
-                )
-                for held in position.B
-            ]
+            return self._position(_position.decode(payload))
         if kind in ("balanceUpdate", "listStatus", "externalLockUpdate"):
             return [Heartbeat()]
         if kind in ("eventStreamTerminated", "serverShutdown"):
             return [VenueStatus(ts_ns=0, state=VenueState.MAINTENANCE, detail=kind)]
         return unknown(payload, "event", kind)
+
+    @staticmethod
+    def _position(position: _Position) -> list[Message]:
+        found: list[Message] = []
+        for row in position.B:
+            try:
+                held = _held.decode(row)
+                free, locked = amount_down(held.f), amount_down(held.l)
+            except (MalformedError, msgspec.ValidationError) as error:
+                found.append(unrecognized(bytes(row), error))
+            else:
+                ts_ns = position.E * NS_PER_MS
+                found.append(Balance(ts_ns=ts_ns, asset=AssetCode(held.a), total=free + locked, free=free))
+        return found
+
+    def _report_or_ids(self, payload: bytes) -> list[Message]:
+        """Return what a report says; of one that is not understood which order it is about, so that it is asked for."""
+        try:
+            return self._report(_report.decode(payload))
+        except (MalformedError, msgspec.ValidationError) as error:
+            row: Any = parse(payload)
+            renamed = {"i": row.get("i"), "c": row.get("C") or row.get("c"), "s": row.get("s")}
+            return [unread_row(BINANCE, self.listings, msgspec.json.encode(renamed), ("i", "c", "s"), error)]
 
     def _report(self, report: _Report) -> list[Message]:
         listing = self.listings[report.s]
@@ -433,7 +451,7 @@ class BinanceStream:
                     side=side,
                     price=price[report.L],
                     size=size[report.l],
-                    fee=_amounts[report.n or "0"],
+                    fee=amount_near(report.n or "0"),
                     fee_asset=AssetCode(report.N or listing.instrument.quote),
                     liquidity=Liquidity.MAKER if report.m else Liquidity.TAKER,
                 )

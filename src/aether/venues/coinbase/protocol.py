@@ -7,6 +7,7 @@ one method and path.
 
 import base64
 import datetime
+import re
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
-from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueId, VenueOrderId, instrument_id
+from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
 from aether.domain.instruments import FeeTier, Instrument
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
@@ -46,15 +47,13 @@ from aether.venues.actions import (
     Submit,
     Ticker,
 )
-from aether.venues.coinbase.stream import ORDER_STATES, ORDER_TYPES, TIMES_IN_FORCE, CoinbaseStream
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate
+from aether.venues.coinbase.stream import COINBASE, ORDER_STATES, ORDER_TYPES, TIMES_IN_FORCE, CoinbaseStream, taker_of
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Unread
 from aether.venues.protocol import (
     CancelScope,
     Credentials,
     Response,
     Urls,
-    each_listed,
-    each_tradable,
     field,
     hashed_id,
     http_failure,
@@ -62,8 +61,8 @@ from aether.venues.protocol import (
     refuse,
     retry_after,
     rows,
-    unlisted_order,
 )
+from aether.venues.rows import each_order, each_row, each_tradable
 from aether.venues.stream import Channel, Stream, to_json
 from aether.venues.wire import (
     NS_PER_MS,
@@ -71,13 +70,13 @@ from aether.venues.wire import (
     Listings,
     MalformedError,
     amount_down,
+    amount_near,
     decimals_of,
     rate_ppm,
     scaled,
     time_ns,
 )
 
-COINBASE = VenueId("coinbase")
 ROOT = "/api/v3/brokerage"
 TOKEN_LIFE_S = 120
 FEE_TIERS = (FeeTier(volume=0, maker_ppm=6000, taker_ppm=12_000),)
@@ -95,6 +94,8 @@ _GRANULARITIES = {
 _ON_THE_WAY = "order_status=PENDING&order_status=QUEUED&order_status=CANCEL_QUEUED&order_status=EDIT_QUEUED"
 """Open orders that Coinbase does not list with `OPEN`, which is asked for alone. An order passes through the lists as
 they are read, so one that moves on meanwhile is on the next."""
+_OVER = ("UNKNOWN_CANCEL_ORDER", "ORDER_IS_FULLY_FILLED", "DUPLICATE_CANCEL_REQUEST")
+"""Why an order is not canceled that has ended, or is being canceled."""
 _ENDED = "order_status=FILLED&order_status=CANCELLED&order_status=EXPIRED&order_status=FAILED"
 
 
@@ -205,8 +206,6 @@ class CoinbaseProtocol:
             params["order_ids"] = action.venue_order_id
         elif action.since_s:
             params["start_sequence_timestamp"] = _iso(action.since_s)
-        if action.cursor:
-            params["cursor"] = action.cursor
         return _get("orders/historical/fills", **params)
 
     def _order(self, order: Submit) -> dict[str, Any]:
@@ -252,12 +251,12 @@ class CoinbaseProtocol:
             case Depth():
                 return self._book(result)
             case RecentTrades():
-                return [self._trade(row) for row in rows(field(result, "trades"))]
+                return each_row("trade", rows(field(result, "trades")), self._trade)
             case Candles():
-                bars = [self._bar(row, action) for row in rows(field(result, "candles"))]
-                return sorted(bars, key=lambda bar: bar.ts_ns)
+                bars = each_row("bar", rows(field(result, "candles")), lambda row: self._bar(row, action))
+                return sorted(bars, key=_time_of)
             case Balances():
-                return [_balance(row) for row in rows(field(result, "accounts"))]
+                return each_row("balance", rows(field(result, "accounts")), _balance)
             case Fees():
                 tier = field(result, "fee_tier")
                 return FeeRates(
@@ -270,16 +269,17 @@ class CoinbaseProtocol:
                     can_trade=bool(field(result, "can_trade")), can_withdraw=bool(field(result, "can_transfer"))
                 )
             case OpenOrders() | ClosedOrders():
-                return [self._order_update(row) for row in rows(field(result, "orders"))]
+                return self._orders(rows(field(result, "orders")))
             case GetOrder():
                 found = [result["order"]] if "order" in result else rows(field(result, "orders"))
                 wanted = self.wire_id(action.client_order_id)
-                chosen = [row for row in found if action.venue_order_id or row["client_order_id"] == wanted]
-                return [self._order_update(row) for row in chosen]
+                is_told = bool(action.venue_order_id) or not action.client_order_id
+                chosen = [row for row in found if is_told or row.get("client_order_id") == wanted]
+                return self._orders(chosen)
             case Fills():
-                fills = each_listed(rows(field(result, "fills")), lambda row: [self._fill(row)])
+                fills = each_row("execution", rows(field(result, "fills")), self._fill)
                 fills.reverse()
-                return sorted(fills, key=lambda fill: fill.ts_ns)
+                return sorted(fills, key=_time_of)
             case Submit():
                 return self._submitted(result)
             case Amend():
@@ -288,7 +288,7 @@ class CoinbaseProtocol:
                     raise refuse(COINBASE, Failure.REJECTED, ", ".join(reasons) or "the edit was refused")
                 return action.venue_order_id
             case Cancel() | CancelAllOrders():
-                return self._canceled(result, action)
+                return self._canceled(result)
         raise MalformedError("action", type(action).__name__)
 
     def _submitted(self, result: Any) -> VenueOrderId:
@@ -299,12 +299,14 @@ class CoinbaseProtocol:
         detail = str(error.get("message") or error.get("preview_failure_reason") or "")
         raise refuse(COINBASE, Failure.REJECTED, f"{name}: {detail}" if detail else name)
 
-    def _canceled(self, result: Any, action: Cancel | CancelAllOrders) -> VenueOrderId:
-        for row in rows(field(result, "results")):
-            if not row.get("success") and isinstance(action, Cancel):
-                reason = str(row.get("failure_reason"))
-                missing = reason in ("UNKNOWN_CANCEL_ORDER", "ORDER_IS_FULLY_FILLED", "DUPLICATE_CANCEL_REQUEST")
-                raise refuse(COINBASE, Failure.NOT_FOUND if missing else Failure.REJECTED, reason)
+    def _canceled(self, result: Any) -> VenueOrderId:
+        """Return nothing; when no order was canceled, raise why: the first reason that is not that one is over."""
+        results = rows(field(result, "results"))
+        refused = [str(row.get("failure_reason")) for row in results if not row.get("success")]
+        if refused and len(refused) == len(results):
+            standing = [reason for reason in refused if reason not in _OVER]
+            failure = Failure.REJECTED if standing else Failure.NOT_FOUND
+            raise refuse(COINBASE, failure, (standing or refused)[0])
         return VenueOrderId("")
 
     def _result(self, response: Response) -> Any:
@@ -318,15 +320,26 @@ class CoinbaseProtocol:
             raise MalformedError("fields", f"result is {str(parsed)[:80]}")
         return parsed
 
-    def next_page(self, action: Action, response: Response) -> Action | None:
-        """Return the rest of a list that came with a cursor."""
-        if not isinstance(action, Fills):
+    def next_page(self, action: Action, request: Request, response: Response) -> Request | None:
+        """Return what asks for the rest of a list that came with a cursor."""
+        listed = {Fills: "fills", Balances: "accounts", OpenOrders: "orders", ClosedOrders: "orders"}.get(type(action))
+        if listed is None:
             return None
         result = self._result(response)
         cursor = str(result.get("cursor") or "")
-        if not cursor or not result.get("fills"):
+        if not cursor or not result.get(listed) or result.get("has_next") is False:
             return None
-        return Fills(symbol=action.symbol, since_s=action.since_s, venue_order_id=action.venue_order_id, cursor=cursor)
+        head = re.sub(r"&cursor=[^&]*", "", request.path)  # statuses are named several times: no dictionary holds them
+        return msgspec.structs.replace(request, path=f"{head}&{urlencode({'cursor': cursor})}")
+
+    def _orders(self, found: list[Any]) -> list[OrderUpdate | Unread]:
+        return each_order(
+            COINBASE,
+            self.listings,
+            found,
+            lambda row: (row["order_id"], row.get("client_order_id"), row["product_id"]),
+            lambda row: [self._order_update(row)],
+        )
 
     def _book(self, result: Any) -> BookSnapshot:
         book = field(result, "pricebook")
@@ -337,21 +350,22 @@ class CoinbaseProtocol:
         )
         return BookSnapshot(instrument=listing.id, ts_ns=time_ns(field(book, "time")), bids=bids, asks=asks)
 
-    def _trade(self, row: Any) -> Trade:
+    def _trade(self, row: Any) -> list[Trade]:
         listing = self.listings[field(row, "product_id")]
-        return Trade(
+        trade = Trade(
             ts_ns=time_ns(row["time"]),
             instrument=listing.id,
             price=listing.price[row["price"]],
             size=listing.size[row["size"]],
-            side=Side(row["side"].lower()),
+            side=taker_of(row["side"]),
             trade_id=TradeId(str(row["trade_id"])),
         )
+        return [trade]
 
-    def _bar(self, row: Any, action: Candles) -> Bar:
+    def _bar(self, row: Any, action: Candles) -> list[Bar]:
         listing = self.listings[_product(action.symbol)]
         price = listing.price
-        return Bar(
+        bar = Bar(
             ts_ns=(int(row["start"]) + action.interval_s) * NS_PER_S,
             instrument=listing.id,
             interval_s=action.interval_s,
@@ -361,16 +375,13 @@ class CoinbaseProtocol:
             close=price[row["close"]],
             volume=listing.size[row["volume"]],
         )
+        return [bar]
 
     def _order_update(self, row: Any) -> OrderUpdate:
         state = ORDER_STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
-        listing = self.listings.find(field(row, "product_id"))
-        if listing is None:
-            return unlisted_order(
-                COINBASE, row["product_id"], row.get("client_order_id"), row["order_id"], field(row, "side"), state
-            )
+        listing = self.listings[field(row, "product_id")]
         filled = listing.size[row.get("filled_size") or "0"]
         if state is OrderState.ACCEPTED and filled:
             state = OrderState.PARTIALLY_FILLED
@@ -393,7 +404,7 @@ class CoinbaseProtocol:
             created_ns=time_ns(row["created_time"]) if row.get("created_time") else 0,
         )
 
-    def _fill(self, row: Any) -> Execution:
+    def _fill(self, row: Any) -> list[Execution]:
         listing = self.listings[field(row, "product_id")]
         instrument = listing.instrument
         price = listing.price[row["price"]]
@@ -401,7 +412,7 @@ class CoinbaseProtocol:
         if row.get("size_in_quote"):
             exact = Decimal(size) / Decimal(row["price"])
             size = str(exact.quantize(Decimal(1).scaleb(-instrument.size_decimals)))
-        return Execution(
+        execution = Execution(
             ts_ns=time_ns(row["trade_time"]),
             instrument=listing.id,
             client_id=ClientOrderId(""),
@@ -410,10 +421,11 @@ class CoinbaseProtocol:
             side=Side(row["side"].lower()),
             price=price,
             size=listing.size[size],
-            fee=_amount_up(row["commission"]),
+            fee=amount_near(row["commission"]),
             fee_asset=instrument.quote,
             liquidity=Liquidity.MAKER if row.get("liquidity_indicator") == "MAKER" else Liquidity.TAKER,
         )
+        return [execution]
 
     # Sockets.
 
@@ -532,11 +544,6 @@ def _post(endpoint: str, fields: dict[str, Any]) -> Request:
     return Request(method="POST", path=f"{ROOT}/{endpoint}", headers=headers, body=to_json(fields))
 
 
-def _amount_up(text: str) -> int:
-    """Return a fee as a ledger amount; what is finer than a ledger unit is rounded to the nearest."""
-    return int(Decimal(text).scaleb(AMOUNT_DECIMALS).to_integral_value())
-
-
 def _instrument(row: Any) -> list[tuple[str, Instrument]]:
     if row.get("product_type", "SPOT") != "SPOT" or row.get("is_disabled") or row.get("status") == "delisted":
         return []
@@ -562,9 +569,16 @@ def _instrument(row: Any) -> list[tuple[str, Instrument]]:
     return [(row["product_id"], instrument)]
 
 
-def _balance(row: Any) -> Balance:
+def _balance(row: Any) -> list[Balance]:
+    """Return what an account holds; nothing of a vault, from which nothing is traded."""
+    if row.get("type") == "ACCOUNT_TYPE_VAULT":
+        return []
     free, hold = (
         amount_down(row["available_balance"]["value"]),
         amount_down((row.get("hold") or {}).get("value", "0")),
     )
-    return Balance(ts_ns=0, asset=AssetCode(row["currency"]), total=free + hold, free=free)
+    return [Balance(ts_ns=0, asset=AssetCode(row["currency"]), total=free + hold, free=free)]
+
+
+def _time_of(row: Bar | Execution | Unread) -> int:
+    return 0 if isinstance(row, Unread) else row.ts_ns

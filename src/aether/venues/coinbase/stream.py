@@ -14,7 +14,7 @@ import msgspec
 
 from aether.domain.errors import Failure
 from aether.domain.events import Bar, Quote, Trade
-from aether.domain.identifiers import ClientOrderId, TradeId, VenueOrderId
+from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueId, VenueOrderId
 from aether.domain.orders import OrderState, OrderType, Side, TimeInForce
 from aether.venues.messages import (
     Acknowledged,
@@ -27,8 +27,10 @@ from aether.venues.messages import (
     OrderUpdate,
     SequenceGap,
     Subscribed,
+    Unrecognized,
     VenueState,
 )
+from aether.venues.rows import progress, unread_row, unrecognized
 from aether.venues.stream import Channel, guarded, to_json, unknown
 from aether.venues.wire import NS_PER_S, Listing, Listings, MalformedError, time_ns
 
@@ -46,6 +48,7 @@ CHANNELS = {
 
 
 EMPTY = msgspec.Raw(b"")
+COINBASE = VenueId("coinbase")
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -187,12 +190,24 @@ TIMES_IN_FORCE = {
 }
 
 _head = msgspec.json.Decoder(_Head)
+_rows = msgspec.json.Decoder(list[msgspec.Raw])
 _book_message = msgspec.json.Decoder(_BookMessage)
 _trades_message = msgspec.json.Decoder(_TradesMessage)
 _tickers_message = msgspec.json.Decoder(_TickersMessage)
+_books = msgspec.json.Decoder(list[_Book])
+_trades = msgspec.json.Decoder(list[_Trades])
+_tickers = msgspec.json.Decoder(list[_Tickers])
+_events = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _candles = msgspec.json.Decoder(list[_Candles])
 _products = msgspec.json.Decoder(list[_Products])
 _users = msgspec.json.Decoder(list[_User])
+
+
+_Handler = Callable[[_Head, msgspec.Raw], list[Message]]
+BOOKS = ("l2_data",)
+_IDS = ("order_id", "client_order_id", "product_id")
+_CHANNELS = {"ticker_batch": "ticker"}
+"""Channels that are read as another."""
 
 
 class CoinbaseStream:
@@ -207,11 +222,16 @@ class CoinbaseStream:
     def __init__(self, listings: Listings) -> None:
         self.listings = listings
         self._sequence = -1
-        self._handlers: dict[str, Callable[[_Head, msgspec.Raw], list[Message]]] = {
+        self._handlers: dict[str, _Handler] = {
+            "l2_data": self._on_levels,
+            "market_trades": self._on_public_trades,
+            "ticker": self._on_tickers,
             "candles": self._on_candles,
             "status": self._on_status,
             "user": self._on_user,
         }
+        self._bars: dict[InstrumentId, Bar] = {}
+        """The bar of each pair that is not over yet."""
         self._readers = {b'"l2_da': self._on_book, b'"marke': self._on_trades, b'"ticke': self._on_ticker}
 
     # What we send.
@@ -244,7 +264,36 @@ class CoinbaseStream:
 
     def receive(self, payload: bytes) -> list[Message]:
         """Return what a message means; never raises. The frequent kinds are told by how they begin."""
-        return guarded(self._readers.get(payload[11:17], self._decode), payload)
+        found = guarded(self._readers.get(payload[11:17], self._decode), payload)
+        if len(found) == 1 and isinstance(found[0], Unrecognized):
+            return self._row_by_row(payload, found[0])
+        return found
+
+    def _row_by_row(self, payload: bytes, whole: Unrecognized) -> list[Message]:
+        """Return what can be read of a message that cannot be read whole; a book is not whole without a row."""
+        try:
+            head = _head.decode(payload)
+            found = (self._step(head.sequence_num) or []) if head.sequence_num > self._sequence else []
+            handler = self._handlers.get(_CHANNELS.get(head.channel, head.channel))
+            if handler is None or head.events == EMPTY:
+                return [*found, whole]
+            if head.channel in BOOKS:
+                return [*found, whole, SequenceGap(expected=head.sequence_num, received=head.sequence_num)]
+            for event in _events.decode(head.events):
+                for name, rows in event.items():
+                    for row in _parts(rows):
+                        found += self._row(handler, head, name, row)
+        except (MalformedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return [whole]
+        return found
+
+    def _row(self, handler: "_Handler", head: _Head, name: str, row: msgspec.Raw) -> list[Message]:
+        try:
+            return handler(head, msgspec.Raw(b'[{"%b":[%b]}]' % (name.encode(), bytes(row))))
+        except (MalformedError, msgspec.ValidationError) as error:
+            if head.channel == "user":
+                return [unread_row(COINBASE, self.listings, bytes(row), _IDS, error)]
+            return [unrecognized(bytes(row), error)]
 
     def _step(self, sequence: int) -> list[Message] | None:
         """Take note of a message's number; return the gap before it, None when it is a repetition."""
@@ -286,8 +335,15 @@ class CoinbaseStream:
         found = self._step(update.sequence_num)
         if found is None:
             return []
-        ts_ns, sequence = time_ns(update.timestamp), update.sequence_num
-        for book in update.events:
+        found += self._books(update.events, time_ns(update.timestamp), update.sequence_num)
+        return found
+
+    def _on_levels(self, head: _Head, events: msgspec.Raw) -> list[Message]:
+        return self._books(_books.decode(events), time_ns(head.timestamp), head.sequence_num)
+
+    def _books(self, events: "list[_Book]", ts_ns: int, sequence: int) -> list[Message]:
+        found: list[Message] = []
+        for book in events:
             listing = self.listings[book.product_id]
             bids, asks = _sides(book.updates, listing)
             message: Message
@@ -303,7 +359,15 @@ class CoinbaseStream:
         found = self._step(update.sequence_num)
         if found is None:
             return []
-        for event in update.events:
+        found += self._trades(update.events)
+        return found
+
+    def _on_public_trades(self, _head_: _Head, events: msgspec.Raw) -> list[Message]:
+        return self._trades(_trades.decode(events))
+
+    def _trades(self, events: "list[_Trades]") -> list[Message]:
+        found: list[Message] = []
+        for event in events:
             for row in event.trades:
                 listing = self.listings[row.product_id]
                 found.append(
@@ -312,7 +376,7 @@ class CoinbaseStream:
                         instrument=listing.id,
                         price=listing.price[row.price],
                         size=listing.read_size(row.size),
-                        side=_side(row.side),
+                        side=taker_of(row.side),
                         trade_id=TradeId(row.trade_id),
                     )
                 )
@@ -323,8 +387,15 @@ class CoinbaseStream:
         found = self._step(update.sequence_num)
         if found is None:
             return []
-        ts_ns = time_ns(update.timestamp)
-        for event in update.events:
+        found += self._quotes(update.events, time_ns(update.timestamp))
+        return found
+
+    def _on_tickers(self, head: _Head, events: msgspec.Raw) -> list[Message]:
+        return self._quotes(_tickers.decode(events), time_ns(head.timestamp))
+
+    def _quotes(self, events: "list[_Tickers]", ts_ns: int) -> list[Message]:
+        found: list[Message] = []
+        for event in events:
             for row in event.tickers:
                 listing = self.listings[row.product_id]
                 price, size = listing.price, listing.read_size
@@ -348,18 +419,17 @@ class CoinbaseStream:
                 price = listing.price
                 if not (row.start.isascii() and row.start.isdigit()):
                     raise MalformedError("time", row.start)
-                found.append(
-                    Bar(
-                        ts_ns=(int(row.start) + CANDLE_S) * NS_PER_S,
-                        instrument=listing.id,
-                        interval_s=CANDLE_S,
-                        open=price[row.open],
-                        high=price[row.high],
-                        low=price[row.low],
-                        close=price[row.close],
-                        volume=listing.size[row.volume],
-                    )
+                bar = Bar(
+                    ts_ns=(int(row.start) + CANDLE_S) * NS_PER_S,
+                    instrument=listing.id,
+                    interval_s=CANDLE_S,
+                    open=price[row.open],
+                    high=price[row.high],
+                    low=price[row.low],
+                    close=price[row.close],
+                    volume=listing.size[row.volume],
                 )
+                found += progress(self._bars, bar)
         return found
 
     def _on_status(self, head: _Head, events: msgspec.Raw) -> list[Message]:
@@ -411,6 +481,19 @@ _FREQUENT = {
     "ticker": CoinbaseStream._on_ticker,
     "ticker_batch": CoinbaseStream._on_ticker,
 }
+
+
+def taker_of(maker: str) -> Side:
+    """Return who took: Coinbase names the side of the maker with a public trade.
+
+    Source: its captures print SELL at the best ask; its "Market Trades" page says the side of the maker.
+    """
+    return Side.SELL if _side(maker) is Side.BUY else Side.BUY
+
+
+def _parts(rows: msgspec.Raw) -> list[msgspec.Raw]:
+    """Return the rows of a list; none of what is no list."""
+    return _rows.decode(rows) if bytes(rows)[:1] == b"[" else []
 
 
 def _side(text: str) -> Side:

@@ -9,13 +9,13 @@ import hashlib
 import hmac
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
-from aether.domain.identifiers import ClientOrderId, Symbol, TradeId, VenueId, VenueOrderId, instrument_id
+from aether.domain.identifiers import ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
 from aether.domain.instruments import FeeTier, Instrument
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
@@ -48,15 +48,13 @@ from aether.venues.actions import (
     Ticker,
 )
 from aether.venues.kraken.names import KEPT_DECIMALS, asset_code, failure_of, kraken_symbol
-from aether.venues.kraken.stream import ORDER_TYPES, TYPES_BACK, KrakenStream, rfc3339, socket_request
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, VenueState, VenueStatus
+from aether.venues.kraken.stream import KRAKEN, ORDER_TYPES, TYPES_BACK, KrakenStream, rfc3339, socket_request
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Unread, VenueState, VenueStatus
 from aether.venues.protocol import (
     CancelScope,
     Credentials,
     Response,
     Urls,
-    each_listed,
-    each_tradable,
     field,
     http_failure,
     parsed_body,
@@ -64,12 +62,11 @@ from aether.venues.protocol import (
     retry_after,
     rows,
     short_id,
-    unlisted_order,
 )
+from aether.venues.rows import each_order, each_row, each_tradable
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, scaled, seconds_ns
 
-KRAKEN = VenueId("kraken")
 MAX_CLIENT_ID = 18
 _STATES = {
     "pending": OrderState.SUBMITTED,
@@ -84,8 +81,9 @@ _SYSTEM = {
     "cancel_only": VenueState.CANCEL_ONLY,
     "post_only": VenueState.POST_ONLY,
 }
-PAGE = 50
-"""Rows that TradesHistory and ClosedOrders give at once."""
+AUTO_EARN = "F"
+_WITHOUT_LIMIT = (None, OrderType.TRAILING_STOP)
+"""Kinds whose price is no limit: a distance, or what only the venue knows."""
 
 
 class KrakenProtocol:
@@ -156,8 +154,7 @@ class KrakenProtocol:
                 return [*known, *([_post("OpenOrders"), _post("ClosedOrders", **since)] if action.since_s else [])]
             case Fills():
                 since = {"start": action.since_s} if action.since_s else {}
-                offset = {"ofs": action.offset} if action.offset else {}
-                return [_post("TradesHistory", **since, **offset)]
+                return [_post("TradesHistory", **since)]
             case Submit():
                 order = _post("AddOrder", weight=0, pair=kraken_symbol(action.symbol), **self._order(action))
                 order.deadline_ms = action.deadline_ms
@@ -260,7 +257,7 @@ class KrakenProtocol:
             case Candles():
                 return self._bars(result, action.interval_s)
             case Balances():
-                return _balances(result)
+                return each_row("balance", result.items(), lambda item: _balance(*item))
             case Fees():
                 return _fees(result)
             case Permissions():
@@ -300,15 +297,16 @@ class KrakenProtocol:
             raise MalformedError("fields", f"result is {str(result)[:80]}")
         return result
 
-    def next_page(self, action: Action, response: Response) -> Action | None:
-        """Return the rest of a trades history that is longer than one page."""
-        if not isinstance(action, Fills):
+    def next_page(self, action: Action, request: Request, response: Response) -> Request | None:
+        """Return what asks for the rest of a history that is longer than one page."""
+        listed = {Fills: "trades", ClosedOrders: "closed"}.get(type(action))
+        if listed is None:
             return None
-        result = self._result(response)
-        given = action.offset + len(field(result, "trades"))
-        if given >= int(result.get("count", 0)) or not result["trades"]:
+        result, fields = self._result(response), dict(parse_qsl(request.body))
+        given = int(fields.get("ofs", 0)) + len(field(result, listed))
+        if given >= int(result.get("count", 0)) or not result[listed]:
             return None
-        return Fills(symbol=action.symbol, since_s=action.since_s, offset=given)
+        return msgspec.structs.replace(request, body=urlencode(sorted({**fields, "ofs": str(given)}.items())))
 
     def _quote(self, result: dict[str, Any]) -> Quote:
         name, row = _only(result)
@@ -329,11 +327,12 @@ class KrakenProtocol:
         sides = [[(listing.price[r[0]], listing.size[r[1]]) for r in rows(field(row, s))] for s in ("bids", "asks")]
         return BookSnapshot(instrument=listing.id, ts_ns=0, bids=sides[0], asks=sides[1])
 
-    def _trades(self, result: dict[str, Any]) -> list[Trade]:
+    def _trades(self, result: dict[str, Any]) -> list[Trade | Unread]:
         name, found = _only(result)
         listing = self.listings[name]
-        return [
-            Trade(
+
+        def read(row: Any) -> list[Trade]:
+            trade = Trade(
                 ts_ns=seconds_ns(str(row[2])),
                 instrument=listing.id,
                 price=listing.price[row[0]],
@@ -341,14 +340,16 @@ class KrakenProtocol:
                 side=Side.BUY if row[3] == "b" else Side.SELL,
                 trade_id=TradeId(str(row[6])) if len(row) > 6 else TradeId(""),
             )
-            for row in rows(found)
-        ]
+            return [trade]
 
-    def _bars(self, result: dict[str, Any], interval_s: int) -> list[Bar]:
+        return each_row("trade", rows(found), read)
+
+    def _bars(self, result: dict[str, Any], interval_s: int) -> list[Bar | Unread]:
         name, found = _only(result)
         listing = self.listings[name]
-        return [
-            Bar(
+
+        def read(row: Any) -> list[Bar]:
+            bar = Bar(
                 ts_ns=(int(row[0]) + interval_s) * NS_PER_S,
                 instrument=listing.id,
                 interval_s=interval_s,
@@ -358,21 +359,25 @@ class KrakenProtocol:
                 close=listing.price[row[4]],
                 volume=listing.size[row[6]],
             )
-            for row in rows(found)
-        ]
+            return [bar]
 
-    def _orders(self, found: dict[str, Any], symbol: str) -> list[OrderUpdate]:
-        return [update for item in found.items() for update in self._order_update(*item, symbol)]
+        return each_row("bar", rows(found), read)
+
+    def _orders(self, found: dict[str, Any], symbol: str) -> list[OrderUpdate | Unread]:
+        return each_order(
+            KRAKEN,
+            self.listings,
+            found.items(),
+            lambda item: (item[0], item[1].get("cl_ord_id"), item[1]["descr"]["pair"]),
+            lambda item: self._order_update(*item, symbol),
+        )
 
     def _order_update(self, order_id: str, row: Any, symbol: str) -> list[OrderUpdate]:
         descr = field(row, "descr")
         state = _STATES.get(field(row, "status"))
         if state is None:
             raise MalformedError("status", str(row["status"]))
-        listing = self.listings.find(field(descr, "pair"))
-        if listing is None:
-            found = unlisted_order(KRAKEN, descr["pair"], row.get("cl_ord_id"), order_id, descr["type"], state)
-            return [found] if not symbol or not self.listings.has(instrument_id(KRAKEN, Symbol(symbol))) else []
+        listing = self.listings[field(descr, "pair")]
         if symbol and listing.instrument.symbol != symbol:
             return []
         price, size = listing.price, listing.size
@@ -395,14 +400,14 @@ class KrakenProtocol:
                 side=Side(descr["type"]),
                 type=kind,
                 size=size[row["vol"]],
-                limit_price=price[limit] if kind is not OrderType.TRAILING_STOP else 0,
+                limit_price=price[limit] if kind not in _WITHOUT_LIMIT else 0,
                 created_ns=seconds_ns(str(row["opentm"])),
             )
         ]
 
-    def _fills(self, found: dict[str, Any], action: Fills) -> list[Execution]:
-        fills = each_listed(found.items(), lambda item: self._fill(*item, action))
-        return sorted(fills, key=lambda fill: fill.ts_ns)
+    def _fills(self, found: dict[str, Any], action: Fills) -> list[Execution | Unread]:
+        fills = each_row("execution", found.items(), lambda item: self._fill(*item, action))
+        return sorted(fills, key=lambda fill: 0 if isinstance(fill, Unread) else fill.ts_ns)
 
     def _fill(self, trade_id: str, row: Any, action: Fills) -> list[Execution]:
         listing = self.listings[field(row, "pair")]
@@ -523,15 +528,14 @@ def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
     return [(native, instrument) for native in dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))]
 
 
-def _balances(result: dict[str, Any]) -> list[Balance]:
-    """Return one balance an asset: Kraken keeps staked and rewarded parts under suffixes, which are not for trading."""
-    found = []
-    for name, row in result.items():
-        if "." in name:
-            continue
-        total, held = amount_down(field(row, "balance")), amount_down(row.get("hold_trade", "0"))
-        found.append(Balance(ts_ns=0, asset=asset_code(name), total=total, free=total - held))
-    return found
+def _balance(name: str, row: Any) -> list[Balance]:
+    """Return a balance; nothing of what lies under a suffix (staked, bonded, on the way), from which nothing is traded
+    but where the suffix is `.F`: that is earning automatically, and at hand."""
+    _, dot, suffix = name.partition(".")
+    if dot and suffix != AUTO_EARN:
+        return []
+    total, held = amount_down(field(row, "balance")), amount_down(row.get("hold_trade", "0"))
+    return [Balance(ts_ns=0, asset=asset_code(name), total=total, free=total - held)]
 
 
 def _fees(result: dict[str, Any]) -> FeeRates:

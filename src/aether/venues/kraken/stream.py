@@ -7,13 +7,15 @@ of, so they are read as text and never as floats.
 """
 
 import datetime
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from aether.domain.errors import UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
-from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueOrderId
+from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueId, VenueOrderId
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, DeadManSwitch, Submit, SubmitBatch
 from aether.venues.kraken.names import asset_code, failure_of
@@ -29,9 +31,11 @@ from aether.venues.messages import (
     OrderUpdate,
     SequenceGap,
     Subscribed,
+    Unrecognized,
     VenueState,
     VenueStatus,
 )
+from aether.venues.rows import progress, unread_row, unrecognized
 from aether.venues.stream import Channel, guarded, to_json, unknown
 from aether.venues.wire import Listings, MalformedError, amount_down, raw_text, time_ns
 
@@ -40,6 +44,7 @@ BAR_INTERVALS_S = (60, 300, 900, 1800, 3600, 14_400, 86_400, 604_800, 1_296_000)
 
 Raw = msgspec.Raw
 EMPTY = Raw(b"")
+KRAKEN = VenueId("kraken")
 
 
 class _Level(msgspec.Struct, gc=False):
@@ -198,6 +203,7 @@ class _BookMessage(msgspec.Struct, gc=False):
 
 
 _head = msgspec.json.Decoder(_Head)
+_rows = msgspec.json.Decoder(list[Raw])
 _trade_message = msgspec.json.Decoder(_TradeMessage)
 _ticker_message = msgspec.json.Decoder(_TickerMessage)
 _book_message = msgspec.json.Decoder(_BookMessage)
@@ -225,6 +231,8 @@ class KrakenStream:
         self._bar_s = bar_s
         self._sequences: dict[str, int] = {}
         self._next_id = 0
+        self._bars: dict[InstrumentId, Bar] = {}
+        """The bar of each pair that is not over yet."""
         self._channels = {
             "ohlc": self._on_bar,
             "status": self._on_status,
@@ -265,8 +273,10 @@ class KrakenStream:
 
     def receive(self, payload: bytes) -> list[Message]:
         """Return what a message means; never raises. The frequent kinds are told by how they begin."""
-        reader = self._readers.get(payload[11:16])
-        return guarded(reader or self._decode, payload)
+        found = guarded(self._readers.get(payload[11:16]) or self._decode, payload)
+        if len(found) == 1 and isinstance(found[0], Unrecognized):
+            return self._row_by_row(payload, found[0])
+        return found
 
     def _decode(self, payload: bytes) -> list[Message]:
         head = _head.decode(payload)
@@ -275,7 +285,7 @@ class KrakenStream:
             return reader(self, payload)
         handler = self._channels.get(head.channel)
         if handler is not None:
-            found = handler(head)
+            found = self._whole_or_rows(handler, head)
             return self._with_gap(head, found) if head.sequence else found
         if head.channel == "heartbeat":
             return [Heartbeat()]
@@ -291,6 +301,42 @@ class KrakenStream:
         if last is None or head.type == "snapshot" or head.sequence == last + 1:
             return found
         return [SequenceGap(expected=last + 1, received=head.sequence), *found]
+
+    def _row_by_row(self, payload: bytes, whole: Unrecognized) -> list[Message]:
+        """Return what can be read of a message of a frequent kind that cannot be read whole."""
+        try:
+            head = _head.decode(payload)
+            reader = _FREQUENT.get(head.channel)
+            rows = _rows.decode(head.data) if reader is not None and head.channel != "book" else []
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = []
+        if len(rows) < 2 or reader is None:
+            return [whole]
+        return [
+            message
+            for row in rows
+            for message in guarded(partial(reader, self), b'{"channel":"","type":"update","data":[%b]}' % bytes(row))
+        ]
+
+    def _whole_or_rows(self, handler: Callable[[_Head], list[Message]], head: _Head) -> list[Message]:
+        """Return what a message means; of one that cannot be read whole, what each row means."""
+        try:
+            return handler(head)
+        except (MalformedError, msgspec.ValidationError):
+            if bytes(head.data)[:1] != b"[":
+                raise
+            found: list[Message] = []
+            for row in _rows.decode(head.data):
+                found += self._row(handler, head, row)
+            return found
+
+    def _row(self, handler: Callable[[_Head], list[Message]], head: _Head, row: Raw) -> list[Message]:
+        try:
+            return handler(msgspec.structs.replace(head, data=Raw(b"[%b]" % bytes(row))))
+        except (MalformedError, msgspec.ValidationError) as error:
+            if head.channel == "executions":
+                return [unread_row(KRAKEN, self.listings, bytes(row), ("order_id", "cl_ord_id", "symbol"), error)]
+            return [unrecognized(bytes(row), error)]
 
     def _on_trade(self, payload: bytes) -> list[Message]:
         found: list[Message] = []
@@ -347,18 +393,17 @@ class KrakenStream:
         for row in _bars.decode(head.data):
             listing = self.listings[row.symbol]
             price = listing.raw_price
-            found.append(
-                Bar(
-                    ts_ns=time_ns(row.interval_begin) + row.interval * 60_000_000_000,
-                    instrument=listing.id,
-                    interval_s=row.interval * 60,
-                    open=price[bytes(row.open)],
-                    high=price[bytes(row.high)],
-                    low=price[bytes(row.low)],
-                    close=price[bytes(row.close)],
-                    volume=listing.read_raw_size(bytes(row.volume)),
-                )
+            bar = Bar(
+                ts_ns=time_ns(row.interval_begin) + row.interval * 60_000_000_000,
+                instrument=listing.id,
+                interval_s=row.interval * 60,
+                open=price[bytes(row.open)],
+                high=price[bytes(row.high)],
+                low=price[bytes(row.low)],
+                close=price[bytes(row.close)],
+                volume=listing.read_raw_size(bytes(row.volume)),
             )
+            found += progress(self._bars, bar)
         return found
 
     def _on_status(self, head: _Head) -> list[Message]:
@@ -366,9 +411,17 @@ class KrakenStream:
         return [VenueStatus(ts_ns=0, state=_state(row.system), detail=row.system) for row in rows]
 
     def _on_instrument(self, head: _Head) -> list[Message]:
-        pairs = _instruments.decode(head.data).pairs
-        known = [(self.listings[p.symbol], p) for p in pairs if p.symbol in self.listings]
-        return [InstrumentStatus(instrument=li.id, ts_ns=0, state=_state(p.status)) for li, p in known]
+        found: list[Message] = []
+        for pair in _instruments.decode(head.data).pairs:
+            if pair.symbol not in self.listings:
+                continue
+            try:
+                state = _state(pair.status)
+            except MalformedError as error:
+                found.append(unrecognized(bytes(head.data), error))
+            else:
+                found.append(InstrumentStatus(instrument=self.listings[pair.symbol].id, ts_ns=0, state=state))
+        return found
 
     def _on_executions(self, head: _Head) -> list[Message]:
         found: list[Message] = []
