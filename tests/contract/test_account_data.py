@@ -8,11 +8,11 @@ import pytest
 
 from aether.domain.errors import UnsupportedError, VenueError
 from aether.domain.events import OrderAccepted, OrderRejected
+from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderState, OrderType, Side
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import Status
 from aether.venues import actions as a
-from aether.venues.messages import VenueState
 from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
 
 SYMBOL = "BTC/USD"
@@ -74,9 +74,9 @@ async def test_account_data_agrees_with_the_exchange(trader: Trader) -> None:
 async def test_the_venues_state_is_told(local: LocalExchange) -> None:
     for venue in ("kraken", "binance"):
         async with trader_at(local, venue, running=False) as trader:
-            assert (await trader.client.call(a.SystemStatus())).state is VenueState.ONLINE
+            assert (await trader.client.call(a.SystemStatus())).state is TradingState.ONLINE
             trader.exchange.venue.state = "maintenance"
-            assert (await trader.client.call(a.SystemStatus())).state is VenueState.MAINTENANCE
+            assert (await trader.client.call(a.SystemStatus())).state is TradingState.MAINTENANCE
 
 
 async def test_a_batch_is_one_request(local: LocalExchange) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError, VenueError
 from aether.domain.identifiers import ClientOrderId, VenueId
-from aether.domain.instruments import make_instrument
+from aether.domain.instruments import TradingState, make_instrument
 from aether.domain.orders import OrderType, Side
 from aether.venues.actions import Action, Balances, Cancel, Fills, Markets, OpenOrders, Submit
 from aether.venues.binance.protocol import BinanceProtocol, signature_of
@@ -407,7 +407,7 @@ def test_one_pair_that_the_ledger_cannot_hold_does_not_hide_the_others() -> None
     body["products"].append({**body["products"][0], "product_id": "DUST-USD", "base_increment": "0.0000000001",
                              "base_min_size": "0.0000000001", "base_currency_id": "DUST"})  # fmt: skip
     found = decoded(CoinbaseProtocol(), Markets(), Response(status=200, headers={}, body=json.dumps(body).encode()))
-    assert [native for native, _ in found] == ["BTC-USD"]
+    assert [pair.native for pair in found] == ["BTC-USD"]
 
 
 def test_a_pair_that_does_not_trade_now_is_listed_all_the_same() -> None:
@@ -419,7 +419,7 @@ def test_a_pair_that_does_not_trade_now_is_listed_all_the_same() -> None:
     pair = {"symbol": "BTCUSDT", "baseAsset": "BTC", "quoteAsset": "USDT", "status": "BREAK", "filters": filters}
     body = json.dumps({"symbols": [pair, {**pair, "symbol": "ETHUSDT", "isSpotTradingAllowed": False}]}).encode()
     found = decoded(protocol_of("binance"), Markets(), Response(status=200, headers={}, body=body))
-    assert [native for native, _ in found] == ["BTCUSDT"]
+    assert [(p.native, p.state, p.detail) for p in found] == [("BTCUSDT", TradingState.MAINTENANCE, "BREAK")]
 
 
 def test_rows_of_pairs_that_are_not_listed_are_told_and_orders_keep_their_ids() -> None:

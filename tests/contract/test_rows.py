@@ -133,7 +133,22 @@ ANSWERS = (
         lambda f: {"trades": f},
     ),
 )
-NONSENSE: tuple[Any, ...] = (None, {}, [], [[]], "", "nonsense", "1e999", "0x1", "-", True, -1, 10**30, {"a": 1}, "TRIGGERED")
+NONSENSE: tuple[Any, ...] = (
+    None,
+    {},
+    [],
+    [[]],
+    "",
+    "nonsense",
+    "1e999",
+    "0x1",
+    "-",
+    True,
+    -1,
+    10**30,
+    {"a": 1},
+    "TRIGGERED",
+)
 NAMES = {"kraken": ("BTC/USD", "XBTUSD", "XXBTZUSD"), "binance": ("BTCUSDT",), "coinbase": ("BTC-USD",)}
 
 

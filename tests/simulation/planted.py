@@ -312,7 +312,7 @@ PLANTED = (
     Planted("a size that is one too much", _books_a_bit_too_much, "too much"),
     Planted("a request is not marked as done", _does_not_mark_requests, "never applied"),
     Planted("a request is lost on its way", _loses_every_third_request, "never applied"),
-    Planted("an order number is given twice", _gives_a_number_twice, "more than once"),
+    Planted("an order number is given twice", _gives_a_number_twice, "the books"),
     Planted("the market in doubt is not looked up", _forgets_the_market_in_doubt, "fenced itself"),
     Planted("a lease is not renewed", _does_not_renew, "not confirmed", 1),
     Planted("a node that was fenced trades on", _goes_on_though_fenced, "prove"),

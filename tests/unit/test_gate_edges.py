@@ -35,6 +35,7 @@ SAID = {
     "fault": "stopped: an error / resumed by an operator",
     "venue_stop": "paper stopped: drill / released",
     "safe_mode": "engaged: storm / released",
+    "pair": "paper:BTC/USD is maintenance: HALT / online",
     "breaks": "open: balance of paper:USD / none open",
     "mode": "live without approval / live with one, or paper",
     "strategy": "scripted is switched off / switched on",
@@ -42,7 +43,7 @@ SAID = {
     "market_data_age": "2001 ms old / at most 2000 ms old",
     "crossed_book": "bid 50000.01, ask 50000.00 / bid below ask",
     "price_collar": "51000.01 is 201 bps from the mark 50000.00 / at most 200 bps",
-    "tick_size": "50000.10 / a multiple of 0.5",
+    "tick_size": "50000.1 / a multiple of 0.5",
     "lot_size": "0.10000001 / a multiple of 0.00001",
     "order_size": "0.10000000 / 1.00000000 to 1000000000000000.00000000",
     "min_notional": "0.99950000 / at least 1.00000000",
@@ -123,12 +124,12 @@ def test_a_price_or_a_trigger_between_ticks_is_named() -> None:
     on, off = 5_000_050, 5_000_060
     assert "tick_size" not in breached(desk, request(limit_price=on, trigger_price=on, **stop))
     for limit_price, trigger_price, named in (
-        (off, on, "50000.60"),
-        (on, off, "50000.60"),
-        (off, off + 10, "50000.60"),
+        (off, on, "50000.6"),
+        (on, off, "50000.6"),
+        (off, off + 10, "50000.6"),
     ):
         found = said(judge(desk, request(limit_price=limit_price, trigger_price=trigger_price, **stop)))
-        assert f"tick_size: {named} / a multiple of 0.50" in found
+        assert f"tick_size: {named} / a multiple of 0.5" in found
 
 
 def test_an_order_is_worth_something_and_costs_something() -> None:

@@ -14,12 +14,14 @@ from aether.domain.events import (
     LimitsChanged,
     ModeChanged,
     OrderCanceled,
+    PairTold,
     SafeModeEngaged,
     StrategyEnabled,
     TradingResumed,
     VenueStopped,
 )
 from aether.domain.identifiers import OPERATOR, ClientOrderId, StrategyName, VenueId
+from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
@@ -88,6 +90,14 @@ def case_fault() -> tuple[Desk, OrderRequest]:
 def case_venue_stop() -> tuple[Desk, OrderRequest]:
     desk = fresh()
     desk.tell(VenueStopped(ts_ns=desk.now, venue=VenueId("paper"), reason="drill", actor="ada"))
+    return desk, request()
+
+
+def case_pair() -> tuple[Desk, OrderRequest]:
+    desk = fresh()
+    desk.tell(
+        PairTold(ts_ns=desk.now, instrument=BTC.id, definition=BTC, state=TradingState.MAINTENANCE, detail="HALT")
+    )
     return desk, request()
 
 

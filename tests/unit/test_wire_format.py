@@ -9,11 +9,13 @@ from aether.domain.accounts import Review
 from aether.domain.commands import Severity
 from aether.domain.events import Event, decode_event, encode_event
 from aether.domain.identifiers import Symbol, VenueId
+from aether.domain.instruments import FeeTier, TradingState, make_instrument
 from aether.domain.orders import Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from tests.desk import BTC, START, account
 
 TS = 1_700_000_000_123_456_789
+FREE = (FeeTier(volume=0, maker_ppm=0, taker_ppm=0),)
 
 GOLDEN: list[tuple[Event, str]] = [
     (
@@ -182,6 +184,19 @@ GOLDEN: list[tuple[Event, str]] = [
     (
         ev.FeedInterrupted(ts_ns=TS, instrument=BTC.id, reason="r"),
         '{"type":"FeedInterrupted","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","reason":"r"}',
+    ),
+    (
+        ev.PairTold(
+            ts_ns=TS,
+            instrument=BTC.id,
+            definition=make_instrument(VenueId("paper"), "BTC/USD", price_decimals=2, size_decimals=8, fee_tiers=FREE),
+            state=TradingState.CANCEL_ONLY,
+            detail="HALT",
+        ),
+        '{"type":"PairTold","ts_ns":1700000000123456789,"instrument":"paper:BTC/USD","definition":{"id":"paper:BTC/USD",'
+        '"venue":"paper","symbol":"BTC/USD","base":"BTC","quote":"USD","price_decimals":2,"size_decimals":8,"tick":1,'
+        '"lot":1,"min_size":1,"max_size":100000000000000000000000,"min_notional":100000000,"fee_tiers":[{"volume":0,'
+        '"maker_ppm":0,"taker_ppm":0}],"base_decimals":8,"quote_decimals":8},"state":"cancel_only","detail":"HALT"}',
     ),
     (
         msgspec.convert(

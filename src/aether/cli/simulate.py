@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aether.cli.console import out, print_json, table
+from aether.cli.console import err, out, print_json, table
 from aether.cli.options import AsJson
 from aether.clock import monotonic_s
 from aether.domain.errors import InvalidValueError, SimulationError
@@ -15,6 +15,7 @@ from aether.simulation.runs import Sum, run_many, run_one, smallest
 
 app = typer.Typer(add_completion=False)
 SHOWN = 20
+TOLD_EVERY = 100
 
 
 @app.command()
@@ -46,6 +47,11 @@ def simulate(
         total.add(report)
         if report.violations and not as_json:
             out.print(f"seed {report.seed}: {report.violations[0]}", highlight=False)
+        if total.worlds % TOLD_EVERY == 0 and not as_json:
+            pace = total.worlds / (monotonic_s() - began) * 60
+            err.print(
+                f"[dim]{total.worlds:,} worlds, {len(total.failed)} broken, {pace:.0f} a minute[/]", highlight=False
+            )
     took_s = monotonic_s() - began
     short = shortfalls(total.coverage, total.faults, KINDS, total.worlds) if seeds >= LEAST_WORLDS else []
     figures = {

@@ -14,12 +14,12 @@ from aether.cli.console import out, print_json, settings_of, table
 from aether.cli.options import AsJson
 from aether.clock import wall_ns, wall_s
 from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
-from aether.domain.instruments import Instrument
 from aether.venues.actions import Depth, Markets, Ticker
 from aether.venues.ccxt_bridge import NEEDS, PREFIX, CcxtClient
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.connection import Connected
 from aether.venues.feed import FeedTrouble, MarketFeed
+from aether.venues.messages import Pair as Listed
 from aether.venues.recording import Recorder
 from aether.venues.registry import PROTOCOLS, protocol_of
 from aether.venues.stream import Channel
@@ -144,29 +144,31 @@ def bridge_command(
 def markets(venue: Venue, base_url: BaseUrl = "", as_json: AsJson = False) -> None:
     """List the venue's spot pairs with their rules."""
 
-    async def work(client: VenueClient) -> list[tuple[str, Instrument]]:
-        found: list[tuple[str, Instrument]] = await client.call(Markets())
+    async def work(client: VenueClient) -> list[Listed]:
+        found: list[Listed] = await client.call(Markets())
         return found
 
     found = _with_client(venue, base_url, "", work, load=False)
-    unique = {instrument.id: (native, instrument) for native, instrument in reversed(found)}
+    unique = {pair.instrument.id: pair for pair in reversed(found)}
     listed = [unique[key] for key in sorted(unique)]
     if as_json:
-        protocol = protocol_of(venue)
-        print_json([r for native, i in listed for r in to_records((i.symbol, i), protocol.listings)])
+        listings = protocol_of(venue).listings
+        print_json([r for p in listed for r in to_records(p._replace(native=p.instrument.symbol), listings)])
         return
     rows = [
         (
             i.symbol,
-            native,
+            pair.native,
             i.price_text(i.tick),
             i.size_text(i.min_size),
             i.size_text(i.lot),
             f"{i.min_notional / 1e8:g}",
+            pair.state.value,
         )
-        for native, i in listed
+        for pair in listed
+        for i in [pair.instrument]
     ]
-    columns = ("pair*", "at the venue*", "tick", "min size", "lot", "min notional")
+    columns = ("pair*", "at the venue*", "tick", "min size", "lot", "min notional", "state")
     table(f"{venue.capitalize()}: {len(rows)} pairs", columns, rows, "None.")
 
 

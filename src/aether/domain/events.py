@@ -23,7 +23,7 @@ from aether.domain.identifiers import (
     VenueId,
     VenueOrderId,
 )
-from aether.domain.instruments import Instrument
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderRequest, Side
 from aether.domain.parents import ParentId, ParentRequest
 
@@ -93,6 +93,15 @@ class FeedInterrupted(_Event, frozen=True, kw_only=True):
 
     instrument: InstrumentId
     reason: str
+
+
+class PairTold(_Event, frozen=True, kw_only=True):
+    """What a venue says of a pair now: its rules for new orders, and what it allows in it."""
+
+    instrument: InstrumentId
+    definition: Instrument
+    state: TradingState
+    detail: str = ""
 
 
 # Venue reports.
@@ -428,7 +437,7 @@ class EngineFaulted(_Event, frozen=True, kw_only=True):
     error: str
 
 
-MarketEvent = Quote | Trade | BookUpdate | Bar | FeedInterrupted
+MarketEvent = Quote | Trade | BookUpdate | Bar | FeedInterrupted | PairTold
 VenueReport = (
     OrderAccepted
     | OrderRejected
@@ -465,7 +474,7 @@ LogEvent = MarketEvent | Timer
 """What a market log holds."""
 Event = LogEvent | VenueReport | OperatorEvent | MarketFollowed | MarketDelayed | EngineFaulted
 
-MARKET_EVENTS = (Quote, Trade, BookUpdate, Bar, FeedInterrupted)
+MARKET_EVENTS = (Quote, Trade, BookUpdate, Bar, FeedInterrupted, PairTold)
 LOG_EVENTS = (*MARKET_EVENTS, Timer)
 VENUE_REPORTS = (
     OrderAccepted,

@@ -1,5 +1,6 @@
 """What can be traded, and by which rules: precision, steps, minimums and fees of a pair at a venue."""
 
+from enum import StrEnum
 from functools import cache
 from math import lcm
 
@@ -21,6 +22,18 @@ from aether.domain.scaled import (
 
 LARGEST_SIZE = 9 * 10**18
 """No order is larger: sizes fit into 64 bits."""
+
+
+class TradingState(StrEnum):
+    """What a venue, or one of its pairs, allows."""
+
+    ONLINE = "online"
+    POST_ONLY = "post_only"
+    LIMIT_ONLY = "limit_only"
+    CANCEL_ONLY = "cancel_only"
+    MAINTENANCE = "maintenance"
+    DELISTED = "delisted"
+    """The venue does not list it any more, or not under this name."""
 
 
 class FeeTier(msgspec.Struct, frozen=True, kw_only=True):

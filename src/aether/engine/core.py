@@ -39,6 +39,7 @@ from aether.domain.events import (
     LimitsChanged,
     MarketEvent,
     ModeChanged,
+    PairTold,
     Quote,
     StrategyEnabled,
     Timer,
@@ -46,6 +47,7 @@ from aether.domain.events import (
     TradingResumed,
     encode_event,
 )
+from aether.domain.instruments import TradingState
 from aether.domain.records import EquityPoint
 from aether.engine import valuation
 from aether.engine.breaks import Breaks
@@ -220,6 +222,8 @@ class Engine:
                 self._market.bar(event)
             case FeedInterrupted():
                 self._market.interrupted(event)
+            case PairTold():
+                self._tell_of_pair(event)
             case CapitalMoved():
                 self._desk.move_capital(event)
             case BalanceBooked():
@@ -244,6 +248,13 @@ class Engine:
                 self._desk.book(event)
             case TradingResumed():
                 self._desk.book_late()
+
+    def _tell_of_pair(self, event: PairTold) -> None:
+        news = self._market.told(event)
+        if news:
+            is_bad = event.state is not TradingState.ONLINE
+            told = f"{event.instrument}: {'; '.join(news)}"
+            self._desk.alert(Severity.WARNING if is_bad else Severity.INFO, "pair", told)
 
     def _configure(self, event: AccountConfigured) -> None:
         """Take settings; a strategy with other parameters begins anew, what it had worked out belongs to the old."""

@@ -6,10 +6,21 @@ look fresh.
 
 import math
 
-from aether.domain.events import Bar, BookUpdate, FeedInterrupted, Quote, Trade
+from aether.domain.events import Bar, BookUpdate, FeedInterrupted, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId
+from aether.domain.instruments import Instrument, TradingState
+from aether.domain.scaled import format_amount
 from aether.engine.state import AccountState, MarketState
 from aether.kernel.sizing import ewma_variance
+
+ALLOWED = {
+    TradingState.ONLINE: "everything is traded",
+    TradingState.POST_ONLY: "only what rests is entered, exits as far as the venue takes them",
+    TradingState.LIMIT_ONLY: "only limit orders enter, exits as far as the venue takes them",
+    TradingState.CANCEL_ONLY: "nothing is entered, exits as far as the venue takes them",
+    TradingState.MAINTENANCE: "nothing is entered, exits as far as the venue takes them",
+    TradingState.DELISTED: "nothing is entered, exits as far as the venue takes them",
+}
 
 
 class Market:
@@ -60,6 +71,27 @@ class Market:
         market.bids = market.asks = ()
         market.trouble = event.reason or "interrupted"
 
+    def told(self, event: PairTold) -> list[str]:
+        """Take a pair's rules and what the venue allows in it; return in words what is new of it, nothing mostly.
+
+        The rules are kept in the account's own scale.
+        """
+        known = self._state.instruments.get(event.instrument)
+        if known is None:
+            return []
+        news = []
+        rules = event.definition.in_scale(known.price_decimals, known.size_decimals)
+        if rules != known:
+            self._state.instruments[event.instrument] = rules
+            news = [f"{what} {before} is {now} now" for what, before, now in _rules(known, rules) if before != now]
+        market = self._of(event.instrument)
+        if (market.allows, market.allows_detail) != (event.state, event.detail):
+            if market.allows is not event.state:
+                detail = f" ({event.detail})" if event.detail else ""
+                news.append(f"{event.state.value.replace('_', ' ')} at the venue{detail}; {ALLOWED[event.state]}")
+            market.allows, market.allows_detail = event.state, event.detail
+        return news
+
     def bar(self, event: Bar) -> None:
         """Take a close, and the volatility that it shows."""
         market = self._of(event.instrument)
@@ -72,3 +104,13 @@ class Market:
             )
         market.close = event.close
         market.bar_ns = min(event.ts_ns, self._state.now_ns)
+
+
+def _rules(known: Instrument, new: Instrument) -> list[tuple[str, str, str]]:
+    """Return the rules for new orders by name, as they were and as they are."""
+    return [
+        ("tick", known.price_text(known.tick), new.price_text(new.tick)),
+        ("lot", known.size_text(known.lot), new.size_text(new.lot)),
+        ("least size", known.size_text(known.min_size), new.size_text(new.min_size)),
+        ("least worth", format_amount(known.min_notional), format_amount(new.min_notional)),
+    ]

@@ -14,7 +14,7 @@ import msgspec
 from aether.domain.accounts import AccountConfig, Limits, Mode
 from aether.domain.commands import ApprovedOrder
 from aether.domain.identifiers import BalanceKey, InstrumentId
-from aether.domain.instruments import Instrument
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Breach, Verdict
 from aether.domain.scaled import (
@@ -197,6 +197,20 @@ def check_instrument(c: Candidate) -> Breach | None:
         return None
     approved = c.config.approved
     return _breach("instrument", c.instrument.id, f"one of {', '.join(sorted(approved))} quoted in {c.config.currency}")
+
+
+def check_pair(c: Candidate) -> Breach | None:
+    """The venue lets the pair be entered in this way."""
+    request, allows = c.request, c.market.allows
+    may = {
+        TradingState.ONLINE: True,
+        TradingState.POST_ONLY: request.post_only,
+        TradingState.LIMIT_ONLY: request.type.has_limit,
+    }
+    if may.get(allows, False):
+        return None
+    found = f"{allows.value}: {c.market.allows_detail}" if c.market.allows_detail else allows.value
+    return _breach("pair", f"{c.instrument.id} is {found}", "online")
 
 
 def check_market_data_age(c: Candidate) -> Breach | None:
@@ -487,6 +501,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_mode, exits=True, flattening=True),
     Check(check_strategy, exits=False, flattening=False),
     Check(check_instrument, exits=True, flattening=True),
+    Check(check_pair, exits=False, flattening=False),
     Check(check_market_data_age, exits=True, flattening=False),
     Check(check_crossed_book, exits=True, flattening=False),
     Check(check_price_collar, exits=True, flattening=False),

@@ -6,7 +6,7 @@ import msgspec
 
 from aether.domain.accounts import AccountConfig
 from aether.domain.identifiers import ClientOrderId, InstrumentId, Owner, StrategyName, VenueId
-from aether.domain.instruments import Instrument
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Order, OrderRequest
 from aether.domain.parents import Parent, ParentId
 from aether.domain.records import Break
@@ -36,6 +36,7 @@ class MarketState(msgspec.Struct):
         bids, asks: the depth last told, best first, as (price, size).
         book_ns, trade_ns, bar_ns: from when each is known, 0 for never; never later than the account's own clock.
         trouble: why the book cannot be relied on now, empty when it can.
+        allows: what the venue allows in it; `allows_detail` in the venue's words.
         watched: the mark with which losses were looked at last.
     """
 
@@ -52,6 +53,8 @@ class MarketState(msgspec.Struct):
     bids: tuple[tuple[int, int], ...] = ()
     asks: tuple[tuple[int, int], ...] = ()
     variance_per_s: float = PRIOR_VARIANCE_PER_S
+    allows: TradingState = TradingState.ONLINE
+    allows_detail: str = ""
 
     @property
     def mid(self) -> int:

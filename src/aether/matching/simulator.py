@@ -33,6 +33,7 @@ from aether.domain.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
+    PairTold,
     Quote,
     Trade,
     VenueReport,
@@ -200,6 +201,10 @@ class Simulator:
     def on_market(self, event: MarketEvent) -> None:
         """Let the market move and resting orders trade."""
         if event.instrument not in self.state.instruments:
+            return
+        if isinstance(event, PairTold):
+            known = self.state.instruments[event.instrument]
+            self.list_instrument(event.definition.in_scale(known.price_decimals, known.size_decimals))
             return
         book = self._book(event.instrument)
         if isinstance(event, Trade):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from aether.domain.accounts import AccountConfig
-from aether.domain.events import Bar, BookUpdate, FeedInterrupted, LogEvent, Quote, Timer
+from aether.domain.events import Bar, BookUpdate, FeedInterrupted, LogEvent, PairTold, Quote, Timer
 from aether.store.market_log import Logged
 
 
@@ -24,8 +24,8 @@ class Appetite:
 def conflated(waiting: Iterable[Logged]) -> list[Logged]:
     """Return what an account that is behind takes of the events that wait for it, in order.
 
-    Every bar and every interruption, and of each instrument the last top of book and the last book; trades and the time
-    between are left out. What is conflated twice is as if it had been once.
+    Every bar, every interruption and all that is told of pairs, and of each instrument the last top of book and the
+    last book; trades and the time between are left out. What is conflated twice is as if it had been once.
     """
     kept: list[Logged] = []
     seen: set[tuple[type, str]] = set()
@@ -36,7 +36,7 @@ def conflated(waiting: Iterable[Logged]) -> list[Logged]:
             if key in seen:
                 continue
             seen.add(key)
-        elif not isinstance(event, (Bar, FeedInterrupted)):
+        elif not isinstance(event, (Bar, FeedInterrupted, PairTold)):
             continue
         kept.append(one)
     kept.reverse()

@@ -13,7 +13,7 @@ import msgspec
 from aether.clock import monotonic_s, wall_ns
 from aether.domain.accounts import AccountConfig
 from aether.domain.errors import InvalidValueError
-from aether.domain.events import Bar, BookUpdate, FeedInterrupted, MarketEvent, StrategyEnabled, Timer, Trade
+from aether.domain.events import Bar, BookUpdate, FeedInterrupted, MarketEvent, PairTold, StrategyEnabled, Timer, Trade
 from aether.domain.identifiers import InstrumentId
 from aether.market.bars import BarAggregator, with_bars
 from aether.market.synthetic import SyntheticMarket
@@ -179,6 +179,8 @@ class VenueFeed:
                 market.offer(stamped)
             elif isinstance(event, BookUpdate):
                 self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=wall_ns())
+            elif isinstance(event, PairTold):
+                market.offer(event)
             elif isinstance(event, FeedTrouble):
                 for instrument in [i for i in source.books if event.instrument in ("", i)]:
                     if self._books.pop(instrument, None) is not None:

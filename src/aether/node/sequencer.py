@@ -15,7 +15,7 @@ import msgspec
 
 from aether.clock import Clock, monotonic_s, wall_ns
 from aether.domain.accounts import AccountConfig
-from aether.domain.events import BookUpdate, FeedInterrupted, LogEvent, Quote, encode_event
+from aether.domain.events import BookUpdate, FeedInterrupted, LogEvent, PairTold, Quote, encode_event
 from aether.domain.identifiers import FeedId, InstrumentId
 from aether.node.appetite import Appetite
 from aether.node.inbox import Inbox
@@ -51,7 +51,7 @@ class Sequencer:
         self.pos, self.hash = BEGINNING
         self._clock = clock
         self._waiting: list[tuple[Logged, bytes]] = []
-        self._late: dict[InstrumentId, LogEvent] = {}
+        self._late: dict[tuple[InstrumentId, bool], LogEvent] = {}
         self._followers: list[tuple[Inbox, Appetite]] = []
         self._room = asyncio.Event()
         self._shed = 0
@@ -126,9 +126,10 @@ class Sequencer:
         return shed
 
     def _keep_for_later(self, event: LogEvent) -> None:
-        if isinstance(event, (Quote, BookUpdate, FeedInterrupted)):
-            self._shed += event.instrument in self._late
-            self._late[event.instrument] = event
+        if isinstance(event, (Quote, BookUpdate, FeedInterrupted, PairTold)):
+            key = (event.instrument, isinstance(event, PairTold))
+            self._shed += key in self._late
+            self._late[key] = event
         else:
             self._shed += 1
 

@@ -33,6 +33,7 @@ from aether.domain.events import (
     MarketDelayed,
     MarketFollowed,
     ModeChanged,
+    PairTold,
     VenueReleased,
     VenueReport,
     VenueStopped,
@@ -85,7 +86,7 @@ COMPARE_EVERY_NS = 5_000_000_000
 OVERLAP_NS = 60_000_000_000
 """Venues are asked for executions from so long before the books end: clocks differ, commits lag."""
 
-_DESCRIBES_ACCOUNT = (AccountOpened, AccountConfigured, InstrumentListed, LimitsChanged, ModeChanged)
+_DESCRIBES_ACCOUNT = (AccountOpened, AccountConfigured, InstrumentListed, PairTold, LimitsChanged, ModeChanged)
 
 _log = logger("shard")
 

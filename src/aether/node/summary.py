@@ -5,11 +5,12 @@ from typing import Any
 
 from aether.domain.accounts import AccountConfig
 from aether.domain.identifiers import VenueId
-from aether.domain.instruments import Instrument
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.parents import Parent
 from aether.domain.scaled import amount_of_size, average_price, format_amount, value_of
 from aether.engine.core import Engine
-from aether.engine.state import AccountState
+from aether.engine.market import ALLOWED
+from aether.engine.state import AccountState, MarketState
 from aether.engine.stops import Stop
 from aether.engine.valuation import mark
 
@@ -212,6 +213,13 @@ def _venue_stop(state: AccountState, venue: VenueId, left: str) -> list[dict[str
     return [told | {"asked_ns": stopped.asked_ns, "left": left}]
 
 
+def _pair_trouble(instrument: Instrument, market: MarketState) -> str:
+    """Return what keeps an account from a pair, in words; empty while nothing does."""
+    if market.allows is not TradingState.ONLINE:
+        return f"{instrument.symbol} is {market.allows.value.replace('_', ' ')}: {ALLOWED[market.allows]}"
+    return f"{instrument.symbol}: {market.trouble}" if market.trouble else ""
+
+
 def _venues(state: AccountState, troubles: Mapping[VenueId, str], left: Mapping[VenueId, str]) -> list[dict[str, Any]]:
     """Return for each venue when its market was heard last, what is wrong with it, and what works there."""
     told: dict[str, dict[str, Any]] = {}
@@ -228,7 +236,7 @@ def _venues(state: AccountState, troubles: Mapping[VenueId, str], left: Mapping[
         )
         if (m := state.market.get(i.id)) is not None:
             row["market_ns"] = max(row["market_ns"], m.book_ns, m.trade_ns)
-            row["trouble"] = row["trouble"] or (f"{i.symbol}: {m.trouble}" if m.trouble else "")
+            row["trouble"] = row["trouble"] or _pair_trouble(i, m)
     for o in state.open_orders.values():
         told[state.instruments[o.request.instrument].venue]["open_orders"] += 1
     return list(told.values())

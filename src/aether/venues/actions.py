@@ -13,8 +13,10 @@ class _Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pass
 
 
-class Markets(_Action, frozen=True):
-    """All spot instruments with their rules."""
+class Markets(_Action, frozen=True, kw_only=True):
+    """Spot instruments with their rules: all, or those of some symbols; a venue refuses one that it does not list."""
+
+    symbols: tuple[str, ...] = ()
 
 
 class ServerTime(_Action, frozen=True):

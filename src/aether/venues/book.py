@@ -83,6 +83,7 @@ class OrderBook:
         self.sequence = 0
         self.broken = "no snapshot yet"
         """Why the book cannot be relied on; empty when it can."""
+        self.units = units
         self._depth = depth
         self._bids = _Side(-1, units)
         self._asks = _Side(1, units)

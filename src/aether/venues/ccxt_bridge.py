@@ -18,7 +18,7 @@ from aether.domain.instruments import FeeTier, Instrument
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues import actions as a
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Pair
 from aether.venues.protocol import Credentials, refuse
 from aether.venues.wire import NS_PER_MS, Listings, MalformedError, amount_down, decimals_of, scaled
 
@@ -105,8 +105,8 @@ class CcxtClient:
 
     async def load_markets(self) -> None:
         """List the exchange's spot pairs."""
-        for native, instrument in await self.call(a.Markets()):
-            self.listings.add_in_scale(native, instrument)
+        for pair in await self.call(a.Markets()):
+            self.listings.add_in_scale(pair.native, pair.instrument)
 
     async def call(self, action: a.Action) -> Any:
         """Carry out an action; results are those of `protocol.py`.
@@ -210,7 +210,7 @@ class CcxtClient:
         )
         return VenueOrderId(str(made["id"]))
 
-    def _instrument(self, market: Any) -> list[tuple[str, Instrument]]:
+    def _instrument(self, market: Any) -> list[Pair]:
         if not market.get("spot") or not market.get("active", True):
             return []
         tick, lot = str(market["precision"]["price"]), str(market["precision"]["amount"])
@@ -237,7 +237,7 @@ class CcxtClient:
             min_notional=amount_down(cost),
             fee_tiers=(FeeTier(volume=0, maker_ppm=_down(maker, 6), taker_ppm=_down(taker, 6)),),
         )
-        return [(market["symbol"], instrument)]
+        return [Pair(market["symbol"], instrument)]
 
     def _quote(self, ticker: Any, symbol: str) -> Quote:
         listing = self.listings[symbol]

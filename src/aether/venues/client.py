@@ -7,7 +7,7 @@ never sent twice. A trading request whose answer is lost is an unknown outcome, 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -39,7 +39,7 @@ from aether.venues.actions import (
 )
 from aether.venues.keystate import KeyState
 from aether.venues.limits import LIMITS, Costs, VenueLimits, share_of
-from aether.venues.messages import Balance, BookSnapshot, OrderUpdate, Unread
+from aether.venues.messages import Balance, BookSnapshot, OrderUpdate, Pair, Unread
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
 
@@ -314,8 +314,23 @@ class VenueClient:
 
     async def load_markets(self) -> None:
         """List all pairs of the venue."""
-        for native, instrument in await self.call(Markets()):
-            self.protocol.listings.add_in_scale(native, instrument)
+        for pair in await self.call(Markets()):
+            self.protocol.listings.add_in_scale(pair.native, pair.instrument)
+
+    async def pairs(self, symbols: Sequence[str]) -> list[Pair]:
+        """Return how the venue lists some pairs now, without those that it does not list any more; they are listed so
+        from now on."""
+        try:
+            found: list[Pair] = await self.call(Markets(symbols=tuple(symbols)))
+        except VenueError as error:
+            if error.failure not in (Failure.REJECTED, Failure.NOT_FOUND):
+                raise
+            found = await self.call(Markets())  # one of them is gone, which refuses all
+        wanted = set(symbols)
+        pairs = [pair for pair in found if pair.instrument.symbol in wanted]
+        for pair in pairs:
+            self.protocol.listings.add_in_scale(pair.native, pair.instrument)
+        return pairs
 
     async def measure_clock(self) -> float:
         """Measure how far the venue's clock is ahead of ours, seconds, and sign with its time from now on.

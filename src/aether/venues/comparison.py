@@ -220,15 +220,11 @@ class Comparison:
 
     def _describe(self, update: OrderUpdate) -> str:
         what = f"{update.side or 'an order'}"
-        if update.unread:
-            what = f"not understood: {update.unread};"
-        else:
+        if not update.unread:
             instrument = self._protocol.listings.of(update.instrument).instrument
             what += f" {format_amount(amount_of_size(update.size, instrument.size_decimals))}"
-        return (
-            f"{self._protocol.venue} works order {update.venue_order_id} ({what} of {update.instrument}), which this "
-            "account did not place"
-        )
+        what += f" of {update.instrument}" + (f", not understood: {update.unread}" if update.unread else "")
+        return f"{self._protocol.venue} works order {update.venue_order_id} ({what}), which this account did not place"
 
     async def read_balances(self) -> None:
         """Read what is held. Raises VenueError."""

@@ -7,25 +7,30 @@ newer than the depth behind it.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from aether.clock import wall_ns
 from aether.domain.errors import VenueError
-from aether.domain.events import MarketEvent, Quote, Trade
+from aether.domain.events import MarketEvent, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId, TradeId
+from aether.domain.instruments import TradingState
 from aether.telemetry import logger
 from aether.venues.book import OrderBook, written_units
 from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
-from aether.venues.messages import BookDelta, BookSnapshot, InstrumentStatus, Message, VenueState, VenueStatus
+from aether.venues.messages import BookDelta, BookSnapshot, InstrumentStatus, Message, Unrecognized, VenueStatus
 from aether.venues.stream import Channel, Stream
 
 _log = logger("feed")
 
 BOOK_LEVELS = 10
 SNAPSHOT_RETRY_S = 1.0
+PAIRS_EVERY_S, PAIRS_AGAIN_S = 60.0, 5.0
+"""How often the venue is asked how it lists the pairs, and how soon again at most."""
+GONE = (TradingState.DELISTED, "the venue does not list it under this name")
 TRADES_REMEMBERED = 1_000
 OLDEST_TRADE_NS = 5_000_000_000
 """Trades so much older than the feed itself are history."""
@@ -38,7 +43,7 @@ class FeedTrouble(msgspec.Struct):
     reason: str
 
 
-FeedEvent = MarketEvent | VenueStatus | InstrumentStatus | FeedTrouble | Connected
+FeedEvent = MarketEvent | VenueStatus | FeedTrouble | Connected
 
 
 class MarketFeed:
@@ -71,7 +76,12 @@ class MarketFeed:
             if listing.instrument.symbol in symbols:
                 self.books[listing.id] = OrderBook(listing.id, depth, written_units(listing))
                 self._symbol_of[listing.id] = listing.instrument.symbol
-        self.state = VenueState.ONLINE
+        self.state = TradingState.ONLINE
+        """What the venue itself allows."""
+        self._pairs: dict[InstrumentId, tuple[TradingState, str]] = dict.fromkeys(self.books, (TradingState.ONLINE, ""))
+        self._told: dict[InstrumentId, PairTold] = {}
+        self._looks = asyncio.Event()
+        self._found: asyncio.Queue[PairTold] = asyncio.Queue()
         self._since_ns = wall_ns() - OLDEST_TRADE_NS
         self._seen: dict[InstrumentId, dict[TradeId, None]] = {}
         self._fetched: asyncio.Queue[BookSnapshot] = asyncio.Queue()
@@ -92,6 +102,7 @@ class MarketFeed:
 
     async def events(self) -> AsyncIterator[FeedEvent]:
         """Yield market data for ever; the timestamps are the venue's, or the time of receipt where it gives none."""
+        self._start(self._look_at_pairs())
         try:
             async for message in self.connection.messages():
                 for event in self._take(message):
@@ -99,6 +110,8 @@ class MarketFeed:
                 while not self._fetched.empty():
                     for event in self._loaded(self._fetched.get_nowait()):
                         yield event
+                while not self._found.empty():
+                    yield self._found.get_nowait()
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -120,8 +133,56 @@ class MarketFeed:
             return [FeedTrouble(instrument="", reason=message.reason)]
         if isinstance(message, VenueStatus):
             self.state = message.state
-            return [message]
-        return [message] if isinstance(message, InstrumentStatus) else []
+            return [message, *self._all_pairs()]
+        if isinstance(message, InstrumentStatus):
+            self._looks.set()
+        elif isinstance(message, Unrecognized) and message.kind == "precision":
+            self._looks.set()  # a finer step, perhaps
+        return []
+
+    # Pairs.
+
+    async def _look_at_pairs(self) -> None:
+        """Ask how the pairs are listed now and then, and when something hints at a change."""
+        while True:
+            try:
+                listed = {pair.instrument.id: pair for pair in await self.client.pairs(self._symbols)}
+            except VenueError as error:
+                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=error.message)
+            else:
+                for instrument in self.books:
+                    pair = listed.get(instrument)
+                    self._pairs[instrument] = (pair.state, pair.detail) if pair else GONE
+                    self._renew_book(instrument)
+                for event in self._all_pairs():
+                    self._found.put_nowait(event)
+            self._looks.clear()
+            await asyncio.sleep(PAIRS_AGAIN_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAIRS_EVERY_S - PAIRS_AGAIN_S):
+                    await self._looks.wait()
+
+    def _all_pairs(self) -> list[PairTold]:
+        """Return what is new of the pairs."""
+        news = []
+        for instrument, (own, words) in self._pairs.items():
+            state, detail = (own, words) if self.state is TradingState.ONLINE else (self.state, "the venue itself")
+            definition = self.client.protocol.listings.of(instrument).instrument
+            told = PairTold(ts_ns=wall_ns(), instrument=instrument, definition=definition, state=state, detail=detail)
+            before = self._told.get(instrument)
+            if before is None or msgspec.structs.replace(before, ts_ns=told.ts_ns) != told:
+                self._told[instrument] = told
+                news.append(told)
+        return news
+
+    def _renew_book(self, instrument: InstrumentId) -> None:
+        """Begin a book anew whose numbers are written with other decimals now: its checksum is over those."""
+        units = written_units(self.client.protocol.listings.of(instrument))
+        if self.books[instrument].units != units:
+            depth = self._levels if self.client.protocol.cuts_book else 0
+            self.books[instrument] = book = OrderBook(instrument, depth, units)
+            book.invalidate("its steps have changed")
+            self._resynchronise(book)
 
     def _is_news(self, trade: Trade) -> bool:
         """Whether a trade was not told before: venues repeat the latest ones on every connection."""
@@ -167,6 +228,7 @@ class MarketFeed:
 
     def _resynchronise(self, book: OrderBook) -> list[FeedEvent]:
         _log.warning("book_broken", instrument=book.instrument, reason=book.broken)
+        self._looks.set()
         symbol = self._symbol_of[book.instrument]
         if self._book_from_rest:
             self._fetch(book.instrument)

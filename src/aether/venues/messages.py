@@ -4,13 +4,14 @@ Public trades, quotes and bars are the domain's own events. Prices and sizes are
 fees and balances are ledger amounts.
 """
 
-from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from aether.domain.errors import Failure
 from aether.domain.events import Bar, OrderFilled, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, InstrumentId, TradeId, VenueOrderId
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 
 Level = tuple[int, int]
@@ -56,22 +57,20 @@ class BarProgress(msgspec.Struct, kw_only=True, gc=False):
     bar: Bar
 
 
-class VenueState(StrEnum):
-    """What a venue, or one of its pairs, allows."""
+class Pair(NamedTuple):
+    """A pair as the venue lists it: by the venue's name, with its rules, and what may be done in it now."""
 
-    ONLINE = "online"
-    POST_ONLY = "post_only"
-    LIMIT_ONLY = "limit_only"
-    CANCEL_ONLY = "cancel_only"
-    MAINTENANCE = "maintenance"
-    DELISTED = "delisted"
+    native: str
+    instrument: Instrument
+    state: TradingState = TradingState.ONLINE
+    detail: str = ""
 
 
 class VenueStatus(msgspec.Struct, kw_only=True):
     """What the venue allows now."""
 
     ts_ns: int
-    state: VenueState
+    state: TradingState
     detail: str = ""
 
 
@@ -80,7 +79,7 @@ class InstrumentStatus(msgspec.Struct, kw_only=True):
 
     instrument: InstrumentId
     ts_ns: int
-    state: VenueState
+    state: TradingState
 
 
 class Heartbeat(msgspec.Struct, kw_only=True):

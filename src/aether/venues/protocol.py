@@ -1,6 +1,6 @@
 """What a venue's REST protocol is, without the socket: actions to signed requests, responses to results or errors.
 
-The result of an action: `Markets` a list of (native name, Instrument); `ServerTime` nanoseconds; `SystemStatus` a
+The result of an action: `Markets` a list of Pair; `ServerTime` nanoseconds; `SystemStatus` a
 VenueStatus; `Ticker` a Quote; `Depth` a BookSnapshot; `RecentTrades` a list of Trade; `Candles` of Bar; `Balances` of
 Balance; `Fees` FeeRates; `Permissions` KeyPermissions; `StreamToken` text; `OpenOrders` and `ClosedOrders` a list of
 OrderUpdate; `GetOrder` an OrderUpdate; `Fills` a list of Execution; `Submit`, `Amend` and `Cancel` the venue's order id

@@ -18,7 +18,7 @@ import msgspec
 
 from aether.domain.events import OrderFilled
 from aether.domain.identifiers import AccountId, ClientOrderId, InstrumentId, client_order_id, foreign_id
-from aether.domain.orders import Order, OrderRequest, Purpose, Side, TimeInForce
+from aether.domain.orders import Order, OrderRequest, OrderType, Purpose, Side, TimeInForce
 from aether.venues.messages import Balance, Execution, OrderUpdate, fill_report
 
 AHEAD = 4_096
@@ -109,13 +109,14 @@ def foreign_fill(execution: Execution) -> OrderFilled:
 
 def foreign_request(update: OrderUpdate) -> OrderRequest | None:
     """Return an order that is not ours as one of the account's; None when the venue does not say enough of it."""
-    if update.unread or update.side is None or update.type is None or update.size <= 0:
+    is_known = update.type is not None or update.limit_price
+    if update.unread or update.side is None or update.size <= 0 or not is_known:
         return None
     return OrderRequest(
         id=foreign_id(update.venue_order_id),
         instrument=update.instrument,
         side=update.side,
-        type=update.type,
+        type=update.type or OrderType.LIMIT,
         size=update.size,
         limit_price=update.limit_price,
         time_in_force=update.time_in_force or TimeInForce.GTC,

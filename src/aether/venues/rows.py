@@ -12,7 +12,7 @@ import msgspec
 from aether.domain.errors import InvalidValueError
 from aether.domain.events import Bar
 from aether.domain.identifiers import ClientOrderId, InstrumentId, Symbol, VenueId, VenueOrderId, instrument_id
-from aether.domain.orders import OrderState
+from aether.domain.orders import OrderState, Side
 from aether.venues.messages import BarProgress, Message, OrderUpdate, Unread, Unrecognized
 from aether.venues.wire import Listings, MalformedError, digest, parse, plain_text
 
@@ -21,6 +21,9 @@ U = TypeVar("U")
 
 ROW_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, ValueError, InvalidValueError)
 """What reading a row raises that is not what the venue documents; a `MalformedError` is a ValueError."""
+
+
+_SIDES = {side.value: side for side in Side}
 
 
 def each_row(what: str, found: Iterable[T], read: Callable[[T], list[U]]) -> list[U | Unread]:
@@ -38,13 +41,13 @@ def each_order(
     venue: VenueId,
     listings: Listings,
     found: Iterable[T],
-    ids: Callable[[T], tuple[object, object, object]],
+    ids: Callable[[T], tuple[object, object, object, object]],
     read: Callable[[T], list[OrderUpdate]],
 ) -> list[OrderUpdate | Unread]:
     """Return the orders of a list; one that is not understood keeps its ids, so it is counted, asked for and canceled.
 
     Args:
-        ids: what a row says of the venue's id, the client's id and the pair, before anything else of it is read.
+        ids: what a row says of the venue's id, the client's id, the pair and the side, before all else of it is read.
     """
     result: list[OrderUpdate | Unread] = []
     for row in found:
@@ -59,15 +62,15 @@ def unread_order(
     venue: VenueId,
     listings: Listings,
     row: T,
-    ids: Callable[[T], tuple[object, object, object]],
+    ids: Callable[[T], tuple[object, object, object, object]],
     error: Exception,
 ) -> OrderUpdate | Unread:
     """Return an order that is not understood with what is known of it."""
     reason = why_unread(error)
     try:
-        number, client_id, pair = ids(row)
+        number, client_id, pair, side = ids(row)
     except ROW_ERRORS:
-        number = client_id = pair = ""
+        number = client_id = pair = side = ""
     if not number:
         return Unread(what="order", reason=reason, text=plain_text(str(row)))
     listing = listings.find(str(pair))
@@ -77,6 +80,7 @@ def unread_order(
         client_id=ClientOrderId(str(client_id or "")),
         venue_order_id=VenueOrderId(str(number)),
         state=OrderState.ACCEPTED,
+        side=_SIDES.get(str(side).lower()),
         unread=reason,
     )
 
@@ -111,16 +115,18 @@ def unread_row(
     venue: VenueId,
     listings: Listings,
     row: bytes,
-    names: tuple[str, str, str],
+    names: tuple[str, str, str, str],
     error: MalformedError | msgspec.ValidationError,
 ) -> Message:
     """Return a row about an order that is not understood with what is known of it, so that it can be asked for.
 
     Args:
-        names: of the fields with the venue's id, the client's id and the pair.
+        names: of the fields with the venue's id, the client's id, the pair and the side.
     """
-    number, client, pair = names
-    found = unread_order(venue, listings, parse(row), lambda r: (r.get(number), r.get(client), r.get(pair)), error)
+    number, client, pair, side = names
+    found = unread_order(
+        venue, listings, parse(row), lambda r: (r.get(number), r.get(client), r.get(pair), r.get(side)), error
+    )
     return unrecognized(row, error) if isinstance(found, Unread) else found
 
 

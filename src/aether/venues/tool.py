@@ -26,6 +26,7 @@ from aether.venues.messages import (
     Execution,
     InstrumentStatus,
     OrderUpdate,
+    Pair,
     Unread,
     VenueStatus,
 )
@@ -200,9 +201,9 @@ def _blank(kind: Any, symbol: str) -> Any:
 
 def to_records(message: Any, listings: Listings) -> Iterator[dict[str, Any]]:
     """Yield a message as plain records: `type`, `venue`, `symbol`, `ts_ns` and what the type needs, exact text."""
-    if isinstance(message, tuple) and len(message) == 2 and isinstance(message[1], Instrument):
-        if message[0] == message[1].symbol or listings.venue != "kraken":
-            yield _instrument_record(*message)
+    if isinstance(message, Pair):
+        if message.native == message.instrument.symbol or listings.venue != "kraken":
+            yield _instrument_record(message)
         return
     head: dict[str, Any] = {"type": "", "venue": listings.venue, "symbol": "", "ts_ns": getattr(message, "ts_ns", 0)}
     instrument: Instrument | None = None
@@ -216,13 +217,15 @@ def to_records(message: Any, listings: Listings) -> Iterator[dict[str, Any]]:
     yield {**head, **_fields(message, instrument)}
 
 
-def _instrument_record(native: str, i: Instrument) -> dict[str, Any]:
+def _instrument_record(pair: Pair) -> dict[str, Any]:
+    i = pair.instrument
     return {
         "type": "instrument",
         "venue": i.venue,
         "symbol": i.symbol,
         "ts_ns": 0,
-        "native": native,
+        "native": pair.native,
+        "state": pair.state.value,
         "price_decimals": i.price_decimals,
         "size_decimals": i.size_decimals,
         "tick": i.price_text(i.tick),

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
-from aether.domain.instruments import FeeTier, Instrument
+from aether.domain.instruments import FeeTier, Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.actions import (
@@ -56,7 +56,15 @@ from aether.venues.binance.stream import (
     refuse_socket,
     socket_request,
 )
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Unread, VenueState, VenueStatus
+from aether.venues.messages import (
+    Balance,
+    BookSnapshot,
+    Execution,
+    OrderUpdate,
+    Pair,
+    Unread,
+    VenueStatus,
+)
 from aether.venues.protocol import (
     CancelScope,
     Credentials,
@@ -129,8 +137,10 @@ class BinanceProtocol:
     def requests(self, action: Action) -> list[Request]:
         """Return the requests that carry out `action`. Raises UnsupportedError."""
         match action:
-            case Markets():
+            case Markets(symbols=()):
                 return [_get("exchangeInfo", 20, permissions="SPOT")]
+            case Markets(symbols=symbols):
+                return [_get("exchangeInfo", 20, symbols=to_json([binance_symbol(s) for s in symbols]))]
             case ServerTime():
                 return [_get("time", 1)]
             case SystemStatus():
@@ -304,12 +314,12 @@ class BinanceProtocol:
         result = self._result(response)
         match action:
             case Markets():
-                return each_tradable(rows(field(result, "symbols")), _instrument)
+                return each_tradable(rows(field(result, "symbols")), _pair)
             case ServerTime():
                 return int(field(result, "serverTime")) * NS_PER_MS
             case SystemStatus():
                 down = int(field(result, "status")) != 0
-                state = VenueState.MAINTENANCE if down else VenueState.ONLINE
+                state = TradingState.MAINTENANCE if down else TradingState.ONLINE
                 return VenueStatus(ts_ns=0, state=state, detail=str(result.get("msg", "")))
             case Ticker():
                 listing = self.listings[field(result, "symbol")]
@@ -384,7 +394,7 @@ class BinanceProtocol:
             BINANCE,
             self.listings,
             found,
-            lambda row: (row["orderId"], row.get("clientOrderId"), row["symbol"]),
+            lambda row: (row["orderId"], row.get("clientOrderId"), row["symbol"], row.get("side")),
             lambda row: [self._order_update(row)],
         )
 
@@ -533,7 +543,7 @@ def _signed(method: str, endpoint: str, params: dict[str, str], weight: int, dea
     return Request(method=method, path=f"/api/v3/{endpoint}?{text}", weight=weight)
 
 
-def _instrument(row: Any) -> list[tuple[str, Instrument]]:
+def _pair(row: Any) -> list[Pair]:
     """Return a pair, whatever its status: who starts in a maintenance still has orders and executions in it."""
     if not row.get("isSpotTradingAllowed", True):
         return []
@@ -559,7 +569,9 @@ def _instrument(row: Any) -> list[tuple[str, Instrument]]:
         base_decimals=int(row.get("baseAssetPrecision", AMOUNT_DECIMALS)),
         quote_decimals=int(row.get("quoteAssetPrecision", AMOUNT_DECIMALS)),
     )
-    return [(row["symbol"], instrument)]
+    told = str(row.get("status", "TRADING"))
+    state = TradingState.ONLINE if told == "TRADING" else TradingState.MAINTENANCE
+    return [Pair(row["symbol"], instrument, state, told)]
 
 
 def _balance(row: Any) -> list[Balance]:

@@ -13,6 +13,7 @@ import msgspec
 from aether.domain.errors import UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, TradeId, VenueId, VenueOrderId
+from aether.domain.instruments import TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.venues.binance.names import failure_of
 from aether.venues.messages import (
@@ -27,7 +28,6 @@ from aether.venues.messages import (
     Message,
     OrderUpdate,
     Subscribed,
-    VenueState,
     VenueStatus,
 )
 from aether.venues.rows import unread_row, unrecognized
@@ -402,7 +402,7 @@ class BinanceStream:
         if kind in ("balanceUpdate", "listStatus", "externalLockUpdate"):
             return [Heartbeat()]
         if kind in ("eventStreamTerminated", "serverShutdown"):
-            return [VenueStatus(ts_ns=0, state=VenueState.MAINTENANCE, detail=kind)]
+            return [VenueStatus(ts_ns=0, state=TradingState.MAINTENANCE, detail=kind)]
         return unknown(payload, "event", kind)
 
     @staticmethod
@@ -425,8 +425,8 @@ class BinanceStream:
             return self._report(_report.decode(payload))
         except (MalformedError, msgspec.ValidationError) as error:
             row: Any = parse(payload)
-            renamed = {"i": row.get("i"), "c": row.get("C") or row.get("c"), "s": row.get("s")}
-            return [unread_row(BINANCE, self.listings, msgspec.json.encode(renamed), ("i", "c", "s"), error)]
+            renamed = {"i": row.get("i"), "c": row.get("C") or row.get("c"), "s": row.get("s"), "S": row.get("S")}
+            return [unread_row(BINANCE, self.listings, msgspec.json.encode(renamed), ("i", "c", "s", "S"), error)]
 
     def _report(self, report: _Report) -> list[Message]:
         listing = self.listings[report.s]

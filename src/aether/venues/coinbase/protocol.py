@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
-from aether.domain.instruments import FeeTier, Instrument
+from aether.domain.instruments import FeeTier, Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.actions import (
@@ -48,7 +48,7 @@ from aether.venues.actions import (
     Ticker,
 )
 from aether.venues.coinbase.stream import COINBASE, ORDER_STATES, ORDER_TYPES, TIMES_IN_FORCE, CoinbaseStream, taker_of
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Unread
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Pair, Unread
 from aether.venues.protocol import (
     CancelScope,
     Credentials,
@@ -94,6 +94,16 @@ _GRANULARITIES = {
 _ON_THE_WAY = "order_status=PENDING&order_status=QUEUED&order_status=CANCEL_QUEUED&order_status=EDIT_QUEUED"
 """Open orders that Coinbase does not list with `OPEN`, which is asked for alone. An order passes through the lists as
 they are read, so one that moves on meanwhile is on the next."""
+_FLAGS = {
+    "is_disabled": TradingState.DELISTED,
+    "trading_disabled": TradingState.MAINTENANCE,
+    "view_only": TradingState.MAINTENANCE,
+    "cancel_only": TradingState.CANCEL_ONLY,
+    "auction_mode": TradingState.CANCEL_ONLY,
+    "post_only": TradingState.POST_ONLY,
+    "limit_only": TradingState.LIMIT_ONLY,
+}
+"""A product's flags, the one that allows least first."""
 _OVER = ("UNKNOWN_CANCEL_ORDER", "ORDER_IS_FULLY_FILLED", "DUPLICATE_CANCEL_REQUEST")
 """Why an order is not canceled that has ended, or is being canceled."""
 _ENDED = "order_status=FILLED&order_status=CANCELLED&order_status=EXPIRED&order_status=FAILED"
@@ -126,8 +136,9 @@ class CoinbaseProtocol:
     def requests(self, action: Action) -> list[Request]:
         """Return the requests that carry out `action`. Raises UnsupportedError."""
         match action:
-            case Markets():
-                return [_get("market/products", product_type="SPOT")]
+            case Markets(symbols=symbols):
+                chosen = "".join(f"&product_ids={_product(symbol)}" for symbol in symbols)
+                return [_get_raw(f"market/products?product_type=SPOT{chosen}")]
             case ServerTime():
                 return [_get("time")]
             case Ticker():
@@ -234,7 +245,7 @@ class CoinbaseProtocol:
         result = self._result(response)
         match action:
             case Markets():
-                return each_tradable(rows(field(result, "products")), _instrument)
+                return each_tradable(rows(field(result, "products")), _pair)
             case ServerTime():
                 return int(field(result, "epochMillis")) * NS_PER_MS
             case Ticker():
@@ -337,7 +348,7 @@ class CoinbaseProtocol:
             COINBASE,
             self.listings,
             found,
-            lambda row: (row["order_id"], row.get("client_order_id"), row["product_id"]),
+            lambda row: (row["order_id"], row.get("client_order_id"), row["product_id"], row.get("side")),
             lambda row: [self._order_update(row)],
         )
 
@@ -544,7 +555,7 @@ def _post(endpoint: str, fields: dict[str, Any]) -> Request:
     return Request(method="POST", path=f"{ROOT}/{endpoint}", headers=headers, body=to_json(fields))
 
 
-def _instrument(row: Any) -> list[tuple[str, Instrument]]:
+def _pair(row: Any) -> list[Pair]:
     if row.get("product_type", "SPOT") != "SPOT" or row.get("is_disabled") or row.get("status") == "delisted":
         return []
     tick, lot = row.get("price_increment") or field(row, "quote_increment"), field(row, "base_increment")
@@ -566,7 +577,17 @@ def _instrument(row: Any) -> list[tuple[str, Instrument]]:
         min_notional=scaled(row.get("quote_min_size") or "0", AMOUNT_DECIMALS),
         fee_tiers=FEE_TIERS,
     )
-    return [(row["product_id"], instrument)]
+    state, told = _state(row)
+    return [Pair(row["product_id"], instrument, state, told)]
+
+
+def _state(row: Any) -> tuple[TradingState, str]:
+    """Return what a product's flags allow, and which flag says so."""
+    for flag, state in _FLAGS.items():
+        if row.get(flag):
+            return state, flag
+    told = str(row.get("status") or "online")
+    return (TradingState.ONLINE if told == "online" else TradingState.MAINTENANCE), told
 
 
 def _balance(row: Any) -> list[Balance]:

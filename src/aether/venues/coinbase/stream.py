@@ -15,6 +15,7 @@ import msgspec
 from aether.domain.errors import Failure
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueId, VenueOrderId
+from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderState, OrderType, Side, TimeInForce
 from aether.venues.messages import (
     Acknowledged,
@@ -28,7 +29,6 @@ from aether.venues.messages import (
     SequenceGap,
     Subscribed,
     Unrecognized,
-    VenueState,
 )
 from aether.venues.rows import progress, unread_row, unrecognized
 from aether.venues.stream import Channel, guarded, to_json, unknown
@@ -205,7 +205,7 @@ _users = msgspec.json.Decoder(list[_User])
 
 _Handler = Callable[[_Head, msgspec.Raw], list[Message]]
 BOOKS = ("l2_data",)
-_IDS = ("order_id", "client_order_id", "product_id")
+_IDS = ("order_id", "client_order_id", "product_id", "order_side")
 _CHANNELS = {"ticker_batch": "ticker"}
 """Channels that are read as another."""
 
@@ -437,7 +437,7 @@ class CoinbaseStream:
         for event in _products.decode(events):
             for row in event.products:
                 if row.id in self.listings:
-                    state = VenueState.ONLINE if row.status == "online" else VenueState.MAINTENANCE
+                    state = TradingState.ONLINE if row.status == "online" else TradingState.MAINTENANCE
                     ts_ns = time_ns(head.timestamp)
                     found.append(InstrumentStatus(instrument=self.listings[row.id].id, ts_ns=ts_ns, state=state))
         return found

@@ -16,7 +16,7 @@ import msgspec
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
-from aether.domain.instruments import FeeTier, Instrument
+from aether.domain.instruments import FeeTier, Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.actions import (
@@ -48,8 +48,24 @@ from aether.venues.actions import (
     Ticker,
 )
 from aether.venues.kraken.names import KEPT_DECIMALS, asset_code, failure_of, kraken_symbol
-from aether.venues.kraken.stream import KRAKEN, ORDER_TYPES, TYPES_BACK, KrakenStream, rfc3339, socket_request
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Unread, VenueState, VenueStatus
+from aether.venues.kraken.stream import (
+    KRAKEN,
+    ORDER_TYPES,
+    PAIR_STATES,
+    TYPES_BACK,
+    KrakenStream,
+    rfc3339,
+    socket_request,
+)
+from aether.venues.messages import (
+    Balance,
+    BookSnapshot,
+    Execution,
+    OrderUpdate,
+    Pair,
+    Unread,
+    VenueStatus,
+)
 from aether.venues.protocol import (
     CancelScope,
     Credentials,
@@ -76,10 +92,10 @@ _STATES = {
     "expired": OrderState.EXPIRED,
 }
 _SYSTEM = {
-    "online": VenueState.ONLINE,
-    "maintenance": VenueState.MAINTENANCE,
-    "cancel_only": VenueState.CANCEL_ONLY,
-    "post_only": VenueState.POST_ONLY,
+    "online": TradingState.ONLINE,
+    "maintenance": TradingState.MAINTENANCE,
+    "cancel_only": TradingState.CANCEL_ONLY,
+    "post_only": TradingState.POST_ONLY,
 }
 AUTO_EARN = "F"
 _WITHOUT_LIMIT = (None, OrderType.TRAILING_STOP)
@@ -113,8 +129,10 @@ class KrakenProtocol:
     def requests(self, action: Action) -> list[Request]:
         """Return the requests that carry out `action`. Raises UnsupportedError."""
         match action:
-            case Markets():
-                return [_get("AssetPairs")]
+            case Markets(symbols=symbols):
+                return [
+                    _get("AssetPairs", pair=",".join(map(kraken_symbol, symbols))) if symbols else _get("AssetPairs")
+                ]
             case ServerTime():
                 return [_get("Time")]
             case SystemStatus():
@@ -242,12 +260,12 @@ class KrakenProtocol:
         result = self._result(response)
         match action:
             case Markets():
-                return each_tradable(result.items(), lambda item: _instrument(*item))
+                return each_tradable(result.items(), lambda item: _pair(*item))
             case ServerTime():
                 return int(field(result, "unixtime")) * NS_PER_S
             case SystemStatus():
                 name = str(field(result, "status"))
-                return VenueStatus(ts_ns=0, state=_SYSTEM.get(name, VenueState.MAINTENANCE), detail=name)
+                return VenueStatus(ts_ns=0, state=_SYSTEM.get(name, TradingState.MAINTENANCE), detail=name)
             case Ticker():
                 return self._quote(result)
             case Depth():
@@ -368,7 +386,12 @@ class KrakenProtocol:
             KRAKEN,
             self.listings,
             found.items(),
-            lambda item: (item[0], item[1].get("cl_ord_id"), item[1]["descr"]["pair"]),
+            lambda item: (
+                item[0],
+                item[1].get("cl_ord_id"),
+                item[1]["descr"]["pair"],
+                item[1]["descr"].get("type"),
+            ),
             lambda item: self._order_update(*item, symbol),
         )
 
@@ -493,7 +516,7 @@ def _ppm(percent: object) -> int:
     return int(Decimal(str(percent)) * 10_000)
 
 
-def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
+def _pair(name: str, pair: Any) -> list[Pair]:
     """Return a pair under each of its names; none for what is not traded as spot."""
     wsname = str(pair.get("wsname", ""))
     if not wsname or pair.get("status") == "delisted":
@@ -525,7 +548,10 @@ def _instrument(name: str, pair: Any) -> list[tuple[str, Instrument]]:
         base_decimals=KEPT_DECIMALS.get(base, AMOUNT_DECIMALS),
         quote_decimals=KEPT_DECIMALS.get(quote_asset, AMOUNT_DECIMALS),
     )
-    return [(native, instrument) for native in dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))]
+    told = str(pair.get("status", "online"))
+    state = PAIR_STATES.get(told, TradingState.MAINTENANCE)
+    names = dict.fromkeys((symbol, name, str(field(pair, "altname")), wsname))
+    return [Pair(native, instrument, state, told) for native in names]
 
 
 def _balance(name: str, row: Any) -> list[Balance]:

@@ -16,6 +16,7 @@ import msgspec
 from aether.domain.errors import UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueId, VenueOrderId
+from aether.domain.instruments import TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, DeadManSwitch, Submit, SubmitBatch
 from aether.venues.kraken.names import asset_code, failure_of
@@ -32,7 +33,6 @@ from aether.venues.messages import (
     SequenceGap,
     Subscribed,
     Unrecognized,
-    VenueState,
     VenueStatus,
 )
 from aether.venues.rows import progress, unread_row, unrecognized
@@ -156,15 +156,15 @@ class _Head(msgspec.Struct, gc=False):
     timestamp: str = ""
 
 
-_STATES = {
-    "online": VenueState.ONLINE,
-    "cancel_only": VenueState.CANCEL_ONLY,
-    "post_only": VenueState.POST_ONLY,
-    "limit_only": VenueState.LIMIT_ONLY,
-    "maintenance": VenueState.MAINTENANCE,
-    "work_in_progress": VenueState.MAINTENANCE,
-    "reduce_only": VenueState.CANCEL_ONLY,
-    "delisted": VenueState.DELISTED,
+PAIR_STATES = {
+    "online": TradingState.ONLINE,
+    "cancel_only": TradingState.CANCEL_ONLY,
+    "post_only": TradingState.POST_ONLY,
+    "limit_only": TradingState.LIMIT_ONLY,
+    "maintenance": TradingState.MAINTENANCE,
+    "work_in_progress": TradingState.MAINTENANCE,
+    "reduce_only": TradingState.CANCEL_ONLY,
+    "delisted": TradingState.DELISTED,
 }
 _ORDER_STATES = {
     "pending_new": OrderState.SUBMITTED,
@@ -335,7 +335,9 @@ class KrakenStream:
             return handler(msgspec.structs.replace(head, data=Raw(b"[%b]" % bytes(row))))
         except (MalformedError, msgspec.ValidationError) as error:
             if head.channel == "executions":
-                return [unread_row(KRAKEN, self.listings, bytes(row), ("order_id", "cl_ord_id", "symbol"), error)]
+                return [
+                    unread_row(KRAKEN, self.listings, bytes(row), ("order_id", "cl_ord_id", "symbol", "side"), error)
+                ]
             return [unrecognized(bytes(row), error)]
 
     def _on_trade(self, payload: bytes) -> list[Message]:
@@ -543,8 +545,8 @@ def _amount(raw: Raw) -> int:
     return amount_down(raw_text(raw))
 
 
-def _state(name: str) -> VenueState:
-    state = _STATES.get(name)
+def _state(name: str) -> TradingState:
+    state = PAIR_STATES.get(name)
     if state is None:
         raise MalformedError("status", name)
     return state
