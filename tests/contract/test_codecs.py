@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError, VenueError
+from aether.domain.events import Trade
 from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.domain.instruments import TradingState, make_instrument
 from aether.domain.orders import OrderType, Side
-from aether.venues.actions import Action, Balances, Cancel, Fills, Markets, OpenOrders, Submit
+from aether.venues.actions import Action, Balances, Cancel, Depth, Fills, Markets, OpenOrders, Submit
 from aether.venues.binance.protocol import BinanceProtocol, signature_of
 from aether.venues.book import OrderBook
 from aether.venues.coinbase.protocol import CoinbaseProtocol, make_token
@@ -27,6 +28,7 @@ from aether.venues.kraken.stream import KrakenStream
 from aether.venues.messages import BookDelta, BookSnapshot, SequenceGap, Unread, Unrecognized
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded
 from aether.venues.registry import protocol_of
+from aether.venues.stream import Channel
 from aether.venues.tool import decode_rest, decode_socket, encode
 from aether.venues.wire import Listings, MalformedError, scaled, time_ns
 from tests.fuzz.__main__ import damaged
@@ -436,3 +438,39 @@ def test_rows_of_pairs_that_are_not_listed_are_told_and_orders_keep_their_ids() 
     assert (order.venue_order_id, order.instrument) == ("OQCLML-BW3P3-BUCMWZ", "kraken:XBTUSD")
     assert (order.state, order.size, order.filled) == ("accepted", 0, -1)
     assert "is not listed" in order.unread
+
+
+def test_a_pair_whose_data_come_under_another_name_has_them_all_the_same() -> None:
+    """T6: Coinbase trades BTC-USDC in the book of BTC-USD, and names that."""
+    products = [
+        {
+            "product_id": name, "alias": alias, "base_currency_id": "BTC", "quote_currency_id": quote,
+            "price_increment": "0.01", "base_increment": "0.00000001", "quote_increment": "0.01",
+            "base_min_size": "0.00000001", "base_max_size": "3400", "status": "online",
+        }
+        for name, alias, quote in (("BTC-USD", "", "USD"), ("BTC-USDC", "BTC-USD", "USDC"))
+    ]  # fmt: skip
+    protocol = CoinbaseProtocol()
+    body = json.dumps({"products": products}).encode()
+    for pair in decoded(protocol, Markets(), Response(status=200, headers={}, body=body)):
+        protocol.listings.add_in_scale(pair.native, pair.instrument)
+        if pair.told_as:
+            protocol.listings.told_as[pair.native] = pair.told_as
+    stream = protocol.stream(depth=10, bar_s=60)
+    stream.subscribe(Channel.TRADES, ["BTC/USDC"])
+    trade = {
+        "trade_id": "1", "product_id": "BTC-USD", "price": "5", "size": "1", "side": "BUY",
+        "time": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    message = {
+        "channel": "market_trades", "client_id": "", "timestamp": "2026-01-01T00:00:00Z", "sequence_num": 0,
+        "events": [{"type": "update", "trades": [trade]}],
+    }  # fmt: skip
+    (told,) = stream.receive(json.dumps(message, separators=(",", ":")).encode())
+    assert isinstance(told, Trade)
+    assert told.instrument == "coinbase:BTC/USDC"
+    book = {"pricebook": {"product_id": "BTC-USD", "bids": [], "asks": [], "time": "2026-01-01T00:00:00Z"}}
+    asked = decoded(
+        protocol, Depth(symbol="BTC/USDC"), Response(status=200, headers={}, body=json.dumps(book).encode())
+    )
+    assert asked.instrument == "coinbase:BTC/USDC"

@@ -11,6 +11,7 @@ from aether.venues.actions import Balances, Cancel, Depth, Fills, GetOrder, Requ
 from aether.venues.keystate import KeyState
 from aether.venues.kraken.protocol import KrakenProtocol
 from aether.venues.limits import (
+    CANCELS_KNOCK_S,
     CANCELS_SHARE,
     SHARE,
     BinanceLimits,
@@ -115,6 +116,35 @@ def test_a_venue_that_says_wait_is_obeyed() -> None:
     assert state.acquire(costs, CANCELS_SHARE) == pytest.approx(30.0)
     now[0] = 131.0
     assert state.acquire(costs, CANCELS_SHARE) == 0
+
+
+def test_a_venue_that_does_not_say_how_long_is_asked_less_and_less_until_it_answers() -> None:
+    now = [1_000.0]
+    state = KeyState(None, "key", lambda: now[0])
+    costs = [(WINDOW, "", 1.0)]
+    waits = []
+    for _ in range(8):
+        state.block(costs, 0.0, 60.0)
+        waits.append(state.acquire(costs, SHARE))
+        now[0] += waits[-1]
+    assert waits == [60, 120, 240, 480, 900, 900, 900, 900], "seconds"
+    state.passed(costs)
+    state.block(costs, 0.0, 60.0)
+    assert state.acquire(costs, SHARE) == 60
+
+
+def test_a_cancel_knocks_on_a_door_that_is_closed_for_nobody_knows_how_long() -> None:
+    """R1: a lockout of a quarter of an hour must not keep orders open for as long."""
+    now = [1_000.0]
+    state = KeyState(None, "key", lambda: now[0])
+    costs = [(WINDOW, "", 1.0)]
+    for _ in range(5):
+        state.block(costs, 0.0, 60.0)
+    assert state.acquire(costs, SHARE) > 800
+    assert state.acquire(costs, CANCELS_SHARE) == CANCELS_KNOCK_S
+    now[0] += CANCELS_KNOCK_S
+    assert state.acquire(costs, CANCELS_SHARE) == 0
+    assert state.acquire(costs, SHARE) > 800, "nobody else goes"
 
 
 def _take(folder: str, count: int, queue: "multiprocessing.Queue[list[int]]") -> None:

@@ -152,6 +152,8 @@ class Failure(StrEnum):
     CLOCK = "clock"
     """The venue refused the time stamp or the deadline; nothing happened."""
     RATE_LIMIT = "rate_limit"
+    LOCKOUT = "lockout"
+    """The venue answers nothing for a while, longer if it is asked on."""
     """Too many requests; nothing happened."""
     UNKNOWN_OUTCOME = "unknown_outcome"
     """It may have been carried out or not: only a query can tell."""

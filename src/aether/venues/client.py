@@ -67,6 +67,9 @@ class RetryPolicy(NamedTuple):
 
 READS = RetryPolicy(attempts=4, first_wait_s=0.2)
 _SAFE_TO_REPEAT = (Failure.RETRYABLE, Failure.UNKNOWN_OUTCOME, Failure.RATE_LIMIT, Failure.VENUE_DOWN)
+_FIRST_BLOCK_S = {Failure.RATE_LIMIT: 1.0, Failure.LOCKOUT: 60.0}
+"""How long nothing is sent after the venue said that it was too much, where it does not say for how long: the first
+time. Kraken's guide "Errors" says of a lockout "typically a few minutes", and that asking on makes it longer."""
 
 
 class Permit(Protocol):
@@ -157,7 +160,8 @@ class VenueClient:
                     if error.failure is Failure.UNKNOWN_OUTCOME:
                         raise refuse(self.protocol.venue, Failure.VENUE_DOWN, error.message) from error
                     raise
-                await asyncio.sleep(max(error.retry_after_s, wait_s * (0.5 + self.random.random())))
+                told_s = min(error.retry_after_s, LONGEST_SLEEP_S)  # the limits know how long it really is
+                await asyncio.sleep(max(told_s, wait_s * (0.5 + self.random.random())))
                 wait_s *= 2
         raise AssertionError("the loop returns or raises")
 
@@ -226,10 +230,12 @@ class VenueClient:
         if isinstance(action, Depth) and response.status == 200:
             self.on_depth(response.body)
         try:
-            return response, decoded(self.protocol, action, response)
+            result = decoded(self.protocol, action, response)
+            self.key_state.passed(costs)
+            return response, result
         except VenueError as error:
-            if error.failure is Failure.RATE_LIMIT:
-                self.key_state.block(costs, error.retry_after_s or 1.0)
+            if error.failure in _FIRST_BLOCK_S:
+                self.key_state.block(costs, error.retry_after_s, _FIRST_BLOCK_S[error.failure])
             if error.failure is Failure.VENUE_DOWN and isinstance(action, TRADING):
                 raise refuse(self.protocol.venue, Failure.UNKNOWN_OUTCOME, error.message) from error
             raise
@@ -314,8 +320,14 @@ class VenueClient:
 
     async def load_markets(self) -> None:
         """List all pairs of the venue."""
-        for pair in await self.call(Markets()):
-            self.protocol.listings.add_in_scale(pair.native, pair.instrument)
+        self._list(await self.call(Markets()))
+
+    def _list(self, pairs: list[Pair]) -> None:
+        listings = self.protocol.listings
+        for pair in pairs:
+            listings.add_in_scale(pair.native, pair.instrument)
+            if pair.told_as:
+                listings.told_as[pair.native] = pair.told_as
 
     async def pairs(self, symbols: Sequence[str]) -> list[Pair]:
         """Return how the venue lists some pairs now, without those that it does not list any more; they are listed so
@@ -328,8 +340,7 @@ class VenueClient:
             found = await self.call(Markets())  # one of them is gone, which refuses all
         wanted = set(symbols)
         pairs = [pair for pair in found if pair.instrument.symbol in wanted]
-        for pair in pairs:
-            self.protocol.listings.add_in_scale(pair.native, pair.instrument)
+        self._list(pairs)
         return pairs
 
     async def measure_clock(self) -> float:

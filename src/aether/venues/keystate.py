@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from aether.venues.limits import Costs, Level, Limit, charge, set_back, wait_s
+from aether.venues.limits import Costs, Level, Limit, blocked, charge, set_back, wait_s
 
 
 class _State(msgspec.Struct):
@@ -37,6 +37,7 @@ class KeyState:
         self._clock = clock
         self._state = _State()
         self._path: Path | None = None
+        self._is_refused = False
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
@@ -73,13 +74,27 @@ class KeyState:
                 known.level = max(known.level, level)
                 state.levels[_name(limit, "")] = known
 
-    def block(self, costs: Costs, seconds: float) -> None:
-        """Send nothing that counts against these limits for a while: the venue said so."""
+    def block(self, costs: Costs, told_s: float, first_s: float = 1.0) -> None:
+        """Send nothing that counts against these limits for a while: the venue said that it was too much.
+
+        Args:
+            told_s: for how long, as the venue says; 0 when it does not.
+            first_s: for how long then; twice as long each time.
+        """
         now = self._clock()
         with self._open() as state:
             for limit, part, _ in costs:
-                level = state.levels.setdefault(_name(limit, part), Level(at_s=now))
-                level.blocked_until_s = max(level.blocked_until_s, now + seconds)
+                blocked(state.levels.setdefault(_name(limit, part), Level(at_s=now)), now, told_s, first_s)
+        self._is_refused = True
+
+    def passed(self, costs: Costs) -> None:
+        """Hear that the venue took a request: the next wait is a short one again."""
+        if not self._is_refused:
+            return
+        self._is_refused = False
+        with self._open() as state:
+            for limit, part, _ in costs:
+                state.levels.setdefault(_name(limit, part), Level()).refusals = 0
 
     @contextmanager
     def _open(self) -> Iterator[_State]:

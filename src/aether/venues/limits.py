@@ -34,6 +34,11 @@ CANCELS_SHARE, EXITS_SHARE, SHARE, BALANCES_SHARE = 1.0, 0.9, 0.8, 0.6
 """How much of a limit may be used by cancels, by exits, and by everything else: entries never stand in their way."""
 
 
+CANCELS_KNOCK_S = 5.0
+LONGEST_BLOCK_S = 900.0
+"""Kraken's support pages name a quarter of an hour."""
+
+
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """One limit of a venue.
 
@@ -49,11 +54,18 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Level(msgspec.Struct, kw_only=True):
-    """How full a limit is: `level` at the time `at_s`, nothing to be sent before `blocked_until_s`."""
+    """How full a limit is: `level` at the time `at_s`, nothing to be sent before `blocked_until_s`.
+
+    Attributes:
+        blocked_s: when the venue said last that it was too much.
+        refusals: how often it has, one after the other.
+    """
 
     level: float = 0.0
     at_s: float = 0.0
     blocked_until_s: float = 0.0
+    blocked_s: float = 0.0
+    refusals: int = 0
 
 
 def set_back(level: Level, now_s: float) -> None:
@@ -62,6 +74,7 @@ def set_back(level: Level, now_s: float) -> None:
     if ahead_s > 0:
         level.at_s = now_s
         level.blocked_until_s -= ahead_s
+        level.blocked_s -= ahead_s
 
 
 def level_at(limit: Limit, level: Level, now_s: float) -> float:
@@ -73,9 +86,15 @@ def level_at(limit: Limit, level: Level, now_s: float) -> float:
 
 
 def wait_s(limit: Limit, level: Level, cost: float, now_s: float, share: float) -> float:
-    """Return how long a request of `cost` that may use a `share` of the limit has to wait, 0 when it may go now."""
-    if now_s < level.blocked_until_s:
-        return level.blocked_until_s - now_s
+    """Return how long a request of `cost` that may use a `share` of the limit has to wait, 0 when it may go now.
+
+    A cancel knocks again and again on a door that is closed for long.
+    """
+    blocked_until_s = level.blocked_until_s
+    if share == CANCELS_SHARE:
+        blocked_until_s = min(blocked_until_s, level.blocked_s + CANCELS_KNOCK_S)
+    if now_s < blocked_until_s:
+        return blocked_until_s - now_s
     room = limit.capacity * share
     over = level_at(limit, level, now_s) + cost - max(room, cost)
     if over <= 1e-9:
@@ -87,7 +106,20 @@ def wait_s(limit: Limit, level: Level, cost: float, now_s: float, share: float) 
 
 def charge(limit: Limit, level: Level, cost: float, now_s: float) -> Level:
     """Return the level after a request."""
-    return Level(level=level_at(limit, level, now_s) + cost, at_s=now_s, blocked_until_s=level.blocked_until_s)
+    return msgspec.structs.replace(level, level=level_at(limit, level, now_s) + cost, at_s=now_s)
+
+
+def blocked(level: Level, now_s: float, told_s: float, first_s: float) -> None:
+    """Let a limit rest after the venue said that it was too much.
+
+    Args:
+        told_s: for how long, the venue's own word, which cancels keep to as well; 0 without one.
+        first_s: for how long without one; twice as long each time.
+    """
+    seconds = told_s or min(LONGEST_BLOCK_S, first_s * 2**level.refusals)
+    level.refusals = min(level.refusals + 1, 16)
+    level.blocked_until_s = max(level.blocked_until_s, now_s + seconds)
+    level.blocked_s = level.blocked_until_s if told_s else now_s
 
 
 Costs = list[tuple[Limit, str, float]]

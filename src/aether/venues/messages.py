@@ -58,12 +58,17 @@ class BarProgress(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Pair(NamedTuple):
-    """A pair as the venue lists it: by the venue's name, with its rules, and what may be done in it now."""
+    """A pair as the venue lists it: by the venue's name, with its rules, and what may be done in it now.
+
+    Attributes:
+        told_as: the name under which its market data come, where that is another pair's.
+    """
 
     native: str
     instrument: Instrument
     state: TradingState = TradingState.ONLINE
     detail: str = ""
+    told_as: str = ""
 
 
 class VenueStatus(msgspec.Struct, kw_only=True):

@@ -145,6 +145,7 @@ REMEDIES = {
     Failure.AUTH: "Check the key, its permissions and this machine's clock.",
     Failure.CLOCK: "Set this machine's clock; the venue's is measured anew.",
     Failure.RATE_LIMIT: "Wait, then send fewer requests.",
+    Failure.LOCKOUT: "Wait some minutes; look at the venue whether the key is the right one.",
     Failure.UNKNOWN_OUTCOME: "Ask for the order's state before anything else.",
     Failure.VENUE_DOWN: "Wait until the venue is back.",
 }

@@ -288,6 +288,8 @@ class Listings(dict[str, Listing]):
         self.venue = venue
         self._by_id: dict[InstrumentId, Listing] = {}
         self._scales: dict[InstrumentId, tuple[int, int]] = {}
+        self.told_as: dict[str, str] = {}
+        """Under which other name the market data of a pair come, by the venue's name of it."""
         for native, instrument in instruments:
             self.add(native, instrument)
 

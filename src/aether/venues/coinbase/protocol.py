@@ -67,6 +67,7 @@ from aether.venues.stream import Channel, Stream, to_json
 from aether.venues.wire import (
     NS_PER_MS,
     NS_PER_S,
+    Listing,
     Listings,
     MalformedError,
     amount_down,
@@ -249,7 +250,7 @@ class CoinbaseProtocol:
             case ServerTime():
                 return int(field(result, "epochMillis")) * NS_PER_MS
             case Ticker():
-                book = self._book(result)
+                book = self._book(result, action.symbol)
                 bid, ask = book.bids[0] if book.bids else (0, 0), book.asks[0] if book.asks else (0, 0)
                 return Quote(
                     ts_ns=book.ts_ns,
@@ -260,9 +261,9 @@ class CoinbaseProtocol:
                     ask_size=ask[1],
                 )
             case Depth():
-                return self._book(result)
+                return self._book(result, action.symbol)
             case RecentTrades():
-                return each_row("trade", rows(field(result, "trades")), self._trade)
+                return each_row("trade", rows(field(result, "trades")), lambda row: self._trade(row, action.symbol))
             case Candles():
                 bars = each_row("bar", rows(field(result, "candles")), lambda row: self._bar(row, action))
                 return sorted(bars, key=_time_of)
@@ -352,17 +353,21 @@ class CoinbaseProtocol:
             lambda row: [self._order_update(row)],
         )
 
-    def _book(self, result: Any) -> BookSnapshot:
+    def _asked(self, symbol: str, told: str) -> Listing:
+        """Return the pair that was asked about: the answer may have the name of another, in whose book it is traded."""
+        return self.listings[_product(symbol) if symbol else told]
+
+    def _book(self, result: Any, symbol: str) -> BookSnapshot:
         book = field(result, "pricebook")
-        listing = self.listings[field(book, "product_id")]
+        listing = self._asked(symbol, field(book, "product_id"))
         bids, asks = (
             [(listing.price[row["price"]], listing.size[row["size"]]) for row in rows(field(book, side))]
             for side in ("bids", "asks")
         )
         return BookSnapshot(instrument=listing.id, ts_ns=time_ns(field(book, "time")), bids=bids, asks=asks)
 
-    def _trade(self, row: Any) -> list[Trade]:
-        listing = self.listings[field(row, "product_id")]
+    def _trade(self, row: Any, symbol: str) -> list[Trade]:
+        listing = self._asked(symbol, field(row, "product_id"))
         trade = Trade(
             ts_ns=time_ns(row["time"]),
             instrument=listing.id,
@@ -578,7 +583,7 @@ def _pair(row: Any) -> list[Pair]:
         fee_tiers=FEE_TIERS,
     )
     state, told = _state(row)
-    return [Pair(row["product_id"], instrument, state, told)]
+    return [Pair(row["product_id"], instrument, state, told, str(row.get("alias") or ""))]
 
 
 def _state(row: Any) -> tuple[TradingState, str]:

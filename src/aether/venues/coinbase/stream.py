@@ -230,6 +230,8 @@ class CoinbaseStream:
             "status": self._on_status,
             "user": self._on_user,
         }
+        self._subscribed: dict[str, list[str]] = {}
+        """By the name under which market data come, the pairs that they are of."""
         self._bars: dict[InstrumentId, Bar] = {}
         """The bar of each pair that is not over yet."""
         self._readers = {b'"l2_da': self._on_book, b'"marke': self._on_trades, b'"ticke': self._on_ticker}
@@ -240,6 +242,10 @@ class CoinbaseStream:
         """Return the texts that subscribe, with the heartbeats that keep a quiet connection open."""
         if channel is Channel.BALANCES:
             return []
+        for product in [symbol.replace("/", "-") for symbol in symbols]:
+            told_as = self.listings.told_as.get(product, product)
+            if product not in self._subscribed.setdefault(told_as, []):
+                self._subscribed[told_as].append(product)
         texts = [self._subscription("subscribe", CHANNELS[channel], symbols, credential)]
         return [*texts, self._subscription("subscribe", "heartbeats", [], credential)]
 
@@ -295,6 +301,10 @@ class CoinbaseStream:
                 return [unread_row(COINBASE, self.listings, bytes(row), _IDS, error)]
             return [unrecognized(bytes(row), error)]
 
+    def _named(self, product: str) -> list[Listing]:
+        """Return the pairs that market data under a name are of: the pair itself, and those traded in its book."""
+        return [self.listings[name] for name in self._subscribed.get(product) or (product,)]
+
     def _step(self, sequence: int) -> list[Message] | None:
         """Take note of a message's number; return the gap before it, None when it is a repetition."""
         expected = self._sequence + 1
@@ -344,14 +354,14 @@ class CoinbaseStream:
     def _books(self, events: "list[_Book]", ts_ns: int, sequence: int) -> list[Message]:
         found: list[Message] = []
         for book in events:
-            listing = self.listings[book.product_id]
-            bids, asks = _sides(book.updates, listing)
-            message: Message
-            if book.type == "snapshot":
-                message = BookSnapshot(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, sequence=sequence)
-            else:
-                message = BookDelta(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, last=sequence)
-            found.append(message)
+            for listing in self._named(book.product_id):
+                bids, asks = _sides(book.updates, listing)
+                message: Message
+                if book.type == "snapshot":
+                    message = BookSnapshot(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, sequence=sequence)
+                else:
+                    message = BookDelta(instrument=listing.id, ts_ns=ts_ns, bids=bids, asks=asks, last=sequence)
+                found.append(message)
         return found
 
     def _on_trades(self, payload: bytes) -> list[Message]:
@@ -369,8 +379,7 @@ class CoinbaseStream:
         found: list[Message] = []
         for event in events:
             for row in event.trades:
-                listing = self.listings[row.product_id]
-                found.append(
+                found += [
                     Trade(
                         ts_ns=time_ns(row.time),
                         instrument=listing.id,
@@ -379,7 +388,8 @@ class CoinbaseStream:
                         side=taker_of(row.side),
                         trade_id=TradeId(row.trade_id),
                     )
-                )
+                    for listing in self._named(row.product_id)
+                ]
         return found
 
     def _on_ticker(self, payload: bytes) -> list[Message]:
@@ -397,18 +407,17 @@ class CoinbaseStream:
         found: list[Message] = []
         for event in events:
             for row in event.tickers:
-                listing = self.listings[row.product_id]
-                price, size = listing.price, listing.read_size
-                found.append(
+                found += [
                     Quote(
                         ts_ns=ts_ns,
                         instrument=listing.id,
-                        bid=price[row.best_bid or "0"],
-                        ask=price[row.best_ask or "0"],
-                        bid_size=size(row.best_bid_quantity or "0"),
-                        ask_size=size(row.best_ask_quantity or "0"),
+                        bid=listing.price[row.best_bid or "0"],
+                        ask=listing.price[row.best_ask or "0"],
+                        bid_size=listing.read_size(row.best_bid_quantity or "0"),
+                        ask_size=listing.read_size(row.best_ask_quantity or "0"),
                     )
-                )
+                    for listing in self._named(row.product_id)
+                ]
         return found
 
     def _on_candles(self, _head_: _Head, events: msgspec.Raw) -> list[Message]:

@@ -20,7 +20,7 @@ _FAILURES = (
     ("EOrder:Invalid order", Failure.NOT_FOUND),
     ("EAPI:Rate limit exceeded", Failure.RATE_LIMIT),
     ("EOrder:Rate limit exceeded", Failure.RATE_LIMIT),
-    ("EGeneral:Temporary lockout", Failure.RATE_LIMIT),
+    ("EGeneral:Temporary lockout", Failure.LOCKOUT),
     ("EGeneral:Too many requests", Failure.RATE_LIMIT),
     ("EService:Throttled", Failure.RATE_LIMIT),
     ("EAPI:Invalid nonce", Failure.RETRYABLE),
@@ -37,6 +37,7 @@ _FAILURES = (
     ("EService:Timeout", Failure.UNKNOWN_OUTCOME),
     ("EService:", Failure.VENUE_DOWN),
     ("EGeneral:Internal error", Failure.UNKNOWN_OUTCOME),
+    ("EDatabase:", Failure.UNKNOWN_OUTCOME),
     ("EGeneral:Unknown", Failure.UNKNOWN_OUTCOME),
 )
 """By the beginning of the text, first match wins; anything else is a rejection."""
