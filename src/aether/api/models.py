@@ -1121,11 +1121,12 @@ class Strategy(Model):
 
 
 class Check(Model):
-    """One thing that the service depends on."""
+    """One thing that the service depends on; nothing is done without what is `needed`."""
 
     name: str
     ok: bool
     detail: str
+    needed: bool
 
 
 class Process(Model):

@@ -22,11 +22,16 @@ Reads = Annotated[Granted, allow("platform.read")]
 
 
 def _checks(context: Context) -> list[Check]:
-    return [Check(name=r.name, ok=r.ok, detail=r.detail) for r in context.health.readiness()]
+    found = context.health.readiness()
+    return [Check(name=r.name, ok=r.ok, detail=r.detail, needed=r.is_needed) for r in found]
 
 
 def _without_details(checks: list[Check]) -> list[Check]:
-    return [Check(name=c.name, ok=c.ok, detail="") for c in checks]
+    return [c.model_copy(update={"detail": ""}) for c in checks]
+
+
+def _can_work(checks: list[Check]) -> bool:
+    return all(c.ok for c in checks if c.needed)
 
 
 def system_of(context: Context, caller: Caller) -> System:
@@ -39,7 +44,7 @@ def system_of(context: Context, caller: Caller) -> System:
     return System(
         version=__version__,
         market=context.offer().name if context.feed else "",
-        ready=all(c.ok for c in checks),
+        ready=_can_work(checks),
         feed=context.feed or "",
         venues=list(context.venues),
         checks=checks,
@@ -80,12 +85,14 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request, response: Response) -> list[Check]:
     """Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot.
 
+    A venue of several that is not as it should be is told beside them.
+
     In production without details, since anybody may ask.
     """
     checks = _checks(request.app.state.context)
     if request.app.state.context.is_production:
         checks = _without_details(checks)
-    response.status_code = 200 if all(c.ok for c in checks) else 503
+    response.status_code = 200 if _can_work(checks) else 503
     return checks
 
 

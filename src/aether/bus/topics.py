@@ -27,11 +27,16 @@ INTERNAL = "node."
 
 
 class Readiness(msgspec.Struct, frozen=True, array_like=True):
-    """One thing that a process depends on, and how it is."""
+    """One thing that a process depends on, and how it is.
+
+    Attributes:
+        is_needed: whether the process can do nothing without it; one venue of several is not.
+    """
 
     name: str
     ok: bool
     detail: str
+    is_needed: bool = True
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):

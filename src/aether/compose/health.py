@@ -9,12 +9,14 @@ from aether.bus.local import LocalBus
 from aether.bus.topics import HEALTH, SILENT_AFTER_S, Readiness
 from aether.clock import monotonic_s, wall_ns
 from aether.control.guards import Finding
+from aether.domain.identifiers import VenueId
 from aether.store.database import Database
 from aether.store.patience import DATABASE_AWAY, within
 
 if TYPE_CHECKING:
     from aether.node.runtime import Node  # the API tells of a node, and loads none
 
+MARKET = "market data"
 STALE_MARKET_S = 10.0
 LAG_LIMIT_EVENTS = 3_000
 DATABASE_ANSWERS_S = 2.0
@@ -47,7 +49,7 @@ class NodeHealth:
         self._asked_s = monotonic_s()
 
     def _checks(self) -> list[Readiness]:
-        return [self._database_check(), self._accounts_check(), self._market_check(), self._lag_check()]
+        return [self._database_check(), self._accounts_check(), *self._market_checks(), self._lag_check()]
 
     def _database_check(self) -> Readiness:
         if self._node.committer.outage:
@@ -70,24 +72,46 @@ class NodeHealth:
             return Readiness("accounts", False, f"the lease is not renewed for {late_s:.0f} s: nothing new is sent")
         return Readiness("accounts", True, f"{len(self._node.shards)} trading")
 
-    def _market_check(self) -> Readiness:
+    def _market_checks(self) -> list[Readiness]:
+        """Return how old what is known of the market is, at all and at each venue."""
         if self._node.feed_ended.is_set():
-            return Readiness("market data", True, "the recording has ended")
+            return [Readiness(MARKET, True, "the recording has ended")]
         if not self._wall_clock:
-            return Readiness("market data", True, "replaying")
+            return [Readiness(MARKET, True, "replaying")]
         if not self._node.shards:
-            return Readiness("market data", True, "no account wants any yet")
-        markets = [m for s in self._node.shards.values() for m in s.engine.state.market.values()]
-        newest = max((max(m.book_ns, m.trade_ns) for m in markets), default=0)
-        age_s = (wall_ns() - newest) / 1e9
-        detail = f"{age_s:.1f} s old" if newest else "none yet"
-        if age_s < -STALE_MARKET_S:
-            detail = f"{-age_s:.0f} s ahead of this machine's clock: one of the two is wrong"
-        return Readiness("market data", abs(age_s) <= STALE_MARKET_S, detail)
+            return [Readiness(MARKET, True, "no account wants any yet")]
+        venues: dict[VenueId, int] = {}
+        troubles: dict[VenueId, str] = {}
+        for shard in self._node.shards.values():
+            for instrument in shard.engine.state.instruments.values():
+                venue, market = instrument.venue, shard.engine.state.market.get(instrument.id)
+                newest = max(market.book_ns, market.trade_ns) if market is not None else 0
+                venues[venue] = max(venues.get(venue, 0), newest)
+                if market is not None and market.in_the_way:
+                    troubles.setdefault(venue, f"{instrument.symbol}: {market.in_the_way}")
+        checks = [_market_check(MARKET, max(venues.values(), default=0))]
+        if len(venues) > 1 or troubles:
+            checks += [_venue_check(v, newest, troubles.get(v, "")) for v, newest in sorted(venues.items())]
+        return checks
 
     def _lag_check(self) -> Readiness:
         lag = max((s.lag for s in self._node.shards.values()), default=0)
         return Readiness("journal lag", lag <= LAG_LIMIT_EVENTS, f"{lag} events not durable yet")
+
+
+def _market_check(name: str, newest_ns: int) -> Readiness:
+    age_s = (wall_ns() - newest_ns) / 1e9
+    detail = f"{age_s:.1f} s old" if newest_ns else "none yet"
+    if age_s < -STALE_MARKET_S:
+        detail = f"{-age_s:.0f} s ahead of this machine's clock: one of the two is wrong"
+    return Readiness(name, abs(age_s) <= STALE_MARKET_S, detail)
+
+
+def _venue_check(venue: VenueId, newest_ns: int, trouble: str) -> Readiness:
+    """Return how a venue is: nothing is entered there while it is not as it should be; the others go on."""
+    check = _market_check(f"{MARKET} of {venue}", newest_ns)
+    detail = f"{check.detail}; {trouble}" if trouble else check.detail
+    return Readiness(check.name, check.ok and not trouble, detail, is_needed=False)
 
 
 class PlatformHealth:

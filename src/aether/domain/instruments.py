@@ -35,6 +35,20 @@ class TradingState(StrEnum):
     DELISTED = "delisted"
     """The venue does not list it any more, or not under this name."""
 
+    @property
+    def words(self) -> str:
+        """Its name as people read it."""
+        return self.value.replace("_", " ")
+
+    @property
+    def means(self) -> str:
+        """What an account does then."""
+        return {
+            TradingState.ONLINE: "everything is traded",
+            TradingState.POST_ONLY: "only what rests is entered, exits as far as the venue takes them",
+            TradingState.LIMIT_ONLY: "only limit orders enter, exits as far as the venue takes them",
+        }.get(self, "nothing is entered, exits as far as the venue takes them")
+
 
 class FeeTier(msgspec.Struct, frozen=True, kw_only=True):
     """The fee rates from a 30-day volume upwards.

@@ -8,19 +8,10 @@ import math
 
 from aether.domain.events import Bar, BookUpdate, FeedInterrupted, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId
-from aether.domain.instruments import Instrument, TradingState
+from aether.domain.instruments import Instrument
 from aether.domain.scaled import format_amount
 from aether.engine.state import AccountState, MarketState
 from aether.kernel.sizing import ewma_variance
-
-ALLOWED = {
-    TradingState.ONLINE: "everything is traded",
-    TradingState.POST_ONLY: "only what rests is entered, exits as far as the venue takes them",
-    TradingState.LIMIT_ONLY: "only limit orders enter, exits as far as the venue takes them",
-    TradingState.CANCEL_ONLY: "nothing is entered, exits as far as the venue takes them",
-    TradingState.MAINTENANCE: "nothing is entered, exits as far as the venue takes them",
-    TradingState.DELISTED: "nothing is entered, exits as far as the venue takes them",
-}
 
 
 class Market:
@@ -88,7 +79,7 @@ class Market:
         if (market.allows, market.allows_detail) != (event.state, event.detail):
             if market.allows is not event.state:
                 detail = f" ({event.detail})" if event.detail else ""
-                news.append(f"{event.state.value.replace('_', ' ')} at the venue{detail}; {ALLOWED[event.state]}")
+                news.append(f"{event.state.words} at the venue{detail}; {event.state.means}")
             market.allows, market.allows_detail = event.state, event.detail
         return news
 

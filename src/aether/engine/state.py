@@ -62,6 +62,13 @@ class MarketState(msgspec.Struct):
         return (self.bid + self.ask) // 2 if self.bid and self.ask else self.kept_mid
 
     @property
+    def in_the_way(self) -> str:
+        """What keeps an account from trading it, in words; empty while nothing does."""
+        if self.allows is not TradingState.ONLINE:
+            return f"{self.allows.words}: {self.allows.means}"
+        return self.trouble
+
+    @property
     def half_spread(self) -> int:
         """Half the distance between bid and ask, 0 where one side is missing."""
         return (self.ask - self.bid) // 2 if self.bid and self.ask else 0

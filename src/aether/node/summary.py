@@ -5,14 +5,13 @@ from typing import Any
 
 from aether.domain.accounts import AccountConfig
 from aether.domain.identifiers import VenueId
-from aether.domain.instruments import Instrument, TradingState
+from aether.domain.instruments import Instrument
 from aether.domain.parents import Parent
 from aether.domain.scaled import amount_of_size, average_price, format_amount, value_of
 from aether.engine.core import Engine
-from aether.engine.market import ALLOWED
-from aether.engine.state import AccountState, MarketState
+from aether.engine.state import AccountState
 from aether.engine.stops import Stop
-from aether.engine.valuation import mark
+from aether.engine.valuation import fresh_from, mark
 
 ENDED_PARENTS_SHOWN = 10
 WORTH = (
@@ -43,7 +42,8 @@ def summary(
     state = engine.state
     point = engine.equity_point()
     risk = state.risk
-    status, reason = _status(engine, failure, outage)
+    venues = _venues(state, troubles, left)
+    status, reason = _status(engine, failure, outage, venues)
     unrealized = point.nav - point.capital - point.realized + point.fees
     return {
         **describe(engine.config),
@@ -94,7 +94,7 @@ def summary(
             for o in reversed(state.open_orders.values())
             for i in (o.request.instrument,)
         ],
-        "venues": _venues(state, troubles, left),
+        "venues": venues,
         "parents": [_progress(engine, parent) for parent in _shown_parents(engine)],
         "held": [
             {
@@ -213,13 +213,6 @@ def _venue_stop(state: AccountState, venue: VenueId, left: str) -> list[dict[str
     return [told | {"asked_ns": stopped.asked_ns, "left": left}]
 
 
-def _pair_trouble(instrument: Instrument, market: MarketState) -> str:
-    """Return what keeps an account from a pair, in words; empty while nothing does."""
-    if market.allows is not TradingState.ONLINE:
-        return f"{instrument.symbol} is {market.allows.value.replace('_', ' ')}: {ALLOWED[market.allows]}"
-    return f"{instrument.symbol}: {market.trouble}" if market.trouble else ""
-
-
 def _venues(state: AccountState, troubles: Mapping[VenueId, str], left: Mapping[VenueId, str]) -> list[dict[str, Any]]:
     """Return for each venue when its market was heard last, what is wrong with it, and what works there."""
     told: dict[str, dict[str, Any]] = {}
@@ -236,13 +229,16 @@ def _venues(state: AccountState, troubles: Mapping[VenueId, str], left: Mapping[
         )
         if (m := state.market.get(i.id)) is not None:
             row["market_ns"] = max(row["market_ns"], m.book_ns, m.trade_ns)
-            row["trouble"] = row["trouble"] or _pair_trouble(i, m)
+            row["trouble"] = row["trouble"] or (f"{i.symbol}: {m.in_the_way}" if m.in_the_way else "")
+    for row in told.values():
+        is_old = 0 < row["market_ns"] < fresh_from(state)
+        row["trouble"] = row["trouble"] or ("its market data are too old to enter on" if is_old else "")
     for o in state.open_orders.values():
         told[state.instruments[o.request.instrument].venue]["open_orders"] += 1
     return list(told.values())
 
 
-def _status(engine: Engine, failure: str, outage: str) -> tuple[str, str]:
+def _status(engine: Engine, failure: str, outage: str, venues: list[dict[str, Any]]) -> tuple[str, str]:
     """Return in one word how the account stands, and why: the strongest of what stops it."""
     state = engine.state
     stops = [(stop, state.stops[stop].reason) for stop in Stop if stop in state.stops]
@@ -255,7 +251,7 @@ def _status(engine: Engine, failure: str, outage: str) -> tuple[str, str]:
         return "paused", outage
     if stops or throttled:
         return "exits_only", stops[0][1] if stops else throttled
-    return "trading", ""
+    return "trading", "; ".join(f"{v['venue']}: {v['trouble']}" for v in venues if v["trouble"])
 
 
 def _shown_parents(engine: Engine) -> list[Parent]:

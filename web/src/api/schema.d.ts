@@ -1952,7 +1952,8 @@ export interface paths {
         };
         /**
          * Readyz
-         * @description Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot.
+         * @description Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot. A venue
+         *     of several that is not as it should be is told beside them.
          *
          *     In production without details, since anybody may ask.
          */
@@ -2589,13 +2590,15 @@ export interface components {
         };
         /**
          * Check
-         * @description One thing that the service depends on.
+         * @description One thing that the service depends on; nothing is done without what is `needed`.
          */
         Check: {
             /** Detail */
             detail: string;
             /** Name */
             name: string;
+            /** Needed */
+            needed: boolean;
             /** Ok */
             ok: boolean;
         };
