@@ -64,6 +64,8 @@ class Checks:
         """Accounts with whose key somebody traded beside the desk."""
         self._has_more: set[str] = set()
         """Accounts that held coins of which their books did not know."""
+        self.on_its_way: Counter[AccountId] = Counter()
+        """Money that the books have before the venue has it."""
         self._placing = False
         self._node: Node | None = None
         """That traded at the end."""
@@ -104,7 +106,7 @@ class Checks:
     def _limit(self, account: AccountId, order_id: str, venue: str) -> None:
         """Compare what an account holds and buys, in truth, with the limit under which its newest order was decided."""
         world = self._world
-        bps, base, quote, buying = world.store.position_limit(account, order_id), 0, 0, 0
+        bps, base, quote, buying = world.store.position_limit(account, order_id), 0, self.on_its_way[account], 0
         for exchange in world.exchange.exchanges.values():
             held = exchange.venue.account(account)
             base, quote = base + held.total.get("BTC", 0), quote + held.total.get("USD", 0)
@@ -139,6 +141,8 @@ class Checks:
         with suppress(Refused):
             placed = venue.place(account, order)
             world.note(f"FAULT somebody places {placed.number} at {name} for {account}")
+        self.on_its_way: Counter[AccountId] = Counter()
+        """Money that the books have before the venue has it."""
         self._placing = False
 
     # At the end: the faults are over, and a minute has passed since everything was stopped.

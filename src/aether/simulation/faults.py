@@ -362,11 +362,15 @@ class Faults:
             ts_ns=0, venue=venue, asset=AssetCode(asset), amount=moved, reason="told by the bank", actor="ada"
         )
         is_told_first = self._random.random() < 0.5
+        checks = self._world.checks
+        if asset != "USD":
+            checks.coins_come_in(account)
         if is_told_first:
+            checks.on_its_way[account] += moved * (asset == "USD")
             await self._book(account, booked)
         await asyncio.sleep(self._random.uniform(0.0, 12.0))
-        if asset != "USD":
-            self._world.checks.coins_come_in(account)
+        if is_told_first:
+            checks.on_its_way[account] -= moved * (asset == "USD")
         self._world.exchange.exchanges[venue].venue.deposit(account, asset, moved)
         await asyncio.sleep(self._random.uniform(0.0, 12.0))
         if not is_told_first:

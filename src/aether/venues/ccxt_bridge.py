@@ -8,20 +8,23 @@ ccxt is told to keep numbers as text, so prices and sizes stay exact.
 """
 
 import importlib
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from aether.domain.errors import Failure, MissingExtraError, UnknownNameError, UnsupportedError
+from aether.domain.errors import Failure, InvalidValueError, MissingExtraError, UnknownNameError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueId, VenueOrderId, instrument_id
-from aether.domain.instruments import FeeTier, Instrument
+from aether.domain.instruments import FeeTier, Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues import actions as a
-from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Pair
+from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Pair, Unread
 from aether.venues.protocol import Credentials, refuse
-from aether.venues.wire import NS_PER_MS, Listings, MalformedError, amount_down, decimals_of, scaled
+from aether.venues.rows import each_order, each_row, each_tradable, understood
+from aether.venues.wire import NS_PER_MS, Listings, MalformedError, amount_down, amount_near, decimals_of, scaled
 
+FINEST = "0.00000001"
 PREFIX = "ccxt:"
 """Names an exchange that is to go through the bridge although it may have an adapter of its own."""
 
@@ -88,6 +91,8 @@ class CcxtClient:
             self._exchange.urls["api"][key] = value
         self.venue = VenueId(name)
         self.listings = Listings(self.venue)
+        self.on_unread: Callable[[list[Unread]], None] = lambda _rows: None
+        """Hears of rows that were not understood; the answer has the others."""
 
     @property
     def protocol(self) -> "CcxtClient":
@@ -121,33 +126,44 @@ class CcxtClient:
                 f"{self.venue} does not offer {name} through ccxt.", remedy="Use a venue with an adapter of its own."
             )
         try:
-            return await self._call(action)
+            found = await self._call(action)
         except self._library.BaseError as error:
-            raise refuse(self.venue, self._class_of(error), f"{type(error).__name__}: {str(error)[:200]}") from error
+            failure = self._class_of(error, action)
+            raise refuse(self.venue, failure, f"{type(error).__name__}: {str(error)[:200]}") from error
         except (KeyError, TypeError, IndexError, AttributeError, MalformedError) as error:
             failure = Failure.UNKNOWN_OUTCOME if isinstance(action, a.TRADING) else Failure.RETRYABLE
             raise refuse(self.venue, failure, f"an answer that cannot be read ({error!r})") from error
+        return understood(self.venue, found, self.on_unread) if isinstance(found, list) else found
 
-    def _class_of(self, error: Exception) -> Failure:
-        """Return the class of one of ccxt's errors: what may have arrived is unknown."""
+    def _class_of(self, error: Exception, action: a.Action) -> Failure:
+        """Return the class of one of ccxt's errors.
+
+        Only what surely was not carried out is a refusal: what ccxt knows no better name for, and every answer that it
+        could not read, leaves open what became of an order.
+        """
         library = self._library
         table = (
             (library.OrderNotFound, Failure.NOT_FOUND),
             (library.AuthenticationError, Failure.AUTH),
             (library.RateLimitExceeded, Failure.RATE_LIMIT),
             (library.OnMaintenance, Failure.VENUE_DOWN),
-            (library.RequestTimeout, Failure.UNKNOWN_OUTCOME),
-            (library.ExchangeNotAvailable, Failure.UNKNOWN_OUTCOME),
-            (library.NetworkError, Failure.UNKNOWN_OUTCOME),
+            (library.InvalidNonce, Failure.RETRYABLE),
+            (library.InvalidOrder, Failure.REJECTED),
+            (library.InsufficientFunds, Failure.REJECTED),
+            (library.BadRequest, Failure.REJECTED),
+            (library.ArgumentsRequired, Failure.REJECTED),
+            (library.NotSupported, Failure.REJECTED),
+            (library.OperationRejected, Failure.REJECTED),
         )
-        return next((failure for kind, failure in table if isinstance(error, kind)), Failure.REJECTED)
+        unknown = Failure.UNKNOWN_OUTCOME if isinstance(action, a.TRADING) else Failure.RETRYABLE
+        return next((failure for kind, failure in table if isinstance(error, kind)), unknown)
 
     async def _call(self, action: a.Action) -> Any:  # noqa: PLR0912  one branch an action
         x = self._exchange
         match action:
             case a.Markets():
-                found = await x.load_markets()
-                return [entry for market in found.values() for entry in self._instrument(market)]
+                listed = await x.load_markets()
+                return each_tradable(listed.values(), self._instrument)
             case a.ServerTime():
                 return int(await x.fetch_time()) * NS_PER_MS
             case a.Ticker():
@@ -155,7 +171,8 @@ class CcxtClient:
             case a.Depth():
                 return self._book(await x.fetch_order_book(action.symbol, action.levels), action.symbol)
             case a.RecentTrades():
-                return [self._trade(t, action.symbol) for t in await x.fetch_trades(action.symbol, None, action.limit)]
+                trades = await x.fetch_trades(action.symbol, None, action.limit)
+                return each_row("trade", trades, lambda row: [self._trade(row, action.symbol)])
             case a.Candles():
                 timeframe = _TIMEFRAMES.get(action.interval_s)
                 if timeframe is None:
@@ -164,7 +181,8 @@ class CcxtClient:
                         remedy=f"Choose one of {', '.join(str(s) for s in _TIMEFRAMES)} s.",
                     )
                 since = action.since_s * 1000 or None
-                return [self._bar(b, action) for b in await x.fetch_ohlcv(action.symbol, timeframe, since)]
+                bars = await x.fetch_ohlcv(action.symbol, timeframe, since)
+                return each_row("bar", bars, lambda row: [self._bar(row, action)])
             case a.Balances():
                 return self._balances(await x.fetch_balance())
             case a.Fees():
@@ -173,12 +191,14 @@ class CcxtClient:
                     maker_ppm=scaled(str(fee["maker"]), 6), taker_ppm=scaled(str(fee["taker"]), 6), volume_30d=""
                 )
             case a.OpenOrders():
-                return [self._order(o) for o in await x.fetch_open_orders(action.symbol or None)]
+                return self._orders(await x.fetch_open_orders(action.symbol or None))
             case a.GetOrder():
-                return self._order(await x.fetch_order(action.venue_order_id, action.symbol))
+                (order,) = self._orders([await x.fetch_order(action.venue_order_id, action.symbol)])
+                return order
             case a.Fills():
                 since = action.since_s * 1000 or None
-                return [self._fill(f) for f in await x.fetch_my_trades(action.symbol or None, since)]
+                fills = await x.fetch_my_trades(action.symbol or None, since)
+                return each_row("execution", fills, lambda row: [self._fill(row)])
             case a.Submit():
                 return await self._submit(action)
             case a.Cancel():
@@ -197,9 +217,13 @@ class CcxtClient:
                 f"The bridge sends market and limit orders, not {order.type}.",
                 remedy="Use a venue with an adapter of its own.",
             )
+        self._check_precision(order)
         params: dict[str, Any] = {}
         if order.client_order_id:
-            params["clientOrderId"] = order.client_order_id
+            name = (
+                "client_order_id" if self.venue.startswith("coinbase") else "clientOrderId"
+            )  # ccxt drops the latter there
+            params[name] = order.client_order_id
         if order.post_only:
             params["postOnly"] = True
         if order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK) and order.type is OrderType.LIMIT:
@@ -210,12 +234,36 @@ class CcxtClient:
         )
         return VenueOrderId(str(made["id"]))
 
+    def _check_precision(self, order: a.Submit) -> None:
+        """Refuse what ccxt would round before it sends it: steps that depend on the price stand in no listing.
+
+        Raises:
+            InvalidValueError: naming the number and what the exchange takes of it.
+        """
+        checks = [("size", order.size, self._exchange.amount_to_precision)]
+        checks += [("price", order.price, self._exchange.price_to_precision)] if order.price else []
+        for name, given, rounded in checks:
+            taken = rounded(order.symbol, given)
+            if Decimal(taken) != Decimal(given):
+                raise InvalidValueError(
+                    f"{self.venue} takes the {name} {given} of {order.symbol} as {taken} only.",
+                    remedy=f"Round the {name} to that.",
+                )
+
+    def _step(self, precision: object) -> str:
+        """Return a step of ccxt's precision, in whichever of its three ways; the finest where it tells none."""
+        mode, library = self._exchange.precisionMode, self._library
+        if precision is None or mode == library.SIGNIFICANT_DIGITS:
+            return FINEST
+        if mode == library.DECIMAL_PLACES:
+            return str(Decimal(1).scaleb(-int(Decimal(str(precision)))))
+        return str(precision)
+
     def _instrument(self, market: Any) -> list[Pair]:
-        if not market.get("spot") or not market.get("active", True):
+        if not market.get("spot"):
             return []
-        tick, lot = str(market["precision"]["price"]), str(market["precision"]["amount"])
-        if self._exchange.precisionMode != self._library.TICK_SIZE:
-            tick, lot = f"1e-{int(float(tick))}", f"1e-{int(float(lot))}"
+        precision = market.get("precision") or {}
+        tick, lot = self._step(precision.get("price")), self._step(precision.get("amount"))
         limits = market.get("limits") or {}
         least = (limits.get("amount") or {}).get("min") or lot
         cost = (limits.get("cost") or {}).get("min") or "0"
@@ -231,13 +279,14 @@ class CcxtClient:
             price_decimals=price_decimals,
             size_decimals=size_decimals,
             tick=max(1, scaled(tick, price_decimals)),
-            lot=max(1, scaled(lot, size_decimals)),
+            lot=max(1, _down(lot, size_decimals)),
             min_size=max(1, _down(least, size_decimals)),
             max_size=10 ** (9 + size_decimals),
             min_notional=amount_down(cost),
             fee_tiers=(FeeTier(volume=0, maker_ppm=_down(maker, 6), taker_ppm=_down(taker, 6)),),
         )
-        return [Pair(market["symbol"], instrument)]
+        is_open = market.get("active") is not False
+        return [Pair(market["symbol"], instrument, TradingState.ONLINE if is_open else TradingState.MAINTENANCE)]
 
     def _quote(self, ticker: Any, symbol: str) -> Quote:
         listing = self.listings[symbol]
@@ -282,23 +331,35 @@ class CcxtClient:
             volume=listing.size[str(row[5])],
         )
 
-    def _balances(self, found: Any) -> list[Balance]:
-        return [
-            Balance(
-                ts_ns=0,
-                asset=AssetCode(asset),
-                total=amount_down(total or 0),
-                free=amount_down((found.get("free") or {}).get(asset) or 0),
-            )
-            for asset, total in (found.get("total") or {}).items()
-        ]
+    def _balances(self, found: Any) -> list[Balance | Unread]:
+        free = found.get("free") or {}
+
+        def read(row: tuple[str, Any]) -> list[Balance]:
+            asset, total = row
+            at_hand = amount_down(free.get(asset) or 0)
+            return [Balance(ts_ns=0, asset=AssetCode(asset), total=amount_down(total or 0), free=at_hand)]
+
+        return each_row("balance", (found.get("total") or {}).items(), read)
+
+    def _orders(self, found: list[Any]) -> list[OrderUpdate | Unread]:
+        return each_order(
+            self.venue,
+            self.listings,
+            found,
+            lambda row: (row["id"], row.get("clientOrderId"), row.get("symbol"), row.get("side")),
+            lambda row: [self._order(row)],
+        )
 
     def _order(self, order: Any) -> OrderUpdate:
         listing = self.listings[order["symbol"]]
-        filled = listing.size[str(order.get("filled") or 0)]
-        state = _STATES.get(str(order["status"]), OrderState.ACCEPTED)
+        filled, size = listing.size[str(order.get("filled") or 0)], listing.size[str(order.get("amount") or 0)]
+        state = _STATES.get(str(order["status"]))
+        if state is None:
+            raise MalformedError("status", str(order["status"]))
         if state is OrderState.ACCEPTED and filled:
             state = OrderState.PARTIALLY_FILLED
+        if state is OrderState.FILLED and filled < size:
+            state = OrderState.CANCELED  # "closed" says that it is over, and no more
         kind = order.get("type")
         return OrderUpdate(
             ts_ns=int(order.get("lastUpdateTimestamp") or order.get("timestamp") or 0) * NS_PER_MS,
@@ -309,13 +370,13 @@ class CcxtClient:
             filled=filled,
             side=Side(order["side"]),
             type=OrderType(kind) if kind in ("market", "limit") else None,
-            size=listing.size[str(order.get("amount") or 0)],
+            size=size,
             limit_price=listing.price[str(order.get("price") or 0)],
         )
 
     def _fill(self, fill: Any) -> Execution:
         listing = self.listings[fill["symbol"]]
-        fee = fill.get("fee") or {}
+        fee, asset = _fee(fill)
         return Execution(
             ts_ns=int(fill["timestamp"]) * NS_PER_MS,
             instrument=listing.id,
@@ -325,10 +386,24 @@ class CcxtClient:
             side=Side(fill["side"]),
             price=listing.price[str(fill["price"])],
             size=listing.size[str(fill["amount"])],
-            fee=amount_down(fee.get("cost") or 0),
-            fee_asset=AssetCode(str(fee.get("currency") or listing.instrument.quote)),
+            fee=fee,
+            fee_asset=AssetCode(asset or listing.instrument.quote),
             liquidity=Liquidity.MAKER if fill.get("takerOrMaker") == "maker" else Liquidity.TAKER,
         )
+
+
+def _fee(fill: Any) -> tuple[int, str]:
+    """Return what an execution cost, a ledger amount and its asset, whether it is told in `fee` or in `fees`.
+
+    Raises:
+        MalformedError: when it is told in several assets.
+    """
+    one = fill.get("fee") or {}
+    told = [one] if one.get("cost") is not None else [f for f in fill.get("fees") or [] if f.get("cost") is not None]
+    assets = sorted({str(f.get("currency") or "") for f in told})
+    if len(assets) > 1:
+        raise MalformedError("fee", f"in {', '.join(assets)}")
+    return sum(amount_near(f["cost"]) for f in told), assets[0] if assets else ""
 
 
 def _down(value: object, decimals: int) -> int:

@@ -19,7 +19,7 @@ from yarl import URL
 from aether.clock import running_s
 from aether.domain.errors import Failure, InvalidValueError, VenueError, WithdrawingKeyError
 from aether.domain.identifiers import AssetCode
-from aether.telemetry import UNREAD_ROWS, logger
+from aether.telemetry import logger
 from aether.venues.actions import (
     PRIVATE,
     TRADING,
@@ -41,6 +41,7 @@ from aether.venues.keystate import KeyState
 from aether.venues.limits import LIMITS, Costs, VenueLimits, share_of
 from aether.venues.messages import Balance, BookSnapshot, OrderUpdate, Pair, Unread
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
+from aether.venues.rows import understood
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
 
 _log = logger("venue")
@@ -197,23 +198,10 @@ class VenueClient:
             if isinstance(action, GetOrder) and found:
                 break
         if isinstance(found, list):
-            found = self._understood(found)
+            found = understood(self.protocol.venue, found, self.on_unread)
         if isinstance(action, GetOrder):
             return self._only_order(found)
         return summed(found) if isinstance(action, Balances) else found
-
-    def _understood(self, found: list[Any]) -> list[Any]:
-        """Return the rows that are understood; count and tell of the others."""
-        unread = [row for row in found if isinstance(row, Unread)]
-        if not unread:
-            return found
-        venue = self.protocol.venue
-        for row in unread:
-            UNREAD_ROWS.labels(venue, row.what).inc()
-        first = unread[0]
-        _log.warning("rows_not_understood", venue=venue, rows=len(unread), what=first.what, reason=first.reason)
-        self.on_unread(unread)
-        return [row for row in found if not isinstance(row, Unread)]
 
     def _by_venue_time(self, action: Action) -> Action:
         """Return a question about the past in the venue's time."""

@@ -5,7 +5,7 @@ else that is not understood becomes an `Unread`, which the client counts and tel
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,8 +13,11 @@ from aether.domain.errors import InvalidValueError
 from aether.domain.events import Bar
 from aether.domain.identifiers import ClientOrderId, InstrumentId, Symbol, VenueId, VenueOrderId, instrument_id
 from aether.domain.orders import OrderState, Side
+from aether.telemetry import UNREAD_ROWS, logger
 from aether.venues.messages import BarProgress, Message, OrderUpdate, Unread, Unrecognized
 from aether.venues.wire import Listings, MalformedError, digest, parse, plain_text
+
+_log = logger("venue")
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -83,6 +86,19 @@ def unread_order(
         side=_SIDES.get(str(side).lower()),
         unread=reason,
     )
+
+
+def understood(venue: VenueId, found: list[Any], on_unread: Callable[[list[Unread]], None]) -> list[Any]:
+    """Return the rows that are understood; count and tell of the others."""
+    unread = [row for row in found if isinstance(row, Unread)]
+    if not unread:
+        return found
+    for row in unread:
+        UNREAD_ROWS.labels(venue, row.what).inc()
+    first = unread[0]
+    _log.warning("rows_not_understood", venue=venue, rows=len(unread), what=first.what, reason=first.reason)
+    on_unread(unread)
+    return [row for row in found if not isinstance(row, Unread)]
 
 
 def why_unread(error: Exception) -> str:
