@@ -141,8 +141,6 @@ class Checks:
         with suppress(Refused):
             placed = venue.place(account, order)
             world.note(f"FAULT somebody places {placed.number} at {name} for {account}")
-        self.on_its_way: Counter[AccountId] = Counter()
-        """Money that the books have before the venue has it."""
         self._placing = False
 
     # At the end: the faults are over, and a minute has passed since everything was stopped.

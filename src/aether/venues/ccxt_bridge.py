@@ -262,6 +262,8 @@ class CcxtClient:
     def _instrument(self, market: Any) -> list[Pair]:
         if not market.get("spot"):
             return []
+        if not market["base"] or not market["quote"]:
+            raise MalformedError("fields", f"a market without both of its assets: {market['symbol']}")
         precision = market.get("precision") or {}
         tick, lot = self._step(precision.get("price")), self._step(precision.get("amount"))
         limits = market.get("limits") or {}
