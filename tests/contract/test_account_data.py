@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aether.domain.errors import UnsupportedError, VenueError
-from aether.domain.events import OrderAccepted, OrderRejected
+from aether.domain.events import OrderAccepted, OrderRejected, VenueNoted
 from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderState, OrderType, Side
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import Status
 from aether.venues import actions as a
-from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
+from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, silent_after, trader_at
 
 SYMBOL = "BTC/USD"
 
@@ -93,7 +93,7 @@ async def test_a_batch_is_one_request(local: LocalExchange) -> None:
 
 
 async def test_krakens_dead_man_switch_cancels_when_we_fall_silent(local: LocalExchange) -> None:
-    async with trader_at(local, "kraken", dead_man_s=1) as trader:
+    async with trader_at(local, "kraken", before=silent_after(1)) as trader:
         order = await trader.send("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
         await trader.report(OrderAccepted, order)
         account = trader.exchange.venue.account("company")
@@ -102,6 +102,29 @@ async def test_krakens_dead_man_switch_cancels_when_we_fall_silent(local: LocalE
         assert trader.at_venue(order).status is Status.NEW
         kept = trader.at_venue(order)
     await until(lambda: kept.status is Status.CANCELED)
+
+
+async def test_the_dead_man_switch_is_armed_and_put_off_as_the_account_wants_it(local: LocalExchange) -> None:
+    """R5: by written choice, while it trades."""
+    wanted_s = 0
+    async with trader_at(local, "kraken", before=lambda s: setattr(s, "dead_man_s", lambda: wanted_s)) as trader:
+        order = await trader.send("buy", OrderType.LIMIT, "0.1", limit_price=50_000)
+        await trader.report(OrderAccepted, order)
+        account = trader.exchange.venue.account("company")
+        assert account.dead_man_ns == 0
+        wanted_s = 2
+        await until(lambda: account.dead_man_ns > 0)
+        wanted_s = 0
+        await until(lambda: account.dead_man_ns == 0)
+        kept = trader.at_venue(order)
+    assert kept.status is Status.NEW, "nobody is there, and exits rest"
+
+
+@pytest.mark.parametrize("venue", ["binance", "coinbase"])
+async def test_people_are_told_once_where_there_is_no_dead_man_switch(local: LocalExchange, venue: str) -> None:
+    async with trader_at(local, venue, before=silent_after(10)) as trader:
+        note = await trader.until(lambda: [r for r in trader.reports if isinstance(r, VenueNoted)])
+        assert note[0].code == "no_dead_man"
 
 
 @pytest.mark.parametrize("venue", ["binance", "coinbase"])

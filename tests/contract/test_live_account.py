@@ -96,6 +96,9 @@ class Runner:
     async def taken(self) -> bool:
         return True
 
+    def dead_man_s(self) -> int:
+        return self.engine.state.own.reconciliation.dead_man_s
+
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         return False
 

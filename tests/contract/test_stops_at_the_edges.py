@@ -25,7 +25,7 @@ from aether.venues.limits import NoLimits
 from aether.venues.protocol import Credentials, Response, refuse
 from aether.venues.reconciliation import Remembered
 from aether.venues.session import ExecutionSession
-from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, trader_at
+from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, silent_after, trader_at
 from tests.waiting import until
 
 ACCOUNT = AccountId("company")
@@ -211,7 +211,7 @@ async def test_a_foreign_order_of_which_too_little_is_known_is_named(
 async def test_the_dead_man_switch_outlives_a_full_disk(
     local: LocalExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with trader_at(local, "kraken", state_folder=tmp_path / "keys", dead_man_s=3) as trader:
+    async with trader_at(local, "kraken", state_folder=tmp_path / "keys", before=silent_after(3)) as trader:
 
         @contextmanager
         def full(_self: KeyState) -> Any:
@@ -322,6 +322,9 @@ class Account:
 
     def wants_empty(self) -> bool:
         return False
+
+    def dead_man_s(self) -> int:
+        return 0
 
     def takes_foreign(self, _instrument: InstrumentId) -> bool:
         return False

@@ -130,6 +130,15 @@ class Trader:
         return all(self.session.balances.get(f"{self.venue}:{a}", 0) == v for a, v in account.total.items())  # type: ignore[call-overload]
 
 
+def silent_after(seconds: int) -> Callable[[ExecutionSession], None]:
+    """Have the venue cancel everything when the session is silent so long."""
+
+    def choose(session: ExecutionSession) -> None:
+        session.dead_man_s = lambda: seconds
+
+    return choose
+
+
 @asynccontextmanager
 async def local_exchange(**options: Any) -> AsyncIterator[LocalExchange]:
     local = build(background=False, **options)

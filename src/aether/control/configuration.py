@@ -16,7 +16,16 @@ from aether.clock import wall_ns
 from aether.control.access import Caller
 from aether.control.audit import append, entry_of
 from aether.control.sessions import hold
-from aether.domain.accounts import AccountConfig, Exits, Limits, Parameters, Reconciliation, Review, Sizing
+from aether.domain.accounts import (
+    LEAST_DEAD_MAN_S,
+    AccountConfig,
+    Exits,
+    Limits,
+    Parameters,
+    Reconciliation,
+    Review,
+    Sizing,
+)
 from aether.domain.errors import ConflictError, InvalidValueError, UnknownNameError
 from aether.domain.events import AccountConfigured
 from aether.domain.identifiers import AccountId, StrategyName
@@ -193,6 +202,12 @@ def parse_document(base: Document, changes: Mapping[str, Any], catalogue: Catalo
                 f"{part}.{lower} would be {low}, above {part}.{upper}, {high}: they contradict each other.",
                 remedy=f"Change both at once, {lower} to {high} or less.",
             )
+    silence_s = document.reconciliation.dead_man_s
+    if 0 < silence_s < LEAST_DEAD_MAN_S:
+        raise InvalidValueError(
+            f"reconciliation.dead_man_s would be {silence_s}: a fault of the network that passes would cancel everything.",
+            remedy=f"Choose 0 for never, or {LEAST_DEAD_MAN_S} seconds or more.",
+        )
     return document
 
 

@@ -129,14 +129,22 @@ class ForeignOrders(StrEnum):
     """The account takes it up and cancels it."""
 
 
+LEAST_DEAD_MAN_S = 10
+"""A shorter silence is a fault of the network that passes, and would cancel everything."""
+
+
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows when a venue knows what the books do not.
+    """What follows when an account and a venue lose sight of each other.
 
     Attributes:
         foreign_orders: of pairs that the account has; of others people are told.
+        dead_man_s: a venue that can (Kraken) cancels every order of the account when it has not heard of the platform
+            for so long, 0 for never (requirement R5). A choice between two risks: with it no entry fills while nobody
+            looks, and no exit that rests at the venue protects; without it all of them stay.
     """
 
     foreign_orders: ForeignOrders = ForeignOrders.ALERT
+    dead_man_s: Annotated[int, Meta(ge=0, le=86_400)] = 0
 
 
 Parameters = dict[str, bool | int | float | str]

@@ -52,6 +52,10 @@ class Bystander:
         """Return that nothing is known, and that nothing may be open."""
         return Remembered(account=self.account, next_order=1, since_ns=wall_ns(), is_stopped=True)
 
+    def dead_man_s(self) -> int:
+        """Return never: everything is canceled at once."""
+        return 0
+
     def booked_balances(self) -> dict[BalanceKey, int]:
         """Return nothing."""
         return {}

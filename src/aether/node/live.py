@@ -245,6 +245,7 @@ class LiveVenue:
         session.begin(account.remembered(venue, {c.order.request.id for c in waiting}))
         session.on_still, session.wants_empty = account.still, lambda: account.wants_empty(venue)
         session.comparison.takes, session.tracker.owned_s = account.takes_foreign, account.owned_s
+        session.dead_man_s = account.dead_man_s
         if self._is_braked or venue in self._stopped:
             session.stop()
         self._sessions[venue] = session

@@ -183,6 +183,10 @@ class LiveAccount(Protocol):
         """Return whether a stop keeps no orders open at a venue."""
         ...
 
+    def dead_man_s(self) -> int:
+        """Return after how long a silence venues should cancel everything of the account; 0 for never."""
+        ...
+
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         """Return whether the account takes up an open order of a pair that it did not place."""
         ...

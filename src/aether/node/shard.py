@@ -330,6 +330,10 @@ class Shard:
         is_stopped = venue in state.stopped_venues or not keep_orders(state.stops)
         return is_stopped or self._is_braked or bool(self.failure)
 
+    def dead_man_s(self) -> int:
+        """Return after how long a silence venues should cancel everything of the account; 0 for never."""
+        return self.engine.state.own.reconciliation.dead_man_s
+
     def takes_foreign(self, instrument: InstrumentId) -> bool:
         """Return whether an open order of a pair is taken up that the account did not place: not under a stop."""
         state = self.engine.state

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from aether.domain.commands import Severity
-from aether.domain.errors import VenueError
+from aether.domain.errors import UnsupportedError, VenueError
 from aether.domain.events import VenueReport
 from aether.domain.identifiers import BalanceKey, ClientOrderId
 from aether.domain.orders import OrderRequest
@@ -56,7 +56,6 @@ class ExecutionSession:
     Args:
         client: with credentials; markets are loaded.
         use_socket: send orders over the socket where the venue takes them there.
-        dead_man_s: have the venue cancel everything when we are silent so long (Kraken); 0 for never.
         holds: send nothing new before `allow` is called, also once the venue has been compared.
     """
 
@@ -65,7 +64,6 @@ class ExecutionSession:
         client: VenueClient,
         *,
         use_socket: bool = True,
-        dead_man_s: int = 0,
         deadline_s: float = DEADLINE_S,
         settle_margin_s: float = SETTLE_MARGIN_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
@@ -78,11 +76,12 @@ class ExecutionSession:
         """Set while the private socket is open and everything has been compared."""
         self.wants_empty: Callable[[], bool] = lambda: False
         """Asked at each comparison: whether the account should have nothing open that is not its own wish."""
+        self.dead_man_s: Callable[[], int] = lambda: 0
+        """Asked again and again: after how long a silence of ours the venue should cancel everything; 0 for never."""
         self.on_still: Callable[[], None] = lambda: None
         """Called when a stop has been confirmed: the venue's list is empty."""
         self._client = client
         self._protocol = client.protocol
-        self._dead_man_s = dead_man_s
         self._answer_timeout_s = answer_timeout_s
         self._compare_every_s = compare_every_s
         self._holds = holds
@@ -142,9 +141,7 @@ class ExecutionSession:
             self._start(self._compare_in_time())
             self._start(self._again(CLOCK_EVERY_S, self._client.measure_clock, "clock_not_measured"))
             self._start(self._watch())
-            if self._dead_man_s:
-                every_s = self._dead_man_s / DEAD_MAN_REFRESHES
-                self._start(self._again(every_s, self._refresh_dead_man, "dead_man_not_refreshed"))
+            self._start(self._keep_dead_man())
             self._pump()
             async for message in self.connection.messages():
                 self._take(message)
@@ -207,9 +204,26 @@ class ExecutionSession:
             texts += stream.subscribe(channel, [], credential=credential)
         return texts
 
-    async def _refresh_dead_man(self) -> None:
-        await self.ready.wait()
-        await self._asker.perform(DeadManSwitch(timeout_s=self._dead_man_s))
+    async def _keep_dead_man(self) -> None:
+        """Keep the venue's dead-man switch as the account wants it: armed and refreshed, or off."""
+        armed_s, refreshed_s, told_s = 0, -inf, 0
+        while True:
+            await self.ready.wait()
+            wanted_s, now = self.dead_man_s(), self._clock()
+            is_due = bool(wanted_s) and now - refreshed_s >= wanted_s / DEAD_MAN_REFRESHES
+            if wanted_s != armed_s or is_due:
+                try:
+                    await self._asker.perform(DeadManSwitch(timeout_s=wanted_s))
+                    armed_s, refreshed_s = wanted_s, now
+                except UnsupportedError:
+                    armed_s, refreshed_s = wanted_s, now
+                    if wanted_s != told_s:
+                        told = f"{self._protocol.venue} has no dead-man switch: orders there stay when we are silent"
+                        self.comparison.note(Severity.WARNING, "no_dead_man", told)
+                except Exception as error:  # noqa: BLE001  the next time it may work
+                    _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=_told(error))
+            told_s = wanted_s
+            await asyncio.sleep(WATCH_EVERY_S)
 
     async def _again(self, every_s: float, work: Callable[[], Coroutine[Any, Any, object]], failed: str) -> None:
         """Do something again and again, whatever goes wrong."""

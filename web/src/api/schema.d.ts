@@ -1952,8 +1952,9 @@ export interface paths {
         };
         /**
          * Readyz
-         * @description Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot. A venue
-         *     of several that is not as it should be is told beside them.
+         * @description Say whether the service can do its work: database, accounts, market data, journal lag; 503 when it cannot.
+         *
+         *     A venue of several that is not as it should be is told beside them.
          *
          *     In production without details, since anybody may ask.
          */
