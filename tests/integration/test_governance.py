@@ -237,6 +237,7 @@ def test_every_limit_has_a_safe_direction() -> None:
         ({"limits": {"max_open_orders": 0}}, "out of bounds"),
         ({"limits": {"max_open_orders": 1.5}}, "out of bounds"),
         ({"sizing": {"target_volatility": "a"}}, "out of bounds"),
+        ({"reconciliation": {"dead_man_s": 5}}, "dead_man_s would be 5: a fault of the network"),
     ],
 )
 def test_settings_out_of_bounds_are_refused(changes: dict[str, dict[str, object]], said: str) -> None:

@@ -205,7 +205,7 @@ def parse_document(base: Document, changes: Mapping[str, Any], catalogue: Catalo
     silence_s = document.reconciliation.dead_man_s
     if 0 < silence_s < LEAST_DEAD_MAN_S:
         raise InvalidValueError(
-            f"reconciliation.dead_man_s would be {silence_s}: a fault of the network that passes would cancel everything.",
+            f"reconciliation.dead_man_s would be {silence_s}: a fault of the network that passes cancels everything.",
             remedy=f"Choose 0 for never, or {LEAST_DEAD_MAN_S} seconds or more.",
         )
     return document
