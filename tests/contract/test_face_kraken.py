@@ -245,6 +245,7 @@ async def test_fees_in_the_base_currency_are_paid_in_it_and_told_in_the_quote(
         ({**LIMIT, "displayvol": "0.001"}, "EGeneral:Invalid arguments:displayvol"),
         ({**LIMIT, "ordertype": "iceberg"}, "EGeneral:Invalid arguments:displayvol"),
         ({**LIMIT, "ordertype": "iceberg", "displayvol": "0.0006"}, "EGeneral:Invalid arguments:displayvol"),
+        ({**MARKET, "timeinforce": "FOK"}, "EGeneral:Invalid arguments:timeinforce"),
         ({**LIMIT, "timeinforce": "GTX"}, "EGeneral:Invalid arguments:timeinforce"),
         ({**LIMIT, "timeinforce": "GTD"}, "EGeneral:Invalid arguments:expiretm"),
         ({**LIMIT, "timeinforce": "IOC", "expiretm": "+60"}, "EGeneral:Invalid arguments:expiretm"),
@@ -835,6 +836,16 @@ async def test_a_key_is_told_what_it_may_do(kraken: Kraken) -> None:
 async def test_what_does_not_exist_is_an_unknown_method(kraken: Kraken) -> None:
     assert await kraken.refused("Nonsense") == "EGeneral:Unknown method"
     assert (await kraken.public("Nonsense"))["error"] == ["EGeneral:Unknown method"]
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "1e-999999999", "NaN", "Infinity", "0x10", "1_0", " "])
+async def test_numbers_that_are_none_are_refused(kraken: Kraken, number: str) -> None:
+    for name in ("volume", "price", "starttm", "expiretm", "displayvol", "userref"):
+        await kraken.refused("AddOrder", **{**LIMIT, name: number})
+    async with kraken.socket() as socket:
+        asked = {"symbol": "BTC/USD", "order_type": "limit", "side": "buy", "limit_price": 50_000}
+        assert not (await socket.ask("add_order", **asked, order_qty=number))["success"]
+    assert kraken.orders == []
 
 
 async def test_json_bodies_are_signed_as_they_are_sent(kraken: Kraken) -> None:

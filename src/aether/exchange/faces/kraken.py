@@ -24,7 +24,7 @@ HEAVY = frozenset({"TradesHistory", "ClosedOrders", "Ledgers"})
 """What costs four of the counter."""
 
 MESSAGE_FIELDS = frozenset({"method", "params", "req_id"})
-_WRONG = (KeyError, ValueError, TypeError, AttributeError, msgspec.DecodeError, ArithmeticError)
+_WRONG = (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, msgspec.DecodeError)
 """What reading a request that is none of Kraken's comes to."""
 
 
@@ -131,7 +131,7 @@ class KrakenFace(KrakenFeed):
         try:
             message = exact.decode(text)
             method, params = str(message.get("method", "")), message.get("params") or {}
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             socket.send(as_json({"error": "Malformed request", "success": False}), faulty=False)
             return
         head: dict[str, Any] = {"method": method}

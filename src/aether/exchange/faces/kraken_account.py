@@ -43,8 +43,8 @@ ACCOUNT_FIELDS: dict[str, frozenset[str]] = {
     "OpenPositions": frozenset({"txid", "docalcs", "consolidation", "rebase_multiplier"}),
     "Ledgers": _PAGED | {"asset", "aclass", "type"},
     "QueryLedgers": frozenset({"id", "trades", "rebase_multiplier"}),
-    "TradeVolume": frozenset({"pair", "fee-info", "fee_schedule", "rebase_multiplier"}),
-    "GetWebSocketsToken": frozenset({"validity", "permissions"}),
+    "TradeVolume": frozenset({"pair", "fee-info", "rebase_multiplier"}),
+    "GetWebSocketsToken": frozenset(),
     "GetApiKeyInfo": frozenset(),
 }
 """What each question about the account may be asked with."""

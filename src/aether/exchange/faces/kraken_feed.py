@@ -29,7 +29,7 @@ CHANNELS: dict[str, frozenset[str]] = {
     "book": _MARKET | {"depth"},
     "ohlc": _MARKET | {"interval"},
     "trade": _MARKET,
-    "instrument": frozenset({"channel", "snapshot", "include_tokenized_assets"}),
+    "instrument": frozenset({"channel", "snapshot", "include_tokenized_assets", "execution_venue"}),
     "executions": _OWN | {"snap_orders", "snap_trades", "order_status", "ratecounter", "snapshot_trades"},
     "balances": _OWN,
 }

@@ -20,7 +20,7 @@ PUBLIC_FIELDS: dict[str, frozenset[str]] = {
     "Time": frozenset(),
     "SystemStatus": frozenset(),
     "Assets": frozenset({"asset", "aclass"}),
-    "AssetPairs": frozenset({"pair", "info", "country_code", "aclass_base"}),
+    "AssetPairs": frozenset({"pair", "info", "country_code", "aclass_base", "execution_venue"}),
     "Ticker": frozenset({"pair", "asset_class"}),
     "Depth": frozenset({"pair", "count", "asset_class"}),
     "Trades": frozenset({"pair", "since", "count", "asset_class"}),
@@ -70,6 +70,8 @@ class KrakenMarkets(KrakenNames):
             return {self.codes(a)[0]: _asset(self.codes(a)[1], a) for a in assets}
         chosen = [self.market_of(n) for n in query["pair"].split(",")] if query.get("pair") else []
         if endpoint == "AssetPairs":
+            if query.get("execution_venue", "international") != "international":
+                return {}
             return {self.pair_key(m): self._info(m, query) for m in chosen or self.venue.markets.values()}
         if endpoint == "Ticker":
             return {self.pair_key(m): self.ticker(m) for m in chosen or self.venue.markets.values()}
@@ -159,6 +161,7 @@ class KrakenMarkets(KrakenNames):
             "costmin": format_amount(market.min_notional),
             "tick_size": market.price_text(1),
             "status": self.pair_status(),
+            "execution_venue": "international",
         }
 
     def pair_status(self) -> str:

@@ -3,7 +3,9 @@
 The socket's parameters are first turned into the fields of REST, which say the same in other words.
 """
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -51,6 +53,9 @@ ICEBERG_PART = 15
 LEAST_EXPIRY_S = 5
 LONGEST_EXPIRY_NS = 31 * 86_400 * 10**9
 INT32 = 2**31
+_SECONDS = re.compile(r"\+?\d{1,12}(\.\d{1,9})?")
+DIGITS = 20
+"""No number that means anything has more of them on either side of the point."""
 
 CLOSE_FIELDS = frozenset({"close[ordertype]", "close[price]", "close[price2]"})
 ORDER_FIELDS = CLOSE_FIELDS | {
@@ -249,6 +254,8 @@ def _live_until(request: NewOrder, f: Mapping[str, str], now_ns: int) -> None:
     if name not in TIMES:
         raise invalid("timeinforce")
     request.tif = TIMES[name]
+    if request.tif is TimeInForce.FOK and f["ordertype"] != "limit":
+        raise invalid("timeinforce")
     text = f.get("expiretm", "")
     request.expire_ns = _moment(text, "expiretm", now_ns)
     if text.startswith("+") and request.expire_ns < now_ns + LEAST_EXPIRY_S * 10**9:
@@ -265,16 +272,12 @@ def _live_until(request: NewOrder, f: Mapping[str, str], now_ns: int) -> None:
 
 def _moment(text: str, field: str, now_ns: int) -> int:
     """Return a time given in seconds since 1970, or `+` in seconds from now; 0 for none."""
-    is_later = text.startswith("+")
-    body = text.removeprefix("+") or "0"
-    try:
-        seconds = Decimal(body)
-    except InvalidOperation as error:
-        raise invalid(field) from error
-    if not body[:1].isdigit() or not seconds.is_finite():
+    if not text:
+        return 0
+    if not _SECONDS.fullmatch(text):
         raise invalid(field)
-    nanoseconds = int(seconds * 10**9)
-    return now_ns + nanoseconds if is_later else nanoseconds
+    nanoseconds = int(Decimal(text) * 10**9)
+    return now_ns + nanoseconds if text.startswith("+") else nanoseconds
 
 
 def _display(market: Market, kind: str, size: int, text: str) -> int:
@@ -425,11 +428,10 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
-    if "e" in text.lower() and text[:1] in "+-.0123456789":
-        try:
-            return format(Decimal(text), "f")
-        except InvalidOperation:
-            return text
+    if text[:1] in tuple("+-.0123456789") and "e" in text.lower():
+        with suppress(InvalidOperation):
+            found = Decimal(text)
+            return format(found, "f") if abs(found.adjusted()) <= DIGITS else text
     return text
 
 
