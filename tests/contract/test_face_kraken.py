@@ -430,8 +430,8 @@ async def test_a_batch_with_one_invalid_order_is_refused_as_a_whole(kraken: Krak
 
 
 async def test_a_batch_leaves_out_the_order_that_cannot_be_paid(kraken: Kraken) -> None:
-    good = {"ordertype": "limit", "type": "buy", "price": "50000", "volume": "0.01", "close": {"ordertype": "limit"}}
-    good["close"] = {"ordertype": "limit", "price": "70000"}
+    good = {"ordertype": "limit", "type": "buy", "price": "50000", "volume": "0.01"}
+    good |= {"close[ordertype]": "limit", "close[price]": "70000"}
     rows = await kraken.done(
         "AddOrderBatch", as_json=True, pair="XBTUSD", orders=[good, {**good, "volume": "1000"}, good]
     )
@@ -439,6 +439,15 @@ async def test_a_batch_leaves_out_the_order_that_cannot_be_paid(kraken: Kraken) 
     assert dear == {"error": "EOrder:Insufficient funds"}
     assert [first["txid"], third["txid"]] == [kraken.txid(o) for o in kraken.open]
     assert first["descr"]["close"] == "close position @ limit 70000.0"
+
+
+async def test_a_close_is_an_object_or_fields_of_its_own(kraken: Kraken) -> None:
+    limit = {"ordertype": "limit", "type": "buy", "price": "50000", "volume": "0.01"}
+    nested = {**limit, "close": {"ordertype": "stop-loss", "price": 48_000}}
+    flat = {**limit, "close[ordertype]": "stop-loss", "close[price]": 48_000}
+    rows = (await kraken.done("AddOrderBatch", as_json=True, pair="XBTUSD", orders=[nested, flat]))["orders"]
+    single = [await kraken.done("AddOrder", as_json=True, pair="XBTUSD", **order) for order in (nested, flat)]
+    assert {r["descr"]["close"] for r in [*rows, *single]} == {"close position @ stop loss 48000.0"}
 
 
 async def test_a_batch_as_a_form_is_the_same(kraken: Kraken) -> None:
@@ -595,6 +604,17 @@ async def test_an_edit_that_cannot_be_paid_leaves_the_order(kraken: Kraken) -> N
     assert kraken.open == [order]
 
 
+async def test_an_edit_keeps_what_it_does_not_name(kraken: Kraken) -> None:
+    later = f"{kraken.venue.clock() / 1e9 + 600:.3f}"
+    kept = {"starttm": later, "expiretm": "+900", "stptype": "cancel-both", "oflags": "post,fcib"}
+    order = await kraken.placed(**LIMIT, **kept)
+    await kraken.done("EditOrder", txid=kraken.txid(order), pair="XBTUSD", volume="0.02", oflags="post")
+    new = kraken.open[0]
+    assert (new.status, new.size, new.price) == (Status.SCHEDULED, 2 * ONE // 100, 500_000)
+    for name in ("start_ns", "expire_ns", "self_trade", "post_only", "fee_in_base", "tif"):
+        assert getattr(new.request, name) == getattr(order.request, name), name
+
+
 async def test_the_socket_edits_and_amends(kraken: Kraken) -> None:
     order = await kraken.placed(**STOP)
     async with kraken.socket() as socket:
@@ -650,6 +670,28 @@ async def test_the_socket_refuses_what_it_does_not_carry_out(
         answer = await socket.ask("add_order", symbol="BTC/USD", **limit, **params)
     assert (answer["success"], answer["error"]) == (False, error)
     assert kraken.orders == []
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "error"),
+    [
+        ("amend_order", {"limit_price": -1, "limit_price_type": "pct"}, "EGeneral:Invalid arguments:limit_price_type"),
+        ("amend_order", {"volume": 1}, "Unsupported field: 'volume' for the given msg type: amend order"),
+        ("cancel_order", {"order_userref": ["OAAAAA-AAAAA-AAAAAA"]}, "EGeneral:Invalid arguments"),
+        ("edit_order", {"symbol": "BTC/USD", "reduce_only": True}, "EOrder:Reduce only:No position exists"),
+        ("edit_order", {"symbol": "ETH/USD", "order_qty": 1}, "EGeneral:Invalid arguments:pair"),
+        ("cancel_all_orders_after", {"timeout": 90_000}, "EGeneral:Invalid arguments:timeout"),
+    ],
+)
+async def test_the_socket_changes_nothing_that_it_was_asked_in_wrong_words(
+    kraken: Kraken, method: str, params: dict[str, Any], error: str
+) -> None:
+    order = await kraken.placed(**LIMIT)
+    named = {} if method == "cancel_all_orders_after" else {"order_id": kraken.txid(order)}
+    async with kraken.socket() as socket:
+        answer = await socket.ask(method, **(named | params))
+    assert (answer["success"], answer["error"]) == (False, error)
+    assert (order.status, order.size, order.price) == (Status.NEW, ONE // 100, 500_000)
 
 
 async def test_executions_tell_an_order_whole(kraken: Kraken) -> None:

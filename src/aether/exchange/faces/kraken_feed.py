@@ -160,19 +160,19 @@ class KrakenFeed(KrakenTrading):
         elif not params.get("snapshot", True):
             return
         elif channel == "ticker":
-            socket.send(as_json({"channel": "ticker", "type": "snapshot", "data": [self._ws_ticker(market)]}))
+            socket.send(self._ticker_message(market, "snapshot"))
         elif channel == "trade":
             data = [self._ws_trade(t) for t in self.venue.trades[market.symbol][-SNAPSHOT_TRADES:]]
             socket.send(as_json({"channel": "trade", "type": "snapshot", "data": data}))
         elif bars := self.candles(market, what * 60, 0):
             socket.send(self._bar_message(market, what, "snapshot", bars))
 
-    def _ws_ticker(self, market: Market) -> dict[str, Any]:
+    def _ticker_message(self, market: Market, kind: str) -> str:
         row = self.ticker(market)
         last = self.venue.last[market.symbol]
         day_ns = self.now_ns() - 86_400 * 10**9
         first = next((t.price for t in self.venue.trades[market.symbol] if t.ts_ns > day_ns), last)
-        return {
+        data = {
             "symbol": market.symbol,
             "bid": number(row["b"][0]),
             "bid_qty": number(row["b"][2]),
@@ -187,6 +187,7 @@ class KrakenFeed(KrakenTrading):
             "change_pct": round(100 * (last - first) / first, 2) if first else 0,
             "timestamp": iso(self.now_ns()),
         }
+        return as_json({"channel": "ticker", "type": kind, "data": [data]})
 
     def _ws_trade(self, trade: Trade) -> dict[str, Any]:
         return {
@@ -230,6 +231,7 @@ class KrakenFeed(KrakenTrading):
                 self._tops[symbol] = top
                 moved.add(symbol)
                 self.note_spread(self.venue.markets[symbol])
+        tickers: dict[str, str] = {}
         for socket in list(self.sockets):
             for key, what in list(socket.subscriptions.items()):
                 if not isinstance(key, tuple) or key[1] not in changed:
@@ -238,7 +240,9 @@ class KrakenFeed(KrakenTrading):
                 if key[0] == "book":
                     self._send_book(socket, market, what)
                 elif key[0] == "ticker" and what == "bbo" and key[1] in moved:
-                    socket.send(as_json({"channel": "ticker", "type": "update", "data": [self._ws_ticker(market)]}))
+                    if key[1] not in tickers:
+                        tickers[key[1]] = self._ticker_message(market, "update")
+                    socket.send(tickers[key[1]])
         for sent in [k for k in self._sent if k[0] not in self.sockets]:
             del self._sent[sent]
 
@@ -258,12 +262,13 @@ class KrakenFeed(KrakenTrading):
     def on_trade(self, trade: Trade) -> None:
         """Tell a public trade, and the ticker and the bar that it belongs to."""
         market = trade.market
-        text = as_json({"channel": "trade", "type": "update", "data": [self._ws_trade(trade)]})
+        text, ticker = as_json({"channel": "trade", "type": "update", "data": [self._ws_trade(trade)]}), ""
         for socket in list(self.sockets):
             if ("trade", market.symbol) in socket.subscriptions:
                 socket.send(text)
             if socket.subscriptions.get(("ticker", market.symbol)) == "trades":
-                socket.send(as_json({"channel": "ticker", "type": "update", "data": [self._ws_ticker(market)]}))
+                ticker = ticker or self._ticker_message(market, "update")
+                socket.send(ticker)
             minutes = socket.subscriptions.get(("ohlc", market.symbol))
             if minutes and (bars := self.candles(market, int(minutes) * 60, 0)):
                 socket.send(self._bar_message(market, int(minutes), "update", bars[-1:]))

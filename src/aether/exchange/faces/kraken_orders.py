@@ -444,11 +444,12 @@ def known(params: Mapping[str, Any], fields: frozenset[str], message: str) -> Ma
 
 
 def form_fields(value: Any, prefix: str = "") -> dict[str, str]:
-    """Return a JSON body as the flat fields that a form would have: `orders[0][price]`, `close[price]`."""
+    """Return a JSON body as the flat fields that a form would have: `orders[0][close][price]`, `close[price]`."""
     if isinstance(value, dict):
         found: dict[str, str] = {}
         for name, inner in value.items():
-            found |= form_fields(inner, f"{prefix}[{name}]" if prefix else str(name))
+            inside = str(name).removesuffix("]").replace("[", "][")
+            found |= form_fields(inner, f"{prefix}[{inside}]" if prefix else str(name))
         return found
     if isinstance(value, list):
         found = {}

@@ -26,7 +26,7 @@ from aether.exchange.faces.kraken_orders import (
     socket_fields,
     socket_price,
 )
-from aether.exchange.venue import Account, Market, NewOrder, Order, Refusal
+from aether.exchange.venue import Account, Market, NewOrder, Order, Refusal, Status
 
 BATCH = range(2, 16)
 CANCELED_AT_ONCE = 50
@@ -213,7 +213,8 @@ class KrakenTrading(KrakenAccount):
         if f.get("pair") and self.market_of(f["pair"]) is not order.market:
             raise invalid("pair")
         wanted = self._amended(order, f)
-        if is_true(f.get("post_only", "")) and f.get("limit_price") and self.venue.would_take(wanted):
+        is_live = order.status in (Status.NEW, Status.PARTIAL)
+        if is_true(f.get("post_only", "")) and f.get("limit_price") and is_live and self.venue.would_take(wanted):
             raise Refused(Refusal.POST_ONLY)
         history = self.amends.setdefault(order.number, []) or [self.amend_row(order, "original", 0)]
         if wanted.size <= order.filled:
@@ -284,6 +285,8 @@ class KrakenTrading(KrakenAccount):
             if name in p:
                 default = "quote" if trails else "static"
                 chosen = str(p.get(f"{name}_type", default))
+                if name == "limit_price" and chosen != "static" and not trails:
+                    raise invalid("limit_price_type")
                 f[name] = socket_price(p[name], chosen, is_distance=is_distance)
         return f
 
@@ -344,6 +347,7 @@ class KrakenTrading(KrakenAccount):
             "oflags": ",".join(sorted(flags)),
             "timeinforce": old.tif.value.upper(),
             "expiretm": format_scaled(old.expire_ns, 9) if old.expire_ns else "",
+            "starttm": format_scaled(old.start_ns, 9) if order.status is Status.SCHEDULED else "",
             "stptype": (old.self_trade or "cancel_newest").replace("_", "-"),
             "trigger": old.notes.get("trigger", "last"),
             "userref": f.get("userref") or old.notes.get("userref", "0"),
@@ -415,6 +419,8 @@ class KrakenTrading(KrakenAccount):
         answers: list[dict[str, Any]] = []
         for value in p[named[0]]:
             text = plain(value)
+            if (named[0] == "order_userref") != text.removeprefix("-").isdigit() and named[0] != "cl_ord_id":
+                raise invalid(named[0])
             f = {"cl_ord_id": text} if named[0] == "cl_ord_id" else {"txid": text}
             try:
                 gone = self._cancel_all_of(account, self._to_cancel(account, f))
