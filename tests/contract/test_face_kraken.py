@@ -5,8 +5,9 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,9 +17,11 @@ import pytest
 
 from aether.domain.orders import OrderType, Side
 from aether.domain.scaled import format_amount
+from aether.exchange.faces.kraken_names import KrakenError
+from aether.exchange.faces.kraken_orders import KINDS, SELF_TRADE, order_of_fields
 from aether.exchange.memory import RememberingVenue
 from aether.exchange.server import MARKETS, RULES, Exchange
-from aether.exchange.venue import NewOrder, Order, Status
+from aether.exchange.venue import NewOrder, Order, Refused, Status, Venue
 from tests.contract.venue_desk import ONE, local_exchange
 
 PATIENCE_S = 10.0
@@ -949,6 +952,56 @@ async def test_what_is_scheduled_and_what_is_to_follow_outlives_a_kill(kraken: K
     assert described(again) == described(first)
     assert [o.status for o in again.account("a").open.values()] == [Status.TRIGGER_PENDING, Status.SCHEDULED]
     assert again.account("a").orders[1].request.notes == {"userref": "5"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_ordered_nothing_is_made_and_nothing_lost(seed: int) -> None:
+    draw, now = random.Random(seed), iter(range(10**18, 10**18 + 10**15, 10**8))
+    venue = Venue("kraken", MARKETS, RULES["kraken"], lambda: next(now))
+    for name in ("ann", "bob", "cat"):
+        venue.deposit(name, "USD", 10**15)
+        venue.deposit(name, "BTC", 10**11)
+    before = totals(venue)
+    for _ in range(200):
+        with suppress(Refused, KrakenError):
+            request = order_of_fields(venue.markets["BTC/USD"], drawn(draw), venue.clock())
+            venue.place(draw.choice(["ann", "bob", "cat"]), request)
+        venue.tick()
+        for account in venue.accounts.values():
+            for asset, held in account.held.items():
+                assert held == sum(o.held for o in account.open.values() if o.held_asset == asset)
+    assert len(venue.trades["BTC/USD"]) > 20
+    fees = {a: sum(p.fee for c in venue.accounts.values() for p in c.postings if p.asset == a) for a in before}
+    assert {asset: total + fees[asset] for asset, total in totals(venue).items()} == before
+    for account in venue.accounts.values():
+        for asset, total in account.total.items():
+            assert total == sum(p.amount - p.fee for p in account.postings if p.asset == asset)
+        venue.cancel_all(account.name)
+        assert not any(account.held.values())
+
+
+def drawn(draw: random.Random) -> dict[str, str]:
+    """Return the fields of some order near 60,000."""
+    kind = draw.choice([*KINDS, "limit", "limit"])
+    near = f"{draw.uniform(59_000, 61_000):.1f}"
+    price = draw.choice([near, f"{draw.choice('+-#')}{draw.uniform(0, 1):.2f}%", f"{draw.choice('+-#')}300"])
+    f = {"ordertype": kind, "type": draw.choice(["buy", "sell"]), "volume": f"{draw.uniform(0.001, 2):.4f}"}
+    f |= {"oflags": draw.choice(["", "fcib"]), "stptype": draw.choice([*SELF_TRADE])}
+    if KINDS[kind].trails:
+        f |= {"price": f"+{draw.uniform(0.01, 1):.2f}%"} | ({"price2": "-50"} if KINDS[kind].limit else {})
+    elif kind != "market":
+        f |= {"price": price} | ({"price2": near} if KINDS[kind].limit == "price2" else {})
+    elif f["type"] == "buy":
+        f |= {"oflags": "viqc", "volume": str(draw.randint(10, 50_000))}
+    if kind == "iceberg":
+        f["displayvol"] = f"{float(f['volume']) / 3:.8f}"
+    if draw.random() < 0.3:
+        f |= {"close[ordertype]": "take-profit", "close[price]": "#1%", "starttm": draw.choice(["0", "+5"])}
+    return f
+
+
+def totals(venue: Venue) -> dict[str, int]:
+    return {a: sum(account.total[a] for account in venue.accounts.values()) for a in ("BTC", "USD")}
 
 
 def described(venue: RememberingVenue) -> list[tuple[int, str, int, int, int]]:
