@@ -227,7 +227,7 @@ def units(text: object, decimals: int, reason: Refusal) -> int:
     """
     try:
         number = Decimal(str(text)).scaleb(decimals)
-        if number != number.to_integral_value() or not number.is_finite() or abs(number) > 10**24:
+        if number != number.to_integral_value() or not number.is_finite() or abs(number) > 10**24 or "_" in str(text):
             raise Refused(reason, str(text))
         return int(number)
     except InvalidOperation as error:

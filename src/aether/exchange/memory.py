@@ -54,11 +54,13 @@ class RememberingVenue(Venue):
         with self._doing(what="cancel", account=account_name, number=order.number if order else 0, text=reason):
             return super().cancel(account_name, order, reason)
 
-    def amend(self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0) -> Order:
+    def amend(
+        self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0, request: NewOrder | None = None
+    ) -> Order:
         """Change an open order; see `Venue`."""
         number = order.number if order else 0
-        with self._doing(what="amend", account=account_name, number=number, size=size, price=price):
-            return super().amend(account_name, order, size=size, price=price)
+        with self._doing(what="amend", account=account_name, number=number, size=size, price=price, order=request):
+            return super().amend(account_name, order, size=size, price=price, request=request)
 
     def deposit(self, name: str, asset: str, amount: int) -> None:
         """Credit an account; see `Venue`."""
@@ -69,7 +71,8 @@ class RememberingVenue(Venue):
         """Let what is due happen; see `Venue`. Each end that it brings is an operation of its own time."""
         now = self._now()
         is_due = any(
-            0 < account.dead_man_ns <= now or any(0 < o.request.expire_ns <= now for o in account.open.values())
+            0 < account.dead_man_ns <= now
+            or any(0 < o.request.expire_ns <= now or self.is_due(o, now) for o in account.open.values())
             for account in self.accounts.values()
         )
         if is_due:
@@ -103,7 +106,7 @@ class RememberingVenue(Venue):
                 elif done.what == "cancel":
                     super().cancel(done.account, order, done.text)
                 elif done.what == "amend":
-                    super().amend(done.account, order, size=done.size, price=done.price)
+                    super().amend(done.account, order, size=done.size, price=done.price, request=done.order)
                 elif done.what == "deposit":
                     super().deposit(done.account, done.text, done.size)
                 elif done.what == "tick":

@@ -5,11 +5,12 @@ faces are.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from aether.domain.orders import OrderType, Side, TimeInForce
-from aether.domain.scaled import amount_of_size, fee_of, format_scaled, notional_of
+from aether.domain.scaled import PPM, amount_of_size, fee_of, format_scaled, notional_of, size_for_notional
 from aether.matching.orderbook import BookOrder, LimitOrderBook
 from aether.matching.pricing import is_triggered, trailing_trigger
 
@@ -51,6 +52,7 @@ class Refused(Exception):  # noqa: N818  the venue's word for it
 class Status(StrEnum):
     """Where an order is."""
 
+    SCHEDULED = "scheduled"
     NEW = "new"
     TRIGGER_PENDING = "trigger_pending"
     PARTIAL = "partial"
@@ -61,7 +63,7 @@ class Status(StrEnum):
     @property
     def is_open(self) -> bool:
         """Whether it may still trade."""
-        return self in (Status.NEW, Status.TRIGGER_PENDING, Status.PARTIAL)
+        return self in (Status.NEW, Status.TRIGGER_PENDING, Status.PARTIAL, Status.SCHEDULED)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,34 @@ class Market:
         return notional_of(price, size, self.price_decimals, self.size_decimals)
 
 
+@dataclass(frozen=True)
+class Offset:
+    """A distance from a reference price: in price units, or in parts per million of the reference."""
+
+    amount: int
+    is_ppm: bool = False
+
+    def from_price(self, reference: int) -> int:
+        """Return the distance, with its sign, rounded half up to a price unit."""
+        return (2 * reference * self.amount + PPM) // (2 * PPM) if self.is_ppm else self.amount
+
+
 @dataclass
 class NewOrder:
-    """An order as asked for."""
+    """An order as asked for.
+
+    Attributes:
+        trail_ppm: how far a trailing stop follows, in parts per million of the price, instead of `trail`.
+        price_offset, trigger_offset: from the last price, instead of a price, and settled when the order arrives; of a
+            trailing stop the limit price's distance from the trigger, which makes it one with a limit.
+        cost: what a market order is to spend, in 10^-8 of the quote asset, instead of a size.
+        fee_in_base: charge its fees in the base asset; a seller who has none of it left pays in the quote asset.
+        self_trade: instead of the exchange's own rule.
+        start_ns: when it enters the market; 0 for at once.
+        close: what each of its executions places on the other side, in the executed size.
+        parent: the order whose execution placed this one.
+        notes: what a face wants to find again.
+    """
 
     market: str
     side: Side
@@ -111,6 +138,26 @@ class NewOrder:
     post_only: bool = False
     expire_ns: int = 0
     client_id: str = ""
+    trail_ppm: int = 0
+    price_offset: Offset | None = None
+    trigger_offset: Offset | None = None
+    cost: int = 0
+    fee_in_base: bool = False
+    self_trade: str = ""
+    start_ns: int = 0
+    close: "NewOrder | None" = None
+    parent: int = 0
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def trails(self) -> bool:
+        """Whether its trigger follows the price."""
+        return self.type is OrderType.TRAILING_STOP
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether it trades at a limit price once it is in the book."""
+        return self.type.has_limit or (self.trails and self.price_offset is not None)
 
 
 @dataclass
@@ -133,6 +180,7 @@ class Order:
     held_asset: str = ""
     held: int = 0
     reason: str = ""
+    triggered_ns: int = 0
     trades: list["Trade"] = field(default_factory=list)
 
     @property
@@ -170,6 +218,24 @@ class Trade:
         return self.taker_fee, self.taker_fee_asset, False
 
 
+@dataclass(frozen=True)
+class Posting:
+    """One change of one balance: by a trade, or (`trade` is None) by a deposit. Amounts are in 10^-8 of the asset.
+
+    Attributes:
+        amount: without the fee.
+        balance: what it left.
+    """
+
+    number: int
+    ts_ns: int
+    asset: str
+    amount: int
+    fee: int
+    balance: int
+    trade: int = 0
+
+
 @dataclass
 class Account:
     """Who trades: total and held amounts by asset, traded notional by day.
@@ -186,6 +252,7 @@ class Account:
     open: dict[int, Order] = field(default_factory=dict)
     by_client: dict[str, Order] = field(default_factory=dict)
     trades: list[tuple[Order, Trade]] = field(default_factory=list)
+    postings: list[Posting] = field(default_factory=list)
     dead_man_ns: int = 0
     fee_coin: str = ""
     fee_coin_price: int = 0
@@ -236,7 +303,7 @@ class Listener:
     """Told of everything that happens; the defaults ignore it."""
 
     def on_order(self, order: Order, what: str) -> None:
-        """An order changed: new, triggered, trade, amended, canceled, expired, refill."""
+        """An order changed: scheduled, new, triggered, trade, amended, canceled, expired, refill."""
 
     def on_trade(self, trade: Trade) -> None:
         """An execution."""
@@ -269,8 +336,11 @@ class Venue:
         self.listener: Listener = Listener()
         self._armed: dict[str, dict[int, Order]] = {symbol: {} for symbol in self.markets}
         self._triggering = False
+        self._closes: list[NewOrder] = []
+        self._closing = False
         self._next_order = 1
         self._next_trade = 1
+        self._next_posting = 1
 
     # Accounts.
 
@@ -285,12 +355,23 @@ class Venue:
         """Credit (or, negative, debit) an account."""
         account = self.account(name)
         account.total[asset] = account.total.get(asset, 0) + amount
+        self._post(account, asset, amount, 0)
         self.listener.on_balance(account, asset)
+
+    def _post(self, account: Account, asset: str, amount: int, fee: int, trade: int = 0) -> None:
+        """Write a change of a balance down, after it."""
+        balance = account.total.get(asset, 0)
+        account.postings.append(Posting(self._next_posting, self.clock(), asset, amount, fee, balance, trade))
+        self._next_posting += 1
+
+    def traded(self, account: Account) -> int:
+        """Return what an account has traded in the last 30 days, in 10^-8 of the quote asset."""
+        today = self.clock() // NS_PER_DAY
+        return sum(v for day, v in account.day_volume.items() if day > today - FEE_DAYS)
 
     def tier(self, account: Account) -> FeeTier:
         """Return the account's fee tier by its volume of the last 30 days."""
-        today = self.clock() // NS_PER_DAY
-        volume = sum(v for day, v in account.day_volume.items() if day > today - FEE_DAYS) // 10**8
+        volume = self.traded(account) // 10**8
         reached = self.rules.fee_tiers[0]
         for tier in self.rules.fee_tiers:
             if volume >= tier.volume:
@@ -305,16 +386,9 @@ class Venue:
         Raises:
             Refused: when it breaks a rule; nothing has changed then.
         """
-        account = self.account(account_name)
-        market = self.markets.get(request.market)
-        if market is None:
-            raise Refused(Refusal.UNKNOWN_MARKET, request.market)
-        if request.client_id:
-            earlier = account.by_client.get(request.client_id)
-            if earlier is not None and self.rules.client_ids == "forever":
-                return earlier
-            if earlier is not None and earlier.status.is_open:
-                raise Refused(Refusal.DUPLICATE, request.client_id)
+        account, market, request = self.account(account_name), self._market(request), self._settled(request)
+        if request.client_id and self.rules.client_ids == "forever" and request.client_id in account.by_client:
+            return account.by_client[request.client_id]
         self._check(account, market, request)
         now = self.clock()
         order = Order(
@@ -325,8 +399,8 @@ class Venue:
             status=Status.NEW,
             created_ns=now,
             updated_ns=now,
-            size=request.size,
-            price=request.price,
+            size=request.size or self._size_for(market, request.cost),
+            price=0 if request.trails else request.price,
             trigger=request.trigger,
         )
         self._hold(account, order)
@@ -334,68 +408,172 @@ class Venue:
         self.orders[order.number] = account.orders[order.number] = account.open[order.number] = order
         if request.client_id:
             account.by_client[request.client_id] = order
-        if request.type.has_trigger:
-            order.status = Status.TRIGGER_PENDING
-            self._armed[market.symbol][order.number] = order
-            self.listener.on_order(order, "new")
-            self._run_triggers(market)
+        if request.start_ns > now:
+            order.status = Status.SCHEDULED
+            self.listener.on_order(order, "scheduled")
         else:
+            self._enter(order)
+        self._place_closes()
+        return order
+
+    def check(
+        self, account_name: str, request: NewOrder, *, funds: bool = True, instead_of: Order | None = None
+    ) -> None:
+        """Check an order without placing it.
+
+        Args:
+            funds: whether the account must be able to pay for it.
+            instead_of: an open order whose funds are free for it.
+
+        Raises:
+            Refused: as `place` would.
+        """
+        account, market, request = self.account(account_name), self._market(request), self._settled(request)
+        self._check(account, market, request)
+        asset, needed = self._needs(account, market, request, request.size or self._size_for(market, request.cost))
+        freed = instead_of.held if instead_of is not None and instead_of.held_asset == asset else 0
+        if funds and account.free(asset) + freed < needed:
+            raise Refused(Refusal.FUNDS, asset)
+
+    def _market(self, request: NewOrder) -> Market:
+        market = self.markets.get(request.market)
+        if market is None:
+            raise Refused(Refusal.UNKNOWN_MARKET, request.market)
+        return market
+
+    def _settled(self, request: NewOrder) -> NewOrder:
+        """Return an order whose prices are none from the last price any more."""
+        is_relative = request.price_offset is not None and not request.trails
+        if request.trigger_offset is None and not is_relative:
+            return request
+        last = self.last[request.market]
+        if not last:
+            raise Refused(Refusal.BAD_PRICE, "no last price")
+        price, trigger = request.price, request.trigger
+        if request.price_offset is not None and not request.trails:
+            price = last + request.price_offset.from_price(last)
+        if request.trigger_offset is not None:
+            trigger = last + request.trigger_offset.from_price(last)
+        return replace(request, price=price, trigger=trigger)
+
+    def _enter(self, order: Order) -> None:
+        """Let an order into the market: it waits for its trigger, or takes what it can."""
+        if order.request.type.has_trigger:
+            order.status = Status.TRIGGER_PENDING
+            self._armed[order.market.symbol][order.number] = order
+            self.listener.on_order(order, "new")
+        else:
+            order.status = Status.NEW
             self.listener.on_order(order, "new")
             self._work(order)
-            self._run_triggers(market)
-        self._flush(market)
-        return order
+        self._run_triggers(order.market)
+        self._flush(order.market)
+
+    def _start(self, order: Order) -> None:
+        """Let a scheduled order into the market."""
+        request, market = order.request, order.market
+        if request.cost:
+            order.size = self._size_for(market, request.cost)
+        if request.post_only and self.would_take(request):
+            self._end(order, Status.CANCELED, "post only")
+        else:
+            self._enter(order)
+
+    def would_take(self, request: NewOrder) -> bool:
+        """Whether an order's limit price reaches the other side of the book."""
+        opposite = self.books[request.market].best(is_buy=request.side is Side.SELL)
+        return bool(opposite) and (request.price >= opposite if request.side is Side.BUY else request.price <= opposite)
+
+    def _place_closes(self) -> None:
+        """Place what executions were to place, once the work that they came of is done."""
+        if self._triggering or self._closing:
+            return
+        self._closing = True
+        try:
+            while self._closes:
+                request = self._closes.pop(0)
+                with suppress(Refused):
+                    self.place(self.orders[request.parent].account, request)
+        finally:
+            self._closing = False
 
     def _check(self, account: Account, market: Market, request: NewOrder) -> None:
         if self.state not in ("online", "post_only") or (self.state == "post_only" and not request.post_only):
             raise Refused(Refusal.MARKET_CLOSED, self.state)
-        if request.size < market.min_size:
-            raise Refused(Refusal.TOO_SMALL, market.size_text(request.size))
+        size = request.size or self._size_for(market, request.cost)
+        if size < market.min_size and not request.parent:
+            raise Refused(Refusal.TOO_SMALL, market.size_text(size))
         if request.size > market.max_size:
             raise Refused(Refusal.TOO_LARGE, market.size_text(request.size))
         if request.type.has_limit and request.price <= 0:
             raise Refused(Refusal.BAD_PRICE, market.price_text(request.price))
-        trails = request.type is OrderType.TRAILING_STOP
-        if request.type.has_trigger and (request.trail if trails else request.trigger) <= 0:
+        distance = request.trail or request.trail_ppm
+        if request.type.has_trigger and (distance if request.trails else request.trigger) <= 0:
             raise Refused(Refusal.TRIGGER)
         if request.display and not (request.type is OrderType.LIMIT and 0 < request.display < request.size):
             raise Refused(Refusal.BAD_FIELDS, "display size")
         if request.tif is TimeInForce.GTD and request.expire_ns <= self.clock():
             raise Refused(Refusal.BAD_FIELDS, "expiry")
-        book = self.books[market.symbol]
-        is_buy = request.side is Side.BUY
-        reference = request.price or request.trigger or book.best(is_buy=not is_buy) or self.last[market.symbol]
-        if market.notional(reference, request.size) < market.min_notional:
+        if self._worth(market, request) < market.min_notional and not request.parent:
             raise Refused(Refusal.NOTIONAL, market.size_text(request.size))
-        if request.post_only and request.type is OrderType.LIMIT:
-            opposite = book.best(is_buy=not is_buy)
-            if opposite and (request.price >= opposite if is_buy else request.price <= opposite):
-                raise Refused(Refusal.POST_ONLY)
+        earlier = account.by_client.get(request.client_id) if request.client_id else None
+        if earlier is not None and earlier.status.is_open:
+            raise Refused(Refusal.DUPLICATE, request.client_id)
+        if request.post_only and request.type is OrderType.LIMIT and self.would_take(request):
+            raise Refused(Refusal.POST_ONLY)
         if sum(1 for o in account.open.values() if o.market is market) >= self.rules.max_open:
             raise Refused(Refusal.TOO_MANY)
 
+    def _worth(self, market: Market, request: NewOrder) -> int:
+        """Return about what an order is worth, in 10^-8 of the quote asset."""
+        if request.cost:
+            return request.cost
+        best = self.books[market.symbol].best(is_buy=request.side is Side.SELL)
+        return market.notional(request.price or request.trigger or best or self.last[market.symbol], request.size)
+
     def _hold(self, account: Account, order: Order) -> None:
         """Set funds aside: the base asset of sells, price (or an estimate of it) and fee of buys."""
-        market, request = order.market, order.request
-        if not order.is_buy:
-            asset, needed = market.base, amount_of_size(order.left, market.size_decimals)
-        else:
-            asset = market.quote
-            needed = self._cost_of_buying(account, market, request, order.left)
+        asset, needed = self._needs(account, order.market, order.request, order.left)
         if account.free(asset) < needed:
             raise Refused(Refusal.FUNDS, asset)
         order.held_asset, order.held = asset, needed
         account.held[asset] = account.held.get(asset, 0) + needed
 
+    def _needs(self, account: Account, market: Market, request: NewOrder, size: int) -> tuple[str, int]:
+        """Return the asset that an order takes its funds from, and how much of it."""
+        if request.side is Side.SELL:
+            return market.base, amount_of_size(size, market.size_decimals)
+        return market.quote, self._cost_of_buying(account, market, request, size)
+
     def _cost_of_buying(self, account: Account, market: Market, request: NewOrder, size: int) -> int:
         price = request.price
-        if price:
+        if request.cost:
+            notional = request.cost
+        elif price:
             notional = market.notional(price, size)
         elif request.type is OrderType.MARKET:
             notional = self._market_cost(market, size)
         else:
-            notional = market.notional(request.trigger or self.last[market.symbol] + request.trail, size)
+            notional = market.notional(request.trigger or self._trailed(market, request, 0), size)
         return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
+
+    def _trailed(self, market: Market, request: NewOrder, trigger: int) -> int:
+        """Return where a trailing stop triggers after the last trade."""
+        last = self.last[market.symbol]
+        trail = request.trail or Offset(request.trail_ppm, is_ppm=True).from_price(last)
+        return trailing_trigger(last, trail, trigger, request.side is Side.BUY)
+
+    def _size_for(self, market: Market, cost: int) -> int:
+        """Return how much a market order buys for `cost` now; what the book lacks is counted at its last price."""
+        size, price = 0, self.last[market.symbol]
+        for resting in self.books[market.symbol].resting(is_buy=False):
+            price = resting.price
+            take = min(resting.left, size_for_notional(cost, price, market.price_decimals, market.size_decimals))
+            size += take
+            cost -= market.notional(price, take)
+            if take < resting.left:
+                return size
+        return size + (size_for_notional(cost, price, market.price_decimals, market.size_decimals) if price else 0)
 
     def _market_cost(self, market: Market, size: int) -> int:
         """Return what a market order for `size` would cost now."""
@@ -418,7 +596,7 @@ class Venue:
         account = self.accounts[order.account]
         request, market = order.request, order.market
         book = self.books[market.symbol]
-        limit = order.price if request.type.has_limit else 0
+        limit = order.price if request.has_limit else 0
         if request.tif is TimeInForce.FOK and not book.fillable(limit, order.left, is_buy=order.is_buy):
             self._end(order, Status.EXPIRED, "could not be filled whole")
             return
@@ -455,7 +633,7 @@ class Venue:
         return account.free(order.market.quote) + order.held >= notional + fee
 
     def _allow_self_trade(self, order: Order, maker: BookOrder) -> bool:
-        mode = self.rules.self_trade
+        mode = order.request.self_trade or self.rules.self_trade
         if mode in ("cancel_oldest", "cancel_both"):
             self._end(self.orders[maker.number], Status.CANCELED, "self trade")
         if mode in ("cancel_newest", "cancel_both"):
@@ -499,6 +677,8 @@ class Venue:
             order.status = Status.PARTIAL if order.left else Status.FILLED
             account = self.accounts[order.account]
             account.trades.append((order, trade))
+            if order.request.close is not None:
+                self._closes.append(replace(order.request.close, size=size, parent=order.number))
             if not order.left:
                 self._release(account, order)
                 account.open.pop(order.number, None)
@@ -515,7 +695,9 @@ class Venue:
         tier = self.tier(account)
         rate = tier.maker_ppm if is_maker else tier.taker_ppm
         quantity = amount_of_size(size, market.size_decimals)
-        in_base = self.rules.fee_in_received and order.is_buy
+        in_base = order.is_buy and (self.rules.fee_in_received or order.request.fee_in_base)
+        if order.request.fee_in_base and not order.is_buy:
+            in_base = account.free(market.base) >= fee_of(quantity, rate)
         fee = fee_of(quantity if in_base else notional, rate)
         asset = market.base if in_base else market.quote
         if account.fee_coin:
@@ -532,6 +714,10 @@ class Venue:
         paid = kept(market.quote, notional)
         account.total[market.quote] = account.total.get(market.quote, 0) - sign * paid
         account.total[asset] -= kept(asset, fee)
+        for moved, amount in ((market.base, sign * quantity), (market.quote, -sign * paid)):
+            self._post(account, moved, amount, kept(asset, fee) if moved == asset else 0, self._next_trade)
+        if asset not in (market.base, market.quote):
+            self._post(account, asset, 0, kept(asset, fee), self._next_trade)
         needed = self._still_needed(account, order)
         order.held = min(before, needed)
         account.held[order.held_asset] -= before - order.held
@@ -542,7 +728,7 @@ class Venue:
     def _still_needed(self, account: Account, order: Order) -> int:
         if not order.is_buy:
             return amount_of_size(order.left, order.market.size_decimals)
-        if not order.price:
+        if not order.price or order.request.cost:
             return order.held if order.left else 0
         notional = order.market.notional(order.price, order.left)
         return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
@@ -575,6 +761,7 @@ class Venue:
         for number in [number for number in account.orders if number not in account.open]:
             del account.orders[number], self.orders[number]
         account.trades.clear()
+        account.postings.clear()
 
     def cancel_all(self, account_name: str, symbol: str = "", reason: str = "User requested") -> list[Order]:
         """Cancel every open order of an account, of one market or of all."""
@@ -584,8 +771,13 @@ class Venue:
             self.cancel(account_name, order, reason)
         return chosen
 
-    def amend(self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0) -> Order:
+    def amend(
+        self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0, request: NewOrder | None = None
+    ) -> Order:
         """Change an open order; a smaller size keeps its place, anything else goes to the end of its queue.
+
+        Args:
+            request: the order as it is to be, where more changes than size and price.
 
         Raises:
             Refused: when it cannot be.
@@ -593,16 +785,16 @@ class Venue:
         if order is None or order.account != account_name or not order.status.is_open:
             raise Refused(Refusal.UNKNOWN_ORDER)
         market, account = order.market, self.accounts[account_name]
-        new_size, new_price = size or order.size, price or order.price
+        wanted = request or replace(order.request, price=price or order.price, size=size or order.size)
+        new_size, new_price = wanted.size, wanted.price or order.price
         if new_size <= order.filled or new_size < market.min_size:
             raise Refused(Refusal.AMEND, "size")
         book = self.books[market.symbol]
-        keeps_place = new_price == order.price and new_size <= order.size
+        keeps_place = new_price == order.price and new_size <= order.size and wanted.display == order.request.display
         before = (order.size, order.price, order.held)
         account.held[order.held_asset] -= order.held
         order.size, order.price, order.held = new_size, new_price, 0
-        request = NewOrder(**{**order.request.__dict__, "price": new_price, "size": new_size})
-        old_request, order.request = order.request, request
+        old_request, order.request = order.request, wanted
         try:
             self._hold(account, order)
         except Refused:
@@ -611,6 +803,10 @@ class Venue:
             account.held[order.held_asset] += order.held
             raise
         order.updated_ns = self.clock()
+        if wanted.trails and (wanted.trail, wanted.trail_ppm) != (old_request.trail, old_request.trail_ppm):
+            order.trigger = 0
+        elif wanted.trigger:
+            order.trigger = wanted.trigger
         resting = order.number in book
         if resting and keeps_place:
             book.reduce(order.number, order.left)
@@ -619,14 +815,15 @@ class Venue:
         self.listener.on_order(order, "amended")
         if resting and not keeps_place:
             self._work(order)
-            self._run_triggers(market)
+        self._run_triggers(market)
         self._flush(market)
+        self._place_closes()
         return order
 
     # Time.
 
     def tick(self) -> None:
-        """Let what is due happen: expiries and dead-man switches."""
+        """Let what is due happen: expiries, dead-man switches and the starts of scheduled orders."""
         now = self.clock()
         for account in self.accounts.values():
             if 0 < account.dead_man_ns <= now:
@@ -635,6 +832,14 @@ class Venue:
             for order in [o for o in account.open.values() if 0 < o.request.expire_ns <= now]:
                 self._end(order, Status.EXPIRED, "expired")
                 self._flush(order.market)
+            for order in [o for o in account.open.values() if self.is_due(o, now)]:
+                self._start(order)
+        self._place_closes()
+
+    @staticmethod
+    def is_due(order: Order, now_ns: int) -> bool:
+        """Whether a scheduled order is to enter the market."""
+        return order.status is Status.SCHEDULED and order.request.start_ns <= now_ns
 
     def _run_triggers(self, market: Market) -> None:
         """Release stop and take-profit orders that the last price has reached; those may trade and move it on."""
@@ -644,7 +849,9 @@ class Venue:
         try:
             while fired := self._next_fired(market):
                 del self._armed[market.symbol][fired.number]
-                fired.status = Status.NEW
+                fired.status, fired.triggered_ns = Status.NEW, self.clock()
+                if fired.request.trails and fired.request.price_offset is not None:
+                    fired.price = max(1, fired.trigger + fired.request.price_offset.from_price(fired.trigger))
                 self.listener.on_order(fired, "triggered")
                 self._work(fired)
         finally:
@@ -657,7 +864,7 @@ class Venue:
         for order in self._armed[market.symbol].values():
             kind = order.request.type
             if kind is OrderType.TRAILING_STOP:
-                order.trigger = trailing_trigger(last, order.request.trail, order.trigger, order.is_buy)
+                order.trigger = self._trailed(market, order.request, order.trigger)
             is_stop = kind not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
             if is_triggered(last, order.trigger, is_stop, order.is_buy):
                 return order
