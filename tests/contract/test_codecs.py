@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError, VenueError
 from aether.domain.events import Trade
-from aether.domain.identifiers import ClientOrderId, VenueId
+from aether.domain.identifiers import ClientOrderId, VenueId, VenueOrderId
 from aether.domain.instruments import TradingState, make_instrument
-from aether.domain.orders import OrderType, Side
-from aether.venues.actions import Action, Balances, Cancel, Depth, Fills, Markets, OpenOrders, Submit
+from aether.domain.orders import OrderType, Side, TimeInForce
+from aether.venues.actions import Action, Amend, Balances, Cancel, Depth, Fills, Markets, OpenOrders, Submit
 from aether.venues.binance.protocol import BinanceProtocol, signature_of
 from aether.venues.book import OrderBook
 from aether.venues.coinbase.protocol import CoinbaseProtocol, make_token
@@ -474,3 +474,21 @@ def test_a_pair_whose_data_come_under_another_name_has_them_all_the_same() -> No
         protocol, Depth(symbol="BTC/USDC"), Response(status=200, headers={}, body=json.dumps(book).encode())
     )
     assert asked.instrument == "coinbase:BTC/USDC"
+
+
+def test_an_amend_of_a_post_only_order_says_so_again() -> None:
+    """T1: Kraken's amend takes an order for one that is not unless told; moved over the book, it would take."""
+    amend = Amend(symbol="BTC/USD", venue_order_id=VenueOrderId("O-1"), price="50000", post_only=True)
+    protocol = KrakenProtocol()
+    assert "post_only=true" in protocol.requests(amend)[0].body
+    text = protocol.socket_request(amend, 1, KRAKEN_KEY, "token", now_ms=0)
+    assert json.loads(text)["params"]["post_only"] is True
+
+
+def test_a_fill_or_kill_with_a_trigger_is_refused_before_kraken_has_to() -> None:
+    order = Submit(
+        symbol="BTC/USD", side=Side.SELL, type=OrderType.STOP_LOSS_LIMIT, size="1", price="1", trigger_price="2",
+        time_in_force=TimeInForce.FOK,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="no fill-or-kill for stop_loss_limit"):
+        KrakenProtocol().requests(order)

@@ -146,13 +146,18 @@ class SubmitBatch(_Action, frozen=True, kw_only=True):
 
 
 class Amend(_Action, frozen=True, kw_only=True):
-    """Change size or price of an open order; an empty field stays as it is."""
+    """Change size or price of an open order; an empty field stays as it is.
+
+    Attributes:
+        post_only: whether the order is; Kraken takes it for one that is not unless it is told again.
+    """
 
     symbol: str
     client_order_id: ClientOrderId = ClientOrderId("")
     venue_order_id: VenueOrderId = VenueOrderId("")
     size: str = ""
     price: str = ""
+    post_only: bool = False
 
 
 class Cancel(_Action, frozen=True, kw_only=True):

@@ -207,6 +207,7 @@ class Asker:
             venue_order_id=tracked.venue_order_id,
             size=instrument.size_text(size) if size else "",
             price=instrument.price_text(limit_price) if limit_price else "",
+            post_only=tracked.request.post_only,
         )
         await self.perform(action, order_age_s=self.age_s(tracked))
         wanted = {"size": size, "limit_price": limit_price}

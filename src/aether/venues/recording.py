@@ -149,7 +149,7 @@ def venue_of(path: Path) -> str:
         DataFormatError: when it cannot be told.
     """
     for _, payload in read_lines(path):
-        for mark, venue in ((b'"stream"', "binance"), (b'"client_id"', "coinbase"), (b'"channel"', "kraken")):
+        for mark, venue in ((b'"stream"', "binance"), (b'"sequence_num"', "coinbase"), (b'"channel"', "kraken")):
             if mark in payload:
                 return venue
     raise DataFormatError(f"{path} is no venue's recording.", remedy="Name the venue with --venue.")

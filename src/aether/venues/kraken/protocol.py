@@ -54,6 +54,7 @@ from aether.venues.kraken.stream import (
     PAIR_STATES,
     TYPES_BACK,
     KrakenStream,
+    check_offered,
     rfc3339,
     socket_request,
 )
@@ -181,6 +182,7 @@ class KrakenProtocol:
                 return [self._batch(action)]
             case Amend():
                 changes = {"order_qty": action.size, "limit_price": action.price}
+                changes["post_only"] = "true" if action.post_only and action.price else ""
                 reference = self._reference(action, "txid")
                 return [_post("AmendOrder", weight=0, **reference, **{k: v for k, v in changes.items() if v})]
             case Cancel():
@@ -197,7 +199,8 @@ class KrakenProtocol:
         return {"cl_ord_id": self.wire_id(action.client_order_id)}
 
     def _order(self, order: Submit) -> dict[str, str]:
-        """Return the fields of an order but its pair."""
+        """Return the fields of an order but its pair. Raises UnsupportedError."""
+        check_offered(order)
         params = {
             "ordertype": "iceberg" if order.display_size else ORDER_TYPES[order.type],
             "type": order.side.value,

@@ -556,12 +556,21 @@ def _number(text: str) -> Raw:
     return Raw(text.encode())
 
 
-def order_params(order: Submit) -> dict[str, Any]:
-    """Return the fields of an order as `add_order` takes them.
+def check_offered(order: Submit) -> None:
+    """Refuse what Kraken lacks.
 
     Raises:
-        UnsupportedError: for a fill-or-kill with a trigger, which Kraken lacks.
+        UnsupportedError: for a fill-or-kill that is no plain limit order ("Add Order": for limit orders only).
     """
+    if order.time_in_force is TimeInForce.FOK and order.type is not OrderType.LIMIT and order.type.has_limit:
+        raise UnsupportedError(
+            f"Kraken has no fill-or-kill for {order.type} orders.", remedy="Let the limit order rest, or use IOC."
+        )
+
+
+def order_params(order: Submit) -> dict[str, Any]:
+    """Return the fields of an order as `add_order` takes them. Raises UnsupportedError."""
+    check_offered(order)
     iceberg = bool(order.display_size)
     params: dict[str, Any] = {
         "order_type": "iceberg" if iceberg else ORDER_TYPES[order.type],
@@ -605,6 +614,7 @@ def _request(action: Action) -> tuple[str, dict[str, Any]]:
                 params["order_qty"] = _number(action.size)
             if action.price:
                 params["limit_price"] = _number(action.price)
+                params |= {"post_only": True} if action.post_only else {}
             return "amend_order", params
         case Cancel():
             return "cancel_order", {name: [value] for name, value in _order_reference(action).items()}
