@@ -97,7 +97,14 @@ class Market:
 
 @dataclass
 class NewOrder:
-    """An order as asked for."""
+    """An order as asked for.
+
+    Attributes:
+        stop, stop_limit: the other end of a bracket: a limit order at `price` that goes on at `stop_limit` once the
+            last price has reached `stop`.
+        paid_in: what is paid instead of the market's quote asset, where two of them share a book.
+        note: what a face wants to know of the order again, in its own words.
+    """
 
     market: str
     side: Side
@@ -111,6 +118,10 @@ class NewOrder:
     post_only: bool = False
     expire_ns: int = 0
     client_id: str = ""
+    stop: int = 0
+    stop_limit: int = 0
+    paid_in: str = ""
+    note: str = ""
 
 
 @dataclass
@@ -144,6 +155,11 @@ class Order:
     def is_buy(self) -> bool:
         """Whether it buys."""
         return self.request.side is Side.BUY
+
+    @property
+    def quote(self) -> str:
+        """The asset that is paid or received for the base asset."""
+        return self.request.paid_in or self.market.quote
 
 
 @dataclass(frozen=True)
@@ -342,9 +358,21 @@ class Venue:
         else:
             self.listener.on_order(order, "new")
             self._work(order)
+            if request.stop and order.status.is_open:
+                self._armed[market.symbol][order.number] = order
             self._run_triggers(market)
         self._flush(market)
         return order
+
+    def check(self, account_name: str, request: NewOrder) -> None:
+        """Raise Refused where `place` would, and change nothing."""
+        account, market = self.account(account_name), self.markets.get(request.market)
+        if market is None:
+            raise Refused(Refusal.UNKNOWN_MARKET, request.market)
+        self._check(account, market, request)
+        asset, needed = self._needs(account, market, request, request.size)
+        if account.free(asset) < needed:
+            raise Refused(Refusal.FUNDS, asset)
 
     def _check(self, account: Account, market: Market, request: NewOrder) -> None:
         if self.state not in ("online", "post_only") or (self.state == "post_only" and not request.post_only):
@@ -376,16 +404,16 @@ class Venue:
 
     def _hold(self, account: Account, order: Order) -> None:
         """Set funds aside: the base asset of sells, price (or an estimate of it) and fee of buys."""
-        market, request = order.market, order.request
-        if not order.is_buy:
-            asset, needed = market.base, amount_of_size(order.left, market.size_decimals)
-        else:
-            asset = market.quote
-            needed = self._cost_of_buying(account, market, request, order.left)
+        asset, needed = self._needs(account, order.market, order.request, order.left)
         if account.free(asset) < needed:
             raise Refused(Refusal.FUNDS, asset)
         order.held_asset, order.held = asset, needed
         account.held[asset] = account.held.get(asset, 0) + needed
+
+    def _needs(self, account: Account, market: Market, request: NewOrder, size: int) -> tuple[str, int]:
+        if request.side is Side.SELL:
+            return market.base, amount_of_size(size, market.size_decimals)
+        return request.paid_in or market.quote, self._cost_of_buying(account, market, request, size)
 
     def _cost_of_buying(self, account: Account, market: Market, request: NewOrder, size: int) -> int:
         price = request.price
@@ -452,7 +480,7 @@ class Venue:
         """Whether a buyer can pay for this execution out of what it set aside and what is free."""
         notional = order.market.notional(price, size)
         fee = 0 if self.rules.fee_in_received else fee_of(notional, self.tier(account).taker_ppm)
-        return account.free(order.market.quote) + order.held >= notional + fee
+        return account.free(order.quote) + order.held >= notional + fee
 
     def _allow_self_trade(self, order: Order, maker: BookOrder) -> bool:
         mode = self.rules.self_trade
@@ -502,11 +530,12 @@ class Venue:
             if not order.left:
                 self._release(account, order)
                 account.open.pop(order.number, None)
+                self._armed[market.symbol].pop(order.number, None)
         self.listener.on_trade(trade)
         for order in (maker, taker):
             self.listener.on_order(order, "trade")
             account = self.accounts[order.account]
-            for asset in dict.fromkeys((market.base, market.quote, trade.of(order)[1])):
+            for asset in dict.fromkeys((market.base, order.quote, trade.of(order)[1])):
                 self.listener.on_balance(account, asset)
 
     def _book_fill(self, order: Order, size: int, notional: int, *, is_maker: bool) -> tuple[int, str]:
@@ -517,7 +546,7 @@ class Venue:
         quantity = amount_of_size(size, market.size_decimals)
         in_base = self.rules.fee_in_received and order.is_buy
         fee = fee_of(quantity if in_base else notional, rate)
-        asset = market.base if in_base else market.quote
+        asset = market.base if in_base else order.quote
         if account.fee_coin:
             in_coin = fee_of(notional, rate) * 10**8 // account.fee_coin_price
             if account.free(account.fee_coin) >= in_coin:
@@ -529,8 +558,8 @@ class Venue:
         sign = 1 if order.is_buy else -1
         account.total[market.base] = account.total.get(market.base, 0) + sign * quantity
         kept = self.rules.kept
-        paid = kept(market.quote, notional)
-        account.total[market.quote] = account.total.get(market.quote, 0) - sign * paid
+        paid = kept(order.quote, notional)
+        account.total[order.quote] = account.total.get(order.quote, 0) - sign * paid
         account.total[asset] -= kept(asset, fee)
         needed = self._still_needed(account, order)
         order.held = min(before, needed)
@@ -644,7 +673,10 @@ class Venue:
         try:
             while fired := self._next_fired(market):
                 del self._armed[market.symbol][fired.number]
-                fired.status = Status.NEW
+                fired.status = Status.PARTIAL if fired.filled else Status.NEW
+                if fired.request.stop:
+                    self.books[market.symbol].remove(fired.number)
+                    fired.price = fired.request.stop_limit
                 self.listener.on_order(fired, "triggered")
                 self._work(fired)
         finally:
@@ -659,7 +691,7 @@ class Venue:
             if kind is OrderType.TRAILING_STOP:
                 order.trigger = trailing_trigger(last, order.request.trail, order.trigger, order.is_buy)
             is_stop = kind not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
-            if is_triggered(last, order.trigger, is_stop, order.is_buy):
+            if is_triggered(last, order.request.stop or order.trigger, is_stop, order.is_buy):
                 return order
         return None
 
