@@ -18,6 +18,7 @@ from aether.exchange.faces.coinbase_words import (
     Rejection,
     amount,
     iso,
+    json,
     page,
     parse_iso,
     plain,
@@ -72,7 +73,7 @@ KINDS = {
     "trigger_bracket_gtc": Kind(OrderType.LIMIT, TimeInForce.GTC, _BRACKET, is_bracket=True),
     "trigger_bracket_gtd": Kind(OrderType.LIMIT, TimeInForce.GTD, (*_BRACKET, "end_time"), is_bracket=True),
 }
-NOT_FOR_SPOT = frozenset({"twap_limit_gtd", "scaled_limit_gtc"})
+NOT_CARRIED_OUT = frozenset({"twap_limit_gtd", "scaled_limit_gtc"})
 """Configurations that Coinbase knows and this exchange does not carry out: it slices no orders."""
 ORDER_FIELDS = frozenset(
     [
@@ -121,6 +122,7 @@ _NOT_THIS = {
     "margin_type": "PREVIEW_INVALID_MARGIN_TYPE",
 }
 _STOPPED = "STOP_DIRECTION_STOP_DOWN", "STOP_DIRECTION_STOP_UP"
+FLAGS = ("post_only", "reduce_only", "rfq_enabled", "rfq_disabled")
 SORTS = ("UNKNOWN_SORT_BY", "LIMIT_PRICE", "LAST_FILL_TIME", "LAST_UPDATE_TIME")
 FILL_SORTS = ("UNKNOWN_SORT_BY", "PRICE", "TRADE_TIME")
 
@@ -165,18 +167,15 @@ class OrderDesk:
         """Place an order and return the answer. Raises CoinbaseError."""
         configuration = f.get("order_configuration")
         refuse_unknown(body, f, ORDER_FIELDS.__contains__)
+        client_id = f.get("client_order_id")
         try:
-            if not f.get("client_order_id"):
+            if not isinstance(client_id, str) or not client_id:
                 raise Rejection("INVALID_REQUEST", "client_order_id is required")
             if f.get("preview_id") and f["preview_id"] not in self._previews:
                 raise Rejection("INVALID_REQUEST", "preview_id is not known")
             if self._faults.happens("reject"):
                 raise Refused(Refusal.INJECTED)
-            request = self._read(account, f, body)
-            earlier = account.by_client.get(request.client_id)
-            if earlier is None:
-                self._check_stops(request)
-            order = self._venue.place(account.name, request)
+            order = account.by_client.get(client_id) or self._place(account, f, body)
             if self._faults.happens("pending_order"):
                 self._pending[order.number] = self._venue.clock() + int(self._faults.slow_s * 1e9)
         except (Refused, Rejection) as error:
@@ -189,6 +188,11 @@ class OrderDesk:
             "attached_order_id": "",
         }
         return {"success": True, "success_response": done, "order_configuration": configuration}
+
+    def _place(self, account: Account, f: dict[str, Any], body: str) -> Order:
+        request = self._read(account, f, body)
+        self._check_stops(request)
+        return self._venue.place(account.name, request)
 
     def close_position(self, f: dict[str, Any], body: str) -> dict[str, Any]:
         """Refuse to close a position: spot markets have none. Raises CoinbaseError."""
@@ -274,6 +278,9 @@ class OrderDesk:
         name, terms = _one_configuration(f.get("order_configuration"), body)
         kind = KINDS[name]
         refuse_unknown(body, terms, kind.fields.__contains__)
+        for flag in FLAGS:
+            if not isinstance(terms.get(flag, False), bool):
+                raise CoinbaseError(400, "unknown", f"proto: invalid value for bool type: {json(terms[flag])}")
         if terms.get("reduce_only"):
             raise Rejection("PREVIEW_REDUCE_ONLY_NOT_ALLOWED_ON_SPOT_PRODUCTS")
         if terms.get("rfq_enabled"):
@@ -285,7 +292,7 @@ class OrderDesk:
             type=kind.type,
             size=0,
             tif=kind.tif,
-            post_only=terms.get("post_only") is True,
+            post_only=terms.get("post_only", False),
             expire_ns=_end_time(kind, terms, self._venue.clock()),
             client_id=str(f.get("client_order_id") or ""),
             paid_in=product.quote if product.is_alias else "",
@@ -476,9 +483,10 @@ class OrderDesk:
 
     def _has_triggered(self, order: Order) -> bool:
         """Whether an order's stop has been reached."""
-        has_stop = order.request.type.has_trigger or bool(order.request.stop)
-        is_on = order.request.type.has_trigger and order.status in (Status.NEW, Status.PARTIAL, Status.FILLED)
-        return has_stop and (is_on or order.number in self._triggered)
+        if order.request.stop:
+            return order.price != order.request.price
+        is_on = order.status in (Status.NEW, Status.PARTIAL, Status.FILLED)
+        return order.request.type.has_trigger and (is_on or order.number in self._triggered)
 
     # Lists.
 
@@ -698,7 +706,7 @@ def _one_configuration(found: Any, body: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the terms of the one configuration of an order. Raises Rejection, CoinbaseError."""
     if not isinstance(found, dict) or not found:
         raise Rejection("PREVIEW_INVALID_ORDER_CONFIG", "The order configuration was invalid")
-    refuse_unknown(body, found, lambda name: name in KINDS or name in NOT_FOR_SPOT)
+    refuse_unknown(body, found, lambda name: name in KINDS or name in NOT_CARRIED_OUT)
     if len(found) > 1:
         second = list(found)[1]
         column = max(body.find(f'"{second}"'), 0) + 1
@@ -707,7 +715,7 @@ def _one_configuration(found: Any, body: str) -> tuple[str, dict[str, Any]]:
     name, terms = next(iter(found.items()))
     if not isinstance(terms, dict):
         raise CoinbaseError(400, "unknown", f"proto: unexpected token {terms!r}")
-    if name in NOT_FOR_SPOT:
+    if name in NOT_CARRIED_OUT:
         raise Rejection("UNSUPPORTED_ORDER_CONFIGURATION", f"{name} is not supported for this product")
     return name, terms
 

@@ -147,7 +147,7 @@ class CoinbaseSockets(Face):
                 levels = [(b, p, s) for b in (True, False) for p, s in book.levels(10_000, is_buy=b)]
                 updates = [_level(market, "1970-01-01T00:00:00Z", *level) for level in levels]
                 self._send(socket, "l2_data", [{"type": "snapshot", "product_id": name, "updates": updates}])
-            elif channel == "market_trades":
+            elif channel == "market_trades" and trades:
                 rows = [trade_row(trade) for trade in trades[-SNAPSHOT_ORDERS:]][::-1]
                 self._send(socket, "market_trades", [{"type": "snapshot", "trades": rows}])
             elif channel in ("ticker", "ticker_batch"):

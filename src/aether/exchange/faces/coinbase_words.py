@@ -1,6 +1,7 @@
 """Coinbase's words: products, errors, states, ids, times, numbers and pages as Advanced Trade writes them."""
 
 import datetime
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,6 +85,9 @@ _COUNTERPARTS = {
     "PREVIEW_NOT_ALLOWED_BY_MARKET_STATE": "ORDER_ENTRY_DISABLED",
     "PREVIEW_INVALID_ORDER_CONFIG": "UNSUPPORTED_ORDER_CONFIGURATION",
 }
+
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class CoinbaseError(Exception):
@@ -184,16 +188,16 @@ def iso(ts_ns: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{ts_ns % 10**9:09d}Z"
 
 
-def parse_iso(text: str) -> int:
+def parse_iso(text: object) -> int:
     """Return a time of RFC 3339 in nanoseconds since 1970. Raises CoinbaseError."""
+    found = _TIME.fullmatch(text) if isinstance(text, str) else None
     try:
-        moment = datetime.datetime.fromisoformat(text)
-    except (ValueError, TypeError) as error:
-        raise CoinbaseError(400, "INVALID_ARGUMENT", f"{text!r} is not a time") from error
-    if moment.tzinfo is None:
-        raise CoinbaseError(400, "INVALID_ARGUMENT", f"{text!r} has no time zone")
-    whole = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return (moment - whole) // datetime.timedelta(microseconds=1) * 1000
+        moment = datetime.datetime.fromisoformat(found[1] + found[3]) if found else None
+    except ValueError:
+        moment = None
+    if moment is None or found is None:
+        raise CoinbaseError(400, "INVALID_ARGUMENT", f"{text!r} is not a time")
+    return int(moment.timestamp()) * 10**9 + int((found[2] or "").ljust(9, "0")[:9])
 
 
 def time_of(query: Any, name: str, default: int) -> int:
