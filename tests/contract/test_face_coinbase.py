@@ -4,6 +4,8 @@ is refused and in which words, what lists and sockets tell."""
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -93,19 +95,28 @@ def order_of(side: str, kind: str, terms: dict[str, Any], **fields: Any) -> dict
     return named | {"order_configuration": {kind: terms}} | fields
 
 
+@asynccontextmanager
+async def desk_at(*, memory: Path | None = None, key: tuple[str, str] | None = None) -> AsyncIterator[Desk]:
+    """The exchange with a key of an account; with a key that was given out before it goes on where it was."""
+    local = build(background=False, enforce_limits=False, memory=memory)
+    exchange = local.exchanges["coinbase"]
+    async with serve(local, moving=False), aiohttp.ClientSession() as http:
+        if key is not None:
+            yield Desk(exchange, http, *key)
+            return
+        for account in ("other", "third"):
+            for asset in ("BTC", "USD"):
+                exchange.venue.deposit(account, asset, 10**6 * ONE)
+        desk = Desk(exchange, http, *local.open_account("coinbase", "company", {"USD": "100000", "BTC": "10"}))
+        desk.trade_at(60_000)
+        desk.quote(Side.BUY, 59_990, 1)
+        desk.quote(Side.SELL, 60_010, 1)
+        yield desk
+
+
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
-    local = build(background=False, enforce_limits=False)
-    exchange = local.exchanges["coinbase"]
-    for account in ("other", "third"):
-        for asset in ("BTC", "USD"):
-            exchange.venue.deposit(account, asset, 10**6 * ONE)
-    async with serve(local, moving=False), aiohttp.ClientSession() as http:
-        key, secret = local.open_account("coinbase", "company", {"USD": "100000", "BTC": "10"})
-        made = Desk(exchange, http, key, secret)
-        made.trade_at(60_000)
-        made.quote(Side.BUY, 59_990, 1)
-        made.quote(Side.SELL, 60_010, 1)
+    async with desk_at() as made:
         yield made
 
 
@@ -368,6 +379,20 @@ async def test_a_canceled_bracket_leaves_nothing_behind(desk: Desk) -> None:
     desk.trade_at(59_000)
     assert (await desk.row(order))["status"] == "CANCELLED"
     assert desk.free("BTC") == 10 * ONE
+
+
+async def test_brackets_and_sums_outlive_a_kill_of_the_exchange(tmp_path: Path) -> None:
+    async with desk_at(memory=tmp_path) as desk:
+        bracket = await desk.placed("SELL", "trigger_bracket_gtc", BRACKET)
+        bought = await desk.placed("BUY", "market_market_ioc", {"quote_size": "100"})
+        before = [await desk.row(order) for order in (bracket, bought)]
+    async with desk_at(memory=tmp_path, key=(desk.key, desk.secret)) as desk:
+        assert [await desk.row(order) for order in (bracket, bought)] == before
+        desk.exchange.venue.cancel_all("other")
+        desk.quote(Side.BUY, 58_000, 1)
+        desk.trade_at(59_000)
+        row = await desk.row(bracket)
+        assert (row["status"], row["trigger_status"]) == ("FILLED", "STOP_TRIGGERED")
 
 
 # Previews, edits, cancels.

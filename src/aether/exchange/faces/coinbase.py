@@ -121,6 +121,8 @@ class CoinbaseFace(CoinbaseSockets):
         self._count(key)
         if self.venue.state == "maintenance" and not is_public:
             raise CoinbaseError(503, "unavailable", "Maintenance")
+        if request.method not in ("GET", "POST"):
+            raise CoinbaseError(405, "METHOD_NOT_ALLOWED", "Method Not Allowed")
         if key is None:
             return self._public(endpoint, request.query)
         if request.method == "POST":

@@ -139,6 +139,7 @@ class OrderDesk:
         self._venue = venue
         self._faults = faults
         self._products = products
+        self._ids: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         self._pending: dict[int, int] = {}
         self._triggered: set[int] = set()
@@ -149,8 +150,10 @@ class OrderDesk:
 
     def order_id(self, order: Order) -> str:
         """Return Coinbase's id of an order."""
-        text = uuid_of("order", order.number)
-        self._numbers[text] = order.number
+        text = self._ids.get(order.number)
+        if text is None:
+            text = self._ids[order.number] = uuid_of("order", order.number)
+            self._numbers[text] = order.number
         return text
 
     def find(self, account: Account, text: object) -> Order | None:
@@ -211,10 +214,8 @@ class OrderDesk:
             request = self._read(account, {**f, "client_order_id": ""}, body)
             self._check_stops(request)
             self._venue.check(account.name, request)
-        except Rejection as error:
-            errors.append(error.preview_reason)
-        except Refused as error:
-            errors.append(REASONS[error.reason][0])
+        except (Refused, Rejection) as error:
+            errors.append(_rejection(error).preview_reason)
         preview_id = "" if errors else uuid_of("preview", account.name, self._venue.clock(), len(self._previews))
         if preview_id:
             self._previews.add(preview_id)
@@ -716,7 +717,7 @@ def _one_configuration(found: Any, body: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(terms, dict):
         raise CoinbaseError(400, "unknown", f"proto: unexpected token {terms!r}")
     if name in NOT_CARRIED_OUT:
-        raise Rejection("UNSUPPORTED_ORDER_CONFIGURATION", f"{name} is not supported for this product")
+        raise Rejection("PREVIEW_INVALID_ORDER_CONFIG", f"{name} is not supported for this product")
     return name, terms
 
 
@@ -767,9 +768,16 @@ def _fits(order: Order, price: int) -> bool:
     return not request.stop or price > request.stop
 
 
+def _rejection(error: Refused | Rejection) -> Rejection:
+    """Return the venue's words for what the face or the matching core refuses."""
+    if isinstance(error, Rejection):
+        return error
+    return Rejection(*REASONS.get(error.reason, REASONS[Refusal.INJECTED]))
+
+
 def _refused(error: Refused | Rejection) -> dict[str, Any]:
     """Return the answer to an order that is not taken."""
-    found = error if isinstance(error, Rejection) else Rejection(*REASONS[error.reason])
+    found = _rejection(error)
     response = {
         "error": found.new_order_reason,
         "message": found.message,
@@ -787,7 +795,7 @@ def _edit_reason(name: str) -> dict[str, str]:
 def _edit_error(error: Refused) -> dict[str, str]:
     names = {Refusal.BAD_PRICE: "INVALID_EDITED_PRICE", Refusal.BAD_SIZE: "INVALID_EDITED_SIZE"}
     names |= {Refusal.AMEND: "CANNOT_EDIT_TO_BELOW_FILLED_SIZE", Refusal.UNKNOWN_ORDER: "ORDER_NOT_FOUND"}
-    preview = REASONS.get(error.reason, ("UNKNOWN_PREVIEW_FAILURE_REASON", ""))[0]
+    preview = _rejection(error).preview_reason
     edit = names.get(error.reason, "COMMANDER_REJECTED_EDIT_ORDER")
     return {"edit_failure_reason": edit, "preview_failure_reason": preview}
 
