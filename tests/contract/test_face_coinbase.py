@@ -833,6 +833,7 @@ async def test_the_user_channel_tells_how_an_order_stands(desk: Desk, feed: Feed
         ("{", "failure to parse message"),
         ('{"type": "subscribe"}', "failure to parse message"),
         ('{"type": "subscribe", "channel": "user"}', "authentication failure"),
+        ('{"type": "subscribe", "channel": "ticker", "jwt": "a.b.c"}', "authentication failure"),
         ('{"type": "subscribe", "channel": "full", "product_ids": ["BTC-USD"]}', "authentication failure"),
         ('{"type": "subscribe", "channel": "ticker", "product_ids": ["DOGE-USD"]}', "invalid product id"),
     ],

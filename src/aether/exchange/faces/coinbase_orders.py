@@ -168,7 +168,7 @@ class OrderDesk:
 
     def create(self, account: Account, f: dict[str, Any], body: str) -> dict[str, Any]:
         """Place an order and return the answer. Raises CoinbaseError."""
-        configuration = f.get("order_configuration")
+        echoed = {"order_configuration": f["order_configuration"]} if f.get("order_configuration") else {}
         refuse_unknown(body, f, ORDER_FIELDS.__contains__)
         client_id = f.get("client_order_id")
         try:
@@ -182,7 +182,7 @@ class OrderDesk:
             if self._faults.happens("pending_order"):
                 self._pending[order.number] = self._venue.clock() + int(self._faults.slow_s * 1e9)
         except (Refused, Rejection) as error:
-            return {**_refused(error), "order_configuration": configuration}
+            return {**_refused(error), **echoed}
         done = {
             "order_id": self.order_id(order),
             "product_id": product_id(order),
@@ -190,7 +190,7 @@ class OrderDesk:
             "client_order_id": order.request.client_id,
             "attached_order_id": "",
         }
-        return {"success": True, "success_response": done, "order_configuration": configuration}
+        return {"success": True, "success_response": done, **echoed}
 
     def _place(self, account: Account, f: dict[str, Any], body: str) -> Order:
         request = self._read(account, f, body)
@@ -202,7 +202,7 @@ class OrderDesk:
         refuse_unknown(body, f, {"client_order_id", "product_id", "size"}.__contains__)
         reason = "CANNOT_CLOSE_ZERO_POSITION"
         error = Rejection(reason if f.get("product_id") in self._products else "PREVIEW_INVALID_PRODUCT_ID")
-        return {**_refused(error), "order_configuration": None}
+        return _refused(error)
 
     def preview(self, account: Account, f: dict[str, Any], body: str) -> dict[str, Any]:
         """Return what an order would come to, without placing it. Raises CoinbaseError."""

@@ -83,8 +83,9 @@ class CoinbaseSockets(Face):
         if kind not in ("subscribe", "unsubscribe"):
             self._fail(socket, "unexpected message type")
             return
-        is_for_user = channel in OF_USERS
-        if channel not in CHANNELS or (is_for_user and not self._let_in(socket, str(message.get("jwt", "")))):
+        token = str(message.get("jwt") or "")
+        needs_token = bool(token) or channel in OF_USERS
+        if channel not in CHANNELS or (needs_token and not self._let_in(socket, token)):
             self._fail(socket, "authentication failure")
             return
         if any(product not in self.products for product in wanted):
