@@ -274,6 +274,15 @@ async def test_an_order_fails_as_at_the_venue(
         await placed.client.create_order(*order)
 
 
+async def test_executions_of_an_order_by_cost_are_read_in_base_currency(placed: Placed) -> None:
+    order = await placed.client.create_market_buy_order_with_cost(PAIR, 600)
+    fills = await placed.client.fetch_my_trades(PAIR)
+    [fill] = [f for f in fills if f["order"] == order["id"]]
+    assert fill["info"]["size_in_quote"] is True
+    assert fill["amount"] * fill["price"] == pytest.approx(fill["cost"])
+    assert fill["amount"] == pytest.approx(600 / 1.012 / 60_010, rel=1e-5)
+
+
 async def test_a_preview_places_nothing(placed: Placed, local: LocalExchange) -> None:
     account = local.exchanges["coinbase"].venue.account("ccxt")
     before = len(account.orders)

@@ -429,6 +429,27 @@ async def test_an_edit_changes_price_and_size_and_is_remembered(desk: Desk) -> N
     assert [(e["price"], e["size"]) for e in row["edit_history"]] == [("51000", "0.02")]
 
 
+@pytest.mark.parametrize(
+    ("kind", "terms", "price"),
+    [
+        ("stop_limit_stop_limit_gtc", {**DOWN, "base_size": "0.1", "stop_price": "59995"}, "59980"),
+        ("trigger_bracket_gtc", BRACKET, "62000"),
+    ],
+)
+async def test_a_stop_that_waits_can_be_edited_and_one_that_was_reached_cannot(
+    desk: Desk, kind: str, terms: dict[str, str], price: str
+) -> None:
+    order = await desk.placed("SELL", kind, terms)
+    assert (await desk.post("orders/edit", order_id=order, price=price, size="0.2"))["success"]
+    assert (await desk.row(order))["order_configuration"][kind]["limit_price"] == price
+    desk.exchange.venue.cancel_all("other")
+    desk.trade_at(58_000)
+    row = await desk.row(order)
+    assert (row["trigger_status"], row["status"]) == ("STOP_TRIGGERED", "OPEN")
+    refused = await desk.post("orders/edit", order_id=order, price=price, size="0.3")
+    assert refused["errors"][0]["edit_failure_reason"] == "CANNOT_EDIT_TRIGGERED_ORDER"
+
+
 EDIT = {"price": "51000", "size": "0.02"}
 
 
