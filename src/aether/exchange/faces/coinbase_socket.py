@@ -34,6 +34,7 @@ SNAPSHOT_ORDERS = 50
 """Open orders in one message; one with fewer is the last."""
 MUST_SUBSCRIBE_NS = 5 * 10**9
 BATCH_TENTHS = 50
+STATUS_TENTHS = 600
 NOT_BEFORE = "0001-01-01T00:00:00Z"
 _ORDER_TYPES = {"MARKET": "Market", "LIMIT": "Limit", "STOP_LIMIT": "Stop Limit", "BRACKET": "Bracket"}
 
@@ -220,7 +221,7 @@ class CoinbaseSockets(Face):
             elif now - opened_ns > MUST_SUBSCRIBE_NS:
                 del self._silent[socket]
                 socket.close()
-        if self.venue.state != self._told_state:
+        if self.venue.state != self._told_state or tenth % STATUS_TENTHS == 0:
             self._told_state = self.venue.state
             self._tell("status", "*", [{"type": "update", "products": self._product_rows()}])
         if tenth % 10 == 0:
@@ -233,7 +234,7 @@ class CoinbaseSockets(Face):
     def _beat_candles(self) -> None:
         for symbol, market in self.venue.markets.items():
             name, trades = id_of(market), self.venue.trades[symbol]
-            if not trades or not any(("candles", name) in socket.subscriptions for socket in self.sockets):
+            if not trades or not self._is_heard("candles", name):
                 continue
             if self._told_candles.get(symbol) == trades[-1].number:
                 continue
@@ -243,10 +244,16 @@ class CoinbaseSockets(Face):
 
     def _beat_tickers(self) -> None:
         for symbol, market in self.venue.markets.items():
-            if self._batched.get(symbol) != self.venue.last[symbol]:
-                self._batched[symbol] = self.venue.last[symbol]
-                event = {"type": "update", "tickers": [self._ticker(market, "ticker_batch")]}
-                self._tell("ticker_batch", id_of(market), [event])
+            name, last = id_of(market), self.venue.last[symbol]
+            if self._is_heard("ticker_batch", name) and self._batched.get(symbol) != last:
+                self._batched[symbol] = last
+                self._tell(
+                    "ticker_batch", name, [{"type": "update", "tickers": [self._ticker(market, "ticker_batch")]}]
+                )
+
+    def _is_heard(self, channel: str, name: str) -> bool:
+        """Whether anyone has subscribed to it."""
+        return any((channel, name) in socket.subscriptions for socket in self.sockets)
 
     def _tell(self, channel: str, name: str, events: list[dict[str, Any]]) -> None:
         """Send a message to all who subscribed to it."""
@@ -271,7 +278,7 @@ class CoinbaseSockets(Face):
         """Tell a public trade, and with it the ticker."""
         name = id_of(trade.market)
         self._tell("market_trades", name, [{"type": "update", "trades": [trade_row(trade)]}])
-        if any(("ticker", name) in socket.subscriptions for socket in self.sockets):
+        if self._is_heard("ticker", name):
             event = {"type": "update", "tickers": [self._ticker(trade.market, "ticker")]}
             self._tell("ticker", name, [event])
 
