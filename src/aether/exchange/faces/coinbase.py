@@ -30,7 +30,7 @@ from aether.exchange.faces.coinbase_words import (
     wallet_id,
     whole,
 )
-from aether.exchange.venue import Account, Market
+from aether.exchange.venue import Account, Market, Order
 
 ROOT = "/api/v3/brokerage"
 REQUESTS_PER_S = 30
@@ -92,6 +92,10 @@ class CoinbaseFace(CoinbaseSockets):
         if product is None:
             raise CoinbaseError(404, "NOT_FOUND", f"Product {name} not found")
         return product
+
+    def order_id(self, order: Order) -> str:
+        """Return Coinbase's id of an order."""
+        return self.desk.order_id(order)
 
     # REST.
 
