@@ -123,6 +123,10 @@ class NewOrder:
         start_ns: when it enters the market; 0 for at once.
         close: what each of its executions places on the other side, in the executed size.
         parent: the order whose execution placed this one.
+        stop, stop_limit: the other end of a bracket: a limit order at `price` that goes on at `stop_limit` once the
+            last price has reached `stop`.
+        paid_in: what is paid instead of the market's quote asset, where two of them share a book.
+        note: what a face wants to know of the order again, in its own words.
         notes: what a face wants to find again.
     """
 
@@ -148,6 +152,10 @@ class NewOrder:
     close: "NewOrder | None" = None
     parent: int = 0
     notes: dict[str, str] = field(default_factory=dict)
+    stop: int = 0
+    stop_limit: int = 0
+    paid_in: str = ""
+    note: str = ""
 
     @property
     def trails(self) -> bool:
@@ -192,6 +200,11 @@ class Order:
     def is_buy(self) -> bool:
         """Whether it buys."""
         return self.request.side is Side.BUY
+
+    @property
+    def quote(self) -> str:
+        """The asset that is paid or received for the base asset."""
+        return self.request.paid_in or self.market.quote
 
 
 @dataclass(frozen=True)
@@ -466,6 +479,8 @@ class Venue:
             order.status = Status.NEW
             self.listener.on_order(order, "new")
             self._work(order)
+        if order.request.stop and order.status.is_open:
+            self._armed[order.market.symbol][order.number] = order
         self._run_triggers(order.market)
         self._flush(order.market)
 
@@ -543,7 +558,7 @@ class Venue:
         """Return the asset that an order takes its funds from, and how much of it."""
         if request.side is Side.SELL:
             return market.base, amount_of_size(size, market.size_decimals)
-        return market.quote, self._cost_of_buying(account, market, request, size)
+        return request.paid_in or market.quote, self._cost_of_buying(account, market, request, size)
 
     def _cost_of_buying(self, account: Account, market: Market, request: NewOrder, size: int) -> int:
         price = request.price
@@ -630,7 +645,7 @@ class Venue:
         """Whether a buyer can pay for this execution out of what it set aside and what is free."""
         notional = order.market.notional(price, size)
         fee = 0 if self.rules.fee_in_received else fee_of(notional, self.tier(account).taker_ppm)
-        return account.free(order.market.quote) + order.held >= notional + fee
+        return account.free(order.quote) + order.held >= notional + fee
 
     def _allow_self_trade(self, order: Order, maker: BookOrder) -> bool:
         mode = order.request.self_trade or self.rules.self_trade
@@ -682,11 +697,12 @@ class Venue:
             if not order.left:
                 self._release(account, order)
                 account.open.pop(order.number, None)
+                self._armed[market.symbol].pop(order.number, None)
         self.listener.on_trade(trade)
         for order in (maker, taker):
             self.listener.on_order(order, "trade")
             account = self.accounts[order.account]
-            for asset in dict.fromkeys((market.base, market.quote, trade.of(order)[1])):
+            for asset in dict.fromkeys((market.base, order.quote, trade.of(order)[1])):
                 self.listener.on_balance(account, asset)
 
     def _book_fill(self, order: Order, size: int, notional: int, *, is_maker: bool) -> tuple[int, str]:
@@ -699,7 +715,7 @@ class Venue:
         if order.request.fee_in_base and not order.is_buy:
             in_base = account.free(market.base) >= fee_of(quantity, rate)
         fee = fee_of(quantity if in_base else notional, rate)
-        asset = market.base if in_base else market.quote
+        asset = market.base if in_base else order.quote
         if account.fee_coin:
             in_coin = fee_of(notional, rate) * 10**8 // account.fee_coin_price
             if account.free(account.fee_coin) >= in_coin:
@@ -711,8 +727,8 @@ class Venue:
         sign = 1 if order.is_buy else -1
         account.total[market.base] = account.total.get(market.base, 0) + sign * quantity
         kept = self.rules.kept
-        paid = kept(market.quote, notional)
-        account.total[market.quote] = account.total.get(market.quote, 0) - sign * paid
+        paid = kept(order.quote, notional)
+        account.total[order.quote] = account.total.get(order.quote, 0) - sign * paid
         account.total[asset] -= kept(asset, fee)
         for moved, amount in ((market.base, sign * quantity), (market.quote, -sign * paid)):
             self._post(account, moved, amount, kept(asset, fee) if moved == asset else 0, self._next_trade)
@@ -849,7 +865,11 @@ class Venue:
         try:
             while fired := self._next_fired(market):
                 del self._armed[market.symbol][fired.number]
-                fired.status, fired.triggered_ns = Status.NEW, self.clock()
+                fired.triggered_ns = self.clock()
+                fired.status = Status.PARTIAL if fired.filled else Status.NEW
+                if fired.request.stop:
+                    self.books[market.symbol].remove(fired.number)
+                    fired.price = fired.request.stop_limit
                 if fired.request.trails and fired.request.price_offset is not None:
                     fired.price = max(1, fired.trigger + fired.request.price_offset.from_price(fired.trigger))
                 self.listener.on_order(fired, "triggered")
@@ -866,7 +886,7 @@ class Venue:
             if kind is OrderType.TRAILING_STOP:
                 order.trigger = self._trailed(market, order.request, order.trigger)
             is_stop = kind not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
-            if is_triggered(last, order.trigger, is_stop, order.is_buy):
+            if is_triggered(last, order.request.stop or order.trigger, is_stop, order.is_buy):
                 return order
         return None
 

@@ -1,102 +1,101 @@
 """Coinbase's face: Advanced Trade REST and WebSocket as Coinbase Developer Documentation describes them (2026)."""
 
-import datetime
-import uuid
+from collections.abc import Callable
 from typing import Any
 
 import jwt
 import msgspec
 from aiohttp import web
 
-from aether.domain.orders import OrderType, Side, TimeInForce
-from aether.domain.scaled import format_amount
-from aether.exchange.face import ApiKey, Face, Refused, Socket, units
-from aether.exchange.venue import Account, Market, NewOrder, Order, Refusal, Status, Trade
+from aether.exchange.face import ApiKey, Refused, number
+from aether.exchange.faces.coinbase_older import FIAT, OlderApi
+from aether.exchange.faces.coinbase_orders import OrderDesk
+from aether.exchange.faces.coinbase_socket import CoinbaseSockets
+from aether.exchange.faces.coinbase_words import (
+    GRANULARITIES,
+    CoinbaseError,
+    Product,
+    bars,
+    id_of,
+    iso,
+    page,
+    percent,
+    plain,
+    portfolio_id,
+    price_text,
+    size_text,
+    split_vault,
+    trade_row,
+    values,
+    wallet_id,
+    whole,
+)
+from aether.exchange.venue import Account, Market, Order
 
 ROOT = "/api/v3/brokerage"
 REQUESTS_PER_S = 30
 PUBLIC_PER_S = 10
-ERRORS = {
-    Refusal.UNKNOWN_MARKET: ("INVALID_PRODUCT_ID", "Invalid product_id"),
-    Refusal.MARKET_CLOSED: ("INVALID_PRODUCT_STATUS", "Orderbook is in maintenance mode"),
-    Refusal.BAD_PRICE: ("INVALID_PRICE_PRECISION", "Too many decimals in order price"),
-    Refusal.BAD_SIZE: ("INVALID_SIZE_PRECISION", "Too many decimals in order amount"),
-    Refusal.TOO_SMALL: ("UNKNOWN_FAILURE_REASON", "Order size is too small. Minimum size was not met"),
-    Refusal.TOO_LARGE: ("UNKNOWN_FAILURE_REASON", "Order size is too large"),
-    Refusal.NOTIONAL: ("INVALID_ORDER_CONFIG", "Order size is too small. Minimum notional was not met"),
-    Refusal.FUNDS: ("INSUFFICIENT_FUND", "Insufficient balance in source account"),
-    Refusal.POST_ONLY: ("INVALID_LIMIT_PRICE_POST_ONLY", "Post only limit price would match"),
-    Refusal.TRIGGER: ("INVALID_ORDER_CONFIG", "Stop price is required"),
-    Refusal.DUPLICATE: ("UNKNOWN_FAILURE_REASON", "Duplicate client_order_id"),
-    Refusal.UNKNOWN_ORDER: ("UNKNOWN_CANCEL_ORDER", "Order not found"),
-    Refusal.TOO_MANY: ("MAX_NUM_ORDERS", "Too many open orders"),
-    Refusal.BAD_FIELDS: ("INVALID_ORDER_CONFIG", "Order configuration is invalid"),
-    Refusal.INJECTED: ("UNKNOWN_FAILURE_REASON", "The order was rejected"),
-    Refusal.AMEND: ("CANNOT_EDIT_TO_BELOW_FILLED_SIZE", "The order cannot be edited so"),
-    Refusal.FOK: ("UNKNOWN_FAILURE_REASON", "Could not be filled"),
-}
-STATUSES = {
-    Status.NEW: "OPEN",
-    Status.TRIGGER_PENDING: "OPEN",
-    Status.PARTIAL: "OPEN",
-    Status.FILLED: "FILLED",
-    Status.CANCELED: "CANCELLED",
-    Status.EXPIRED: "EXPIRED",
-}
-GRANULARITIES = {
-    "ONE_MINUTE": 60, "FIVE_MINUTE": 300, "FIFTEEN_MINUTE": 900, "THIRTY_MINUTE": 1800, "ONE_HOUR": 3600,
-    "TWO_HOUR": 7200, "SIX_HOUR": 21_600, "ONE_DAY": 86_400,
-}  # fmt: skip
-_IN_FORCE = {
-    TimeInForce.GTC: "GOOD_UNTIL_CANCELLED",
-    TimeInForce.GTD: "GOOD_UNTIL_DATE_TIME",
-    TimeInForce.IOC: "IMMEDIATE_OR_CANCEL",
-    TimeInForce.FOK: "FILL_OR_KILL",
-}
+MOST_CANDLES = 350
+MOST_TRADES = 1000
+ACCOUNTS, MOST_ACCOUNTS = 49, 250
+BOOK_LEVELS = 500
+NS_PER_DAY = 86_400 * 10**9
+SHARED_BOOKS = {"USD": ("USD", "USDC")}
+"""What is paid in the products of one book, by the quote asset that the book is named after."""
+
+_Work = Callable[[Account, dict[str, Any], str], dict[str, Any]]
 
 
-class CoinbaseError(Exception):
-    """An HTTP error of Coinbase's."""
-
-    def __init__(self, status: int, error: str, message: str = "") -> None:
-        super().__init__(error)
-        self.status, self.error, self.message = status, error, message
-
-
-class CoinbaseFace(Face):
-    """Serves `/api/v3/brokerage` and the sockets at `/` and `/ws`."""
+class CoinbaseFace(CoinbaseSockets):
+    """Serves `/api/v3/brokerage`, what is left of `/v2`, and the sockets at `/` and `/ws`."""
 
     def start(self) -> None:
         """Set up what the face itself remembers."""
-        self._ids: dict[str, int] = {}
-        for order in self.venue.orders.values():
-            self.order_id(order)
-        self._pending: dict[int, int] = {}
+        super().start()
+        found = [
+            Product(market, quote)
+            for market in self.venue.markets.values()
+            for quote in SHARED_BOOKS.get(market.quote, (market.quote,))
+        ]
+        self.products = {product.id: product for product in found}
+        self.desk = OrderDesk(self.venue, self.faults, self.products)
+        self._older = OlderApi(self.venue, self._account_of, self.desk.order_id)
         self._calls: dict[str, tuple[int, int]] = {}
+        self._posts: dict[str, _Work] = {
+            "orders": self.desk.create,
+            "orders/preview": self.desk.preview,
+            "orders/edit": self.desk.edit,
+            "orders/edit_preview": self.desk.edit_preview,
+            "orders/batch_cancel": self.desk.cancel,
+            "orders/close_position": lambda _, fields, body: self.desk.close_position(fields, body),
+        }
+        self._gets: dict[str, Callable[[Account, Any], dict[str, Any]]] = {
+            "accounts": self._accounts,
+            "best_bid_ask": self._best_bid_ask,
+            "orders/historical/batch": self.desk.history,
+            "orders/historical/fills": self.desk.fills,
+            "transaction_summary": self._summary,
+            "portfolios": self._portfolios,
+            "payment_methods": lambda _account, _query: {"payment_methods": []},
+        }
 
     def build(self, app: web.Application) -> None:
         """Add the routes."""
-        app.router.add_get("/v2/{endpoint:.*}", self._older)
+        app.router.add_get("/v2/{endpoint:.*}", self._older.answer)
         app.router.add_route("*", ROOT + "/{endpoint:.*}", self._rest)
-        app.router.add_get("/", self._socket)
-        app.router.add_get("/ws", self._socket)
+        app.router.add_get("/", self.serve_client)
+        app.router.add_get("/ws", self.serve_client)
 
-    def market_of(self, product: str) -> Market:
-        """Return the market of a product id. Raises CoinbaseError."""
-        market = self.venue.markets.get(product.replace("-", "/"))
-        if market is None:
-            raise CoinbaseError(404, "NOT_FOUND", f"Product {product} not found")
-        return market
+    def product_of(self, name: str) -> Product:
+        """Return a product. Raises CoinbaseError."""
+        product = self.products.get(name)
+        if product is None:
+            raise CoinbaseError(404, "NOT_FOUND", f"Product {name} not found")
+        return product
 
     def order_id(self, order: Order) -> str:
         """Return Coinbase's id of an order."""
-        text = str(uuid.uuid5(uuid.NAMESPACE_OID, f"order{order.number}"))
-        self._ids[text] = order.number
-        return text
-
-    def order_of(self, account: Account, text: str) -> Order | None:
-        """Return an account's order by Coinbase's id."""
-        return account.orders.get(self._ids.get(text, 0))
+        return self.desk.order_id(order)
 
     # REST.
 
@@ -106,53 +105,33 @@ class CoinbaseFace(Face):
 
         def work() -> tuple[int, Any, dict[str, str]]:
             try:
-                if self.faults.happens("rate_limit"):
-                    raise CoinbaseError(429, "rate_limit_exceeded", "Too many requests")
-                public = endpoint.startswith("market/") or endpoint == "time"
-                key = None if public else self._authenticate(request)
-                self._count(key)
-                if self.venue.state == "maintenance" and not public:
-                    raise CoinbaseError(503, "unavailable", "Maintenance")
-                query = request.query
-                if key is None:
-                    return 200, self._public(endpoint, query), {}
-                fields = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
-                return 200, self._private(request.method, endpoint, query, fields, key), {}
+                return 200, self._carry_out(request, endpoint, body), {}
             except CoinbaseError as error:
+                if error.status == 429:
+                    limited = {"id": "rate_limit_exceeded", "message": "Too many requests"}
+                    return 429, {"errors": [limited]}, {"Retry-After": "1"}
                 answer = {"error": error.error, "error_details": error.message, "message": error.message}
-                return error.status, answer, {"Retry-After": "1"} if error.status == 429 else {}
+                return error.status, answer, {}
             except (KeyError, ValueError, TypeError, AttributeError, msgspec.DecodeError, Refused) as error:
                 return 400, {"error": "INVALID_ARGUMENT", "error_details": str(error), "message": str(error)}, {}
 
         return await self.answer(request, work, faulty=endpoint == "orders")
 
-    async def _older(self, request: web.Request) -> web.StreamResponse:
-        """Answer the parts of the older API that clients still use: currencies, time and rates."""
-        endpoint = request.match_info["endpoint"]
-        assets = sorted({a for m in self.venue.markets.values() for a in (m.base, m.quote)})
-        data: Any = []
-        if endpoint == "currencies":
-            data = [{"id": a, "name": a, "min_size": "0.01"} for a in assets if a == "USD"]
-        elif endpoint == "currencies/crypto":
-            data = [
-                {"asset_id": a, "code": a, "name": a, "color": "", "sort_index": 0, "exponent": 8, "type": "crypto"}
-                for a in assets
-                if a != "USD"
-            ]
-        elif endpoint == "time":
-            data = {"epoch": self.now_ns() // 10**9, "iso": iso(self.now_ns())}
-        elif endpoint == "exchange-rates":
-            data = {"currency": "USD", "rates": {}}
-        elif endpoint == "accounts":
-            try:
-                account = self.venue.account(self._authenticate(request).account)
-            except CoinbaseError as error:
-                return web.json_response(
-                    {"errors": [{"id": "authentication_error", "message": error.error}]}, status=401
-                )
-            data = [_wallet(account, asset) for asset in account.total]
-        pagination = {"ending_before": None, "starting_after": None, "limit": 250, "order": "desc", "next_uri": None}
-        return web.json_response({"pagination": pagination, "data": data})
+    def _carry_out(self, request: web.Request, endpoint: str, body: str) -> Any:
+        if self.faults.happens("rate_limit"):
+            raise CoinbaseError(429, "rate_limit_exceeded")
+        is_public = endpoint.startswith("market/") or endpoint == "time"
+        key = None if is_public else self._authenticate(request)
+        self._count(key)
+        if self.venue.state == "maintenance" and not is_public:
+            raise CoinbaseError(503, "unavailable", "Maintenance")
+        if request.method not in ("GET", "POST"):
+            raise CoinbaseError(405, "METHOD_NOT_ALLOWED", "Method Not Allowed")
+        if key is None:
+            return self._public(endpoint, request.query)
+        if request.method == "POST":
+            return self._post(endpoint, body, key)
+        return self._get(endpoint, request.query, key)
 
     def _count(self, key: ApiKey | None) -> None:
         if not self.enforce_limits:
@@ -163,7 +142,10 @@ class CoinbaseFace(Face):
         count = seen[1] + 1 if seen[0] == second else 1
         self._calls[name] = (second, count)
         if count > most:
-            raise CoinbaseError(429, "rate_limit_exceeded", "Too many requests")
+            raise CoinbaseError(429, "rate_limit_exceeded")
+
+    def _account_of(self, request: web.Request) -> Account:
+        return self.venue.account(self._authenticate(request).account)
 
     def _authenticate(self, request: web.Request) -> ApiKey:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -174,6 +156,10 @@ class CoinbaseFace(Face):
         if method != request.method or target[target.find("/") :] != request.path:
             raise CoinbaseError(401, "Unauthorized", "the token is for another request")
         return key
+
+    def signer_of(self, token: str) -> ApiKey:
+        """Return the key that signed a token. Raises CoinbaseError."""
+        return self._token(token)[0]
 
     def _token(self, token: str) -> tuple[ApiKey, dict[str, Any]]:
         try:
@@ -191,588 +177,293 @@ class CoinbaseFace(Face):
             raise CoinbaseError(401, "Unauthorized", "another key's token")
         return key, claims
 
+    # Market data.
+
     def _public(self, endpoint: str, q: Any) -> Any:
         if endpoint == "time":
             now = self.now_ns()
             return {"iso": iso(now), "epochSeconds": str(now // 10**9), "epochMillis": str(now // 1_000_000)}
         if endpoint == "market/products":
-            wanted = q.getall("product_ids", [])
-            found = [self._product(m) for m in self.venue.markets.values() if not wanted or _id(m) in wanted]
-            return {"products": found, "num_products": len(found)}
+            return self._products(q)
         if endpoint == "market/product_book":
-            return self._book(self.market_of(q["product_id"]), int(q.get("limit", 500)))
+            return self._book_of(self.product_of(q["product_id"]).market, q)
         parts = endpoint.split("/")
-        market = self.market_of(parts[2])
+        product = self.product_of(parts[2] if len(parts) > 2 else "")
         if len(parts) == 3:
-            return self._product(market)
-        if parts[3] == "candles":
-            return self._candles(market, q)
-        if parts[3] == "ticker":
-            return self._market_trades(market, int(q.get("limit", 100)))
+            return self._product(product)
+        if parts[3:] == ["candles"]:
+            return self._candles(product.market, q)
+        if parts[3:] == ["ticker"]:
+            return self._market_trades(product.market, q)
         raise CoinbaseError(404, "NOT_FOUND", endpoint)
 
-    def _product(self, market: Market) -> dict[str, Any]:
+    def _products(self, q: Any) -> dict[str, Any]:
+        wanted = values(q, "product_ids")
+        kinds = set(values(q, "product_type")) - {"UNKNOWN_PRODUCT_TYPE"}
+        found = [p for p in self.products.values() if (not wanted or p.id in wanted) and kinds <= {"SPOT"}]
+        start = whole(q, "offset", 0, 10**9)
+        limit = len(found) if q.get("get_all_products") == "true" else whole(q, "limit", len(found), 10**9)
+        return {"products": [self._product(p) for p in found[start : start + limit]], "num_products": len(found)}
+
+    def _product(self, product: Product) -> dict[str, Any]:
+        market, now = product.market, self.now_ns()
         trades = self.venue.trades[market.symbol]
-        now = self.now_ns()
-        volume = sum(t.size for t in trades if t.ts_ns > now - 86_400 * 10**9)
-        online = self.venue.state == "online"
+        day = [t for t in trades if t.ts_ns > now - NS_PER_DAY]
+        before = [t for t in trades if now - 2 * NS_PER_DAY < t.ts_ns <= now - NS_PER_DAY]
+        last, volume = self.venue.last[market.symbol], sum(t.size for t in day)
+        is_online = self.venue.state in ("online", "post_only")
+        others = SHARED_BOOKS.get(market.quote, ())
         return {
-            "product_id": _id(market),
-            "price": market.price_text(self.venue.last[market.symbol]),
-            "price_percentage_change_24h": "0",
-            "volume_24h": market.size_text(volume),
-            "volume_percentage_change_24h": "0",
-            "base_increment": market.size_text(1),
-            "quote_increment": market.price_text(1),
-            "price_increment": market.price_text(1),
-            "quote_min_size": format_amount(market.min_notional),
-            "quote_max_size": "50000000",
-            "base_min_size": market.size_text(market.min_size),
-            "base_max_size": market.size_text(market.max_size),
+            "product_id": product.id,
+            "price": price_text(market, last),
+            "price_percentage_change_24h": percent(last, day[0].price) if day else "0",
+            "volume_24h": size_text(market, volume),
+            "volume_percentage_change_24h": percent(volume, sum(t.size for t in before)),
+            "base_increment": size_text(market, 1),
+            "quote_increment": "0.01",
+            "quote_min_size": plain(market.min_notional),
+            "quote_max_size": "150000000",
+            "base_min_size": size_text(market, market.min_size),
+            "base_max_size": size_text(market, market.max_size),
             "base_name": market.base,
-            "quote_name": market.quote,
+            "quote_name": product.quote,
             "watched": False,
             "is_disabled": False,
             "new": False,
-            "status": "online" if online else "offline",
-            "cancel_only": not online,
+            "status": "online" if is_online else "offline",
+            "cancel_only": not is_online,
             "limit_only": False,
             "post_only": self.venue.state == "post_only",
-            "trading_disabled": not online,
+            "trading_disabled": not is_online,
             "auction_mode": False,
             "product_type": "SPOT",
-            "quote_currency_id": market.quote,
+            "quote_currency_id": product.quote,
             "base_currency_id": market.base,
+            "fcm_trading_session_details": None,
+            "mid_market_price": self._middle(market),
+            "alias": id_of(market) if product.is_alias else "",
+            "alias_to": [] if product.is_alias else [f"{market.base}-{q}" for q in others if q != market.quote],
             "base_display_symbol": market.base,
             "quote_display_symbol": market.quote,
-            "alias": "",
             "view_only": False,
+            "price_increment": price_text(market, 1),
+            "display_name": f"{market.base}-{product.quote}",
+            "product_venue": "CBE",
+            "approximate_quote_24h_volume": plain(sum(market.notional(t.price, t.size) for t in day)),
         }
 
-    def _book(self, market: Market, count: int) -> dict[str, Any]:
+    def _middle(self, market: Market) -> str:
         book = self.venue.books[market.symbol]
-        sides = {
-            name: [
-                {"price": market.price_text(p), "size": market.size_text(s)}
-                for p, s in book.levels(count, is_buy=name == "bids")
-            ]
-            for name in ("bids", "asks")
+        bid, ask = book.best(is_buy=True), book.best(is_buy=False)
+        return plain((bid + ask) * 5, market.price_decimals + 1) if bid and ask else ""
+
+    def _levels(self, market: Market, count: int, step: int) -> dict[str, list[dict[str, str]]]:
+        """Return both sides of a book, prices put together to multiples of `step`, away from the middle."""
+        book = self.venue.books[market.symbol]
+        sides: dict[str, list[dict[str, str]]] = {}
+        for name, is_buy in (("bids", True), ("asks", False)):
+            sums: dict[int, int] = {}
+            for price, size in book.levels(10_000 if step > 1 else count, is_buy=is_buy):
+                whole_price = price // step * step if is_buy else -(-price // step) * step
+                sums[whole_price] = sums.get(whole_price, 0) + size
+            found = list(sums.items())[:count]
+            sides[name] = [{"price": price_text(market, p), "size": size_text(market, s)} for p, s in found]
+        return sides
+
+    def _pricebook(self, market: Market, count: int, step: int = 1) -> dict[str, Any]:
+        return {"product_id": id_of(market), **self._levels(market, count, step), "time": iso(self.now_ns())}
+
+    def _book_of(self, market: Market, q: Any) -> dict[str, Any]:
+        step = 1
+        if q.get("aggregation_price_increment"):
+            asked, decimals = q["aggregation_price_increment"], market.price_decimals
+            digits, _, rest = asked.partition(".")
+            rest = rest.rstrip("0")
+            if not (digits + rest).isdigit() or len(rest) > decimals or not int(digits + rest):
+                raise CoinbaseError(400, "INVALID_ARGUMENT", "invalid aggregation_price_increment")
+            step = int(digits + rest.ljust(decimals, "0"))
+        book = self.venue.books[market.symbol]
+        bid, ask = book.best(is_buy=True), book.best(is_buy=False)
+        has_both = bool(bid and ask)
+        return {
+            "pricebook": self._pricebook(market, whole(q, "limit", BOOK_LEVELS, 10_000), step),
+            "last": price_text(market, self.venue.last[market.symbol]),
+            "mid_market": self._middle(market),
+            "spread_bps": plain((ask - bid) * 2 * 10**12 // (ask + bid), 8) if has_both else "",
+            "spread_absolute": price_text(market, ask - bid) if has_both else "",
         }
-        last = market.price_text(self.venue.last[market.symbol])
-        return {"pricebook": {"product_id": _id(market), **sides, "time": iso(self.now_ns())}, "last": last}
 
     def _candles(self, market: Market, q: Any) -> dict[str, Any]:
         seconds = GRANULARITIES.get(q.get("granularity", ""))
         if seconds is None:
-            raise CoinbaseError(400, "INVALID_ARGUMENT", "granularity")
+            raise CoinbaseError(400, "INVALID_ARGUMENT", "granularity is not valid")
+        for name in ("start", "end"):
+            if not q.get(name, "").isdigit():
+                raise CoinbaseError(400, "INVALID_ARGUMENT", f"{name} is required")
         since, until = int(q["start"]), int(q["end"])
-        if (until - since) / seconds > 350:
-            raise CoinbaseError(400, "INVALID_ARGUMENT", "number of candles requested should be less than 350")
-        found = [c for c in self._bars(market, seconds) if since <= int(c["start"]) <= until]
-        return {"candles": found[::-1]}
+        if until < since:
+            raise CoinbaseError(400, "INVALID_ARGUMENT", "start must be before end")
+        if (until - since) / seconds > MOST_CANDLES:
+            text = f"number of candles requested should be less than {MOST_CANDLES}"
+            raise CoinbaseError(400, "INVALID_ARGUMENT", text)
+        trades = self.venue.trades[market.symbol]
+        found = [c for c in bars(market, trades, seconds) if since <= int(c["start"]) <= until]
+        return {"candles": found[::-1][: whole(q, "limit", MOST_CANDLES, MOST_CANDLES)]}
 
-    def _bars(self, market: Market, seconds: int) -> list[dict[str, str]]:
-        groups: dict[int, list[Trade]] = {}
-        for trade in self.venue.trades[market.symbol]:
-            groups.setdefault(trade.ts_ns // 10**9 // seconds * seconds, []).append(trade)
-        text = market.price_text
-        return [
-            {
-                "start": str(start),
-                "low": text(min(t.price for t in trades)),
-                "high": text(max(t.price for t in trades)),
-                "open": text(trades[0].price),
-                "close": text(trades[-1].price),
-                "volume": market.size_text(sum(t.size for t in trades)),
-            }
-            for start, trades in sorted(groups.items())
-        ]
-
-    def _market_trades(self, market: Market, limit: int) -> dict[str, Any]:
+    def _market_trades(self, market: Market, q: Any) -> dict[str, Any]:
+        since = whole(q, "start", 0, 1 << 40) * 10**9
+        until = whole(q, "end", 1 << 33, 1 << 40) * 10**9
+        found = [t for t in self.venue.trades[market.symbol] if since <= t.ts_ns <= until]
+        limit = whole(q, "limit", 100, MOST_TRADES)
+        rows = [{**trade_row(t), "bid": "", "ask": "", "exchange": "COINBASE"} for t in found[-limit:]]
         book = self.venue.books[market.symbol]
-        found = [{**_trade_row(t), "bid": "", "ask": ""} for t in self.venue.trades[market.symbol][-limit:]]
         best = {"best_bid": book.best(is_buy=True), "best_ask": book.best(is_buy=False)}
-        return {"trades": found[::-1], **{name: market.price_text(price) for name, price in best.items()}}
+        return {"trades": rows[::-1], **{name: price_text(market, price) for name, price in best.items()}}
 
     # Private.
 
-    def _private(self, method: str, endpoint: str, q: Any, f: dict[str, Any], key: ApiKey) -> Any:
+    def _get(self, endpoint: str, q: Any, key: ApiKey) -> Any:
         account = self.venue.account(key.account)
         if endpoint in ("products", "product_book") or endpoint.startswith("products/"):
             return self._public("market/" + endpoint, q)
-        if endpoint == "best_bid_ask":
-            return {"pricebooks": [self._book(m, 1)["pricebook"] for m in self.venue.markets.values()]}
-        if endpoint == "accounts":
-            rows = [self._account_row(account, asset) for asset in account.total]
-            return {"accounts": rows, "has_next": False, "cursor": "", "size": len(rows)}
+        if endpoint in self._gets:
+            return self._gets[endpoint](account, q)
+        name, _, last = endpoint.rpartition("/")
         if endpoint == "key_permissions":
             rights = {"can_view": True, "can_trade": key.can_trade, "can_transfer": key.can_withdraw}
-            return {**rights, "portfolio_uuid": "", "portfolio_type": "DEFAULT"}
-        if endpoint == "transaction_summary":
-            tier = self.venue.tier(account)
-            rates = {"taker_fee_rate": f"{tier.taker_ppm / 1e6:.4f}", "maker_fee_rate": f"{tier.maker_ppm / 1e6:.4f}"}
-            return {"total_volume": 0, "total_fees": 0, "fee_tier": {"pricing_tier": "Advanced 1", **rates}}
-        if endpoint == "orders/historical/batch":
-            return self._history(account, q)
-        if endpoint == "orders/historical/fills":
-            return self._fills(account, q)
-        if endpoint.startswith("orders/historical/"):
-            order = self.order_of(account, endpoint.rpartition("/")[2])
+            return {**rights, "portfolio_uuid": portfolio_id(account.name), "portfolio_type": "DEFAULT"}
+        if name == "orders/historical":
+            order = self.desk.find(account, last)
             if order is None:
-                raise CoinbaseError(404, "NOT_FOUND", "order not found")
-            return {"order": self._row(order)}
-        if method != "POST":
-            raise CoinbaseError(404, "NOT_FOUND", endpoint)
-        if not key.can_trade:
-            raise CoinbaseError(403, "PERMISSION_DENIED", "the key may not trade")
-        if endpoint == "orders":
-            return self._create(account, f)
-        if endpoint == "orders/batch_cancel":
-            return {"results": [self._cancel(account, text) for text in f["order_ids"]]}
-        if endpoint == "orders/edit":
-            return self._edit(account, f)
+                raise CoinbaseError(404, "unknown", "order with this orderID was not found")
+            return {"order": self.desk.row(order)}
+        if name == "accounts":
+            rows = {row["uuid"]: row for row in self._account_rows(account)}
+            if last not in rows:
+                raise CoinbaseError(404, "NOT_FOUND", "account not found")
+            return {"account": rows[last]}
+        if name == "portfolios" and last == portfolio_id(account.name):
+            return {"breakdown": self._breakdown(account)}
+        if name == "payment_methods":
+            raise CoinbaseError(404, "NOT_FOUND", "payment method not found")
         raise CoinbaseError(404, "NOT_FOUND", endpoint)
 
-    def _account_row(self, account: Account, asset: str) -> dict[str, Any]:
-        held = format_amount(account.held.get(asset, 0))
-        return {
-            "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, account.name + asset)),
-            "name": f"{asset} Wallet",
-            "currency": asset,
-            "available_balance": {"value": format_amount(account.free(asset)), "currency": asset},
-            "default": False,
-            "active": True,
-            "created_at": iso(0),
-            "updated_at": iso(0),
-            "deleted_at": None,
-            "type": "ACCOUNT_TYPE_FIAT" if asset in ("USD", "EUR") else "ACCOUNT_TYPE_CRYPTO",
-            "ready": True,
-            "hold": {"value": held, "currency": asset},
-        }
+    def _post(self, endpoint: str, body: str, key: ApiKey) -> Any:
+        if endpoint not in self._posts:
+            raise CoinbaseError(404, "NOT_FOUND", endpoint)
+        if not key.can_trade:
+            raise CoinbaseError(403, "PERMISSION_DENIED", "Missing required scopes")
+        fields = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
+        return self._posts[endpoint](self.venue.account(key.account), fields, body)
 
-    def _create(self, account: Account, f: dict[str, Any]) -> dict[str, Any]:
-        configuration = f.get("order_configuration")
-        try:
-            if not f.get("client_order_id"):
-                raise Refused(Refusal.BAD_FIELDS, "client_order_id")
-            if self.faults.happens("reject"):
-                raise Refused(Refusal.INJECTED)
-            market = self.venue.markets.get(str(f["product_id"]).replace("-", "/"))
-            if market is None:
-                raise Refused(Refusal.UNKNOWN_MARKET)
-            order = self.venue.place(account.name, self._new_order(market, f))
-            if self.faults.happens("pending_order"):
-                self._pending[order.number] = self.venue.clock() + int(self.faults.slow_s * 1e9)
-        except Refused as error:
-            name, text = ERRORS[error.reason]
-            response = {"error": name, "message": text, "error_details": "", "preview_failure_reason": name}
-            refused = {"success": False, "failure_reason": "UNKNOWN_FAILURE_REASON", "order_id": ""}
-            return {**refused, "error_response": response, "order_configuration": configuration}
-        done = {
-            "order_id": self.order_id(order),
-            "product_id": _id(order.market),
-            "side": order.request.side.value.upper(),
-            "client_order_id": order.request.client_id,
-        }
-        return {
-            "success": True,
-            "failure_reason": "UNKNOWN_FAILURE_REASON",
-            "order_id": done["order_id"],
-            "success_response": done,
-            "order_configuration": configuration,
-        }
+    def _best_bid_ask(self, _account: Account, q: Any) -> dict[str, Any]:
+        wanted = values(q, "product_ids")
+        markets = [self.product_of(name).market for name in wanted] or list(self.venue.markets.values())
+        return {"pricebooks": [self._pricebook(market, 1) for market in markets]}
 
-    def _status(self, order: Order) -> str:
-        """Return an order's state in the venue's words; pending while a fault keeps it from the book's list."""
-        is_pending = self._pending.get(order.number, 0) > self.venue.clock() and order.status is Status.NEW
-        return "PENDING" if is_pending else STATUSES[order.status]
+    def _accounts(self, account: Account, q: Any) -> dict[str, Any]:
+        rows, cursor = page(self._account_rows(account), "uuid", q, whole(q, "limit", ACCOUNTS, MOST_ACCOUNTS))
+        return {"accounts": rows, "has_next": bool(cursor), "cursor": cursor, "size": len(rows)}
 
-    def _new_order(self, market: Market, f: dict[str, Any]) -> NewOrder:
-        name, terms = next(iter(f["order_configuration"].items()))
-        kinds = {
-            "market_market_ioc": (OrderType.MARKET, TimeInForce.IOC),
-            "market_market_fok": (OrderType.MARKET, TimeInForce.FOK),
-            "limit_limit_gtc": (OrderType.LIMIT, TimeInForce.GTC),
-            "limit_limit_gtd": (OrderType.LIMIT, TimeInForce.GTD),
-            "limit_limit_fok": (OrderType.LIMIT, TimeInForce.FOK),
-            "sor_limit_ioc": (OrderType.LIMIT, TimeInForce.IOC),
-            "stop_limit_stop_limit_gtc": (OrderType.STOP_LOSS_LIMIT, TimeInForce.GTC),
-            "stop_limit_stop_limit_gtd": (OrderType.STOP_LOSS_LIMIT, TimeInForce.GTD),
-        }
-        if name not in kinds or f.get("side") not in ("BUY", "SELL"):
-            raise Refused(Refusal.BAD_FIELDS, name)
-        kind, tif = kinds[name]
-        side = Side(f["side"].lower())
-        if kind is OrderType.STOP_LOSS_LIMIT:
-            rises = terms.get("stop_direction") == "STOP_DIRECTION_STOP_UP"
-            if rises != (side is Side.BUY):
-                kind = OrderType.TAKE_PROFIT_LIMIT
-        if "base_size" not in terms:
-            raise Refused(Refusal.BAD_SIZE, "base_size")
-        price, trigger = (
-            units(terms[n], market.price_decimals, Refusal.BAD_PRICE) if terms.get(n) else 0
-            for n in ("limit_price", "stop_price")
-        )
-        return NewOrder(
-            market=market.symbol,
-            side=side,
-            type=kind,
-            size=units(terms["base_size"], market.size_decimals, Refusal.BAD_SIZE),
-            price=price,
-            trigger=trigger,
-            tif=tif,
-            post_only=bool(terms.get("post_only")),
-            expire_ns=_parse_iso(terms["end_time"]) if terms.get("end_time") else 0,
-            client_id=str(f["client_order_id"]),
-        )
-
-    def _cancel(self, account: Account, text: str) -> dict[str, Any]:
-        try:
-            self.venue.cancel(account.name, self.order_of(account, text))
-        except Refused:
-            return {"success": False, "failure_reason": "UNKNOWN_CANCEL_ORDER", "order_id": text}
-        return {"success": True, "failure_reason": "UNKNOWN_CANCEL_FAILURE_REASON", "order_id": text}
-
-    def _edit(self, account: Account, f: dict[str, Any]) -> dict[str, Any]:
-        order = self.order_of(account, str(f["order_id"]))
-        try:
-            if order is None:
-                raise Refused(Refusal.UNKNOWN_ORDER)
-            if order.request.type is not OrderType.LIMIT or order.request.tif is not TimeInForce.GTC:
-                raise Refused(Refusal.AMEND)
-            m = order.market
-            size = units(f["size"], m.size_decimals, Refusal.BAD_SIZE) if f.get("size") else 0
-            price = units(f["price"], m.price_decimals, Refusal.BAD_PRICE) if f.get("price") else 0
-            self.venue.amend(account.name, order, size=size, price=price)
-        except Refused as error:
-            return {"success": False, "errors": [{"edit_failure_reason": ERRORS[error.reason][0]}]}
-        return {"success": True, "errors": []}
-
-    def _history(self, account: Account, q: Any) -> dict[str, Any]:
-        statuses, products = q.getall("order_status", []), q.getall("product_ids", [])
-        products = products or q.getall("product_id", [])
-        found = []
-        for order in reversed(list(account.orders.values())):
-            if statuses and self._status(order) not in statuses:
-                continue
-            if not products or _id(order.market) in products:
-                found.append(self._row(order))
-        limit = int(q.get("limit", 1000))
-        return {"orders": found[:limit], "sequence": "0", "has_next": len(found) > limit, "cursor": ""}
-
-    def _fills(self, account: Account, q: Any) -> dict[str, Any]:
-        orders, products = q.getall("order_ids", []) or q.getall("order_id", []), q.getall("product_ids", [])
-        since = _parse_iso(q["start_sequence_timestamp"]) if q.get("start_sequence_timestamp") else 0
+    def _account_rows(self, account: Account) -> list[dict[str, Any]]:
         rows = []
-        for order, trade in reversed(account.trades):
-            if (orders and self.order_id(order) not in orders) or (products and _id(order.market) not in products):
-                continue
-            if trade.ts_ns < since:
-                continue
-            fee, _, is_maker = trade.of(order)
+        for asset in account.total:
+            currency, is_vault = split_vault(asset)
+            kind = "FIAT" if currency in FIAT else "CRYPTO"
             rows.append(
                 {
-                    "entry_id": f"{trade.number}-{order.number}",
-                    "trade_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"trade{trade.number}-{order.number}")),
-                    "order_id": self.order_id(order),
-                    "trade_time": iso(trade.ts_ns),
-                    "trade_type": "FILL",
-                    "price": order.market.price_text(trade.price),
-                    "size": order.market.size_text(trade.size),
-                    "commission": format_amount(fee),
-                    "product_id": _id(order.market),
-                    "sequence_timestamp": iso(trade.ts_ns),
-                    "liquidity_indicator": "MAKER" if is_maker else "TAKER",
-                    "size_in_quote": False,
-                    "user_id": account.name,
-                    "side": order.request.side.value.upper(),
+                    "uuid": wallet_id(account, asset),
+                    "name": f"{currency} {'Vault' if is_vault else 'Wallet'}",
+                    "currency": currency,
+                    "available_balance": {"value": plain(account.free(asset)), "currency": currency},
+                    "default": not is_vault,
+                    "active": True,
+                    "created_at": iso(0),
+                    "updated_at": iso(0),
+                    "deleted_at": None,
+                    "type": f"ACCOUNT_TYPE_{'VAULT' if is_vault else kind}",
+                    "ready": True,
+                    "hold": {"value": plain(account.held.get(asset, 0)), "currency": currency},
+                    "retail_portfolio_id": portfolio_id(account.name),
+                    "platform": "ACCOUNT_PLATFORM_CONSUMER",
                 }
             )
-        start, limit = int(q.get("cursor") or 0), int(q.get("limit", 100))
-        more = start + limit if start + limit < len(rows) else 0
-        return {"fills": rows[start : start + limit], "cursor": str(more) if more else ""}
+        return rows
 
-    def _configuration(self, order: Order) -> dict[str, Any]:
-        m, request = order.market, order.request
-        size = {"base_size": m.size_text(order.size)}
-        if request.type is OrderType.MARKET:
-            return {"market_market_ioc": size}
-        terms: dict[str, Any] = {**size, "limit_price": m.price_text(order.price)}
-        if request.type.has_trigger:
-            up = (request.type is OrderType.STOP_LOSS_LIMIT) == order.is_buy
-            direction = "STOP_DIRECTION_STOP_UP" if up else "STOP_DIRECTION_STOP_DOWN"
-            stop = {"stop_price": m.price_text(order.trigger), "stop_direction": direction}
-            return {"stop_limit_stop_limit_gtc": {**terms, **stop}}
-        if request.tif is TimeInForce.IOC:
-            return {"sor_limit_ioc": terms}
-        if request.tif is TimeInForce.FOK:
-            return {"limit_limit_fok": terms}
-        terms["post_only"] = request.post_only
-        if request.tif is TimeInForce.GTD:
-            return {"limit_limit_gtd": {**terms, "end_time": iso(request.expire_ns)}}
-        return {"limit_limit_gtc": terms}
+    def _portfolios(self, account: Account, q: Any) -> dict[str, Any]:
+        kinds = set(values(q, "portfolio_type")) - {"UNDEFINED"}
+        return {"portfolios": [_portfolio(account)] if not kinds or "DEFAULT" in kinds else []}
 
-    def _row(self, order: Order) -> dict[str, Any]:
-        m, request = order.market, order.request
-        done = order.filled / order.size * 100 if order.size else 0
-        kind = "MARKET" if request.type is OrderType.MARKET else "LIMIT"
+    def _breakdown(self, account: Account) -> dict[str, Any]:
+        positions, cash, crypto = [], 0, 0
+        for asset, total in account.total.items():
+            currency, is_vault = split_vault(asset)
+            worth, free = self._worth(currency, total), account.free(asset)
+            cash, crypto = (cash + worth, crypto) if currency in FIAT else (cash, crypto + worth)
+            positions.append(
+                {
+                    "asset": currency,
+                    "account_uuid": wallet_id(account, asset),
+                    "total_balance_fiat": number(plain(worth)),
+                    "total_balance_crypto": number(plain(total)),
+                    "available_to_trade_fiat": number("0" if is_vault else plain(self._worth(currency, free))),
+                    "available_to_trade_crypto": number("0" if is_vault else plain(free)),
+                    "is_cash": currency in FIAT,
+                    "account_type": "ACCOUNT_TYPE_VAULT" if is_vault else "ACCOUNT_TYPE_CRYPTO",
+                }
+            )
+        balances = {"total_balance": cash + crypto, "total_cash_equivalent_balance": cash}
+        balances["total_crypto_balance"] = crypto
         return {
-            "order_id": self.order_id(order),
-            "product_id": _id(m),
-            "user_id": order.account,
-            "order_configuration": self._configuration(order),
-            "side": request.side.value.upper(),
-            "client_order_id": request.client_id,
-            "status": self._status(order),
-            "time_in_force": _IN_FORCE[request.tif],
-            "created_time": iso(order.created_ns),
-            "completion_percentage": f"{done:.2f}",
-            "filled_size": m.size_text(order.filled),
-            "average_filled_price": _average(order),
-            "fee": "",
-            "number_of_fills": str(len(order.trades)),
-            "filled_value": format_amount(order.cost),
-            "pending_cancel": False,
-            "size_in_quote": False,
-            "total_fees": format_amount(order.fee),
-            "size_inclusive_of_fees": False,
-            "total_value_after_fees": format_amount(order.cost + (order.fee if order.is_buy else -order.fee)),
-            "trigger_status": "STOP_PENDING" if order.status is Status.TRIGGER_PENDING else "INVALID_ORDER_TYPE",
-            "order_type": "STOP_LIMIT" if request.type.has_trigger else kind,
-            "reject_reason": "REJECT_REASON_UNSPECIFIED",
-            "settled": order.status is Status.FILLED,
-            "product_type": "SPOT",
-            "reject_message": "",
-            "cancel_message": order.reason,
-            "last_fill_time": iso(order.trades[-1].ts_ns) if order.trades else None,
+            "portfolio": _portfolio(account),
+            "portfolio_balances": {n: {"value": plain(v), "currency": "USD"} for n, v in balances.items()},
+            "spot_positions": positions,
+            "perp_positions": [],
+            "futures_positions": [],
         }
 
-    # Socket.
+    def _worth(self, currency: str, held: int) -> int:
+        """Return what an amount is worth in dollars, 0 when it has no price."""
+        if currency in ("USD", "USDC"):
+            return held
+        market = self.venue.markets.get(f"{currency}/USD")
+        return held * self.venue.last[market.symbol] // 10**market.price_decimals if market else 0
 
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        return await self.serve_socket(request, self._on_text, lambda _socket: None)
-
-    def _send(self, socket: Socket, channel: str, events: list[dict[str, Any]]) -> None:
-        socket.sequence += 1
-        head = {"channel": channel, "client_id": "", "timestamp": iso(self.now_ns()), "sequence_num": socket.sequence}
-        socket.send(_json({**head, "events": events}), faulty=channel in ("l2_data", "market_trades", "ticker"))
-
-    async def _on_text(self, socket: Socket, text: str) -> None:
-        try:
-            message = msgspec.json.decode(text, type=dict[str, Any])
-            channel, kind = str(message["channel"]), str(message["type"])
-        except (msgspec.DecodeError, KeyError):
-            socket.send('{"type":"error","message":"failure to parse message"}', faulty=False)
-            return
-        products = [p for p in message.get("product_ids") or [] if p.replace("-", "/") in self.venue.markets]
-        if channel == "heartbeats":
-            socket.subscriptions["heartbeats"] = kind == "subscribe"
-            self._send(socket, "subscriptions", [{"subscriptions": self._listed(socket)}])
-            return
-        if channel == "user" and not self._let_in(socket, str(message.get("jwt", ""))):
-            return
-        if len(products) != len(message.get("product_ids") or []):
-            socket.send('{"type":"error","message":"invalid product id"}', faulty=False)
-            return
-        for product in products or (["*"] if channel in ("user", "status") else []):
-            if kind == "subscribe":
-                socket.subscriptions[channel, product] = True
-            else:
-                socket.subscriptions.pop((channel, product), None)
-        self._send(socket, "subscriptions", [{"subscriptions": self._listed(socket)}])
-        if kind == "subscribe":
-            self._snapshots(socket, channel, products)
-
-    def _let_in(self, socket: Socket, token: str) -> bool:
-        try:
-            socket.key, _ = self._token(token)
-        except CoinbaseError:
-            socket.send('{"type":"error","message":"authentication failure"}', faulty=False)
-            return False
-        return True
-
-    @staticmethod
-    def _listed(socket: Socket) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for key in socket.subscriptions:
-            if isinstance(key, tuple):
-                found.setdefault(key[0], []).append(key[1])
-        return found
-
-    def _snapshots(self, socket: Socket, channel: str, products: list[str]) -> None:
-        if channel == "user" and socket.key:
-            orders = [self._user_row(o) for o in self.venue.account(socket.key.account).open.values()]
-            self._send(socket, "user", [{"type": "snapshot", "orders": orders, "positions": {}}])
-        if channel == "status":
-            rows = [{"id": _id(m), "status": "online"} for m in self.venue.markets.values()]
-            self._send(socket, "status", [{"type": "snapshot", "products": rows}])
-        for product in products:
-            market = self.market_of(product)
-            if channel == "level2":
-                book = self.venue.books[market.symbol]
-                levels = [(b, p, s) for b in (True, False) for p, s in book.levels(10_000, is_buy=b)]
-                updates = [self._level(market, *level) for level in levels]
-                self._send(socket, "l2_data", [{"type": "snapshot", "product_id": product, "updates": updates}])
-            elif channel == "market_trades":
-                rows = [_trade_row(t) for t in self.venue.trades[market.symbol][-50:]][::-1]
-                self._send(socket, "market_trades", [{"type": "snapshot", "trades": rows}])
-            elif channel in ("ticker", "ticker_batch"):
-                self._send(socket, channel, [{"type": "snapshot", "tickers": [self._ticker(market)]}])
-            elif channel == "candles":
-                rows = [{**c, "product_id": product} for c in self._bars(market, 300)[-50:]][::-1]
-                self._send(socket, "candles", [{"type": "snapshot", "candles": rows}])
-
-    def _level(self, market: Market, is_buy: bool, price: int, size: int) -> dict[str, str]:
+    def _summary(self, account: Account, q: Any) -> dict[str, Any]:
+        """Return what an account has traded and paid in thirty days, and its rates."""
+        kinds = set(values(q, "product_type")) - {"UNKNOWN_PRODUCT_TYPE"}
+        tiers, tier = self.venue.rules.fee_tiers, self.venue.tier(account)
+        place, since = tiers.index(tier), self.venue.clock() - 30 * NS_PER_DAY
+        recent = [(order, t) for order, t in account.trades if t.ts_ns >= since and kinds <= {"SPOT"}]
+        volume = number(plain(sum(t.market.notional(t.price, t.size) for _, t in recent)))
+        fees = number(plain(sum(t.of(order)[0] for order, t in recent)))
+        to = str(tiers[place + 1].volume) if place + 1 < len(tiers) else ""
+        spot = {"volume_types": ["VOLUME_TYPE_SPOT"], "vol_from": str(tier.volume), "vol_to": to}
         return {
-            "side": "bid" if is_buy else "offer",
-            "event_time": iso(self.now_ns()),
-            "price_level": market.price_text(price),
-            "new_quantity": market.size_text(size) if size else "0",
-        }
-
-    def _ticker(self, market: Market) -> dict[str, Any]:
-        book = self.venue.books[market.symbol]
-        bid, ask = book.levels(1, is_buy=True), book.levels(1, is_buy=False)
-        day = [t for t in self.venue.trades[market.symbol] if t.ts_ns > self.now_ns() - 86_400 * 10**9]
-        prices = [t.price for t in day] or [self.venue.last[market.symbol]]
-        text, size = market.price_text, market.size_text
-        return {
-            "type": "ticker",
-            "product_id": _id(market),
-            "price": text(prices[-1]),
-            "volume_24_h": size(sum(t.size for t in day)),
-            "low_24_h": text(min(prices)),
-            "high_24_h": text(max(prices)),
-            "low_52_w": text(min(prices)),
-            "high_52_w": text(max(prices)),
-            "price_percent_chg_24_h": "0",
-            "best_bid": text(bid[0][0]) if bid else "",
-            "best_bid_quantity": size(bid[0][1]) if bid else "",
-            "best_ask": text(ask[0][0]) if ask else "",
-            "best_ask_quantity": size(ask[0][1]) if ask else "",
-        }
-
-    def beat(self, tenth: int) -> None:
-        """Send the heartbeat of each second."""
-        if tenth % 10:
-            return
-        counter = tenth // 10
-        for socket in list(self.sockets):
-            if socket.subscriptions.get("heartbeats"):
-                event = {"current_time": iso(self.now_ns()), "heartbeat_counter": str(counter)}
-                self._send(socket, "heartbeats", [event])
-
-    def flush(self) -> None:
-        """Send book changes and what became of orders."""
-        for symbol, book in self.venue.books.items():
-            changes = book.take_changes()
-            if not changes:
-                continue
-            market = self.venue.markets[symbol]
-            updates = [self._level(market, *change) for change in changes]
-            event = {"type": "update", "product_id": _id(market), "updates": updates}
-            for socket in list(self.sockets):
-                if ("level2", _id(market)) in socket.subscriptions:
-                    self._send(socket, "l2_data", [event])
-
-    def on_trade(self, trade: Trade) -> None:
-        """Tell a public trade, and with it the ticker."""
-        product = _id(trade.market)
-        for socket in list(self.sockets):
-            if ("market_trades", product) in socket.subscriptions:
-                self._send(socket, "market_trades", [{"type": "update", "trades": [_trade_row(trade)]}])
-            for channel in ("ticker", "ticker_batch"):
-                if (channel, product) in socket.subscriptions:
-                    self._send(socket, channel, [{"type": "update", "tickers": [self._ticker(trade.market)]}])
-            if ("candles", product) in socket.subscriptions:
-                rows = [{**c, "product_id": product} for c in self._bars(trade.market, 300)[-1:]]
-                self._send(socket, "candles", [{"type": "update", "candles": rows}])
-
-    def on_order(self, order: Order, what: str) -> None:
-        """Tell the owner how an order stands."""
-        for socket in list(self.sockets):
-            subscribed = ("user", _id(order.market)) in socket.subscriptions or ("user", "*") in socket.subscriptions
-            if socket.key and socket.key.account == order.account and subscribed:
-                self._send(socket, "user", [{"type": "update", "orders": [self._user_row(order)], "positions": {}}])
-
-    def _user_row(self, order: Order) -> dict[str, Any]:
-        row, m = self._row(order), order.market
-        return {
-            "avg_price": row["average_filled_price"],
-            "cancel_reason": order.reason if order.status is Status.CANCELED else "",
-            "client_order_id": order.request.client_id,
-            "completion_percentage": row["completion_percentage"],
-            "contract_expiry_type": "UNKNOWN_CONTRACT_EXPIRY_TYPE",
-            "cumulative_quantity": m.size_text(order.filled),
-            "filled_value": row["filled_value"],
-            "leaves_quantity": m.size_text(order.left if order.status.is_open else 0),
-            "limit_price": m.price_text(order.price),
-            "number_of_fills": row["number_of_fills"],
-            "order_id": row["order_id"],
-            "order_side": row["side"],
-            "order_type": {"MARKET": "Market", "LIMIT": "Limit", "STOP_LIMIT": "Stop Limit"}[row["order_type"]],
-            "outstanding_hold_amount": format_amount(order.held),
-            "post_only": str(order.request.post_only).lower(),
-            "product_id": row["product_id"],
-            "product_type": "SPOT",
-            "reject_reason": "",
-            "retail_portfolio_id": "",
-            "risk_managed_by": "UNKNOWN_RISK_MANAGEMENT_TYPE",
-            "status": row["status"],
-            "stop_price": m.price_text(order.trigger) if order.trigger else "",
-            "time_in_force": row["time_in_force"],
-            "total_fees": row["total_fees"],
-            "total_value_after_fees": row["total_value_after_fees"],
-            "trigger_status": row["trigger_status"],
-            "creation_time": row["created_time"],
-            "end_time": "0001-01-01T00:00:00Z",
-            "start_time": "0001-01-01T00:00:00Z",
+            "total_volume": volume,
+            "total_fees": fees,
+            "fee_tier": {
+                "pricing_tier": f"Intro {place + 1}",
+                "usd_from": "",
+                "usd_to": "",
+                "taker_fee_rate": plain(tier.taker_ppm, 6),
+                "maker_fee_rate": plain(tier.maker_ppm, 6),
+                "aop_from": "0",
+                "aop_to": "1000000",
+                "volume_types_and_range": [spot],
+            },
+            "margin_rate": None,
+            "goods_and_services_tax": None,
+            "advanced_trade_only_volume": volume,
+            "advanced_trade_only_fees": fees,
+            "coinbase_pro_volume": 0,
+            "coinbase_pro_fees": 0,
+            "total_balance": plain(sum(self._worth(split_vault(a)[0], v) for a, v in account.total.items())),
+            "has_promo_fee": False,
+            "volume_breakdown": [{"volume_type": "VOLUME_TYPE_SPOT", "volume": volume}],
+            "has_cost_plus_commission": False,
         }
 
 
-def _wallet(account: Account, asset: str) -> dict[str, Any]:
-    """Return a balance as the older API shows it."""
-    return {
-        "id": asset,
-        "name": f"{asset} Wallet",
-        "primary": False,
-        "type": "fiat" if asset in ("USD", "EUR") else "wallet",
-        "currency": {"code": asset, "name": asset},
-        "balance": {"amount": format_amount(account.total[asset]), "currency": asset},
-    }
-
-
-def _id(market: Market) -> str:
-    return f"{market.base}-{market.quote}"
-
-
-def _trade_row(trade: Trade) -> dict[str, str]:
-    return {
-        "trade_id": str(trade.number),
-        "product_id": _id(trade.market),
-        "price": trade.market.price_text(trade.price),
-        "size": trade.market.size_text(trade.size),
-        "time": iso(trade.ts_ns),
-        "side": trade.taker_side.value.upper(),
-    }
-
-
-def _average(order: Order) -> str:
-    if not order.filled:
-        return "0"
-    return format_amount(order.cost * 10**order.market.size_decimals // order.filled)
-
-
-def iso(ts_ns: int) -> str:
-    """Return a time to the nanosecond, as Coinbase writes it."""
-    moment = datetime.datetime.fromtimestamp(ts_ns // 10**9, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{ts_ns % 10**9:09d}Z"
-
-
-def _parse_iso(text: str) -> int:
-    moment = datetime.datetime.fromisoformat(text)
-    return int(moment.timestamp() * 1e6) * 1000
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _portfolio(account: Account) -> dict[str, Any]:
+    return {"name": "Default", "uuid": portfolio_id(account.name), "type": "DEFAULT", "deleted": False}
