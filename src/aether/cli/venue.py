@@ -4,19 +4,22 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import aiohttp
 import typer
+from rich.markup import escape
 
-from aether.cli.console import out, print_json, settings_of, table
+from aether.cli.console import err, out, print_json, settings_of, table
 from aether.cli.options import AsJson
-from aether.clock import wall_ns, wall_s
-from aether.domain.errors import DataFormatError, InvalidValueError, UnknownNameError
+from aether.clock import utc_text, wall_ns, wall_s
+from aether.domain.errors import ConformanceError, DataFormatError, InvalidValueError, UnknownNameError
 from aether.venues.actions import Depth, Markets, Ticker
 from aether.venues.ccxt_bridge import NEEDS, PREFIX, CcxtClient
 from aether.venues.client import VenueClient, with_urls
+from aether.venues.conformance import Result, Suite, Verdict, report_of
 from aether.venues.connection import Connected
 from aether.venues.feed import FeedTrouble, MarketFeed
 from aether.venues.messages import Pair as Listed
@@ -296,3 +299,66 @@ def record(
         recorder.close()
     files = ", ".join(str(path) for path in recorder.files) or "nothing"
     out.print(f"Recorded {recorder.messages:,} messages into {files}", highlight=False, soft_wrap=True)
+
+
+@app.command("conformance")
+def conformance(
+    venue: Venue,
+    symbol: Pair = "BTC/USD",
+    base_url: BaseUrl = "",
+    ws_url: WsUrl = "",
+    key_file: KeyFile = None,
+    live_small: Annotated[
+        bool, typer.Option("--live-small", help="Trade at the real venue, with real money, up to --most.")
+    ] = False,
+    most: Annotated[float, typer.Option(min=0, help="Spend at most so much of the quote asset.")] = 50,
+    report: Annotated[Path | None, typer.Option(help="Where the report goes; conformance-VENUE.md by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a venue to what its adapter believes, case by case, and write a report; run it before the first real order.
+
+    Without a key only public data are read. With one, and another address than the venue's own (a sandbox, the local
+    exchange), small orders are placed and taken back. At the real venue that takes --live-small and a typed consent.
+    Ends with 28 when a case fails.
+    """
+    own = protocol_of(venue).urls.rest
+    is_real = (base_url or own).rstrip("/") == own
+    credentials = read_key(_read_file(key_file)) if key_file else None
+    cap = Decimal(str(most)) if credentials is not None and (live_small or not is_real) else Decimal(0)
+    if live_small and credentials is None:
+        raise InvalidValueError("--live-small trades, and there is no key.", remedy="Give one with --key-file.")
+    if is_real and cap:
+        _consent(f"spend up to {most:g} {symbol.partition('/')[2]} at {venue}")
+
+    async def work(public: VenueClient) -> list[Result]:
+        _listed(public, symbol)
+        client = VenueClient(public.protocol, public.http, credentials=credentials)
+        suite = Suite(client, symbol, cap)
+        return await suite.run(lambda r: None if as_json else out.print(_line(r), highlight=False, soft_wrap=True))
+
+    results = _with_client(venue, base_url, ws_url, work)
+    path = report or Path(f"conformance-{venue}.md")
+    path.write_text(report_of(venue, base_url or own, symbol, cap, results, utc_text(wall_ns())))
+    failed = [r.name for r in results if r.verdict is Verdict.FAILED]
+    if as_json:
+        print_json([{**r._asdict(), "verdict": r.verdict.value, "evidence": list(r.evidence)} for r in results])
+    else:
+        counts = ", ".join(f"{sum(r.verdict is v for r in results)} {v.value}" for v in Verdict)
+        out.print(f"{counts}. The report is in {path}", highlight=False, soft_wrap=True)
+    if failed:
+        raise ConformanceError(
+            f"{venue.capitalize()} does otherwise than its adapter believes: {', '.join(failed)}.",
+            remedy=f"Read {path}; do not trade there before it is understood.",
+        )
+
+
+def _line(result: Result) -> str:
+    colour = {Verdict.PASSED: "green", Verdict.FAILED: "red"}.get(result.verdict, "dim")
+    return f"[{colour}]{result.verdict.value:11}[/] {result.name:14} {escape(result.told)}"
+
+
+def _consent(words: str) -> None:
+    """Have a person type what is about to be done. Raises InvalidValueError when something else is typed."""
+    err.print(f"This places real orders with real money. To go on, type: [bold]{words}[/]")
+    if sys.stdin.readline().strip() != words:
+        raise InvalidValueError("Nothing was done: that was not typed.", remedy=f"Type exactly: {words}")

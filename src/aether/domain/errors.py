@@ -132,6 +132,12 @@ class SimulationError(AetherError):
     exit_code = 27
 
 
+class ConformanceError(AetherError):
+    """A venue does otherwise than its adapter believes."""
+
+    exit_code = 28
+
+
 class UncleanEndError(AetherError):
     """The platform has stopped, and an account had failed or could not leave its snapshot."""
 

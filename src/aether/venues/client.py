@@ -115,6 +115,8 @@ class VenueClient:
         self.http = http
         self.on_unread: Callable[[list[Unread]], None] = lambda _rows: None
         """Hears of rows that were not understood; the answer has the others."""
+        self.on_answer: Callable[[Action, Response], None] = lambda _action, _response: None
+        """Sees what each action was answered."""
         self.on_depth: Callable[[bytes], None] = lambda _body: None
         """Sees the payload of every book fetched, for recorders."""
         self.clock = clock
@@ -214,6 +216,7 @@ class VenueClient:
     ) -> tuple[Response, Any]:
         """Send one request of an action; return the response and what it means, or raise the VenueError that it is."""
         response = await self._exchange(action, request, permit)
+        self.on_answer(action, response)
         self.key_state.told(self._limits.told(response.headers))
         if isinstance(action, Depth) and response.status == 200:
             self.on_depth(response.body)
