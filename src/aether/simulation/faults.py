@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aether.domain.events import CapitalMoved
@@ -58,8 +58,11 @@ KINDS = (
     "venue's limits",
     "money comes in",
     "key rotated",
+    "rows nobody reads",
 )
 """What may go wrong."""
+SPOILED_EVERY = 3
+"""In one world of so many a venue says of an order, now and then, what nobody can read."""
 
 
 class Faults:
@@ -75,6 +78,7 @@ class Faults:
     def __init__(self, world: "World", kinds: frozenset[str] | None) -> None:
         self._world = world
         self._random = random.Random(world.seed + 7)  # noqa: S311  a world to be repeated exactly
+        self._odd = random.Random(world.seed + 17)  # noqa: S311  a world to be repeated exactly
         self.happened: Counter[str] = Counter()
         work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
             self._kill,
@@ -102,33 +106,51 @@ class Faults:
             self._limits,
             self._money_comes_in,
             self._rotate,
+            self._spoil,
         )
-        self._every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
+        every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
+        self._spoils = every.pop("rows nobody reads", None) if world.seed % SPOILED_EVERY == 0 else None
+        self._every = {kind: one for kind, one in every.items() if kind != "rows nobody reads"}
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._running: dict[asyncio.Task[None], str] = {}
 
     async def run(self, seconds: float) -> None:
         """Let things go wrong for so long."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while self._every and loop.time() < until:
-            await asyncio.sleep(self._random.uniform(*BETWEEN_S))
-            kind = self._random.choice(list(self._every))
+        until = asyncio.get_running_loop().time() + seconds
+        await asyncio.gather(
+            self._one_after_another(self._every, self._random, until),
+            self._one_after_another({"rows nobody reads": self._spoils} if self._spoils else {}, self._odd, until),
+        )
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _one_after_another(
+        self, every: Mapping[str, Callable[[], Coroutine[Any, Any, None]]], random_: random.Random, until: float
+    ) -> None:
+        while every and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(random_.uniform(*BETWEEN_S))
+            kind = random_.choice(list(every))
             self.happened[kind] += 1
             self._world.report.coverage.pairs.update(
                 {pair(kind, other) for other in self._running.values() if other != kind}
             )
-            task = asyncio.create_task(self._at_work(kind))
+            task = asyncio.create_task(self._at_work(every[kind]))
             self._running[task] = kind
             task.add_done_callback(self._running.pop)
-        if self._running:
-            await asyncio.wait(self._running)
 
-    async def _at_work(self, kind: str) -> None:
+    async def _at_work(self, one: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let something go wrong; what it leads to lasts a little longer."""
-        await self._every[kind]()
+        await one()
         await asyncio.sleep(LASTS_S)
+
+    async def _spoil(self) -> None:
+        """Let a venue say of the first order of each list what nobody can read."""
+        venue = self._odd.choice(VENUES)
+        self._note(f"{venue} says of an order what nobody can read")
+        self._world.spoiled.add(venue)
+        await asyncio.sleep(self._odd.uniform(2.0, 20.0))
+        self._world.spoiled.discard(venue)
 
     def end(self) -> None:
         """Let everything be well."""
@@ -137,6 +159,7 @@ class Faults:
         world.store.losses.clear()
         world.network.away.clear()
         world.network.slow_s.clear()
+        world.spoiled.clear()
         for machine in world.machines:
             machine.clock.ahead_ns = 0
         for exchange in world.exchange.exchanges.values():

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import msgspec
 
 from aether.bus.local import LocalBus
 from aether.clock import living_in
@@ -24,9 +26,10 @@ from aether.simulation.loop import NS, START_NS, SimulatedClock
 from aether.simulation.network import Connector
 from aether.simulation.process import Process, belonging_to
 from aether.simulation.strategy import CATALOGUE, COIN
+from aether.venues.actions import Action, ClosedOrders, Fates, GetOrder, OpenOrders
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.feed import MarketFeed
-from aether.venues.protocol import Credentials
+from aether.venues.protocol import Credentials, Response
 from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 STARTS_WITHIN_S, LOOK_S = 30.0, 0.05
 RESTART_AFTER_S = 1.0
 ENDS_WITHIN_S = 40.0
+STATUS = re.compile(rb'("status":\s*")[^"]*(")')
 KNOWN_ENDS = (FencedError, VenueError, DatabaseUnavailableError, OSError, TimeoutError)
 """A node that cannot reach what it begins with ends, and is started again."""
 
@@ -189,6 +193,16 @@ class Machine:
         world = self._world
         exchange = world.exchange.exchanges[venue]
         protocol = with_urls(protocol_of(venue), exchange.url, exchange.ws_url)
+        whole = protocol.decode
+
+        def read(action: Action, response: Response) -> Any:
+            """Read an answer; of the first order in it something else while that is spoiled."""
+            if venue in world.spoiled and isinstance(action, OpenOrders | GetOrder | Fates | ClosedOrders):
+                spoiled = STATUS.sub(rb"\1BEING_HALVED\2", response.body, count=1)
+                response = msgspec.structs.replace(response, body=spoiled)
+            return whole(action, response)
+
+        protocol.decode = read  # type: ignore[method-assign]
         chance = random.Random(world.random.random())  # noqa: S311  a world to be repeated exactly
         return VenueClient(protocol, http, credentials=credentials, random_source=chance)
 

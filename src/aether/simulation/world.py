@@ -93,6 +93,8 @@ class World:
         self.looks_closely = seed % LOOKED_AT == 0
         """Every place at which a process waits is noted down."""
         self.pace = random.Random(seed + 4).choice(PACES)  # noqa: S311  a world to be repeated exactly
+        self.spoiled: set[str] = set()
+        """Venues that say of an order what nobody can read."""
         self.is_calm = False
         self.keys = Keys(self)
         self.instruments: list[Instrument] = []
