@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from aether.domain.errors import UnsupportedError, VenueError
+from aether.domain.errors import Failure, UnsupportedError, VenueError
 from aether.domain.events import OrderAccepted, OrderRejected, VenueNoted
 from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderState, OrderType, Side
@@ -118,6 +118,34 @@ async def test_the_dead_man_switch_is_armed_and_put_off_as_the_account_wants_it(
         await until(lambda: account.dead_man_ns == 0)
         kept = trader.at_venue(order)
     assert kept.status is Status.NEW, "nobody is there, and exits rest"
+
+
+async def test_a_dead_man_switch_of_the_session_before_is_put_off(local: LocalExchange) -> None:
+    """A timer that nobody wants any more would cancel exits too."""
+    async with trader_at(local, "kraken", running=False) as first:
+        account = first.exchange.venue.account("company")
+        await first.client.call(a.DeadManSwitch(timeout_s=60))
+        assert account.dead_man_ns > 0
+        credentials = first.client.credentials
+    async with trader_at(local, "kraken", credentials=credentials):
+        await until(lambda: account.dead_man_ns == 0)
+
+
+async def test_a_dead_man_switch_that_is_refused_is_told_and_not_asked_for_each_second(
+    local: LocalExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with trader_at(local, "kraken", before=silent_after(3)) as trader:
+        asked = 0
+
+        async def refused(action: a.Action, **_more: object) -> None:
+            nonlocal asked
+            asked += isinstance(action, a.DeadManSwitch)
+            raise VenueError("no", remedy="none", failure=Failure.REJECTED)
+
+        monkeypatch.setattr(trader.session._asker, "perform", refused)
+        note = await trader.until(lambda: [r for r in trader.reports if isinstance(r, VenueNoted)])
+        assert note[0].code == "dead_man_refused"
+        assert asked <= 4
 
 
 @pytest.mark.parametrize("venue", ["binance", "coinbase"])

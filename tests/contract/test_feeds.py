@@ -9,11 +9,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aether.domain.events import BookUpdate, Trade
+from aether.domain.events import BookUpdate, PairTold, Trade
+from aether.domain.instruments import TradingState
 from aether.exchange.server import LocalExchange, build, serve
+from aether.venues import feed as feeds
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.connection import Connected
 from aether.venues.feed import FeedEvent, FeedTrouble, MarketFeed
+from aether.venues.messages import VenueStatus
 from aether.venues.recording import Recorder, replay
 from aether.venues.registry import protocol_of
 from aether.venues.stream import Channel
@@ -78,6 +81,36 @@ async def test_trades_and_books_arrive_and_agree_with_the_exchange(local: LocalE
         held = local.exchanges[venue].venue
         shown = {(t.price * UNIT, t.size) for t in held.trades[SYMBOL]}
         assert {(e.price, e.size) for e in found if isinstance(e, Trade)} <= shown
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_pair_is_open_only_once_the_venue_has_said_so_of_it(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6: the venue's own word that it is online, as a socket opens, says nothing of a pair that was halted before."""
+    async with feed_of(local, venue) as feed:
+        assert feed._take(VenueStatus(ts_ns=1, state=TradingState.ONLINE)) == [
+            VenueStatus(ts_ns=1, state=TradingState.ONLINE)
+        ]
+        down = feed._take(VenueStatus(ts_ns=1, state=TradingState.MAINTENANCE))
+        assert [e.state for e in down if isinstance(e, PairTold)] == [TradingState.MAINTENANCE] * len(feed.books)
+
+        async def broken(_symbols: object) -> None:
+            raise ValueError("boom")
+
+        whole = feed.client.pairs
+        monkeypatch.setattr(feed.client, "pairs", broken)
+        monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
+        monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.1)
+        feed.state = TradingState.ONLINE
+        looks = asyncio.ensure_future(feed._look_at_pairs())
+        await asyncio.sleep(0.2)
+        assert feed._found.empty()
+        monkeypatch.setattr(feed.client, "pairs", whole)
+        told = await asyncio.wait_for(feed._found.get(), PATIENCE_S)
+        looks.cancel()
+        assert isinstance(told, PairTold)
+        assert told.state is TradingState.ONLINE
 
 
 async def test_a_wrong_checksum_resubscribes_and_says_so(local: LocalExchange) -> None:

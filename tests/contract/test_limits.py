@@ -13,6 +13,7 @@ from aether.venues.kraken.protocol import KrakenProtocol
 from aether.venues.limits import (
     CANCELS_KNOCK_S,
     CANCELS_SHARE,
+    EXITS_SHARE,
     SHARE,
     BinanceLimits,
     CoinbaseLimits,
@@ -128,9 +129,19 @@ def test_a_venue_that_does_not_say_how_long_is_asked_less_and_less_until_it_answ
         waits.append(state.acquire(costs, SHARE))
         now[0] += waits[-1]
     assert waits == [60, 120, 240, 480, 900, 900, 900, 900], "seconds"
-    state.passed(costs)
+    now[0] += 901
     state.block(costs, 0.0, 60.0)
-    assert state.acquire(costs, SHARE) == 60
+    assert state.acquire(costs, SHARE) == 60, "it was quiet for as long as the last wait"
+
+
+def test_a_refusal_a_day_does_not_add_up() -> None:
+    now = [1_000.0]
+    costs = [(WINDOW, "", 1.0)]
+    state = KeyState(None, "key", lambda: now[0])
+    for _ in range(30):
+        state.block(costs, 0.0)
+        assert state.acquire(costs, SHARE) == 1
+        now[0] += 86_400
 
 
 def test_a_cancel_knocks_on_a_door_that_is_closed_for_nobody_knows_how_long() -> None:
@@ -141,10 +152,12 @@ def test_a_cancel_knocks_on_a_door_that_is_closed_for_nobody_knows_how_long() ->
     for _ in range(5):
         state.block(costs, 0.0, 60.0)
     assert state.acquire(costs, SHARE) > 800
-    assert state.acquire(costs, CANCELS_SHARE) == CANCELS_KNOCK_S
-    now[0] += CANCELS_KNOCK_S
+    knock_s = state.acquire(costs, CANCELS_SHARE)
+    assert knock_s == CANCELS_KNOCK_S * 2**4, "more seldom each time: asking on makes a lockout longer"
+    now[0] += knock_s
     assert state.acquire(costs, CANCELS_SHARE) == 0
     assert state.acquire(costs, SHARE) > 800, "nobody else goes"
+    assert 0 < state.acquire(costs, EXITS_SHARE) < 60, "exits knock too"
 
 
 def _take(folder: str, count: int, queue: "multiprocessing.Queue[list[int]]") -> None:

@@ -7,6 +7,7 @@ from aether.domain.commands import RaiseAlert
 from aether.domain.events import PairTold
 from aether.domain.instruments import Instrument, TradingState, make_instrument
 from aether.engine.core import Engine
+from aether.engine.stops import Stop
 from aether.engine.strategy import Enter, Exit
 from tests.desk import BTC, Desk, submitted
 
@@ -58,14 +59,16 @@ def test_a_pair_with_other_steps_is_traded_by_those_and_what_is_held_is_the_same
     assert 0 <= bought.size - sold.size < 1_000, "what is less than a lot stays"
 
 
-def test_finer_steps_than_the_account_can_write_are_kept_as_far_as_it_can() -> None:
+def test_an_account_whose_prices_the_market_tells_in_another_scale_sends_nothing_any_more() -> None:
+    """Every price would be wrong by a power of ten."""
     desk = Desk()
-    finer = make_instrument(BTC.venue, BTC.symbol, price_decimals=4, size_decimals=8, min_notional="5")
-    news = told(desk, finer)
-    kept = desk.engine.state.instruments[BTC.id]
-    assert (kept.price_decimals, kept.tick) == (2, 1), "a cent is a multiple of a hundredth of one"
-    assert "least worth 1.00000000 is 5.00000000 now" in news
-    assert "tick" not in news
+    (bought,) = submitted(desk.want(Enter(instrument=BTC.id)))
+    desk.accept(bought)
+    desk.fill(bought)
+    finer = make_instrument(BTC.venue, BTC.symbol, price_decimals=4, size_decimals=8)
+    told(desk, finer)
+    assert "told in 4 and 8 decimals, and kept in 2 and 8" in desk.engine.state.stops[Stop.FAULT].reason
+    assert submitted(desk.want(Exit(instrument=BTC.id))) == []
 
 
 def test_a_snapshot_and_a_replay_know_what_a_pair_allows() -> None:

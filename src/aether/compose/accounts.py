@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from aether.clock import wall_ns
 from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Limits, Mode, StrategyAssignment
@@ -171,23 +172,27 @@ def venue_plans(venues: list[VenueClient], name: str, seed: int, *, warms_up: bo
 
 def trades_dataset(found: Replayed, source: str) -> Dataset:
     """Return the trades of a venue's raw recording as a recording to trade on, in as few decimals as they need."""
-    prices = np.array([t.price for t in found.trades], dtype=np.int64)
-    decimals = found.price_decimals
-    while decimals > 2 and not (prices % 10).any():
-        prices //= 10
-        decimals -= 1
+    prices, decimals = _narrowed([t.price for t in found.trades], found.price_decimals)
+    sizes, size_decimals = _narrowed([t.size for t in found.trades], found.size_decimals)
     sides = {Side.BUY: 1, Side.SELL: -1, None: 0}
     return Dataset(
         kind=DatasetKind.TRADES,
         symbol=Symbol(found.symbol),
         price_decimals=decimals,
-        size_decimals=found.size_decimals,
+        size_decimals=size_decimals,
         interval_s=0,
         ts_ns=np.array([t.ts_ns for t in found.trades], dtype=np.int64),
         columns={
             "price": prices,
-            "size": np.array([t.size for t in found.trades], dtype=np.int64),
+            "size": sizes,
             "side": np.array([sides[t.side] for t in found.trades], dtype=np.int64),
         },
         source=source,
     )
+
+
+def _narrowed(values: list[int], decimals: int) -> tuple[NDArray[np.int64], int]:
+    """Return exact numbers in as few decimals as they need, two at least: so they fit into 64 bits."""
+    while decimals > 2 and not any(value % 10 for value in values):
+        values, decimals = [value // 10 for value in values], decimals - 1
+    return np.array(values, dtype=np.int64), decimals

@@ -15,7 +15,7 @@ from aether.compose.choice import EXCHANGE_MARKET, MarketChoice
 from aether.domain.accounts import AccountPlan
 from aether.domain.errors import VenueError
 from aether.domain.events import Trade
-from aether.domain.identifiers import InstrumentId, VenueId
+from aether.domain.identifiers import AccountId, InstrumentId, VenueId
 from aether.domain.instruments import Instrument
 from aether.market.dataset import Dataset
 from aether.market.replay import trades_in
@@ -172,19 +172,32 @@ async def open_venues(market: Market) -> AsyncIterator[Venues]:
         yield Venues(clients, local, http)
 
 
-def keep_scales(clients: list[VenueClient], kept: Iterable[Instrument]) -> None:
+def keep_scales(
+    clients: list[VenueClient], accounts: Iterable[tuple[AccountId, Iterable[Instrument]]]
+) -> dict[AccountId, str]:
     """List the venues' pairs in the scales that the books have them in.
 
     Args:
-        kept: as accounts of the market know them, the oldest account's first.
+        accounts: with their instruments as they know them, the oldest first.
+
+    Returns:
+        Accounts that keep a pair in another scale than an older one, and why they cannot trade on the same market.
     """
-    first: dict[InstrumentId, Instrument] = {}
-    for instrument in kept:
-        first.setdefault(instrument.id, instrument)
+    first: dict[InstrumentId, tuple[AccountId, Instrument]] = {}
+    misfits: dict[AccountId, str] = {}
+    for account, instruments in accounts:
+        for one in instruments:
+            owner, kept = first.setdefault(one.id, (account, one))
+            if (kept.price_decimals, kept.size_decimals) != (one.price_decimals, one.size_decimals):
+                misfits[account] = (
+                    f"it keeps {one.id} in {one.price_decimals} and {one.size_decimals} decimals, and {owner} in "
+                    f"{kept.price_decimals} and {kept.size_decimals}: prices of one would be wrong to the other"
+                )
     for client in clients:
-        for instrument in first.values():
+        for _, instrument in first.values():
             if instrument.venue == client.protocol.venue:
                 client.protocol.listings.keep_scale(instrument)
+    return misfits
 
 
 async def venue_history(client: VenueClient, symbols: Sequence[str]) -> list[Trade]:

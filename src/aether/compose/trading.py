@@ -259,10 +259,20 @@ async def build_node(
     plans = PlanReader(database.control)
     feed: Feed
     default: list[AccountPlan]
+    misfits: dict[AccountId, str] = {}
     if venues.clients:
         identity = FeedId(market.venue)
-        stored = [i for a in await queries.list_accounts(database.desk, identity) for i in a.instruments.values()]
-        keep_scales(venues.clients, [*stored, *(i for p in await plans.opened(identity) for i in p.instruments)])
+        gone = await plans.archived()
+        kept = [
+            (a.config.id, list(a.instruments.values()))
+            for a in await queries.list_accounts(database.desk, identity)
+            if a.config.id not in gone
+        ]
+        kept += [(p.config.id, list(p.instruments)) for p in await plans.opened(identity)]
+        misfits = keep_scales(venues.clients, kept)
+        for account, reason in misfits.items():
+            _log.critical("account_not_begun", account_id=account, reason=reason)
+            bus.publish(f"waiting.{account}", {"account": account, "reason": reason})
         default = venue_plans(venues.clients, market.venue, seed, warms_up=venues.local is not None)
     elif market.recording is not None:
         identity, default = feed_id(market.recording), replay_plans(market.recording, seed)
@@ -277,7 +287,8 @@ async def build_node(
         archived = await plans.archived()
         known = {s.config.id for s in await queries.list_accounts(database.desk, identity)}
         chosen = [p for p in ([] if settings.is_production else default) if p.config.id not in archived]
-        return chosen + [p for p in await plans.opened(identity) if p.config.id in known]
+        found = chosen + [p for p in await plans.opened(identity) if p.config.id in known]
+        return [p for p in found if p.config.id not in misfits]
 
     if venues.clients:
         feed = await venue_feed(venues.clients, [*default, *await plans.opened(identity)])

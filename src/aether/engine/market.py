@@ -6,6 +6,7 @@ look fresh.
 
 import math
 
+from aether.domain.errors import InvalidValueError
 from aether.domain.events import Bar, BookUpdate, FeedInterrupted, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId
 from aether.domain.instruments import Instrument
@@ -65,13 +66,20 @@ class Market:
     def told(self, event: PairTold) -> list[str]:
         """Take a pair's rules and what the venue allows in it; return in words what is new of it, nothing mostly.
 
-        The rules are kept in the account's own scale.
+        Raises:
+            InvalidValueError: when the market tells the pair in another scale than the account keeps: every price would
+                be wrong, so nothing is sent any more.
         """
-        known = self._state.instruments.get(event.instrument)
+        known, rules = self._state.instruments.get(event.instrument), event.definition
         if known is None:
             return []
+        if (known.price_decimals, known.size_decimals) != (rules.price_decimals, rules.size_decimals):
+            raise InvalidValueError(
+                f"{event.instrument} is told in {rules.price_decimals} and {rules.size_decimals} decimals, and kept in "
+                f"{known.price_decimals} and {known.size_decimals}.",
+                remedy="Sell what is held at the venue, and open an account anew.",
+            )
         news = []
-        rules = event.definition.in_scale(known.price_decimals, known.size_decimals)
         if rules != known:
             self._state.instruments[event.instrument] = rules
             news = [f"{what} {before} is {now} now" for what, before, now in _rules(known, rules) if before != now]

@@ -203,8 +203,7 @@ class Simulator:
         if event.instrument not in self.state.instruments:
             return
         if isinstance(event, PairTold):
-            known = self.state.instruments[event.instrument]
-            self.list_instrument(event.definition.in_scale(known.price_decimals, known.size_decimals))
+            self.list_instrument(event.definition)
             return
         book = self._book(event.instrument)
         if isinstance(event, Trade):
@@ -482,7 +481,8 @@ class Simulator:
         if trade.side is request.side and trade.price == request.limit_price:
             return 0
         reach, order.ahead = passive_fill(trade.price, size, request.limit_price, order.ahead, is_buy)
-        take = round_down(min(reach, request.size - order.filled), self.state.instruments[request.instrument].lot)
+        left, lot = request.size - order.filled, self.state.instruments[request.instrument].lot
+        take = left if reach >= left else round_down(reach, lot)
         if take > 0:
             self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
         return take
@@ -496,7 +496,8 @@ class Simulator:
         for price, size in book.asks if is_buy else book.bids:
             if order.filled == request.size or not is_marketable(price, request.limit_price, is_buy):
                 return
-            take = round_down(min(size, request.size - order.filled), instrument.lot)
+            left = request.size - order.filled
+            take = left if size >= left else round_down(size, instrument.lot)
             if take:
                 self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
 

@@ -146,9 +146,13 @@ class VenueFeed:
         self._history = history
         self._aggregator = BarAggregator(())
         self._books: dict[InstrumentId, BookUpdate] = {}
+        self._pairs: dict[InstrumentId, PairTold] = {}
+        """What the venues said last of each pair: whoever comes later hears it too."""
+        self._market: Sequencer | None = None
 
     async def run(self, market: Sequencer, shards: Sequence[Shard], on_bar: BarSink) -> None:
         """Give what the venues tell, until canceled, with a timer event once a second."""
+        self._market = market
         intervals = bar_intervals(shards) | {CHART_BAR_S}
         if is_new(market, shards):
             for event in with_bars(iter(self._history), intervals):
@@ -170,6 +174,9 @@ class VenueFeed:
         self._aggregator.also(bar_intervals([shard]))
         for enabled in warmed_up(shard):
             shard.inbox.put_request(enabled, 0)
+        for told in self._pairs.values():
+            if self._market is not None and told.instrument in shard.config.approved:
+                self._market.offer(msgspec.structs.replace(told, ts_ns=wall_ns()))
 
     async def _read(self, source: MarketFeed, market: Sequencer) -> None:
         async for event in source.events():
@@ -180,6 +187,7 @@ class VenueFeed:
             elif isinstance(event, BookUpdate):
                 self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=wall_ns())
             elif isinstance(event, PairTold):
+                self._pairs[event.instrument] = event
                 market.offer(event)
             elif isinstance(event, FeedTrouble):
                 for instrument in [i for i in source.books if event.instrument in ("", i)]:

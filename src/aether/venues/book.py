@@ -18,6 +18,8 @@ from aether.venues.messages import BookDelta, BookSnapshot, Level
 from aether.venues.wire import Listing
 
 CHECKSUM_LEVELS = 10
+Units = tuple[tuple[int, int], tuple[int, int]]
+EXACT: Units = ((1, 1), (1, 1))
 PENDING_LIMIT = 1_000
 """Most changes that wait for a snapshot; the oldest are dropped, and the snapshot then shows that they are missing."""
 
@@ -25,11 +27,11 @@ PENDING_LIMIT = 1_000
 class _Side:
     """One side, best first. `sign` makes keys ascend: 1 for asks, -1 for bids."""
 
-    __slots__ = ("keys", "price_unit", "sign", "size_unit", "sizes", "texts")
+    __slots__ = ("keys", "price_digits", "price_unit", "sign", "size_digits", "size_unit", "sizes", "texts")
 
-    def __init__(self, sign: int, units: tuple[int, int]) -> None:
+    def __init__(self, sign: int, units: "Units") -> None:
         self.sign = sign
-        self.price_unit, self.size_unit = units
+        (self.price_unit, self.price_digits), (self.size_unit, self.size_digits) = units
         self.keys: list[int] = []
         self.sizes: list[int] = []
         self.texts: list[bytes] = []
@@ -42,6 +44,7 @@ class _Side:
     def apply(self, levels: list[Level], *, proven: bool) -> None:
         keys, sizes, texts, sign = self.keys, self.sizes, self.texts, self.sign
         price_unit, size_unit = self.price_unit, self.size_unit
+        more_p, more_s = self.price_digits, self.size_digits
         for price, size in levels:
             key = price * sign
             at = bisect_left(keys, key)
@@ -49,7 +52,7 @@ class _Side:
                 if size:
                     sizes[at] = size
                     if proven:
-                        texts[at] = b"%d%d" % (price // price_unit, size // size_unit)
+                        texts[at] = b"%d%d" % (price * more_p // price_unit, size * more_s // size_unit)
                 else:
                     del keys[at], sizes[at]
                     if proven:
@@ -58,7 +61,7 @@ class _Side:
                 keys.insert(at, key)
                 sizes.insert(at, size)
                 if proven:
-                    texts.insert(at, b"%d%d" % (price // price_unit, size // size_unit))
+                    texts.insert(at, b"%d%d" % (price * more_p // price_unit, size * more_s // size_unit))
 
     def cut(self, depth: int) -> None:
         if len(self.keys) > depth:
@@ -74,10 +77,11 @@ class OrderBook:
 
     Args:
         depth: levels kept a side, 0 for all; as subscribed to where the venue does not tell what falls out of scope.
-        units: what the last digits are worth that the venue writes prices and sizes with: its checksum is over those.
+        units: of prices and of sizes, what the venue's last digit is worth in ours, and how many of its digits ours is:
+            its checksum is over those that it writes.
     """
 
-    def __init__(self, instrument: InstrumentId, depth: int = 0, units: tuple[int, int] = (1, 1)) -> None:
+    def __init__(self, instrument: InstrumentId, depth: int = 0, units: Units = EXACT) -> None:
         self.instrument = instrument
         self.ts_ns = 0
         self.sequence = 0
@@ -188,8 +192,11 @@ class OrderBook:
             self.invalidate(f"the checksum is {found}, the venue says {expected}")
 
 
-def written_units(listing: Listing) -> tuple[int, int]:
-    """Return what the last digits are worth that a venue writes a pair's prices and sizes with."""
+def written_units(listing: Listing) -> Units:
+    """Return how the digits that a venue writes a pair's prices and sizes with are to ours, see `OrderBook`."""
     instrument, (price_decimals, size_decimals) = listing.instrument, listing.written
-    scales = (instrument.price_decimals - price_decimals, instrument.size_decimals - size_decimals)
-    return POW10[max(0, scales[0])], POW10[max(0, scales[1])]
+    price, size = instrument.price_decimals - price_decimals, instrument.size_decimals - size_decimals
+    return (
+        (POW10[max(0, price)], POW10[max(0, -price)]),
+        (POW10[max(0, size)], POW10[max(0, -size)]),
+    )

@@ -354,13 +354,14 @@ class CcxtClient:
 
     def _order(self, order: Any) -> OrderUpdate:
         listing = self.listings[order["symbol"]]
-        filled, size = listing.size[str(order.get("filled") or 0)], listing.size[str(order.get("amount") or 0)]
+        told, size = order.get("filled"), listing.size[str(order.get("amount") or 0)]
+        filled = -1 if told is None else listing.size[str(told)]
         state = _STATES.get(str(order["status"]))
         if state is None:
             raise MalformedError("status", str(order["status"]))
-        if state is OrderState.ACCEPTED and filled:
+        if state is OrderState.ACCEPTED and filled > 0:
             state = OrderState.PARTIALLY_FILLED
-        if state is OrderState.FILLED and filled < size:
+        if state is OrderState.FILLED and 0 <= filled < size:
             state = OrderState.CANCELED  # "closed" says that it is over, and no more
         kind = order.get("type")
         return OrderUpdate(

@@ -41,7 +41,7 @@ from aether.venues.keystate import KeyState
 from aether.venues.limits import LIMITS, Costs, VenueLimits, share_of
 from aether.venues.messages import Balance, BookSnapshot, OrderUpdate, Pair, Unread
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
-from aether.venues.rows import understood
+from aether.venues.rows import ROW_ERRORS, understood, why_unread
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
 
 _log = logger("venue")
@@ -221,9 +221,7 @@ class VenueClient:
         if isinstance(action, Depth) and response.status == 200:
             self.on_depth(response.body)
         try:
-            result = decoded(self.protocol, action, response)
-            self.key_state.passed(costs)
-            return response, result
+            return response, decoded(self.protocol, action, response)
         except VenueError as error:
             if error.failure in _FIRST_BLOCK_S:
                 self.key_state.block(costs, error.retry_after_s, _FIRST_BLOCK_S[error.failure])
@@ -252,14 +250,17 @@ class VenueClient:
     async def _other_pages(self, action: Action, request: Request, response: Response) -> list[Any]:
         """Return the rows that follow those of a first page."""
         found: list[Any] = []
-        following = self.protocol.next_page(action, request, response)
         for _ in range(MAX_PAGES):
+            try:
+                following = self.protocol.next_page(action, request, response)
+            except ROW_ERRORS as error:
+                lost = Unread(what="page", reason=why_unread(error), text=f"after {len(found)} rows of {action}")
+                return [*found, lost]
             if following is None:
                 break
-            costs = await self.admit(action, [following])
-            response, page = await self._ask(action, following, costs)
+            request, costs = following, await self.admit(action, [following])
+            response, page = await self._ask(action, request, costs)
             found += page
-            following = self.protocol.next_page(action, following, response)
         return found
 
     def _only_order(self, found: list[OrderUpdate]) -> OrderUpdate:

@@ -6,7 +6,7 @@ newer than the depth behind it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,13 +21,13 @@ from aether.telemetry import logger
 from aether.venues.book import OrderBook, written_units
 from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
-from aether.venues.messages import BookDelta, BookSnapshot, InstrumentStatus, Message, Unrecognized, VenueStatus
+from aether.venues.messages import BookDelta, BookSnapshot, InstrumentStatus, Message, Pair, Unrecognized, VenueStatus
 from aether.venues.stream import Channel, Stream
 
 _log = logger("feed")
 
 BOOK_LEVELS = 10
-SNAPSHOT_RETRY_S = 1.0
+SNAPSHOT_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 PAIRS_EVERY_S, PAIRS_AGAIN_S = 60.0, 5.0
 """How often the venue is asked how it lists the pairs, and how soon again at most."""
 GONE = (TradingState.DELISTED, "the venue does not list it under this name")
@@ -78,10 +78,12 @@ class MarketFeed:
                 self._symbol_of[listing.id] = listing.instrument.symbol
         self.state = TradingState.ONLINE
         """What the venue itself allows."""
-        self._pairs: dict[InstrumentId, tuple[TradingState, str]] = dict.fromkeys(self.books, (TradingState.ONLINE, ""))
+        self._pairs: dict[InstrumentId, tuple[TradingState, str]] = {}
+        """As the venue listed them last; nothing before the first look."""
+        self._resubscribed: dict[InstrumentId, int] = {}
         self._told: dict[InstrumentId, PairTold] = {}
         self._looks = asyncio.Event()
-        self._found: asyncio.Queue[PairTold] = asyncio.Queue()
+        self._found: asyncio.Queue[FeedEvent] = asyncio.Queue()
         self._since_ns = wall_ns() - OLDEST_TRADE_NS
         self._seen: dict[InstrumentId, dict[TradeId, None]] = {}
         self._fetched: asyncio.Queue[BookSnapshot] = asyncio.Queue()
@@ -147,25 +149,32 @@ class MarketFeed:
         while True:
             try:
                 listed = {pair.instrument.id: pair for pair in await self.client.pairs(self._symbols)}
-            except VenueError as error:
-                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=error.message)
-            else:
-                for instrument in self.books:
-                    pair = listed.get(instrument)
-                    self._pairs[instrument] = (pair.state, pair.detail) if pair else GONE
-                    self._renew_book(instrument)
-                for event in self._all_pairs():
-                    self._found.put_nowait(event)
+                self._note_pairs(listed)
+            except Exception as error:  # noqa: BLE001  the next look may succeed, and a halt must be heard of
+                reason = error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
+                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=reason)
             self._looks.clear()
             await asyncio.sleep(PAIRS_AGAIN_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(PAIRS_EVERY_S - PAIRS_AGAIN_S):
                     await self._looks.wait()
 
+    def _note_pairs(self, listed: Mapping[InstrumentId, Pair]) -> None:
+        for instrument in self.books:
+            pair = listed.get(instrument)
+            self._pairs[instrument] = (pair.state, pair.detail) if pair else GONE
+            for event in self._renew_book(instrument):
+                self._found.put_nowait(event)
+        for told in self._all_pairs():
+            self._found.put_nowait(told)
+
     def _all_pairs(self) -> list[PairTold]:
-        """Return what is new of the pairs."""
+        """Return what is new of the pairs; that one is open only once the venue has said so of it."""
         news = []
-        for instrument, (own, words) in self._pairs.items():
+        for instrument in self.books:
+            if instrument not in self._pairs and self.state is TradingState.ONLINE:
+                continue
+            own, words = self._pairs.get(instrument, (TradingState.ONLINE, ""))
             state, detail = (own, words) if self.state is TradingState.ONLINE else (self.state, "the venue itself")
             definition = self.client.protocol.listings.of(instrument).instrument
             told = PairTold(ts_ns=wall_ns(), instrument=instrument, definition=definition, state=state, detail=detail)
@@ -175,14 +184,15 @@ class MarketFeed:
                 news.append(told)
         return news
 
-    def _renew_book(self, instrument: InstrumentId) -> None:
+    def _renew_book(self, instrument: InstrumentId) -> list[FeedEvent]:
         """Begin a book anew whose numbers are written with other decimals now: its checksum is over those."""
         units = written_units(self.client.protocol.listings.of(instrument))
-        if self.books[instrument].units != units:
-            depth = self._levels if self.client.protocol.cuts_book else 0
-            self.books[instrument] = book = OrderBook(instrument, depth, units)
-            book.invalidate("its steps have changed")
-            self._resynchronise(book)
+        if self.books[instrument].units == units:
+            return []
+        depth = self._levels if self.client.protocol.cuts_book else 0
+        self.books[instrument] = book = OrderBook(instrument, depth, units)
+        book.invalidate("its steps have changed")
+        return self._resynchronise(book)
 
     def _is_news(self, trade: Trade) -> bool:
         """Whether a trade was not told before: venues repeat the latest ones on every connection."""
@@ -224,6 +234,7 @@ class MarketFeed:
     def _shown(self, book: OrderBook) -> list[FeedEvent]:
         if not book.usable:
             return [FeedTrouble(instrument=book.instrument, reason="the book is crossed or has one side only")]
+        self._resubscribed.pop(book.instrument, None)
         return [book.update(self._levels, book.ts_ns or wall_ns())]
 
     def _resynchronise(self, book: OrderBook) -> list[FeedEvent]:
@@ -233,10 +244,14 @@ class MarketFeed:
         if self._book_from_rest:
             self._fetch(book.instrument)
         else:
-            self._start(self._resubscribe(symbol))
+            times = self._resubscribed.get(book.instrument, 0)
+            self._resubscribed[book.instrument] = min(times + 1, 16)
+            self._start(self._resubscribe(symbol, times))
         return [FeedTrouble(instrument=book.instrument, reason=book.broken)]
 
-    async def _resubscribe(self, symbol: str) -> None:
+    async def _resubscribe(self, symbol: str, times: int) -> None:
+        """Subscribe to a book anew; one that never holds is asked for less and less."""
+        await asyncio.sleep(min(SNAPSHOT_RETRY_S * 2 ** (times - 1), LONGEST_RETRY_S) if times else 0.0)
         stream = self.client.protocol.stream(depth=self._levels, bar_s=60)
         await self.connection.send(stream.unsubscribe(Channel.BOOK, [symbol]))
         await self.connection.send(stream.subscribe(Channel.BOOK, [symbol]))

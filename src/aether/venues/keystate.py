@@ -37,7 +37,6 @@ class KeyState:
         self._clock = clock
         self._state = _State()
         self._path: Path | None = None
-        self._is_refused = False
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
@@ -85,16 +84,6 @@ class KeyState:
         with self._open() as state:
             for limit, part, _ in costs:
                 blocked(state.levels.setdefault(_name(limit, part), Level(at_s=now)), now, told_s, first_s)
-        self._is_refused = True
-
-    def passed(self, costs: Costs) -> None:
-        """Hear that the venue took a request: the next wait is a short one again."""
-        if not self._is_refused:
-            return
-        self._is_refused = False
-        with self._open() as state:
-            for limit, part, _ in costs:
-                state.levels.setdefault(_name(limit, part), Level()).refusals = 0
 
     @contextmanager
     def _open(self) -> Iterator[_State]:

@@ -34,9 +34,12 @@ CANCELS_SHARE, EXITS_SHARE, SHARE, BALANCES_SHARE = 1.0, 0.9, 0.8, 0.6
 """How much of a limit may be used by cancels, by exits, and by everything else: entries never stand in their way."""
 
 
-CANCELS_KNOCK_S = 5.0
+CANCELS_KNOCK_S, EXITS_KNOCK_S, LONGEST_KNOCK_S, QUIET_S = 5.0, 30.0, 120.0, 60.0
 LONGEST_BLOCK_S = 900.0
 """Kraken's support pages name a quarter of an hour."""
+
+
+_KNOCK_S = {CANCELS_SHARE: CANCELS_KNOCK_S, EXITS_SHARE: EXITS_KNOCK_S}
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +91,12 @@ def level_at(limit: Limit, level: Level, now_s: float) -> float:
 def wait_s(limit: Limit, level: Level, cost: float, now_s: float, share: float) -> float:
     """Return how long a request of `cost` that may use a `share` of the limit has to wait, 0 when it may go now.
 
-    A cancel knocks again and again on a door that is closed for long.
+    Cancels, and exits more seldom, knock again on a door that is closed for nobody knows how long.
     """
     blocked_until_s = level.blocked_until_s
-    if share == CANCELS_SHARE:
-        blocked_until_s = min(blocked_until_s, level.blocked_s + CANCELS_KNOCK_S)
+    if (first_s := _KNOCK_S.get(share)) is not None:
+        knock_s = min(LONGEST_KNOCK_S, first_s * 2 ** max(0, level.refusals - 1))
+        blocked_until_s = min(blocked_until_s, level.blocked_s + knock_s)
     if now_s < blocked_until_s:
         return blocked_until_s - now_s
     room = limit.capacity * share
@@ -116,6 +120,8 @@ def blocked(level: Level, now_s: float, told_s: float, first_s: float) -> None:
         told_s: for how long, the venue's own word, which cancels keep to as well; 0 without one.
         first_s: for how long without one; twice as long each time.
     """
+    if now_s - level.blocked_until_s > max(QUIET_S, level.blocked_until_s - level.blocked_s):
+        level.refusals = 0  # it has been quiet for as long as the last wait was
     seconds = told_s or min(LONGEST_BLOCK_S, first_s * 2**level.refusals)
     level.refusals = min(level.refusals + 1, 16)
     level.blocked_until_s = max(level.blocked_until_s, now_s + seconds)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from aether.domain.accounts import LEAST_DEAD_MAN_S
 from aether.domain.commands import Severity
 from aether.domain.errors import UnsupportedError, VenueError
 from aether.domain.events import VenueReport
@@ -46,7 +47,7 @@ BALANCES_AFTER_S = 0.1
 WATCH_EVERY_S = 1.0
 TOLD_AFTER_S = 10.0
 """A wish that a venue has not fulfilled for so long is told, and again each time it has lasted twice as long."""
-DEAD_MAN_REFRESHES = 3
+DEAD_MAN_REFRESHES, FAILURES_TOLD = 3, 3
 """Times that the dead-man switch is refreshed within its own time-out."""
 
 
@@ -205,24 +206,33 @@ class ExecutionSession:
         return texts
 
     async def _keep_dead_man(self) -> None:
-        """Keep the venue's dead-man switch as the account wants it: armed and refreshed, or off."""
-        armed_s, refreshed_s, told_s = 0, -inf, 0
+        """Keep the venue's dead-man switch as the account wants it: armed and refreshed, or off.
+
+        It may be armed from before: one that is not wanted is put off once.
+        """
+        armed_s, asked_s, failures = -1, -inf, 0
         while True:
             await self.ready.wait()
             wanted_s, now = self.dead_man_s(), self._clock()
-            is_due = bool(wanted_s) and now - refreshed_s >= wanted_s / DEAD_MAN_REFRESHES
-            if wanted_s != armed_s or is_due:
+            every_s = max(WATCH_EVERY_S, (wanted_s or LEAST_DEAD_MAN_S) / DEAD_MAN_REFRESHES)
+            is_due = bool(wanted_s) and now - asked_s >= every_s
+            if is_due or (wanted_s != armed_s and (not failures or now - asked_s >= every_s)):
+                asked_s = now
                 try:
                     await self._asker.perform(DeadManSwitch(timeout_s=wanted_s))
-                    armed_s, refreshed_s = wanted_s, now
+                    failures = 0
                 except UnsupportedError:
-                    armed_s, refreshed_s = wanted_s, now
-                    if wanted_s != told_s:
+                    if wanted_s and wanted_s != armed_s:
                         told = f"{self._protocol.venue} has no dead-man switch: orders there stay when we are silent"
                         self.comparison.note(Severity.WARNING, "no_dead_man", told)
                 except Exception as error:  # noqa: BLE001  the next time it may work
+                    failures += 1
                     _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=_told(error))
-            told_s = wanted_s
+                    if failures == FAILURES_TOLD and wanted_s:
+                        told = f"{self._protocol.venue} does not take the dead-man switch: {_told(error)}"
+                        self.comparison.note(Severity.CRITICAL, "dead_man_refused", told)
+                if not failures:
+                    armed_s = wanted_s
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def _again(self, every_s: float, work: Callable[[], Coroutine[Any, Any, object]], failed: str) -> None:

@@ -50,6 +50,7 @@ class Tracked(Pause, kw_only=True):
         told_filled: what the venue says has traded; more than `filled` while executions have not been read.
         ending: how the venue says it ended, while executions are still to be read.
         missed_s: since when the venue does not know it.
+        short_s: since when its executions are less than what has traded.
         is_asked: a request about it is under way.
         is_doubted: the venue should be asked how it stands.
         is_adopted: somebody else placed it, and may change it: it ends when the venue says so.
@@ -68,6 +69,7 @@ class Tracked(Pause, kw_only=True):
     opened_s: float = 0.0
     closed_s: float = 0.0
     missed_s: float = 0.0
+    short_s: float = 0.0
     is_asked: bool = False
     is_doubted: bool = False
     is_accepted: bool = False

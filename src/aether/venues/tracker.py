@@ -20,6 +20,7 @@ from math import inf
 
 import msgspec
 
+from aether.domain.commands import Severity
 from aether.domain.errors import Failure
 from aether.domain.events import (
     CancelRejected,
@@ -27,6 +28,7 @@ from aether.domain.events import (
     OrderCanceled,
     OrderExpired,
     OrderRejected,
+    VenueNoted,
     VenueReport,
 )
 from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueOrderId, foreign_id
@@ -50,6 +52,8 @@ from aether.venues.wire import plain_text
 DEADLINE_S = 5.0
 """How long after it was decided an order may still be sent, and accepted where the venue takes a deadline."""
 SETTLE_MARGIN_S = 2.0
+LACKS_S = 120.0
+"""An order that is over ends with the executions that are told when others lack for so long: people are told."""
 """How long after its deadline an order that the venue does not know is taken for never arrived."""
 CONFIRM_AFTER_S = 1.0
 """A cancel that the venue took shows within this time on the stream; after it we ask."""
@@ -366,7 +370,14 @@ class Tracker:
         tracked.is_asked = False
         for execution in executions:
             self._fill(tracked, execution, now_s)
-        if tracked.told_filled > tracked.filled:
+        is_short = tracked.told_filled > tracked.filled
+        tracked.short_s = (tracked.short_s or now_s) if is_short else 0.0
+        if is_short and tracked.ending is not None and now_s - tracked.short_s > LACKS_S:
+            told = f"{tracked.told_filled} of order {tracked.request.id} have traded, the venue tells {tracked.filled}"
+            note = VenueNoted(ts_ns=_ns(now_s), severity=Severity.CRITICAL, code="executions_lack", text=told)
+            self._report(note)
+            tracked.told_filled, is_short = tracked.filled, False
+        if is_short:
             tracked.back_off(now_s)
         elif tracked.ending is not None:
             self._close(tracked, tracked.ending, now_s)
@@ -392,7 +403,7 @@ class Tracker:
     def listed(self, updates: list[OrderUpdate], asked_s: float, now_s: float, *, is_of_stop: bool = False) -> None:
         """Bring every order to the venue's list of open ones, asked for at `asked_s`."""
         self.foreign = {}
-        seen = set()
+        seen, is_wanted = set(), 0
         for update in updates:
             tracked = self._find(update.client_id, update.venue_order_id, now_s)
             if tracked is None:
@@ -400,6 +411,7 @@ class Tracker:
                     self.foreign[update.venue_order_id] = update
                 continue
             seen.add(tracked.request.id)
+            is_wanted += update.state not in _FINAL and not tracked.unwanted_s
             tracked.missed_s = 0.0
             if tracked.phase is Phase.CLOSED and tracked.closed_s + self.settle_margin_s < asked_s:
                 self._reopen(tracked, now_s)
@@ -415,9 +427,8 @@ class Tracker:
                 tracked.next_s = min(tracked.next_s, now_s)
                 self._active[tracked.request.id] = tracked
         if is_of_stop and self.stopped_s:
-            wanted = sum(1 for n in seen if not self.orders[n].unwanted_s)
             is_open = sum(1 for update in updates if update.state not in _FINAL)
-            self._judge_stop(is_open > wanted, now_s)
+            self._judge_stop(is_open > is_wanted, now_s)
 
     def _judge_stop(self, is_something_left: bool, now_s: float) -> None:
         """End a stop when nothing is left and nothing is on its way; go on with it otherwise."""
