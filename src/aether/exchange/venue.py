@@ -5,7 +5,7 @@ faces are.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from aether.domain.orders import OrderType, Side, TimeInForce
@@ -15,6 +15,9 @@ from aether.matching.pricing import is_triggered, trailing_trigger
 
 NS_PER_DAY = 86_400 * 1_000_000_000
 FEE_DAYS = 30
+SELF_TRADE = "self trade"
+REJECTED = "rejected when it was to begin"
+PAIR = "the other order of its pair began"
 
 
 class Refusal(StrEnum):
@@ -52,6 +55,8 @@ class Status(StrEnum):
     """Where an order is."""
 
     NEW = "new"
+    WAITING = "waiting"
+    """For another order to be filled whole; nothing is set aside for it yet."""
     TRIGGER_PENDING = "trigger_pending"
     PARTIAL = "partial"
     FILLED = "filled"
@@ -61,7 +66,7 @@ class Status(StrEnum):
     @property
     def is_open(self) -> bool:
         """Whether it may still trade."""
-        return self in (Status.NEW, Status.TRIGGER_PENDING, Status.PARTIAL)
+        return self in (Status.NEW, Status.WAITING, Status.TRIGGER_PENDING, Status.PARTIAL)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,14 @@ class Market:
 
 @dataclass
 class NewOrder:
-    """An order as asked for."""
+    """An order as asked for.
+
+    Attributes:
+        trail_bps: of a stop or take-profit order that follows the best price at this share of it (basis points), from
+            when `trigger` is reached, or at once where there is none.
+        self_trade: this order's mode instead of the exchange's; see `Rules`.
+        labels: what the face wants to read of it later.
+    """
 
     market: str
     side: Side
@@ -106,16 +118,26 @@ class NewOrder:
     price: int = 0
     trigger: int = 0
     trail: int = 0
+    trail_bps: int = 0
     display: int = 0
     tif: TimeInForce = TimeInForce.GTC
     post_only: bool = False
+    self_trade: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
     expire_ns: int = 0
     client_id: str = ""
 
 
 @dataclass
 class Order:
-    """An order and what has become of it; `cost` and `fee` in 10^-8 of the quote asset."""
+    """An order and what has become of it; `cost` and `fee` in 10^-8 of the quote asset.
+
+    Attributes:
+        prevented: size that was taken off it so that it did not trade with its own account.
+        working_ns: when it began to work, 0 when it has not.
+        tracking: the best price since a trailing order began to follow, 0 before.
+        group: the list that it belongs to.
+    """
 
     number: int
     account: str
@@ -134,11 +156,15 @@ class Order:
     held: int = 0
     reason: str = ""
     trades: list["Trade"] = field(default_factory=list)
+    prevented: int = 0
+    working_ns: int = 0
+    tracking: int = 0
+    group: "OrderList | None" = field(default=None, repr=False, compare=False)
 
     @property
     def left(self) -> int:
-        """Size not executed."""
-        return self.size - self.filled
+        """Size that may still be executed."""
+        return self.size - self.filled - self.prevented
 
     @property
     def is_buy(self) -> bool:
@@ -170,12 +196,63 @@ class Trade:
         return self.taker_fee, self.taker_fee_asset, False
 
 
+@dataclass(frozen=True)
+class Prevented:
+    """A trade of an account with itself that did not happen.
+
+    Attributes:
+        mode: of the taker; see `Rules`.
+        maker_size, taker_size: what was taken off each, 0 where nothing was.
+    """
+
+    number: int
+    ts_ns: int
+    mode: str
+    price: int
+    maker: Order
+    taker: Order
+    maker_size: int
+    taker_size: int
+
+
+@dataclass
+class OrderList:
+    """Orders of which what becomes of one decides over the others.
+
+    Attributes:
+        kind: `oco`, of two the one that begins ends the other; `oto`, the second begins when the first is filled whole;
+            `otoco`, a pair begins then.
+        chosen: the order of the pair that began, 0 for none yet.
+    """
+
+    number: int
+    account: str
+    market: Market
+    kind: str
+    client_id: str
+    created_ns: int
+    orders: list[Order] = field(default_factory=list)
+    chosen: int = 0
+    is_done: bool = False
+
+    @property
+    def working(self) -> Order | None:
+        """The order for which the others wait."""
+        return None if self.kind == "oco" else self.orders[0]
+
+    @property
+    def pair(self) -> list[Order]:
+        """The two of which only one may execute."""
+        return [] if self.kind == "oto" else self.orders[-2:]
+
+
 @dataclass
 class Account:
     """Who trades: total and held amounts by asset, traded notional by day.
 
     Attributes:
-        fee_coin: pays its fees, while it has enough of it, at `fee_coin_price` (10^-8 of the quote asset for one coin).
+        fee_coin: pays its fees, while it has enough of it, at `fee_coin_price` (10^-8 of the quote asset for one coin)
+            where it is not traded, and only `fee_coin_share_ppm` of them.
     """
 
     name: str
@@ -189,6 +266,8 @@ class Account:
     dead_man_ns: int = 0
     fee_coin: str = ""
     fee_coin_price: int = 0
+    fee_coin_share_ppm: int = 1_000_000
+    lists: dict[int, OrderList] = field(default_factory=dict)
 
     def free(self, asset: str) -> int:
         """Return what may be spent."""
@@ -210,10 +289,13 @@ class Rules:
 
     Attributes:
         fee_in_received: charge a buyer in the base asset (Binance) instead of the quote asset.
-        self_trade: `cancel_newest`, `cancel_oldest` or `cancel_both`.
+        self_trade: `cancel_newest`, `cancel_oldest`, `cancel_both`, `decrement` (both lose the
+            smaller size) or `allow`.
         client_ids: `open` refuses a client id that an open order has; `forever` gives the first order back.
         max_open: open orders of one account in one market.
         unfilled: how an order ends that could not be filled at once.
+        refuses_reached_triggers: refuse a stop or take-profit order whose trigger the last price (before any trade, the
+            other side of the book) has reached already; otherwise it fires at once.
         kept_decimals: to how many decimals balances of an asset are kept; what is finer is rounded in its books, though
             not in its reports.
     """
@@ -224,6 +306,7 @@ class Rules:
     client_ids: str = "open"
     max_open: int = 10_000
     unfilled: Status = Status.CANCELED
+    refuses_reached_triggers: bool = False
     kept_decimals: Mapping[str, int] = field(default_factory=dict)
 
     def kept(self, asset: str, amount: int) -> int:
@@ -236,7 +319,10 @@ class Listener:
     """Told of everything that happens; the defaults ignore it."""
 
     def on_order(self, order: Order, what: str) -> None:
-        """An order changed: new, triggered, trade, amended, canceled, expired, refill."""
+        """An order changed: new, triggered, trade, amended, canceled, expired, refill, prevented."""
+
+    def on_list(self, orders: OrderList, what: str) -> None:
+        """A list of orders changed: new, done."""
 
     def on_trade(self, trade: Trade) -> None:
         """An execution."""
@@ -264,12 +350,17 @@ class Venue:
         self.books = {symbol: LimitOrderBook() for symbol in self.markets}
         self.last: dict[str, int] = dict.fromkeys(self.markets, 0)
         self.trades: dict[str, list[Trade]] = {symbol: [] for symbol in self.markets}
+        self.steps: dict[str, int] = dict.fromkeys(self.markets, 1)
+        """What sizes of new orders are multiples of; what rests from before is not touched by a change."""
         self.orders: dict[int, Order] = {}
+        self.prevented: list[Prevented] = []
         self.state = "online"
         self.listener: Listener = Listener()
         self._armed: dict[str, dict[int, Order]] = {symbol: {} for symbol in self.markets}
         self._triggering = False
+        self._released: list[OrderList] = []
         self._next_order = 1
+        self._next_list = 0
         self._next_trade = 1
 
     # Accounts.
@@ -286,6 +377,11 @@ class Venue:
         account = self.account(name)
         account.total[asset] = account.total.get(asset, 0) + amount
         self.listener.on_balance(account, asset)
+
+    def set_fee_coin(self, name: str, coin: str, price: int, share_ppm: int) -> None:
+        """Let an account pay its fees in a coin, or, with an empty one, as usual; see `Account`."""
+        account = self.account(name)
+        account.fee_coin, account.fee_coin_price, account.fee_coin_share_ppm = coin, price, share_ppm
 
     def tier(self, account: Account) -> FeeTier:
         """Return the account's fee tier by its volume of the last 30 days."""
@@ -313,11 +409,20 @@ class Venue:
             earlier = account.by_client.get(request.client_id)
             if earlier is not None and self.rules.client_ids == "forever":
                 return earlier
-            if earlier is not None and earlier.status.is_open:
-                raise Refused(Refusal.DUPLICATE, request.client_id)
+            self._check_id(account, request.client_id)
         self._check(account, market, request)
+        self._check_now(market, request)
+        order = self._draft(account_name, market, request)
+        self._hold(account, order)
+        self._enter(account, order)
+        self._begin(order)
+        self._run_triggers(market)
+        self._flush(market)
+        return order
+
+    def _draft(self, account_name: str, market: Market, request: NewOrder) -> Order:
         now = self.clock()
-        order = Order(
+        return Order(
             number=self._next_order,
             account=account_name,
             market=market,
@@ -329,22 +434,25 @@ class Venue:
             price=request.price,
             trigger=request.trigger,
         )
-        self._hold(account, order)
+
+    def _enter(self, account: Account, order: Order) -> None:
+        """Take an order into the books of the exchange, under the next number."""
+        order.number = self._next_order
         self._next_order += 1
         self.orders[order.number] = account.orders[order.number] = account.open[order.number] = order
-        if request.client_id:
-            account.by_client[request.client_id] = order
-        if request.type.has_trigger:
+        if order.request.client_id:
+            account.by_client[order.request.client_id] = order
+
+    def _begin(self, order: Order) -> None:
+        """Let an order wait for its trigger, or work."""
+        if order.request.type.has_trigger:
             order.status = Status.TRIGGER_PENDING
-            self._armed[market.symbol][order.number] = order
+            self._armed[order.market.symbol][order.number] = order
             self.listener.on_order(order, "new")
-            self._run_triggers(market)
         else:
+            order.working_ns = self.clock()
             self.listener.on_order(order, "new")
             self._work(order)
-            self._run_triggers(market)
-        self._flush(market)
-        return order
 
     def _check(self, account: Account, market: Market, request: NewOrder) -> None:
         if self.state not in ("online", "post_only") or (self.state == "post_only" and not request.post_only):
@@ -355,36 +463,160 @@ class Venue:
             raise Refused(Refusal.TOO_LARGE, market.size_text(request.size))
         if request.type.has_limit and request.price <= 0:
             raise Refused(Refusal.BAD_PRICE, market.price_text(request.price))
+        if request.size % self.steps[market.symbol]:
+            raise Refused(Refusal.BAD_SIZE, market.size_text(request.size))
         trails = request.type is OrderType.TRAILING_STOP
-        if request.type.has_trigger and (request.trail if trails else request.trigger) <= 0:
+        if request.type.has_trigger and (request.trail if trails else request.trigger or request.trail_bps) <= 0:
             raise Refused(Refusal.TRIGGER)
-        if request.display and not (request.type is OrderType.LIMIT and 0 < request.display < request.size):
+        if request.display and not (request.type.has_limit and 0 < request.display < request.size):
             raise Refused(Refusal.BAD_FIELDS, "display size")
         if request.tif is TimeInForce.GTD and request.expire_ns <= self.clock():
             raise Refused(Refusal.BAD_FIELDS, "expiry")
-        book = self.books[market.symbol]
-        is_buy = request.side is Side.BUY
-        reference = request.price or request.trigger or book.best(is_buy=not is_buy) or self.last[market.symbol]
-        if market.notional(reference, request.size) < market.min_notional:
-            raise Refused(Refusal.NOTIONAL, market.size_text(request.size))
-        if request.post_only and request.type is OrderType.LIMIT:
-            opposite = book.best(is_buy=not is_buy)
-            if opposite and (request.price >= opposite if is_buy else request.price <= opposite):
-                raise Refused(Refusal.POST_ONLY)
         if sum(1 for o in account.open.values() if o.market is market) >= self.rules.max_open:
             raise Refused(Refusal.TOO_MANY)
 
-    def _hold(self, account: Account, order: Order) -> None:
-        """Set funds aside: the base asset of sells, price (or an estimate of it) and fee of buys."""
-        market, request = order.market, order.request
-        if not order.is_buy:
-            asset, needed = market.base, amount_of_size(order.left, market.size_decimals)
-        else:
-            asset = market.quote
-            needed = self._cost_of_buying(account, market, request, order.left)
+    def _check_now(self, market: Market, request: NewOrder) -> None:
+        """Refuse what the book and the last price do not allow at this moment."""
+        book = self.books[market.symbol]
+        is_buy = request.side is Side.BUY
+        opposite = book.best(is_buy=not is_buy)
+        last = self.last[market.symbol]
+        reference = request.price or request.trigger or opposite or last
+        if market.notional(reference, request.size) < market.min_notional:
+            raise Refused(Refusal.NOTIONAL, market.size_text(request.size))
+        crosses = opposite and (request.price >= opposite if is_buy else request.price <= opposite)
+        if request.post_only and request.type is OrderType.LIMIT and crosses:
+            raise Refused(Refusal.POST_ONLY)
+        seen = last or opposite
+        matters = self.rules.refuses_reached_triggers and seen and request.trigger and not request.trail
+        if matters and is_triggered(seen, request.trigger, _is_stop(request), is_buy):
+            raise Refused(Refusal.TRIGGER, "reached")
+
+    @staticmethod
+    def _check_id(account: Account, client_id: str) -> None:
+        earlier = account.by_client.get(client_id)
+        if earlier is not None and earlier.status.is_open and earlier.request.client_id == client_id:
+            raise Refused(Refusal.DUPLICATE, client_id)
+
+    # Lists of orders.
+
+    def place_list(self, account_name: str, kind: str, requests: list[NewOrder], client_id: str = "") -> OrderList:
+        """Take orders that depend on each other; see `OrderList`. For a pair, funds are set aside once.
+
+        Raises:
+            Refused: when one of them breaks a rule; nothing has changed then.
+        """
+        account = self.account(account_name)
+        market = self.markets.get(requests[0].market)
+        if market is None:
+            raise Refused(Refusal.UNKNOWN_MARKET, requests[0].market)
+        if client_id and any(g.client_id == client_id and not g.is_done for g in account.lists.values()):
+            raise Refused(Refusal.DUPLICATE, client_id)
+        waiting = [] if kind == "oco" else requests[1:]
+        ids = [request.client_id for request in requests if request.client_id]
+        if len(set(ids)) < len(ids):
+            raise Refused(Refusal.DUPLICATE, ids[0])
+        for request in requests:
+            self._check_id(account, request.client_id)
+            self._check(account, market, request)
+        for request in requests[: len(requests) - len(waiting)]:
+            self._check_now(market, request)
+        group = OrderList(self._next_list, account_name, market, kind, client_id, self.clock())
+        group.orders = [self._draft(account_name, market, request) for request in requests]
+        begin = group.orders[: len(requests) - len(waiting)]
+        self._hold(account, *begin)
+        self._next_list += 1
+        account.lists[group.number] = group
+        for order in group.orders:
+            order.group = group
+            self._enter(account, order)
+        self.listener.on_list(group, "new")
+        for order in group.orders[len(begin) :]:
+            order.status = Status.WAITING
+            order.held_asset = market.quote if order.is_buy else market.base
+            self.listener.on_order(order, "new")
+        for order in begin:
+            if order.status is Status.NEW and not order.working_ns:
+                self._begin(order)
+        self._run_triggers(market)
+        self._flush(market)
+        return group
+
+    def cancel_list(self, account_name: str, group: OrderList | None) -> OrderList:
+        """Cancel what is open of a list.
+
+        Raises:
+            Refused: when nothing of it is, or it is another account's.
+        """
+        if group is None or group.account != account_name or group.is_done:
+            raise Refused(Refusal.UNKNOWN_ORDER)
+        self.cancel(account_name, next(order for order in group.orders if order.status.is_open))
+        return group
+
+    def _part(self, order: Order) -> None:
+        """End the other order of a pair of which one begins; what was set aside passes to the one that does."""
+        group = order.group
+        if group is None or group.chosen or not any(order is one for one in group.pair):
+            return
+        group.chosen = order.number
+        for other in group.pair:
+            if other is not order and other.status.is_open:
+                order.held, other.held = order.held + other.held, 0
+                self._end(other, Status.EXPIRED, PAIR)
+
+    def _follow(self, order: Order) -> None:
+        """Let an order that ended take with it what depends on it."""
+        group = order.group
+        if group is None:
+            return
+        whole = order.status is Status.FILLED
+        if whole and order is group.working:
+            self._released.append(group)
+        for other in group.orders:
+            if not whole and other.status.is_open and other.number != group.chosen:
+                self._end(other, order.status, order.reason)
+        if not group.is_done and not any(one.status.is_open for one in group.orders):
+            group.is_done = True
+            self.listener.on_list(group, "done")
+
+    def _release_waiting(self, group: OrderList) -> None:
+        """Let begin what waited; what cannot expires."""
+        account = self.accounts[group.account]
+        waiting = [order for order in group.orders if order.status is Status.WAITING]
+        try:
+            for order in waiting:
+                self._check_now(order.market, order.request)
+            if waiting:
+                self._hold(account, *waiting)
+        except Refused:
+            for order in waiting:
+                if order.status.is_open:
+                    self._end(order, Status.EXPIRED, REJECTED)
+            return
+        for order in waiting:
+            if order.status is Status.WAITING:
+                order.status = Status.NEW
+                self._begin(order)
+
+    def _hold(self, account: Account, order: Order, *others: Order) -> None:
+        """Set funds aside: the base asset of sells, price (or an estimate of it) and fee of buys.
+
+        Args:
+            others: of which only one will execute, as a rule the other one of a pair: what the dearest needs is held.
+        """
+        market, together = order.market, (order, *others)
+        asset = market.quote if order.is_buy else market.base
+        needed = max(
+            self._cost_of_buying(account, market, one.request, one.left)
+            if one.is_buy
+            else amount_of_size(one.left, market.size_decimals)
+            for one in together
+        )
         if account.free(asset) < needed:
             raise Refused(Refusal.FUNDS, asset)
-        order.held_asset, order.held = asset, needed
+        for one in together:
+            one.held_asset, one.held = asset, 0
+        order.held = needed
         account.held[asset] = account.held.get(asset, 0) + needed
 
     def _cost_of_buying(self, account: Account, market: Market, request: NewOrder, size: int) -> int:
@@ -394,7 +626,9 @@ class Venue:
         elif request.type is OrderType.MARKET:
             notional = self._market_cost(market, size)
         else:
-            notional = market.notional(request.trigger or self.last[market.symbol] + request.trail, size)
+            last = self.last[market.symbol]
+            trail = request.trail or last * request.trail_bps // 10_000
+            notional = market.notional(request.trigger or last + trail, size)
         return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
 
     def _market_cost(self, market: Market, size: int) -> int:
@@ -426,7 +660,7 @@ class Venue:
             maker = book.first(limit, is_buy=order.is_buy)
             if maker is None:
                 break
-            if maker.owner == order.account and not self._allow_self_trade(order, maker):
+            if maker.owner == order.account and self._prevent_self_trade(order, maker):
                 if not order.status.is_open:
                     return
                 continue
@@ -454,17 +688,42 @@ class Venue:
         fee = 0 if self.rules.fee_in_received else fee_of(notional, self.tier(account).taker_ppm)
         return account.free(order.market.quote) + order.held >= notional + fee
 
-    def _allow_self_trade(self, order: Order, maker: BookOrder) -> bool:
-        mode = self.rules.self_trade
-        if mode in ("cancel_oldest", "cancel_both"):
-            self._end(self.orders[maker.number], Status.CANCELED, "self trade")
-        if mode in ("cancel_newest", "cancel_both"):
-            self._end(order, Status.CANCELED, "self trade")
-        return False
+    def _prevent_self_trade(self, taker: Order, resting: BookOrder) -> bool:
+        """Deal with two orders of one account that meet; return whether they are kept from trading."""
+        mode = taker.request.self_trade or self.rules.self_trade
+        if mode == "allow":
+            return False
+        maker = self.orders[resting.number]
+        smaller = min(taker.left, maker.left)
+        sizes = {
+            "cancel_newest": (0, taker.left),
+            "cancel_oldest": (maker.left, 0),
+            "cancel_both": (maker.left, taker.left),
+            "decrement": (smaller, smaller),
+        }[mode]
+        self.prevented.append(
+            Prevented(len(self.prevented), self.clock(), mode, resting.price, maker, taker, sizes[0], sizes[1])
+        )
+        for order, size in zip((maker, taker), sizes, strict=True):
+            if not size:
+                continue
+            order.prevented += size
+            if not order.left:
+                self._end(order, Status.CANCELED, SELF_TRADE)
+                continue
+            account = self.accounts[order.account]
+            before, order.held = order.held, min(order.held, self._still_needed(account, order))
+            account.held[order.held_asset] -= before - order.held
+            if order is maker:
+                self.books[order.market.symbol].reduce(order.number, order.left)
+            self.listener.on_order(order, "prevented")
+        return True
 
     def _execute(self, taker: Order, resting: BookOrder, size: int) -> None:
         market = taker.market
         maker = self.orders[resting.number]
+        self._part(maker)
+        self._part(taker)
         match = self.books[market.symbol].execute(resting, size)
         price, size = match.price, match.size
         notional = market.notional(price, size)
@@ -508,6 +767,9 @@ class Venue:
             account = self.accounts[order.account]
             for asset in dict.fromkeys((market.base, market.quote, trade.of(order)[1])):
                 self.listener.on_balance(account, asset)
+        for order in (maker, taker):
+            if not order.left:
+                self._follow(order)
 
     def _book_fill(self, order: Order, size: int, notional: int, *, is_maker: bool) -> tuple[int, str]:
         """Move the money of one side of a trade; return fee and fee asset."""
@@ -519,7 +781,7 @@ class Venue:
         fee = fee_of(quantity if in_base else notional, rate)
         asset = market.base if in_base else market.quote
         if account.fee_coin:
-            in_coin = fee_of(notional, rate) * 10**8 // account.fee_coin_price
+            in_coin = self._in_coin(account, market, fee_of(notional, rate))
             if account.free(account.fee_coin) >= in_coin:
                 fee, asset = in_coin, account.fee_coin
         before = order.held
@@ -539,6 +801,13 @@ class Venue:
         account.day_volume[day] = account.day_volume.get(day, 0) + notional
         return fee, asset
 
+    def _in_coin(self, account: Account, market: Market, fee: int) -> int:
+        """Return a fee in the coin that the account pays its fees in, at the last price where that is traded."""
+        traded = self.markets.get(f"{account.fee_coin}/{market.quote}")
+        last = self.last[traded.symbol] if traded else 0
+        price = traded.notional(last, 10**traded.size_decimals) if traded and last else account.fee_coin_price
+        return fee * 10**8 * account.fee_coin_share_ppm // (price * 1_000_000)
+
     def _still_needed(self, account: Account, order: Order) -> int:
         if not order.is_buy:
             return amount_of_size(order.left, order.market.size_decimals)
@@ -556,6 +825,7 @@ class Venue:
         order.status, order.reason, order.updated_ns = status, reason, self.clock()
         self.listener.on_order(order, "expired" if status is Status.EXPIRED else "canceled")
         self.listener.on_balance(account, order.held_asset)
+        self._follow(order)
 
     def cancel(self, account_name: str, order: Order | None, reason: str = "User requested") -> Order:
         """Cancel an open order.
@@ -581,11 +851,17 @@ class Venue:
         account = self.account(account_name)
         chosen = [o for o in account.open.values() if not symbol or o.market.symbol == symbol]
         for order in chosen:
-            self.cancel(account_name, order, reason)
+            if order.status.is_open:
+                self.cancel(account_name, order, reason)
         return chosen
 
-    def amend(self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0) -> Order:
+    def amend(
+        self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0, client_id: str = ""
+    ) -> Order:
         """Change an open order; a smaller size keeps its place, anything else goes to the end of its queue.
+
+        Args:
+            client_id: that it has from now on; it keeps its own where this is empty.
 
         Raises:
             Refused: when it cannot be.
@@ -596,25 +872,35 @@ class Venue:
         new_size, new_price = size or order.size, price or order.price
         if new_size <= order.filled or new_size < market.min_size:
             raise Refused(Refusal.AMEND, "size")
+        if client_id and client_id != order.request.client_id:
+            self._check_id(account, client_id)
+        pair = order.group.pair if order.group and any(order is one for one in order.group.pair) else []
+        together = [order, *(one for one in pair if one is not order and one.status.is_open)]
         book = self.books[market.symbol]
         keeps_place = new_price == order.price and new_size <= order.size
-        before = (order.size, order.price, order.held)
-        account.held[order.held_asset] -= order.held
-        order.size, order.price, order.held = new_size, new_price, 0
-        request = NewOrder(**{**order.request.__dict__, "price": new_price, "size": new_size})
-        old_request, order.request = order.request, request
+        before = [(one, one.size, one.price, one.held, one.request) for one in together]
+        for one in together:
+            account.held[one.held_asset] = account.held.get(one.held_asset, 0) - one.held
+            one.price = new_price if one is order else one.price
+            one.size, one.held = new_size, 0
+            one.request = replace(one.request, size=new_size, price=one.price)
         try:
-            self._hold(account, order)
+            if order.status is not Status.WAITING:
+                self._hold(account, *together)
         except Refused:
-            order.size, order.price, order.held = before
-            order.request = old_request
-            account.held[order.held_asset] += order.held
+            for one, old_size, old_price, held, request in before:
+                one.size, one.price, one.held, one.request = old_size, old_price, held, request
+                account.held[one.held_asset] += one.held
             raise
+        if client_id:
+            order.request = replace(order.request, client_id=client_id)
+            account.by_client[client_id] = order
         order.updated_ns = self.clock()
         resting = order.number in book
-        if resting and keeps_place:
-            book.reduce(order.number, order.left)
-        elif resting:
+        for one in together:
+            if one.number in book and (one is not order or keeps_place):
+                book.reduce(one.number, one.left)
+        if resting and not keeps_place:
             book.remove(order.number)
         self.listener.on_order(order, "amended")
         if resting and not keeps_place:
@@ -633,6 +919,8 @@ class Venue:
                 account.dead_man_ns = 0
                 self.cancel_all(account.name, reason="cancel all after")
             for order in [o for o in account.open.values() if 0 < o.request.expire_ns <= now]:
+                if not order.status.is_open:
+                    continue
                 self._end(order, Status.EXPIRED, "expired")
                 self._flush(order.market)
 
@@ -642,9 +930,16 @@ class Venue:
             return
         self._triggering = True
         try:
-            while fired := self._next_fired(market):
+            while True:
+                if self._released:
+                    self._release_waiting(self._released.pop(0))
+                    continue
+                fired = self._next_fired(market)
+                if fired is None:
+                    break
                 del self._armed[market.symbol][fired.number]
-                fired.status = Status.NEW
+                self._part(fired)
+                fired.status, fired.working_ns = Status.NEW, self.clock()
                 self.listener.on_order(fired, "triggered")
                 self._work(fired)
         finally:
@@ -655,14 +950,34 @@ class Venue:
         if not last:
             return None
         for order in self._armed[market.symbol].values():
-            kind = order.request.type
-            if kind is OrderType.TRAILING_STOP:
-                order.trigger = trailing_trigger(last, order.request.trail, order.trigger, order.is_buy)
-            is_stop = kind not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
-            if is_triggered(last, order.trigger, is_stop, order.is_buy):
+            request = order.request
+            if request.trail_bps:
+                if self._trails_back(order, last):
+                    return order
+                continue
+            if request.type is OrderType.TRAILING_STOP:
+                order.trigger = trailing_trigger(last, request.trail, order.trigger, order.is_buy)
+            if is_triggered(last, order.trigger, _is_stop(request), order.is_buy):
                 return order
         return None
+
+    @staticmethod
+    def _trails_back(order: Order, last: int) -> bool:
+        """Follow the best price since a trailing order was activated; return whether the last is far enough back."""
+        request = order.request
+        if not order.tracking:
+            if request.trigger and not is_triggered(last, request.trigger, _is_stop(request), order.is_buy):
+                return False
+            order.tracking = last
+        order.tracking = min(order.tracking, last) if order.is_buy else max(order.tracking, last)
+        if order.is_buy:
+            return last * 10_000 >= order.tracking * (10_000 + request.trail_bps)
+        return last * 10_000 <= order.tracking * (10_000 - request.trail_bps)
 
     def _flush(self, market: Market) -> None:
         if self.books[market.symbol].changed:
             self.listener.on_book(market)
+
+
+def _is_stop(request: NewOrder) -> bool:
+    return request.type not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
