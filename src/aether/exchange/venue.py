@@ -202,6 +202,7 @@ class Prevented:
 
     Attributes:
         mode: of the taker; see `Rules`.
+        size: that would have been traded.
         maker_size, taker_size: what was taken off each, 0 where nothing was.
     """
 
@@ -209,6 +210,7 @@ class Prevented:
     ts_ns: int
     mode: str
     price: int
+    size: int
     maker: Order
     taker: Order
     maker_size: int
@@ -701,9 +703,8 @@ class Venue:
             "cancel_both": (maker.left, taker.left),
             "decrement": (smaller, smaller),
         }[mode]
-        self.prevented.append(
-            Prevented(len(self.prevented), self.clock(), mode, resting.price, maker, taker, sizes[0], sizes[1])
-        )
+        number, price = len(self.prevented), resting.price
+        self.prevented.append(Prevented(number, self.clock(), mode, price, smaller, maker, taker, *sizes))
         for order, size in zip((maker, taker), sizes, strict=True):
             if not size:
                 continue

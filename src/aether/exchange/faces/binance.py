@@ -500,17 +500,14 @@ class BinanceFace(Face):
             raise BinanceError(-1000, f"Unknown method {method}.")
         if endpoint.is_trading and self.faults.happens("rate_limit"):
             raise BinanceError(-1003, "Too much request weight used.", 429)
-        p.pop("returnRateLimits", None)
-        if not endpoint.is_signed:
-            p.pop("apiKey", None)
-            return self._result(endpoint, p, None)
         key = socket.subscriptions.get(_SESSION)
-        if key is None or "signature" in p:
+        if not endpoint.is_signed:
+            key = None
+        elif key is None or "signature" in p:
             key = self._authenticate_socket(p)
         else:
             self._check_time(p)
-        p.pop("apiKey", None)
-        return self._result(endpoint, p, key)
+        return self._result(endpoint, {n: v for n, v in p.items() if n not in _OF_THE_CALL}, key)
 
     def _authenticate_socket(self, p: Params) -> ApiKey:
         payload = "&".join(f"{name}={p[name]}" for name in sorted(p) if name != "signature")
@@ -615,6 +612,8 @@ class BinanceFace(Face):
 
 _GONE = frozenset({"userDataStream"})
 """Endpoints that the venue has taken away."""
+_OF_THE_CALL = frozenset({"apiKey", "returnRateLimits"})
+"""What any call of the WebSocket API may carry beside its own parameters."""
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError)
 _SESSION_METHODS: dict[str, Callable[[BinanceFace, Socket, Params], Any]] = {
     "session.logon": BinanceFace._log_on,

@@ -150,7 +150,8 @@ def check(given: Mapping[str, str], mandatory: tuple[str, ...], optional: frozen
     for name, value in given.items():
         if not value:
             raise BinanceError(-1105, f"Parameter '{name}' was empty.")
-        _check_value(name, value)
+        if name != "type" or name in mandatory:
+            _check_value(name, value)
     for name in mandatory:
         if name not in given:
             raise missing(name)

@@ -639,10 +639,9 @@ def add_prevented(event: dict[str, Any], order: Order, one: Prevented) -> None:
     m, is_maker = order.market, order is one.maker
     other = one.taker if is_maker else one.maker
     size = one.maker_size if is_maker else one.taker_size
-    met = min(one.maker_size or one.taker_size, one.taker_size or one.maker_size)
     event |= {"v": one.number, "A": size_text(m, order.prevented), "B": size_text(m, size), "u": -1}
-    event |= {"U": other.number, "pl": size_text(m, met), "pL": price_text(m, one.price)}
-    event |= {"pY": format_amount(m.notional(one.price, met))}
+    event |= {"U": other.number, "pl": size_text(m, one.size), "pL": price_text(m, one.price)}
+    event |= {"pY": format_amount(m.notional(one.price, one.size))}
 
 
 def list_status(group: OrderList, what: str, now_ms: int) -> dict[str, Any]:
