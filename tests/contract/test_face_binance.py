@@ -599,6 +599,13 @@ async def test_what_cannot_begin_when_its_time_comes_expires(client: Client) -> 
     assert [g["listOrderStatus"] for g in found] == ["ALL_DONE"]
 
 
+async def test_a_sale_of_what_another_order_buys_is_not_offered(client: Client) -> None:
+    assert (await client.look("exchangeInfo", symbol="BTCUSD"))["symbols"][0]["opoAllowed"] is False
+    fields = {name: value for name, value in OTO.items() if name != "pendingQuantity"}
+    answer = await client.ask("POST", "orderList/opo", **fields)
+    assert (answer["code"], answer["msg"]) == (-2010, "OPO orders are not supported for this symbol.")
+
+
 async def test_an_amendment_of_one_of_a_pair_is_of_both(client: Client) -> None:
     made = await client.ask("POST", "orderList/oco", **OCO)
     fields = {"symbol": "BTCUSD", "orderId": made["orders"][0]["orderId"], "newQty": "0.6"}
@@ -664,6 +671,19 @@ async def test_placed_orders_are_counted(client: Client) -> None:
     await client.ask("POST", "orderList/oco", **OCO)
     counts = {c["interval"]: c["count"] for c in await client.ask("GET", "rateLimit/order")}
     assert counts["DAY"] == 3
+
+
+async def test_orders_that_are_filled_do_not_count(client: Client) -> None:
+    async def counted() -> int:
+        return int((await client.ask("GET", "rateLimit/order"))[1]["count"])
+
+    for price in (50_000, 50_001, 59_000):
+        await client.place(**{**LIMIT, "price": str(price)})
+    client.quote("sell", 60_000, 1)
+    await client.place(**MARKET)
+    assert await counted() == 3
+    client.quote("sell", 59_000, 0.05, "third")
+    assert await counted() == 0
 
 
 async def test_fills_are_told_by_order_id_and_time(client: Client) -> None:

@@ -591,6 +591,8 @@ class BinanceFace(Face):
         if what == "prevented" or order.reason == SELF_TRADE:
             add_prevented(event, order, self.venue.prevented[-1])
         self._tell(order.account, event)
+        if what == "trade" and len(order.trades) == 1:
+            accounts.count_fill(order.account, is_maker=order.trades[0].of(order)[2])
         if what in ("new", "amended") and order.status is not Status.WAITING:
             self.on_balance(self.venue.account(order.account), order.held_asset)
         if what == "amended" and order.group and before != order.request.client_id:

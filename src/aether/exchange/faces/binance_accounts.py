@@ -49,6 +49,8 @@ BURNT_COIN_PRICE = 600 * 10**8
 BURNT_SHARE_PPM = 750_000
 """Of the fee, where it is paid in the coin."""
 DAY_MS = 86_400_000
+MAKER_FILL, TAKER_FILL = 5, 1
+"""How many orders the first fill of one takes off the count of unfilled orders."""
 
 
 class Accounts:
@@ -102,6 +104,7 @@ class Accounts:
             "burn_query": self._burn_query,
             "burn_set": self._burn_set,
             "nothing": lambda _p, _key: [],
+            "no_opo": self._no_opo,
         }
 
     def market_of(self, name: str) -> Market:
@@ -142,8 +145,15 @@ class Accounts:
                 text = f"Too many new orders; current limit is {most} orders per {number} {interval}."
                 raise BinanceError(-1015, text, 429)
 
+    def count_fill(self, account: str, *, is_maker: bool) -> None:
+        """Take an order that was filled for the first time off what is counted: the limit is of unfilled ones."""
+        for (name, interval, number), (window, count) in self._counts.items():
+            if name == account and window == self._venue.clock() // (number * INTERVAL_NS[interval]):
+                left = max(0, count - (MAKER_FILL if is_maker else TAKER_FILL))
+                self._counts[name, interval, number] = (window, left)
+
     def order_counts(self, account: str) -> list[dict[str, Any]]:
-        """Return how many orders an account has placed, by interval."""
+        """Return how many unfilled orders an account has placed, by interval."""
         now, found = self._venue.clock(), []
         for (interval, number), most in ORDER_LIMITS.items():
             window = now // (number * INTERVAL_NS[interval])
@@ -329,6 +339,11 @@ class Accounts:
             raise Refused(Refusal.INJECTED)
         name = p.get("listClientOrderId", "") or self.made_id()
         return placed_list(self._venue.place_list(key.account, kind, orders, name), p.get("newOrderRespType", ""))
+
+    def _no_opo(self, p: Params, key: ApiKey) -> Any:
+        self._may_trade(key)
+        self.market_of(p["symbol"])
+        raise BinanceError(-2010, "OPO orders are not supported for this symbol.")
 
     def _find_list(self, account: Account, p: Params, client_id: str) -> OrderList | None:
         if "orderListId" in p:

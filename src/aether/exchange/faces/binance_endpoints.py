@@ -132,6 +132,14 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
         (*_LIST, *_legs("working", "pendingAbove", "pendingBelow")),
         is_trading=True,
     ),
+    ("POST", "orderList/opo"): _signed(
+        "no_opo", (*_WORKING, "pendingType", "pendingSide"), (*_LIST, *_legs("working", "pending"))
+    ),
+    ("POST", "orderList/opoco"): _signed(
+        "no_opo",
+        (*_WORKING, "pendingSide", "pendingAboveType"),
+        (*_LIST, "pendingBelowType", *_legs("working", "pendingAbove", "pendingBelow")),
+    ),
     ("GET", "orderList"): _signed("list_query", (), ("orderListId", "origClientOrderId"), 4),
     ("DELETE", "orderList"): _signed(
         "list_cancel", ("symbol",), ("orderListId", "listClientOrderId", "newClientOrderId"), is_trading=True
@@ -193,6 +201,8 @@ METHODS: dict[str, tuple[str, str]] = {
     "orderList.place.oco": ("POST", "orderList/oco"),
     "orderList.place.oto": ("POST", "orderList/oto"),
     "orderList.place.otoco": ("POST", "orderList/otoco"),
+    "orderList.place.opo": ("POST", "orderList/opo"),
+    "orderList.place.opoco": ("POST", "orderList/opoco"),
     "orderList.status": ("GET", "orderList"),
     "orderList.cancel": ("DELETE", "orderList"),
     "openOrderLists.status": ("GET", "openOrderList"),
