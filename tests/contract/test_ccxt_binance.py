@@ -243,7 +243,7 @@ async def test_a_stream_of_ones_own_tells_a_trade(client: Any, local: LocalExcha
     face = local.exchanges["binance"].face
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not any(socket.subscriptions.get("user") for socket in face.sockets):
+            while not any(socket.key for socket in face.sockets):
                 await asyncio.sleep(0.02)
             seen.clear()
             await client.create_order(PAIR, "market", "sell", 0.01)

@@ -766,6 +766,9 @@ async def test_symbols_are_told_by_name_and_permission(client: Client) -> None:
     assert (await client.look("exchangeInfo", permissions='["MARGIN"]'))["symbols"] == []
     assert (await client.look("exchangeInfo", symbol="NONE"))["code"] == -1121
     assert (await client.look("time", now="1"))["code"] == -1101
+    assert (await client.look("exchangeInfo", symbolStatus="BREAK"))["symbols"] == []
+    assert (await client.look("depth", symbol="BTCUSD", symbolStatus="BREAK"))["code"] == -1220
+    assert (await client.look("ticker/price", symbol="BTCUSD", symbolStatus="OPEN"))["code"] == -1122
 
 
 async def test_what_rests_from_before_a_step_change_is_shown_exactly(client: Client) -> None:
@@ -831,6 +834,16 @@ async def test_the_socket_signs_truth_and_numbers_as_they_are_sent(client: Clien
         assert (await api.ask("order.place", **LIMIT, surprise=True))["error"]["code"] == -1104
         assert (await api.call("ping", {}))["result"] == {}
         assert (await api.call("ticker.price", {"symbols": ["BTCUSD"]}))["result"][0]["symbol"] == "BTCUSD"
+
+
+async def test_a_stream_can_have_any_name_and_harms_nobody(client: Client) -> None:
+    url = client.exchange.url.replace("http", "ws") + "/ws"
+    async with client.http.ws_connect(url) as socket:
+        for number, params in enumerate((["user", "session"], [["a"]], "abc", [7])):
+            await socket.send_str(msgspec.json.encode({"method": "SUBSCRIBE", "params": params, "id": number}).decode())
+            answer = msgspec.json.decode((await socket.receive_str()).encode())
+            assert ("error" in answer) == (number > 0)
+        assert (await client.place(**LIMIT))["status"] == "NEW"
 
 
 async def test_a_session_is_opened_with_an_ed25519_key_only(client: Client) -> None:

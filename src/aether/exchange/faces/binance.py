@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,6 +35,7 @@ from aether.exchange.faces.binance_market import (
     mini_event,
     price_ticker,
     statistics,
+    status_of_symbols,
     symbol_row,
     ticker_event,
     timezone_of,
@@ -53,9 +55,24 @@ from aether.exchange.venue import SELF_TRADE, Account, Market, Order, OrderList,
 
 DEPTH_EVERY_NS = 100_000_000
 PARTIAL_DEPTHS = (5, 10, 20)
-_SESSION = "session"
-_USER = "user"
-"""Under these a socket keeps the key that it logged on with, and the accounts that it hears of by subscription."""
+_SESSION = ("session",)
+"""Under this a socket of the WebSocket API keeps what it is; no stream can be named so."""
+
+
+@dataclass
+class Session:
+    """One socket of the WebSocket API.
+
+    Attributes:
+        key: that it logged on with, and when.
+        heard: the accounts that it hears of, by subscription.
+    """
+
+    connected_ms: int
+    key: ApiKey | None = None
+    since_ms: int = 0
+    heard: dict[int, str] = field(default_factory=dict)
+    subscribed: int = 0
 
 
 class BinanceFace(Face):
@@ -166,9 +183,9 @@ class BinanceFace(Face):
         key = self.keys.get(name)
         if key is None:
             raise BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-        for field in ("timestamp", "signature"):
-            if not params.get(field):
-                raise missing(field)
+        for name_of_one in ("timestamp", "signature"):
+            if not params.get(name_of_one):
+                raise missing(name_of_one)
         if not _verified(key.secret, signed.encode(), params["signature"]):
             raise BinanceError(-1022, "Signature for this request is not valid.")
         self._check_time(params)
@@ -205,10 +222,10 @@ class BinanceFace(Face):
         if "permissions" in p and "SPOT" not in names_in(p, "permissions"):
             markets = []
         rows = [symbol_row(self.venue, market) for market in markets]
-        if "symbolStatus" in p:
-            if p["symbolStatus"] not in ("TRADING", "HALT", "BREAK"):
-                raise BinanceError(-1122, "Invalid symbolStatus.")
-            rows = [row for row in rows if row["status"] == p["symbolStatus"]]
+        if not self._has_status(p):
+            rows = []
+        if p.get("showPermissionSets") == "false":
+            rows = [row | {"permissionSets": []} for row in rows]
         weights = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT}
         orders = [
             {"rateLimitType": "ORDERS", "interval": interval, "intervalNum": number, "limit": most}
@@ -222,7 +239,15 @@ class BinanceFace(Face):
             "symbols": rows,
         }
 
+    def _has_status(self, p: Params) -> bool:
+        """Return whether the symbols have the status that is wanted; they all have one. Raises BinanceError."""
+        if p.get("symbolStatus", "TRADING") not in ("TRADING", "HALT", "BREAK"):
+            raise BinanceError(-1122, "Invalid symbolStatus.")
+        return p.get("symbolStatus") in (None, status_of_symbols(self.venue))
+
     def _depth(self, p: Params) -> Any:
+        if not self._has_status(p):
+            raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
         market, count = self.market_of(p["symbol"]), limit(p, 100, 5000)
         return {"lastUpdateId": self._caught_up(market), **self._sides(market, count)}
 
@@ -264,7 +289,12 @@ class BinanceFace(Face):
             raise BinanceError(-1128, "Combination of optional parameters invalid.")
         if p.get("type", "FULL") not in ("FULL", "MINI"):
             raise BinanceError(-1139, "Invalid ticker type.")
-        found = [make(market, p) for market in self._accounts.markets_of(p) or list(self.venue.markets.values())]
+        markets = self._accounts.markets_of(p) or list(self.venue.markets.values())
+        if not self._has_status(p):
+            if "symbol" in p:
+                raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
+            return []
+        found = [make(market, p) for market in markets]
         return found[0] if "symbol" in p else found
 
     def _day(self, market: Market, p: Params) -> Any:
@@ -303,6 +333,11 @@ class BinanceFace(Face):
             return
         method, params, number = message.get("method"), message.get("params") or [], message.get("id")
         result: Any = None
+        names = method in ("SUBSCRIBE", "UNSUBSCRIBE")
+        if not isinstance(params, list) or (names and not all(isinstance(name, str) for name in params)):
+            error = {"code": 2, "msg": "Invalid request: params must be an array of strings"}
+            socket.send(_json({"error": error, "id": number}), faulty=False)
+            return
         if method == "SUBSCRIBE":
             for name in params:
                 socket.subscriptions[name] = True
@@ -456,7 +491,10 @@ class BinanceFace(Face):
     # WebSocket API.
 
     async def _api_socket(self, request: web.Request) -> web.StreamResponse:
-        return await self.serve_socket(request, self._on_api_text, lambda _socket: None)
+        def opened(socket: Socket) -> None:
+            socket.subscriptions[_SESSION] = Session(self.now_ns() // NS_PER_MS)
+
+        return await self.serve_socket(request, self._on_api_text, opened)
 
     async def _on_api_text(self, socket: Socket, text: str) -> None:
         number: Any = None
@@ -495,12 +533,12 @@ class BinanceFace(Face):
         key: ApiKey | None
         self._count(weight_of(endpoint, p) if endpoint else 2)
         if method in _SESSION_METHODS:
-            return _SESSION_METHODS[method](self, socket, p)
+            return _SESSION_METHODS[method](self, socket, socket.subscriptions[_SESSION], p)
         if endpoint is None:
             raise BinanceError(-1000, f"Unknown method {method}.")
         if endpoint.is_trading and self.faults.happens("rate_limit"):
             raise BinanceError(-1003, "Too much request weight used.", 429)
-        key = socket.subscriptions.get(_SESSION)
+        key = socket.subscriptions[_SESSION].key
         if not endpoint.is_signed:
             key = None
         elif key is None or "signature" in p:
@@ -513,73 +551,70 @@ class BinanceFace(Face):
         payload = "&".join(f"{name}={p[name]}" for name in sorted(p) if name != "signature")
         return self._authenticate(p.get("apiKey", ""), payload, p)
 
-    def _log_on(self, socket: Socket, p: Params) -> Any:
+    def _log_on(self, socket: Socket, session: Session, p: Params) -> Any:
         key = self._authenticate_socket(p)
-        if "PUBLIC KEY" not in key.secret or not _is_ed25519(key.secret):
+        if not _is_ed25519(key.secret):
             raise BinanceError(-4056, "HMAC_SHA256 API key is not supported.")
-        socket.key = socket.subscriptions[_SESSION] = key
-        socket.subscriptions["since"] = self.now_ns() // NS_PER_MS
-        return self._session(socket, p)
+        socket.key = session.key = key
+        session.since_ms = self.now_ns() // NS_PER_MS
+        return self._session(socket, session, p)
 
-    def _session(self, socket: Socket, _p: Params) -> Any:
-        key = socket.subscriptions.get(_SESSION)
+    def _session(self, _socket: Socket, session: Session, _p: Params) -> Any:
         return {
-            "apiKey": key.name if key else None,
-            "authorizedSince": socket.subscriptions.get("since") if key else None,
-            "connectedSince": socket.subscriptions.setdefault("connected", self.now_ns() // NS_PER_MS),
+            "apiKey": session.key.name if session.key else None,
+            "authorizedSince": session.since_ms if session.key else None,
+            "connectedSince": session.connected_ms,
             "returnRateLimits": True,
             "serverTime": self.now_ns() // NS_PER_MS,
-            "userDataStream": bool(socket.subscriptions.get(_USER)),
+            "userDataStream": bool(session.heard),
         }
 
-    def _log_out(self, socket: Socket, p: Params) -> Any:
-        key = socket.subscriptions.pop(_SESSION, None)
-        heard = socket.subscriptions.get(_USER, {})
-        for number in [n for n, account in heard.items() if key and account == key.account]:
-            self._end_subscription(socket, number)
-        return self._session(socket, p)
+    def _log_out(self, socket: Socket, session: Session, p: Params) -> Any:
+        account, session.key = session.key.account if session.key else "", None
+        for number in [number for number, heard in session.heard.items() if heard == account]:
+            self._end_subscription(socket, session, number)
+        return self._session(socket, session, p)
 
-    def _subscribe_user(self, socket: Socket, _p: Params) -> Any:
-        key = socket.subscriptions.get(_SESSION)
-        if key is None:
+    def _subscribe_user(self, socket: Socket, session: Session, _p: Params) -> Any:
+        if session.key is None:
             raise BinanceError(-1022, "Signature for this request is not valid.", 401)
-        return self._hear(socket, key)
+        return self._hear(socket, session, session.key)
 
-    def _subscribe_signed(self, socket: Socket, p: Params) -> Any:
-        return self._hear(socket, self._authenticate_socket(p))
+    def _subscribe_signed(self, socket: Socket, session: Session, p: Params) -> Any:
+        return self._hear(socket, session, self._authenticate_socket(p))
 
-    def _hear(self, socket: Socket, key: ApiKey) -> Any:
-        heard = socket.subscriptions.setdefault(_USER, {})
-        if key.account in heard.values():
+    @staticmethod
+    def _hear(socket: Socket, session: Session, key: ApiKey) -> Any:
+        if key.account in session.heard.values():
             raise BinanceError(-2035, "User Data Stream subscription already active.")
-        number = socket.subscriptions.get("next", 0)
-        socket.subscriptions["next"] = number + 1
-        heard[number] = key.account
+        number, session.subscribed = session.subscribed, session.subscribed + 1
+        session.heard[number] = key.account
         socket.key = key
         return {"subscriptionId": number}
 
-    def _unsubscribe_user(self, socket: Socket, p: Params) -> Any:
-        heard = socket.subscriptions.get(_USER, {})
-        numbers = [whole(p, "subscriptionId")] if "subscriptionId" in p else list(heard)
-        if not numbers or any(number not in heard for number in numbers):
+    def _unsubscribe_user(self, socket: Socket, session: Session, p: Params) -> Any:
+        numbers = [whole(p, "subscriptionId")] if "subscriptionId" in p else list(session.heard)
+        if not numbers or any(number not in session.heard for number in numbers):
             raise BinanceError(-2036, "User Data Stream subscription not active.")
         for number in numbers:
-            self._end_subscription(socket, number)
+            self._end_subscription(socket, session, number)
         return {}
 
-    def _end_subscription(self, socket: Socket, number: int) -> None:
-        del socket.subscriptions[_USER][number]
+    def _end_subscription(self, socket: Socket, session: Session, number: int) -> None:
+        del session.heard[number]
         event = {"e": "eventStreamTerminated", "E": self.now_ns() // NS_PER_MS}
         socket.send(_json({"subscriptionId": number, "event": event}), faulty=False)
 
-    def _subscriptions(self, socket: Socket, _p: Params) -> Any:
-        return [{"subscriptionId": number} for number in socket.subscriptions.get(_USER, {})]
+    @staticmethod
+    def _subscriptions(_socket: Socket, session: Session, _p: Params) -> Any:
+        return [{"subscriptionId": number} for number in session.heard]
 
     # User data.
 
     def _tell(self, account: str, event: dict[str, Any]) -> None:
         for socket in list(self.sockets):
-            for number, heard in socket.subscriptions.get(_USER, {}).items():
+            session = socket.subscriptions.get(_SESSION)
+            for number, heard in session.heard.items() if session else ():
                 if heard == account:
                     socket.send(_json({"subscriptionId": number, "event": event}))
 
@@ -617,11 +652,11 @@ _GONE = frozenset({"userDataStream"})
 _OF_THE_CALL = frozenset({"apiKey", "returnRateLimits"})
 """What any call of the WebSocket API may carry beside its own parameters."""
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError)
-_SESSION_METHODS: dict[str, Callable[[BinanceFace, Socket, Params], Any]] = {
+_SESSION_METHODS: dict[str, Callable[[BinanceFace, Socket, Session, Params], Any]] = {
     "session.logon": BinanceFace._log_on,
     "session.status": BinanceFace._session,
     "session.logout": BinanceFace._log_out,
-    "session.subscriptions": BinanceFace._subscriptions,
+    "session.subscriptions": lambda face, socket, session, p: face._subscriptions(socket, session, p),
     "userDataStream.subscribe": BinanceFace._subscribe_user,
     "userDataStream.subscribe.signature": BinanceFace._subscribe_signed,
     "userDataStream.unsubscribe": BinanceFace._unsubscribe_user,
@@ -676,7 +711,9 @@ def _verified(secret: str, payload: bytes, signature: str) -> bool:
 
 
 def _is_ed25519(secret: str) -> bool:
-    return isinstance(serialization.load_pem_public_key(secret.encode()), ed25519.Ed25519PublicKey)
+    return "PUBLIC KEY" in secret and isinstance(
+        serialization.load_pem_public_key(secret.encode()), ed25519.Ed25519PublicKey
+    )
 
 
 def _levels(market: Market, levels: list[tuple[int, int]]) -> list[list[str]]:

@@ -6,7 +6,7 @@ Sources: rest-api.md and errors.md of binance-spot-api-docs, the wallet API for 
 from collections.abc import Callable
 from typing import Any
 
-from aether.domain.scaled import format_amount
+from aether.domain.scaled import format_amount, format_scaled
 from aether.exchange.face import ApiKey, Face, base36
 from aether.exchange.faces.binance_endpoints import INTERVAL_NS, ORDER_LIMITS
 from aether.exchange.faces.binance_fields import (
@@ -447,7 +447,8 @@ class Accounts:
 
     def _trade_fee(self, p: Params, key: ApiKey) -> Any:
         tier = self._venue.tier(self._venue.account(key.account))
-        rates = {"makerCommission": str(tier.maker_ppm / 1e6), "takerCommission": str(tier.taker_ppm / 1e6)}
+        maker, taker = (format_scaled(ppm, 6).rstrip("0") for ppm in (tier.maker_ppm, tier.taker_ppm))
+        rates = {"makerCommission": maker, "takerCommission": taker}
         markets = self.markets_of(p) or list(self._venue.markets.values())
         return [{"symbol": symbol_of(market), **rates} for market in markets]
 

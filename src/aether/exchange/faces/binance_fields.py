@@ -99,7 +99,14 @@ _CHOICES: Mapping[str, tuple[frozenset[str], int, str]] = {
     "pegPriceType": (frozenset({"PRIMARY_PEG", "MARKET_PEG"}), -1210, "Invalid pegPriceType."),
     "pegOffsetType": (frozenset({"PRICE_LEVEL"}), -1211, "Invalid pegOffsetType."),
     **dict.fromkeys(
-        ("computeCommissionRates", "omitZeroBalances", "returnRateLimits", "spotBNBBurn", "interestBNBBurn"),
+        (
+            "computeCommissionRates",
+            "omitZeroBalances",
+            "returnRateLimits",
+            "showPermissionSets",
+            "spotBNBBurn",
+            "interestBNBBurn",
+        ),
         (frozenset({"true", "false"}), -1130, ""),
     ),
 }
