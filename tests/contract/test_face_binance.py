@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,15 @@ async def test_five_orders_may_wait_for_their_trigger_in_one_symbol(client: Clie
     for _ in range(5):
         await client.place(**STOP)
     assert await client.refused(**STOP) == (-1013, "Filter failure: MAX_NUM_ALGO_ORDERS")
+
+
+async def test_orders_of_one_symbol_may_not_become_too_many(client: Client) -> None:
+    client.venue.rules = replace(client.venue.rules, max_open=2)
+    await client.place(**LIMIT)
+    assert (await client.ask("POST", "orderList/oco", **OCO))["msg"] == "Filter failure: MAX_NUM_ORDERS"
+    await client.place(**LIMIT)
+    assert await client.refused(**LIMIT) == (-1013, "Filter failure: MAX_NUM_ORDERS")
+    assert (await client.ask("POST", "order/test", **LIMIT))["code"] == -1013
 
 
 @pytest.mark.parametrize(

@@ -871,7 +871,7 @@ class Venue:
             raise Refused(Refusal.UNKNOWN_ORDER)
         market, account = order.market, self.accounts[account_name]
         new_size, new_price = size or order.size, price or order.price
-        if new_size <= order.filled or new_size < market.min_size:
+        if new_size <= order.filled + order.prevented or new_size < market.min_size:
             raise Refused(Refusal.AMEND, "size")
         if client_id and client_id != order.request.client_id:
             self._check_id(account, client_id)

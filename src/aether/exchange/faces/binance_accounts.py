@@ -330,8 +330,8 @@ class Accounts:
         self._may_trade(key)
         market, account = self.market_of(p["symbol"]), self._venue.account(key.account)
         orders = read_list(self._venue, market, kind, p, [self.made_id() for _ in range(3)])
-        for order in orders:
-            check_filters(self._venue, market, account, order)
+        for ahead, order in enumerate(orders):
+            check_filters(self._venue, market, account, order, ahead)
         if sum(1 for g in account.lists.values() if g.market is market and not g.is_done) >= MAX_ORDER_LISTS:
             raise BinanceError(-1013, "Filter failure: MAX_NUM_ORDER_LISTS")
         self._count_orders(key.account, len(orders))

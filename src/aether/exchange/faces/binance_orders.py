@@ -265,8 +265,11 @@ def average_price(venue: Venue, market: Market) -> int:
     return sum(t.price * t.size for t in trades) // size if size else venue.last[market.symbol]
 
 
-def check_filters(venue: Venue, market: Market, account: Account, order: NewOrder) -> None:
+def check_filters(venue: Venue, market: Market, account: Account, order: NewOrder, ahead: int = 0) -> None:
     """Refuse an order that a filter of its symbol does not let pass.
+
+    Args:
+        ahead: how many orders of the same request stand before it.
 
     Raises:
         BinanceError: -1013 with the filter's name.
@@ -291,7 +294,10 @@ def check_filters(venue: Venue, market: Market, account: Account, order: NewOrde
         raise _filter("ICEBERG_PARTS")
     if order.trail_bps and not TRAILING_BPS[0] <= order.trail_bps <= TRAILING_BPS[1]:
         raise _filter("TRAILING_DELTA")
-    armed = sum(1 for o in account.open.values() if o.market is market and o.request.type.has_trigger)
+    resting = [o for o in account.open.values() if o.market is market]
+    if len(resting) + ahead >= venue.rules.max_open:
+        raise _filter("MAX_NUM_ORDERS")
+    armed = sum(1 for o in resting if o.request.type.has_trigger)
     if order.type.has_trigger and armed >= MAX_ALGO_ORDERS:
         raise _filter("MAX_NUM_ALGO_ORDERS")
 
@@ -813,6 +819,6 @@ def check_amend(order: Order | None, size: int, amends: int) -> Order:
         raise BinanceError(-2038, "The requested action would change no state; rejecting")
     if size > order.size:
         raise BinanceError(-2038, "Order amend (quantity increase) is not supported.")
-    if size < order.market.min_size or size <= order.filled:
+    if size < order.market.min_size or size <= order.filled + order.prevented:
         raise Refused(Refusal.BAD_SIZE, "newQty")
     return order
