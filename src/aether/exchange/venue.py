@@ -871,12 +871,12 @@ class Venue:
             raise Refused(Refusal.UNKNOWN_ORDER)
         market, account = order.market, self.accounts[account_name]
         new_size, new_price = size or order.size, price or order.price
-        if new_size <= order.filled + order.prevented or new_size < market.min_size:
-            raise Refused(Refusal.AMEND, "size")
         if client_id and client_id != order.request.client_id:
             self._check_id(account, client_id)
         pair = order.group.pair if order.group and any(order is one for one in order.group.pair) else []
         together = [order, *(one for one in pair if one is not order and one.status.is_open)]
+        if new_size < market.min_size or any(new_size <= one.filled + one.prevented for one in together):
+            raise Refused(Refusal.AMEND, "size")
         book = self.books[market.symbol]
         keeps_place = new_price == order.price and new_size <= order.size
         before = [(one, one.size, one.price, one.held, one.request) for one in together]
