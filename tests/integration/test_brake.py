@@ -34,7 +34,7 @@ from aether.domain.instruments import Instrument, make_instrument
 from aether.domain.orders import OrderType, Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from aether.engine.stops import Stop
-from aether.exchange.faces import binance
+from aether.exchange.faces import binance_fields
 from aether.exchange.server import LocalExchange
 from aether.exchange.venue import NewOrder, Refusal
 from aether.node import pulls
@@ -478,7 +478,7 @@ async def test_a_restored_back_up_is_found_out_and_reuses_no_id(firm: Firm, url:
 
 async def test_a_nul_in_a_venues_words_ends_no_account(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through codec, engine, journal and back (finding 11)."""
-    monkeypatch.setitem(binance.ERRORS, Refusal.INJECTED, (-2010, "no\x00 such luck"))
+    monkeypatch.setitem(binance_fields.ERRORS, Refusal.INJECTED, (-2010, "no\x00 such luck"))
     for exchange in firm.local.exchanges.values():
         exchange.faults.rates = {"reject": 1.0}
     firm.books()

@@ -4,13 +4,13 @@ the time at which it was done, when the exchange starts.
 A real venue has no other way of starting; drills kill this one too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from aether.exchange.venue import Market, NewOrder, Order, Refused, Rules, Venue
+from aether.exchange.venue import Market, NewOrder, Order, OrderList, Refused, Rules, Venue
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,6 +20,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_ns: int
     account: str = ""
     order: NewOrder | None = None
+    orders: Sequence[NewOrder] = ()
+    client_id: str = ""
     number: int = 0
     text: str = ""
     size: int = 0
@@ -55,12 +57,36 @@ class RememberingVenue(Venue):
             return super().cancel(account_name, order, reason)
 
     def amend(
-        self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0, request: NewOrder | None = None
+        self,
+        account_name: str,
+        order: Order | None,
+        *,
+        size: int = 0,
+        price: int = 0,
+        client_id: str = "",
+        request: NewOrder | None = None,
     ) -> Order:
         """Change an open order; see `Venue`."""
-        number = order.number if order else 0
-        with self._doing(what="amend", account=account_name, number=number, size=size, price=price, order=request):
-            return super().amend(account_name, order, size=size, price=price, request=request)
+        with self._doing(
+            what="amend",
+            account=account_name,
+            number=order.number if order else 0,
+            size=size,
+            price=price,
+            client_id=client_id,
+            order=request,
+        ):
+            return super().amend(account_name, order, size=size, price=price, client_id=client_id, request=request)
+
+    def place_list(self, account_name: str, kind: str, requests: list[NewOrder], client_id: str = "") -> OrderList:
+        """Take orders that depend on each other; see `Venue`."""
+        with self._doing(what="list", account=account_name, text=kind, orders=requests, client_id=client_id):
+            return super().place_list(account_name, kind, requests, client_id)
+
+    def set_fee_coin(self, name: str, coin: str, price: int, share_ppm: int) -> None:
+        """Let an account pay its fees in a coin; see `Venue`."""
+        with self._doing(what="fee_coin", account=name, text=coin, price=price, size=share_ppm):
+            super().set_fee_coin(name, coin, price, share_ppm)
 
     def deposit(self, name: str, asset: str, amount: int) -> None:
         """Credit an account; see `Venue`."""
@@ -106,7 +132,18 @@ class RememberingVenue(Venue):
                 elif done.what == "cancel":
                     super().cancel(done.account, order, done.text)
                 elif done.what == "amend":
-                    super().amend(done.account, order, size=done.size, price=done.price, request=done.order)
+                    super().amend(
+                        done.account,
+                        order,
+                        size=done.size,
+                        price=done.price,
+                        client_id=done.client_id,
+                        request=done.order,
+                    )
+                elif done.what == "list":
+                    super().place_list(done.account, done.text, list(done.orders), done.client_id)
+                elif done.what == "fee_coin":
+                    super().set_fee_coin(done.account, done.text, done.price, done.size)
                 elif done.what == "deposit":
                     super().deposit(done.account, done.text, done.size)
                 elif done.what == "tick":

@@ -52,9 +52,14 @@ RULES = {
         kept_decimals={"USD": 4},
     ),
     "binance": Rules(
-        (FeeTier(0, 1000, 1000), FeeTier(1_000_000, 900, 1000)), fee_in_received=True, unfilled=Status.EXPIRED
+        (FeeTier(0, 1000, 1000), FeeTier(1_000_000, 900, 1000)),
+        fee_in_received=True,
+        unfilled=Status.EXPIRED,
+        refuses_reached_triggers=True,
     ),
-    "coinbase": Rules((FeeTier(0, 6000, 12_000), FeeTier(10_000, 4000, 6000)), client_ids="forever"),
+    "coinbase": Rules(
+        (FeeTier(0, 6000, 12_000), FeeTier(10_000, 4000, 6000)), client_ids="forever", refuses_reached_triggers=True
+    ),
 }
 FACES: dict[str, type[Face]] = {"kraken": KrakenFace, "binance": BinanceFace, "coinbase": CoinbaseFace}
 _BACKGROUND = {"kraken": (2.5, 25_000.0, 0.20), "binance": (1.2, 40_000.0, 0.35), "coinbase": (2.0, 30_000.0, 0.25)}

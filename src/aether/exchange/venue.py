@@ -16,6 +16,9 @@ from aether.matching.pricing import is_triggered, trailing_trigger
 
 NS_PER_DAY = 86_400 * 1_000_000_000
 FEE_DAYS = 30
+SELF_TRADE = "self trade"
+REJECTED = "rejected when it was to begin"
+PAIR = "the other order of its pair began"
 
 
 class Refusal(StrEnum):
@@ -54,6 +57,8 @@ class Status(StrEnum):
 
     SCHEDULED = "scheduled"
     NEW = "new"
+    WAITING = "waiting"
+    """For another order to be filled whole; nothing is set aside for it yet."""
     TRIGGER_PENDING = "trigger_pending"
     PARTIAL = "partial"
     FILLED = "filled"
@@ -63,7 +68,7 @@ class Status(StrEnum):
     @property
     def is_open(self) -> bool:
         """Whether it may still trade."""
-        return self in (Status.NEW, Status.TRIGGER_PENDING, Status.PARTIAL, Status.SCHEDULED)
+        return self in (Status.SCHEDULED, Status.NEW, Status.WAITING, Status.TRIGGER_PENDING, Status.PARTIAL)
 
 
 @dataclass(frozen=True)
@@ -114,20 +119,20 @@ class NewOrder:
     """An order as asked for.
 
     Attributes:
-        trail_ppm: how far a trailing stop follows, in parts per million of the price, instead of `trail`.
+        trail_ppm: how far an order follows the best price, in parts per million of it: a trailing stop instead of by
+            `trail`, a stop or take-profit order from when `trigger` is reached, or at once where there is none.
         price_offset, trigger_offset: from the last price, instead of a price, and settled when the order arrives; of a
             trailing stop the limit price's distance from the trigger, which makes it one with a limit.
         cost: what a market order is to spend, in 10^-8 of the quote asset, instead of a size.
         fee_in_base: charge its fees in the base asset; a seller who has none of it left pays in the quote asset.
-        self_trade: instead of the exchange's own rule.
+        self_trade: this order's mode instead of the exchange's; see `Rules`.
         start_ns: when it enters the market; 0 for at once.
         close: what each of its executions places on the other side, in the executed size.
         parent: the order whose execution placed this one.
         stop, stop_limit: the other end of a bracket: a limit order at `price` that goes on at `stop_limit` once the
             last price has reached `stop`.
         paid_in: what is paid instead of the market's quote asset, where two of them share a book.
-        note: what a face wants to know of the order again, in its own words.
-        notes: what a face wants to find again.
+        notes: what a face wants to read of it again.
     """
 
     market: str
@@ -155,7 +160,6 @@ class NewOrder:
     stop: int = 0
     stop_limit: int = 0
     paid_in: str = ""
-    note: str = ""
 
     @property
     def trails(self) -> bool:
@@ -170,7 +174,14 @@ class NewOrder:
 
 @dataclass
 class Order:
-    """An order and what has become of it; `cost` and `fee` in 10^-8 of the quote asset."""
+    """An order and what has become of it; `cost` and `fee` in 10^-8 of the quote asset.
+
+    Attributes:
+        prevented: size that was taken off it so that it did not trade with its own account.
+        working_ns: when it began to work, 0 when it has not.
+        tracking: where a stop or take-profit order that trails fires, 0 before it follows.
+        group: the list that it belongs to.
+    """
 
     number: int
     account: str
@@ -185,16 +196,18 @@ class Order:
     filled: int = 0
     cost: int = 0
     fee: int = 0
-    held_asset: str = ""
     held: int = 0
     reason: str = ""
-    triggered_ns: int = 0
     trades: list["Trade"] = field(default_factory=list)
+    prevented: int = 0
+    working_ns: int = 0
+    tracking: int = 0
+    group: "OrderList | None" = field(default=None, repr=False, compare=False)
 
     @property
     def left(self) -> int:
-        """Size not executed."""
-        return self.size - self.filled
+        """Size that may still be executed."""
+        return self.size - self.filled - self.prevented
 
     @property
     def is_buy(self) -> bool:
@@ -205,6 +218,16 @@ class Order:
     def quote(self) -> str:
         """The asset that is paid or received for the base asset."""
         return self.request.paid_in or self.market.quote
+
+    @property
+    def held_asset(self) -> str:
+        """The asset that it takes its funds from."""
+        return self.quote if self.is_buy else self.market.base
+
+    @property
+    def triggered_ns(self) -> int:
+        """When its trigger was reached, 0 when it has not been."""
+        return self.working_ns if self.request.type.has_trigger else 0
 
 
 @dataclass(frozen=True)
@@ -233,7 +256,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Posting:
-    """One change of one balance: by a trade, or (`trade` is None) by a deposit. Amounts are in 10^-8 of the asset.
+    """One change of one balance: by a trade, or (`trade` is 0) by a deposit. Amounts are in 10^-8 of the asset.
 
     Attributes:
         amount: without the fee.
@@ -249,12 +272,65 @@ class Posting:
     trade: int = 0
 
 
+@dataclass(frozen=True)
+class Prevented:
+    """A trade of an account with itself that did not happen.
+
+    Attributes:
+        mode: of the taker; see `Rules`.
+        size: that would have been traded.
+        maker_size, taker_size: what was taken off each, 0 where nothing was.
+    """
+
+    number: int
+    ts_ns: int
+    mode: str
+    price: int
+    size: int
+    maker: Order
+    taker: Order
+    maker_size: int
+    taker_size: int
+
+
+@dataclass
+class OrderList:
+    """Orders of which what becomes of one decides over the others.
+
+    Attributes:
+        kind: `oco`, of two the one that begins ends the other; `oto`, the second begins when the first is filled whole;
+            `otoco`, a pair begins then.
+        chosen: the order of the pair that began, 0 for none yet.
+    """
+
+    number: int
+    account: str
+    market: Market
+    kind: str
+    client_id: str
+    created_ns: int
+    orders: list[Order] = field(default_factory=list)
+    chosen: int = 0
+    is_done: bool = False
+
+    @property
+    def working(self) -> Order | None:
+        """The order for which the others wait."""
+        return None if self.kind == "oco" else self.orders[0]
+
+    @property
+    def pair(self) -> list[Order]:
+        """The two of which only one may execute."""
+        return [] if self.kind == "oto" else self.orders[-2:]
+
+
 @dataclass
 class Account:
     """Who trades: total and held amounts by asset, traded notional by day.
 
     Attributes:
-        fee_coin: pays its fees, while it has enough of it, at `fee_coin_price` (10^-8 of the quote asset for one coin).
+        fee_coin: pays its fees, while it has enough of it, at `fee_coin_price` (10^-8 of the quote asset for one coin)
+            where it is not traded, and only `fee_coin_share_ppm` of them.
     """
 
     name: str
@@ -269,6 +345,8 @@ class Account:
     dead_man_ns: int = 0
     fee_coin: str = ""
     fee_coin_price: int = 0
+    fee_coin_share_ppm: int = 1_000_000
+    lists: dict[int, OrderList] = field(default_factory=dict)
 
     def free(self, asset: str) -> int:
         """Return what may be spent."""
@@ -290,10 +368,13 @@ class Rules:
 
     Attributes:
         fee_in_received: charge a buyer in the base asset (Binance) instead of the quote asset.
-        self_trade: `cancel_newest`, `cancel_oldest` or `cancel_both`.
+        self_trade: `cancel_newest`, `cancel_oldest`, `cancel_both`, `decrement` (both lose the
+            smaller size) or `allow`.
         client_ids: `open` refuses a client id that an open order has; `forever` gives the first order back.
         max_open: open orders of one account in one market.
         unfilled: how an order ends that could not be filled at once.
+        refuses_reached_triggers: refuse a stop or take-profit order whose trigger the last price (before any trade, the
+            other side of the book) has reached already; otherwise it fires at once.
         kept_decimals: to how many decimals balances of an asset are kept; what is finer is rounded in its books, though
             not in its reports.
     """
@@ -304,6 +385,7 @@ class Rules:
     client_ids: str = "open"
     max_open: int = 10_000
     unfilled: Status = Status.CANCELED
+    refuses_reached_triggers: bool = False
     kept_decimals: Mapping[str, int] = field(default_factory=dict)
 
     def kept(self, asset: str, amount: int) -> int:
@@ -316,7 +398,10 @@ class Listener:
     """Told of everything that happens; the defaults ignore it."""
 
     def on_order(self, order: Order, what: str) -> None:
-        """An order changed: scheduled, new, triggered, trade, amended, canceled, expired, refill."""
+        """An order changed: scheduled, new, triggered, trade, amended, canceled, expired, refill, prevented."""
+
+    def on_list(self, orders: OrderList, what: str) -> None:
+        """A list of orders changed: new, done."""
 
     def on_trade(self, trade: Trade) -> None:
         """An execution."""
@@ -344,16 +429,22 @@ class Venue:
         self.books = {symbol: LimitOrderBook() for symbol in self.markets}
         self.last: dict[str, int] = dict.fromkeys(self.markets, 0)
         self.trades: dict[str, list[Trade]] = {symbol: [] for symbol in self.markets}
+        self.steps: dict[str, int] = dict.fromkeys(self.markets, 1)
+        """What sizes of new orders are multiples of; what rests from before is not touched by a change."""
         self.orders: dict[int, Order] = {}
+        self.prevented: list[Prevented] = []
         self.state = "online"
         self.listener: Listener = Listener()
         self._armed: dict[str, dict[int, Order]] = {symbol: {} for symbol in self.markets}
         self._triggering = False
         self._closes: list[NewOrder] = []
         self._closing = False
+        self._released: list[OrderList] = []
         self._next_order = 1
+        self._next_list = 0
         self._next_trade = 1
         self._next_posting = 1
+        self._next_prevented = 0
 
     # Accounts.
 
@@ -370,6 +461,11 @@ class Venue:
         account.total[asset] = account.total.get(asset, 0) + amount
         self._post(account, asset, amount, 0)
         self.listener.on_balance(account, asset)
+
+    def set_fee_coin(self, name: str, coin: str, price: int, share_ppm: int) -> None:
+        """Let an account pay its fees in a coin, or, with an empty one, as usual; see `Account`."""
+        account = self.account(name)
+        account.fee_coin, account.fee_coin_price, account.fee_coin_share_ppm = coin, price, share_ppm
 
     def _post(self, account: Account, asset: str, amount: int, fee: int, trade: int = 0) -> None:
         """Write a change of a balance down, after it."""
@@ -403,9 +499,19 @@ class Venue:
         if request.client_id and self.rules.client_ids == "forever" and request.client_id in account.by_client:
             return account.by_client[request.client_id]
         self._check(account, market, request)
+        self._check_now(market, request)
+        order = self._draft(account_name, market, request)
+        self._hold(account, order)
+        self._enter(account, order)
+        self._begin(order)
+        self._finish(market)
+        return order
+
+    def _draft(self, account_name: str, market: Market, request: NewOrder) -> Order:
+        """Return an order of which the exchange's books do not know yet."""
         now = self.clock()
-        order = Order(
-            number=self._next_order,
+        return Order(
+            number=0,
             account=account_name,
             market=market,
             request=request,
@@ -416,37 +522,62 @@ class Venue:
             price=0 if request.trails else request.price,
             trigger=request.trigger,
         )
-        self._hold(account, order)
+
+    def _enter(self, account: Account, order: Order) -> None:
+        """Take an order into the books of the exchange, under the next number."""
+        order.number = self._next_order
         self._next_order += 1
         self.orders[order.number] = account.orders[order.number] = account.open[order.number] = order
-        if request.client_id:
-            account.by_client[request.client_id] = order
-        if request.start_ns > now:
+        if order.request.client_id:
+            account.by_client[order.request.client_id] = order
+
+    def _begin(self, order: Order) -> None:
+        """Let an order wait for its time or its trigger, or work."""
+        request = order.request
+        if request.start_ns > self.clock():
             order.status = Status.SCHEDULED
             self.listener.on_order(order, "scheduled")
+            return
+        if request.type.has_trigger:
+            order.status = Status.TRIGGER_PENDING
+            self.listener.on_order(order, "new")
         else:
-            self._enter(order)
+            order.status, order.working_ns = Status.NEW, self.clock()
+            self.listener.on_order(order, "new")
+            self._work(order)
+        if order.status.is_open and (request.type.has_trigger or request.stop):
+            self._armed[order.market.symbol][order.number] = order
+
+    def _finish(self, market: Market) -> None:
+        """Let happen what comes of a change in a market, and tell of its book."""
+        self._run_triggers(market)
+        self._flush(market)
         self._place_closes()
-        return order
 
-    def check(
-        self, account_name: str, request: NewOrder, *, funds: bool = True, instead_of: Order | None = None
-    ) -> None:
-        """Check an order without placing it.
+    def _start(self, order: Order) -> None:
+        """Let a scheduled order begin, or end where the market does not allow it any more."""
+        if order.request.cost:
+            order.size = self._size_for(order.market, order.request.cost)
+        try:
+            self._check_now(order.market, order.request)
+        except Refused as refused:
+            self._end(order, Status.CANCELED, refused.reason.replace("_", " "))
+            return
+        self._begin(order)
+        self._finish(order.market)
 
-        Args:
-            funds: whether the account must be able to pay for it.
-            instead_of: an open order whose funds are free for it.
-
-        Raises:
-            Refused: as `place` would.
-        """
-        account, market, request = self.account(account_name), self._market(request), self._settled(request)
-        self._check(account, market, request)
-        asset, needed = self._needs(account, market, request, request.size or self._size_for(market, request.cost))
-        freed = instead_of.held if instead_of is not None and instead_of.held_asset == asset else 0
-        if funds and account.free(asset) + freed < needed:
-            raise Refused(Refusal.FUNDS, asset)
+    def _place_closes(self) -> None:
+        """Place what executions were to place, once the work that they came of is done."""
+        if self._triggering or self._closing:
+            return
+        self._closing = True
+        try:
+            while self._closes:
+                request = self._closes.pop(0)
+                with suppress(Refused):
+                    self.place(self.orders[request.parent].account, request)
+        finally:
+            self._closing = False
 
     def _market(self, request: NewOrder) -> Market:
         market = self.markets.get(request.market)
@@ -469,48 +600,25 @@ class Venue:
             trigger = last + request.trigger_offset.from_price(last)
         return replace(request, price=price, trigger=trigger)
 
-    def _enter(self, order: Order) -> None:
-        """Let an order into the market: it waits for its trigger, or takes what it can."""
-        if order.request.type.has_trigger:
-            order.status = Status.TRIGGER_PENDING
-            self._armed[order.market.symbol][order.number] = order
-            self.listener.on_order(order, "new")
-        else:
-            order.status = Status.NEW
-            self.listener.on_order(order, "new")
-            self._work(order)
-        if order.request.stop and order.status.is_open:
-            self._armed[order.market.symbol][order.number] = order
-        self._run_triggers(order.market)
-        self._flush(order.market)
+    # Checks.
 
-    def _start(self, order: Order) -> None:
-        """Let a scheduled order into the market."""
-        request, market = order.request, order.market
-        if request.cost:
-            order.size = self._size_for(market, request.cost)
-        if request.post_only and self.would_take(request):
-            self._end(order, Status.CANCELED, "post only")
-        else:
-            self._enter(order)
+    def check(
+        self, account_name: str, request: NewOrder, *, funds: bool = True, instead_of: Order | None = None
+    ) -> None:
+        """Check an order without placing it.
 
-    def would_take(self, request: NewOrder) -> bool:
-        """Whether an order's limit price reaches the other side of the book."""
-        opposite = self.books[request.market].best(is_buy=request.side is Side.SELL)
-        return bool(opposite) and (request.price >= opposite if request.side is Side.BUY else request.price <= opposite)
+        Args:
+            funds: whether the account must be able to pay for it.
+            instead_of: an open order whose funds are free for it.
 
-    def _place_closes(self) -> None:
-        """Place what executions were to place, once the work that they came of is done."""
-        if self._triggering or self._closing:
-            return
-        self._closing = True
-        try:
-            while self._closes:
-                request = self._closes.pop(0)
-                with suppress(Refused):
-                    self.place(self.orders[request.parent].account, request)
-        finally:
-            self._closing = False
+        Raises:
+            Refused: as `place` would.
+        """
+        account, market, request = self.account(account_name), self._market(request), self._settled(request)
+        self._check(account, market, request)
+        self._check_now(market, request)
+        if funds:
+            self._needs(account, self._draft(account_name, market, request), instead_of=instead_of)
 
     def _check(self, account: Account, market: Market, request: NewOrder) -> None:
         if self.state not in ("online", "post_only") or (self.state == "post_only" and not request.post_only):
@@ -522,22 +630,37 @@ class Venue:
             raise Refused(Refusal.TOO_LARGE, market.size_text(request.size))
         if request.type.has_limit and request.price <= 0:
             raise Refused(Refusal.BAD_PRICE, market.price_text(request.price))
+        if request.size % self.steps[market.symbol]:
+            raise Refused(Refusal.BAD_SIZE, market.size_text(request.size))
         distance = request.trail or request.trail_ppm
-        if request.type.has_trigger and (distance if request.trails else request.trigger) <= 0:
+        if request.type.has_trigger and (distance if request.trails else request.trigger or distance) <= 0:
             raise Refused(Refusal.TRIGGER)
-        if request.display and not (request.type is OrderType.LIMIT and 0 < request.display < request.size):
+        if request.display and not (request.type.has_limit and 0 < request.display < request.size):
             raise Refused(Refusal.BAD_FIELDS, "display size")
         if request.tif is TimeInForce.GTD and request.expire_ns <= self.clock():
             raise Refused(Refusal.BAD_FIELDS, "expiry")
-        if self._worth(market, request) < market.min_notional and not request.parent:
-            raise Refused(Refusal.NOTIONAL, market.size_text(request.size))
-        earlier = account.by_client.get(request.client_id) if request.client_id else None
-        if earlier is not None and earlier.status.is_open:
-            raise Refused(Refusal.DUPLICATE, request.client_id)
-        if request.post_only and request.type is OrderType.LIMIT and self.would_take(request):
-            raise Refused(Refusal.POST_ONLY)
+        self._check_id(account, request.client_id)
         if sum(1 for o in account.open.values() if o.market is market) >= self.rules.max_open:
             raise Refused(Refusal.TOO_MANY)
+
+    def _check_now(self, market: Market, request: NewOrder) -> None:
+        """Refuse what the book and the last price do not allow at this moment."""
+        is_buy = request.side is Side.BUY
+        seen = self.last[market.symbol] or self.books[market.symbol].best(is_buy=not is_buy)
+        if self._worth(market, request) < market.min_notional and not request.parent:
+            raise Refused(Refusal.NOTIONAL, market.size_text(request.size))
+        if request.post_only and request.type is OrderType.LIMIT and self.would_take(request):
+            raise Refused(Refusal.POST_ONLY)
+        trigger = request.stop or request.trigger
+        matters = self.rules.refuses_reached_triggers and seen and trigger and not request.trails
+        if matters and is_triggered(seen, trigger, _is_stop(request), is_buy):
+            raise Refused(Refusal.TRIGGER, "reached")
+
+    @staticmethod
+    def _check_id(account: Account, client_id: str) -> None:
+        earlier = account.by_client.get(client_id)
+        if earlier is not None and earlier.status.is_open and earlier.request.client_id == client_id:
+            raise Refused(Refusal.DUPLICATE, client_id)
 
     def _worth(self, market: Market, request: NewOrder) -> int:
         """Return about what an order is worth, in 10^-8 of the quote asset."""
@@ -546,19 +669,136 @@ class Venue:
         best = self.books[market.symbol].best(is_buy=request.side is Side.SELL)
         return market.notional(request.price or request.trigger or best or self.last[market.symbol], request.size)
 
-    def _hold(self, account: Account, order: Order) -> None:
-        """Set funds aside: the base asset of sells, price (or an estimate of it) and fee of buys."""
-        asset, needed = self._needs(account, order.market, order.request, order.left)
-        if account.free(asset) < needed:
-            raise Refused(Refusal.FUNDS, asset)
-        order.held_asset, order.held = asset, needed
-        account.held[asset] = account.held.get(asset, 0) + needed
+    def would_take(self, request: NewOrder) -> bool:
+        """Whether an order's limit price reaches the other side of the book."""
+        opposite = self.books[request.market].best(is_buy=request.side is Side.SELL)
+        return bool(opposite) and (request.price >= opposite if request.side is Side.BUY else request.price <= opposite)
 
-    def _needs(self, account: Account, market: Market, request: NewOrder, size: int) -> tuple[str, int]:
-        """Return the asset that an order takes its funds from, and how much of it."""
-        if request.side is Side.SELL:
-            return market.base, amount_of_size(size, market.size_decimals)
-        return request.paid_in or market.quote, self._cost_of_buying(account, market, request, size)
+    # Lists of orders.
+
+    def place_list(self, account_name: str, kind: str, requests: list[NewOrder], client_id: str = "") -> OrderList:
+        """Take orders that depend on each other; see `OrderList`. For a pair, funds are set aside once.
+
+        Raises:
+            Refused: when one of them breaks a rule; nothing has changed then.
+        """
+        account, market = self.account(account_name), self._market(requests[0])
+        requests = [self._settled(request) for request in requests]
+        if client_id and any(g.client_id == client_id and not g.is_done for g in account.lists.values()):
+            raise Refused(Refusal.DUPLICATE, client_id)
+        waiting = [] if kind == "oco" else requests[1:]
+        ids = [request.client_id for request in requests if request.client_id]
+        if len(set(ids)) < len(ids):
+            raise Refused(Refusal.DUPLICATE, ids[0])
+        for request in requests:
+            self._check(account, market, request)
+        for request in requests[: len(requests) - len(waiting)]:
+            self._check_now(market, request)
+        group = OrderList(self._next_list, account_name, market, kind, client_id, self.clock())
+        group.orders = [self._draft(account_name, market, request) for request in requests]
+        begin = group.orders[: len(requests) - len(waiting)]
+        self._hold(account, *begin)
+        self._next_list += 1
+        account.lists[group.number] = group
+        for order in group.orders:
+            order.group = group
+            self._enter(account, order)
+        self.listener.on_list(group, "new")
+        for order in group.orders[len(begin) :]:
+            order.status = Status.WAITING
+            self.listener.on_order(order, "new")
+        for order in begin:
+            if order.status is Status.NEW and not order.working_ns:
+                self._begin(order)
+        self._finish(market)
+        return group
+
+    def cancel_list(self, account_name: str, group: OrderList | None) -> OrderList:
+        """Cancel what is open of a list.
+
+        Raises:
+            Refused: when nothing of it is, or it is another account's.
+        """
+        if group is None or group.account != account_name or group.is_done:
+            raise Refused(Refusal.UNKNOWN_ORDER)
+        self.cancel(account_name, next(order for order in group.orders if order.status.is_open))
+        return group
+
+    def _part(self, order: Order) -> None:
+        """End the other order of a pair of which one begins; what was set aside passes to the one that does."""
+        group = order.group
+        if group is None or group.chosen or not any(order is one for one in group.pair):
+            return
+        group.chosen = order.number
+        for other in group.pair:
+            if other is not order and other.status.is_open:
+                order.held, other.held = order.held + other.held, 0
+                self._end(other, Status.EXPIRED, PAIR)
+
+    def _follow(self, order: Order) -> None:
+        """Let an order that ended take with it what depends on it."""
+        group = order.group
+        if group is None:
+            return
+        whole = order.status is Status.FILLED
+        if whole and order is group.working:
+            self._released.append(group)
+        for other in group.orders:
+            if not whole and other.status.is_open and other.number != group.chosen:
+                self._end(other, order.status, order.reason)
+        if not group.is_done and not any(one.status.is_open for one in group.orders):
+            group.is_done = True
+            self.listener.on_list(group, "done")
+
+    def _release_waiting(self, group: OrderList) -> None:
+        """Let begin what waited; what cannot expires."""
+        account = self.accounts[group.account]
+        waiting = [order for order in group.orders if order.status is Status.WAITING]
+        try:
+            for order in waiting:
+                self._check_now(order.market, order.request)
+            if waiting:
+                self._hold(account, *waiting)
+        except Refused:
+            for order in waiting:
+                if order.status.is_open:
+                    self._end(order, Status.EXPIRED, REJECTED)
+            return
+        for order in waiting:
+            if order.status is Status.WAITING:
+                self._begin(order)
+
+    # Funds.
+
+    def _needs(self, account: Account, *orders: Order, instead_of: Order | None = None) -> tuple[str, int]:
+        """Return the asset that an order takes its funds from, and how much of it: the base asset of sells, price (or
+        an estimate of it) and fee of buys.
+
+        Args:
+            orders: of which only one will execute, as a rule a pair: what the dearest needs counts.
+            instead_of: an open order whose funds are free for it.
+
+        Raises:
+            Refused: when the account does not have it.
+        """
+        asset = orders[0].held_asset
+        needed = max(
+            self._cost_of_buying(account, one.market, one.request, one.left)
+            if one.is_buy
+            else amount_of_size(one.left, one.market.size_decimals)
+            for one in orders
+        )
+        freed = instead_of.held if instead_of is not None and instead_of.held_asset == asset else 0
+        if account.free(asset) + freed < needed:
+            raise Refused(Refusal.FUNDS, asset)
+        return asset, needed
+
+    def _hold(self, account: Account, *orders: Order) -> None:
+        """Set funds aside, once for all of a pair; see `_needs`."""
+        asset, needed = self._needs(account, *orders)
+        for one in orders:
+            one.held = needed if one is orders[0] else 0
+        account.held[asset] = account.held.get(asset, 0) + needed
 
     def _cost_of_buying(self, account: Account, market: Market, request: NewOrder, size: int) -> int:
         price = request.price
@@ -619,7 +859,7 @@ class Venue:
             maker = book.first(limit, is_buy=order.is_buy)
             if maker is None:
                 break
-            if maker.owner == order.account and not self._allow_self_trade(order, maker):
+            if maker.owner == order.account and self._prevent_self_trade(order, maker):
                 if not order.status.is_open:
                     return
                 continue
@@ -647,17 +887,42 @@ class Venue:
         fee = 0 if self.rules.fee_in_received else fee_of(notional, self.tier(account).taker_ppm)
         return account.free(order.quote) + order.held >= notional + fee
 
-    def _allow_self_trade(self, order: Order, maker: BookOrder) -> bool:
-        mode = order.request.self_trade or self.rules.self_trade
-        if mode in ("cancel_oldest", "cancel_both"):
-            self._end(self.orders[maker.number], Status.CANCELED, "self trade")
-        if mode in ("cancel_newest", "cancel_both"):
-            self._end(order, Status.CANCELED, "self trade")
-        return False
+    def _prevent_self_trade(self, taker: Order, resting: BookOrder) -> bool:
+        """Deal with two orders of one account that meet; return whether they are kept from trading."""
+        mode = taker.request.self_trade or self.rules.self_trade
+        if mode == "allow":
+            return False
+        maker = self.orders[resting.number]
+        smaller = min(taker.left, maker.left)
+        sizes = {
+            "cancel_newest": (0, taker.left),
+            "cancel_oldest": (maker.left, 0),
+            "cancel_both": (maker.left, taker.left),
+            "decrement": (smaller, smaller),
+        }[mode]
+        number, price = self._next_prevented, resting.price
+        self._next_prevented += 1
+        self.prevented.append(Prevented(number, self.clock(), mode, price, smaller, maker, taker, *sizes))
+        for order, size in zip((maker, taker), sizes, strict=True):
+            if not size:
+                continue
+            order.prevented += size
+            if not order.left:
+                self._end(order, Status.CANCELED, SELF_TRADE)
+                continue
+            account = self.accounts[order.account]
+            before, order.held = order.held, min(order.held, self._still_needed(account, order))
+            account.held[order.held_asset] -= before - order.held
+            if order is maker:
+                self.books[order.market.symbol].reduce(order.number, order.left)
+            self.listener.on_order(order, "prevented")
+        return True
 
     def _execute(self, taker: Order, resting: BookOrder, size: int) -> None:
         market = taker.market
         maker = self.orders[resting.number]
+        self._part(maker)
+        self._part(taker)
         match = self.books[market.symbol].execute(resting, size)
         price, size = match.price, match.size
         notional = market.notional(price, size)
@@ -704,6 +969,9 @@ class Venue:
             account = self.accounts[order.account]
             for asset in dict.fromkeys((market.base, order.quote, trade.of(order)[1])):
                 self.listener.on_balance(account, asset)
+        for order in (maker, taker):
+            if not order.left:
+                self._follow(order)
 
     def _book_fill(self, order: Order, size: int, notional: int, *, is_maker: bool) -> tuple[int, str]:
         """Move the money of one side of a trade; return fee and fee asset."""
@@ -717,7 +985,7 @@ class Venue:
         fee = fee_of(quantity if in_base else notional, rate)
         asset = market.base if in_base else order.quote
         if account.fee_coin:
-            in_coin = fee_of(notional, rate) * 10**8 // account.fee_coin_price
+            in_coin = self._in_coin(account, market, fee_of(notional, rate))
             if account.free(account.fee_coin) >= in_coin:
                 fee, asset = in_coin, account.fee_coin
         before = order.held
@@ -730,9 +998,9 @@ class Venue:
         paid = kept(order.quote, notional)
         account.total[order.quote] = account.total.get(order.quote, 0) - sign * paid
         account.total[asset] -= kept(asset, fee)
-        for moved, amount in ((market.base, sign * quantity), (market.quote, -sign * paid)):
+        for moved, amount in ((market.base, sign * quantity), (order.quote, -sign * paid)):
             self._post(account, moved, amount, kept(asset, fee) if moved == asset else 0, self._next_trade)
-        if asset not in (market.base, market.quote):
+        if asset not in (market.base, order.quote):
             self._post(account, asset, 0, kept(asset, fee), self._next_trade)
         needed = self._still_needed(account, order)
         order.held = min(before, needed)
@@ -740,6 +1008,13 @@ class Venue:
         day = self.clock() // NS_PER_DAY
         account.day_volume[day] = account.day_volume.get(day, 0) + notional
         return fee, asset
+
+    def _in_coin(self, account: Account, market: Market, fee: int) -> int:
+        """Return a fee in the coin that the account pays its fees in, at the last price where that is traded."""
+        traded = self.markets.get(f"{account.fee_coin}/{market.quote}")
+        last = self.last[traded.symbol] if traded else 0
+        price = traded.notional(last, 10**traded.size_decimals) if traded and last else account.fee_coin_price
+        return fee * 10**8 * account.fee_coin_share_ppm // (price * 1_000_000)
 
     def _still_needed(self, account: Account, order: Order) -> int:
         if not order.is_buy:
@@ -758,6 +1033,7 @@ class Venue:
         order.status, order.reason, order.updated_ns = status, reason, self.clock()
         self.listener.on_order(order, "expired" if status is Status.EXPIRED else "canceled")
         self.listener.on_balance(account, order.held_asset)
+        self._follow(order)
 
     def cancel(self, account_name: str, order: Order | None, reason: str = "User requested") -> Order:
         """Cancel an open order.
@@ -772,28 +1048,38 @@ class Venue:
         return order
 
     def forget_ended(self, account_name: str) -> None:
-        """Forget what an account has no interest in any more: its ended orders, and what they executed."""
+        """Forget what an account has no interest in any more: its ended orders, what they executed and what not."""
         account = self.account(account_name)
         for number in [number for number in account.orders if number not in account.open]:
             del account.orders[number], self.orders[number]
         account.trades.clear()
         account.postings.clear()
+        self.prevented = [one for one in self.prevented if one.taker.account != account_name]
 
     def cancel_all(self, account_name: str, symbol: str = "", reason: str = "User requested") -> list[Order]:
         """Cancel every open order of an account, of one market or of all."""
         account = self.account(account_name)
         chosen = [o for o in account.open.values() if not symbol or o.market.symbol == symbol]
         for order in chosen:
-            self.cancel(account_name, order, reason)
+            if order.status.is_open:
+                self.cancel(account_name, order, reason)
         return chosen
 
     def amend(
-        self, account_name: str, order: Order | None, *, size: int = 0, price: int = 0, request: NewOrder | None = None
+        self,
+        account_name: str,
+        order: Order | None,
+        *,
+        size: int = 0,
+        price: int = 0,
+        client_id: str = "",
+        request: NewOrder | None = None,
     ) -> Order:
         """Change an open order; a smaller size keeps its place, anything else goes to the end of its queue.
 
         Args:
-            request: the order as it is to be, where more changes than size and price.
+            client_id: that it has from now on; it keeps its own where this is empty.
+            request: the order as it is to be, instead of size and price, where more changes than they.
 
         Raises:
             Refused: when it cannot be.
@@ -802,39 +1088,60 @@ class Venue:
             raise Refused(Refusal.UNKNOWN_ORDER)
         market, account = order.market, self.accounts[account_name]
         wanted = request or replace(order.request, price=price or order.price, size=size or order.size)
-        new_size, new_price = wanted.size, wanted.price or order.price
-        if new_size <= order.filled or new_size < market.min_size:
-            raise Refused(Refusal.AMEND, "size")
-        book = self.books[market.symbol]
-        keeps_place = new_price == order.price and new_size <= order.size and wanted.display == order.request.display
-        before = (order.size, order.price, order.held)
-        account.held[order.held_asset] -= order.held
-        order.size, order.price, order.held = new_size, new_price, 0
-        old_request, order.request = order.request, wanted
-        try:
-            self._hold(account, order)
-        except Refused:
-            order.size, order.price, order.held = before
-            order.request = old_request
-            account.held[order.held_asset] += order.held
-            raise
+        if client_id:
+            wanted = replace(wanted, client_id=client_id)
+        if wanted.client_id != order.request.client_id:
+            self._check_id(account, wanted.client_id)
+        book, old = self.books[market.symbol], order.request
+        reshaped = self._reshape(account, order, wanted)
+        if wanted.client_id:
+            account.by_client[wanted.client_id] = order
         order.updated_ns = self.clock()
-        if wanted.trails and (wanted.trail, wanted.trail_ppm) != (old_request.trail, old_request.trail_ppm):
+        if wanted.trails and (wanted.trail, wanted.trail_ppm) != (old.trail, old.trail_ppm):
             order.trigger = 0
         elif wanted.trigger:
             order.trigger = wanted.trigger
-        resting = order.number in book
-        if resting and keeps_place:
-            book.reduce(order.number, order.left)
-        elif resting:
-            book.remove(order.number)
+        moved = [one for one, keeps_place in reshaped if one.number in book and not keeps_place]
+        for one, keeps_place in reshaped:
+            if one.number in book and keeps_place:
+                book.reduce(one.number, one.left)
+        for one in moved:
+            book.remove(one.number)
         self.listener.on_order(order, "amended")
-        if resting and not keeps_place:
-            self._work(order)
-        self._run_triggers(market)
-        self._flush(market)
-        self._place_closes()
+        for one in moved:
+            if one.status.is_open:
+                self._work(one)
+        self._finish(market)
         return order
+
+    def _reshape(self, account: Account, order: Order, wanted: NewOrder) -> list[tuple[Order, bool]]:
+        """Give an order new terms, and the other of its pair the same size; return which of them keep their places.
+
+        Raises:
+            Refused: when the size or the funds do not allow it; nothing has changed then.
+        """
+        pair = order.group.pair if order.group and any(order is one for one in order.group.pair) else []
+        together = [order, *(one for one in pair if one is not order and one.status.is_open)]
+        if wanted.size < order.market.min_size or any(wanted.size <= o.filled + o.prevented for o in together):
+            raise Refused(Refusal.AMEND, "size")
+        before = [(one, one.size, one.price, one.held, one.request) for one in together]
+        for one in together:
+            account.held[one.held_asset] = account.held.get(one.held_asset, 0) - one.held
+            one.request = wanted if one is order else replace(one.request, size=wanted.size)
+            one.price = wanted.price or one.price if one is order else one.price
+            one.size, one.held = wanted.size, 0
+        try:
+            if order.status is not Status.WAITING:
+                self._hold(account, *together)
+        except Refused:
+            for one, size, price, held, request in before:
+                one.size, one.price, one.held, one.request = size, price, held, request
+                account.held[one.held_asset] += one.held
+            raise
+        return [
+            (one, (price, old.display) == (one.price, one.request.display) and one.size <= size)
+            for one, size, price, _, old in before
+        ]
 
     # Time.
 
@@ -846,11 +1153,12 @@ class Venue:
                 account.dead_man_ns = 0
                 self.cancel_all(account.name, reason="cancel all after")
             for order in [o for o in account.open.values() if 0 < o.request.expire_ns <= now]:
+                if not order.status.is_open:
+                    continue
                 self._end(order, Status.EXPIRED, "expired")
                 self._flush(order.market)
             for order in [o for o in account.open.values() if self.is_due(o, now)]:
                 self._start(order)
-        self._place_closes()
 
     @staticmethod
     def is_due(order: Order, now_ns: int) -> bool:
@@ -863,9 +1171,16 @@ class Venue:
             return
         self._triggering = True
         try:
-            while fired := self._next_fired(market):
+            while True:
+                if self._released:
+                    self._release_waiting(self._released.pop(0))
+                    continue
+                fired = self._next_fired(market)
+                if fired is None:
+                    break
                 del self._armed[market.symbol][fired.number]
-                fired.triggered_ns = self.clock()
+                self._part(fired)
+                fired.working_ns = self.clock()
                 fired.status = Status.PARTIAL if fired.filled else Status.NEW
                 if fired.request.stop:
                     self.books[market.symbol].remove(fired.number)
@@ -882,14 +1197,27 @@ class Venue:
         if not last:
             return None
         for order in self._armed[market.symbol].values():
-            kind = order.request.type
-            if kind is OrderType.TRAILING_STOP:
-                order.trigger = self._trailed(market, order.request, order.trigger)
-            is_stop = kind not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
-            if is_triggered(last, order.request.stop or order.trigger, is_stop, order.is_buy):
+            if self._is_reached(order, last):
                 return order
         return None
+
+    def _is_reached(self, order: Order, last: int) -> bool:
+        """Let an order's trigger follow the last price, where it trails; return whether that has reached it."""
+        request = order.request
+        if request.trails:
+            order.trigger = self._trailed(order.market, request, order.trigger)
+        is_there = is_triggered(last, request.stop or order.trigger, _is_stop(request), order.is_buy)
+        if request.trails or not request.trail_ppm:
+            return is_there
+        if not order.tracking and order.trigger and not is_there:
+            return False
+        order.tracking = self._trailed(order.market, request, order.tracking)
+        return is_triggered(last, order.tracking, is_stop=True, is_buy=order.is_buy)
 
     def _flush(self, market: Market) -> None:
         if self.books[market.symbol].changed:
             self.listener.on_book(market)
+
+
+def _is_stop(request: NewOrder) -> bool:
+    return request.type not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)

@@ -4,6 +4,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,59 +15,64 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
-from aether.domain.orders import OrderType, Side, TimeInForce
 from aether.domain.scaled import format_amount
-from aether.exchange.face import ApiKey, Face, Refused, Socket, units
-from aether.exchange.venue import Account, Market, NewOrder, Order, Refusal, Status, Trade
+from aether.exchange.face import ApiKey, Face, Refused, Socket
+from aether.exchange.faces.binance_accounts import Accounts, Params
+from aether.exchange.faces.binance_endpoints import ENDPOINTS, METHODS, ORDER_LIMITS, WEIGHT_LIMIT, Endpoint, weight_of
+from aether.exchange.faces.binance_fields import ERRORS, BinanceError, check, error_of, limit, missing, names_in, whole
+from aether.exchange.faces.binance_market import (
+    INTERVALS,
+    NS_PER_MS,
+    Aggregates,
+    average_row,
+    bar_at,
+    bar_bounds,
+    bar_event,
+    bar_row,
+    bars_of,
+    book_ticker,
+    day_ticker,
+    mini_event,
+    price_ticker,
+    statistics,
+    status_of_symbols,
+    symbol_row,
+    ticker_event,
+    timezone_of,
+    top,
+    trade_row,
+    window_of,
+)
+from aether.exchange.faces.binance_orders import (
+    add_prevented,
+    execution_report,
+    list_status,
+    price_text,
+    size_text,
+    symbol_of,
+)
+from aether.exchange.venue import SELF_TRADE, Account, Market, Order, OrderList, Refusal, Status, Trade
 
-TYPES = {
-    "LIMIT": OrderType.LIMIT,
-    "LIMIT_MAKER": OrderType.LIMIT,
-    "MARKET": OrderType.MARKET,
-    "STOP_LOSS": OrderType.STOP_LOSS,
-    "STOP_LOSS_LIMIT": OrderType.STOP_LOSS_LIMIT,
-    "TAKE_PROFIT": OrderType.TAKE_PROFIT,
-    "TAKE_PROFIT_LIMIT": OrderType.TAKE_PROFIT_LIMIT,
-}
-ERRORS = {
-    Refusal.UNKNOWN_MARKET: (-1121, "Invalid symbol."),
-    Refusal.MARKET_CLOSED: (-1013, "Market is closed."),
-    Refusal.BAD_PRICE: (-1013, "Filter failure: PRICE_FILTER"),
-    Refusal.BAD_SIZE: (-1013, "Filter failure: LOT_SIZE"),
-    Refusal.TOO_SMALL: (-1013, "Filter failure: LOT_SIZE"),
-    Refusal.TOO_LARGE: (-1013, "Filter failure: LOT_SIZE"),
-    Refusal.NOTIONAL: (-1013, "Filter failure: NOTIONAL"),
-    Refusal.FUNDS: (-2010, "Account has insufficient balance for requested action."),
-    Refusal.POST_ONLY: (-2010, "Order would immediately match and take."),
-    Refusal.TRIGGER: (-1102, "Mandatory parameter 'stopPrice' was not sent, was empty/null, or malformed."),
-    Refusal.DUPLICATE: (-2010, "Duplicate order sent."),
-    Refusal.UNKNOWN_ORDER: (-2011, "Unknown order sent."),
-    Refusal.TOO_MANY: (-1013, "Filter failure: MAX_NUM_ORDERS"),
-    Refusal.BAD_FIELDS: (-1102, "Mandatory parameter was not sent, was empty/null, or malformed."),
-    Refusal.INJECTED: (-2010, "This symbol is not permitted for this account."),
-    Refusal.AMEND: (-2038, "The requested order amendment is not permitted: newQty must be smaller."),
-    Refusal.FOK: (-2010, "Order would not fill."),
-}
-STATUSES = {
-    Status.NEW: "NEW",
-    Status.TRIGGER_PENDING: "NEW",
-    Status.PARTIAL: "PARTIALLY_FILLED",
-    Status.FILLED: "FILLED",
-    Status.CANCELED: "CANCELED",
-    Status.EXPIRED: "EXPIRED",
-}
-INTERVALS = {"1s": 1, "1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14_400, "1d": 86_400}
-WEIGHT_LIMIT = 6_000
-ORDER_LIMIT_10S = 100
 DEPTH_EVERY_NS = 100_000_000
+PARTIAL_DEPTHS = (5, 10, 20)
+_SESSION = ("session",)
+"""Under this a socket of the WebSocket API keeps what it is; no stream can be named so."""
 
 
-class BinanceError(Exception):
-    """An error with Binance's own code."""
+@dataclass
+class Session:
+    """One socket of the WebSocket API.
 
-    def __init__(self, code: int, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.code, self.text, self.status = code, text, status
+    Attributes:
+        key: that it logged on with, and when.
+        heard: the accounts that it hears of, by subscription.
+    """
+
+    connected_ms: int
+    key: ApiKey | None = None
+    since_ms: int = 0
+    heard: dict[int, str] = field(default_factory=dict)
+    subscribed: int = 0
 
 
 class BinanceFace(Face):
@@ -78,7 +85,25 @@ class BinanceFace(Face):
         self._first: dict[str, int] = {}
         self._depth_sent_ns = 0
         self._weight = (0, 0)
-        self._orders: dict[str, tuple[int, int]] = {}
+        self._accounts = Accounts(self)
+        self._aggregates = {s: Aggregates(trades) for s, trades in self.venue.trades.items()}
+        self._public: dict[str, Callable[[Params], Any]] = {
+            "ping": lambda _p: {},
+            "time": lambda _p: {"serverTime": self.now_ns() // NS_PER_MS},
+            "status": self._status,
+            "exchange_info": self._exchange_info,
+            "depth": self._depth,
+            "trades": lambda p: [trade_row(t) for t in self._trades(p)[-limit(p) :]],
+            "old_trades": self._old_trades,
+            "aggregates": self._aggregate_rows,
+            "bars": self._bars,
+            "average": lambda p: average_row(self.venue, self.market_of(p["symbol"])),
+            "day_ticker": lambda p: self._tickers(p, self._day),
+            "trading_day": lambda p: self._tickers(p, self._trading_day, must_name=True),
+            "rolling": lambda p: self._tickers(p, self._rolling, must_name=True),
+            "price_ticker": lambda p: self._tickers(p, lambda m, _p: price_ticker(self.venue, m)),
+            "book_ticker": lambda p: self._tickers(p, lambda m, _p: book_ticker(self.venue, m)),
+        }
 
     def build(self, app: web.Application) -> None:
         """Add the routes."""
@@ -90,69 +115,87 @@ class BinanceFace(Face):
         app.router.add_get("/stream/{name:.*}", self._streams)
         app.router.add_get("/ws-api/v3", self._api_socket)
 
-    @staticmethod
-    def name_of(market: Market) -> str:
-        """Return Binance's symbol of a market."""
-        return market.base + market.quote
-
     def market_of(self, name: str) -> Market:
         """Return the market of a symbol. Raises BinanceError."""
-        for market in self.venue.markets.values():
-            if self.name_of(market) == name:
-                return market
-        raise BinanceError(*ERRORS[Refusal.UNKNOWN_MARKET])
+        return self._accounts.market_of(name)
 
     # REST.
 
     async def _rest(self, request: web.Request) -> web.StreamResponse:
-        endpoint = request.match_info["endpoint"]
+        name = request.match_info["endpoint"]
         body = await request.text()
-        method = request.method
         query = request.rel_url.raw_query_string
+        endpoint = ENDPOINTS.get((request.method, name))
 
         def work() -> tuple[int, Any, dict[str, str]]:
-            headers = self._count(endpoint, method)
+            headers: dict[str, str] = {}
             try:
-                if self.faults.happens("ban"):
-                    raise BinanceError(-1003, "Way too much request weight used; IP banned.", 418)
-                if self.faults.happens("rate_limit") or (self.enforce_limits and self._weight[1] > WEIGHT_LIMIT):
-                    raise BinanceError(-1003, "Too much request weight used; current limit is 6000.", 429)
-                params = dict(parse_qsl(query, keep_blank_values=True)) | dict(parse_qsl(body, keep_blank_values=True))
+                params = _params(query) | {n: v for n, v in _params(body).items() if n not in _params(query)}
+                headers |= self._count(weight_of(endpoint, params) if endpoint else 1)
+                self._check_limits()
+                if endpoint is None:
+                    raise BinanceError(
+                        -1000, f"Unknown endpoint {request.method} {name}.", 410 if name in _GONE else 404
+                    )
                 key = None
-                if endpoint in _SIGNED:
-                    key = self._authenticate(request.headers.get("X-MBX-APIKEY", ""), query + body, params)
-                return 200, self._result(method, endpoint, params, key), headers
-            except Refused as error:
-                code, text = ERRORS[error.reason]
-                return 400, {"code": code, "msg": text}, headers
-            except BinanceError as error:
-                extra = {"Retry-After": "1"} if error.status in (418, 429) else {}
-                return error.status, {"code": error.code, "msg": error.text}, headers | extra
-            except (KeyError, ValueError, TypeError):
-                return 400, {"code": -1102, "msg": ERRORS[Refusal.BAD_FIELDS][1]}, headers
+                if endpoint.is_signed:
+                    signed = _unsigned(query) + _unsigned(body)
+                    key = self._authenticate(request.headers.get("X-MBX-APIKEY", ""), signed, params)
+                answer = self._result(endpoint, params, key)
+                if key is not None and endpoint.is_trading and request.method == "POST":
+                    headers |= self._order_headers(key)
+                return 200, answer, headers
+            except (Refused, BinanceError, *_MALFORMED) as error:
+                said = _said(error)
+                extra = {"Retry-After": "1"} if said.status in (418, 429) else {}
+                return said.status, said.body(), headers | extra
 
-        return await self.answer(request, work, faulty=endpoint == "order" and method != "GET")
+        return await self.answer(request, work, faulty=endpoint is not None and endpoint.is_trading)
 
-    def _count(self, endpoint: str, method: str) -> dict[str, str]:
+    def _count(self, weight: int) -> dict[str, str]:
         minute = self.venue.clock() // (60 * 10**9)
         if self._weight[0] != minute:
             self._weight = (minute, 0)
-        self._weight = (minute, self._weight[1] + _WEIGHTS.get(endpoint, 1))
+        self._weight = (minute, self._weight[1] + weight)
         return {"X-MBX-USED-WEIGHT-1M": str(self._weight[1])}
 
-    def _authenticate(self, name: str, signed: str, params: dict[str, str]) -> ApiKey:
+    def _check_limits(self) -> None:
+        if self.faults.happens("ban"):
+            raise BinanceError(-1003, "Way too much request weight used; IP banned.", 418)
+        if self.faults.happens("rate_limit") or (self.enforce_limits and self._weight[1] > WEIGHT_LIMIT):
+            raise BinanceError(-1003, "Too much request weight used; current limit is 6000.", 429)
+
+    def _order_headers(self, key: ApiKey) -> dict[str, str]:
+        counts = self._accounts.order_counts(key.account)
+        return {f"X-MBX-ORDER-COUNT-{c['intervalNum']}{c['interval'][0]}": str(c["count"]) for c in counts}
+
+    def _authenticate(self, name: str, signed: str, params: Params) -> ApiKey:
+        """Return the key that signed a request.
+
+        Args:
+            signed: what its signature is over.
+
+        Raises:
+            BinanceError: when it did not.
+        """
+        if not name:
+            raise BinanceError(-2014, "API-key format invalid.", 401)
         key = self.keys.get(name)
         if key is None:
             raise BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-        payload, marker, signature = signed.rpartition("signature=")
-        if not marker or not _verified(key.secret, payload.rstrip("&").encode(), params.get("signature", signature)):
+        for name_of_one in ("timestamp", "signature"):
+            if not params.get(name_of_one):
+                raise missing(name_of_one)
+        if not _verified(key.secret, signed.encode(), params["signature"]):
             raise BinanceError(-1022, "Signature for this request is not valid.")
         self._check_time(params)
         return key
 
-    def _check_time(self, params: dict[str, Any]) -> None:
+    def _check_time(self, params: Params) -> None:
+        if not params.get("timestamp"):
+            raise missing("timestamp")
         timestamp, window = int(params["timestamp"]), float(params.get("recvWindow", 5000))
-        now_ms = self.now_ns() // 1_000_000
+        now_ms = self.now_ns() // NS_PER_MS
         if window > 60_000:
             raise BinanceError(-1131, "recvWindow must be less than 60000.")
         if timestamp >= now_ms + 1000:
@@ -160,399 +203,113 @@ class BinanceFace(Face):
         if now_ms - timestamp > window:
             raise BinanceError(-1021, "Timestamp for this request is outside of the recvWindow.")
 
-    def _result(self, method: str, endpoint: str, p: dict[str, str], key: ApiKey | None) -> Any:
-        if key is not None:
-            return self._private_result(method, endpoint, p, key)
-        if endpoint == "ping":
-            return {}
-        if endpoint == "time":
-            return {"serverTime": self.now_ns() // 1_000_000}
-        if endpoint == "system/status":
-            down = self.venue.state == "maintenance"
-            return {"status": int(down), "msg": "system_maintenance" if down else "normal"}
-        if endpoint == "exchangeInfo":
-            return self._exchange_info(p)
-        if endpoint.startswith("ticker/"):
-            return self._tickers(endpoint.removeprefix("ticker/"), p)
-        market = self.market_of(p["symbol"])
-        if endpoint == "depth":
-            book, count = self.venue.books[market.symbol], int(p.get("limit", 100))
-            sides = {n: _levels(market, book.levels(count, is_buy=n == "bids")) for n in ("bids", "asks")}
-            return {"lastUpdateId": self._caught_up(market), **sides}
-        if endpoint in ("trades", "historicalTrades"):
-            return [self._trade_row(t) for t in self.venue.trades[market.symbol][-int(p.get("limit", 500)) :]]
-        if endpoint == "aggTrades":
-            return [self._agg_row(t) for t in self.venue.trades[market.symbol][-int(p.get("limit", 500)) :]]
-        if endpoint == "klines":
-            return self._klines(market, p)
-        if endpoint == "avgPrice":
-            return {"mins": 5, "price": market.price_text(self.venue.last[market.symbol]), "closeTime": 0}
-        raise BinanceError(-1000, f"Unknown endpoint {endpoint}.", 404)
+    def _result(self, endpoint: Endpoint, p: Params, key: ApiKey | None) -> Any:
+        check(p, endpoint.mandatory, endpoint.optional)
+        if key is None:
+            return self._public[endpoint.handler](p)
+        return self._accounts.handlers[endpoint.handler](p, key)
 
-    def _exchange_info(self, p: dict[str, str]) -> dict[str, Any]:
-        wanted = {p["symbol"]} if p.get("symbol") else None
-        return {
-            "timezone": "UTC",
-            "serverTime": self.now_ns() // 1_000_000,
-            "rateLimits": [
-                {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT},
-                {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": ORDER_LIMIT_10S},
-            ],
-            "exchangeFilters": [],
-            "symbols": [
-                self._symbol(m) for m in self.venue.markets.values() if wanted is None or self.name_of(m) in wanted
-            ],
-        }
+    # Public answers.
 
-    def _symbol(self, market: Market) -> dict[str, Any]:
-        tick, step = _padded(market.price_text(1)), _padded(market.size_text(1))
-        lot = {
-            "minQty": _padded(market.size_text(market.min_size)),
-            "maxQty": _padded(market.size_text(market.max_size)),
-            "stepSize": step,
-        }
-        limits = {"minNotional": format_amount(market.min_notional), "applyMinToMarket": True}
-        return {
-            "symbol": self.name_of(market),
-            "status": "TRADING" if self.venue.state == "online" else "BREAK",
-            "baseAsset": market.base,
-            "baseAssetPrecision": 8,
-            "quoteAsset": market.quote,
-            "quotePrecision": 8,
-            "quoteAssetPrecision": 8,
-            "baseCommissionPrecision": 8,
-            "quoteCommissionPrecision": 8,
-            "orderTypes": list(TYPES),
-            "icebergAllowed": True,
-            "ocoAllowed": False,
-            "quoteOrderQtyMarketAllowed": False,
-            "allowTrailingStop": True,
-            "cancelReplaceAllowed": False,
-            "amendAllowed": True,
-            "isSpotTradingAllowed": True,
-            "isMarginTradingAllowed": False,
-            "filters": [
-                {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
-                {"filterType": "LOT_SIZE", **lot},
-                {"filterType": "MARKET_LOT_SIZE", **lot},
-                {"filterType": "NOTIONAL", **limits, "maxNotional": "9000000.00000000", "avgPriceMins": 5},
-                {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": self.venue.rules.max_open},
-            ],
-            "permissions": [],
-            "permissionSets": [["SPOT"]],
-            "defaultSelfTradePreventionMode": "EXPIRE_TAKER",
-            "allowedSelfTradePreventionModes": ["EXPIRE_TAKER"],
-        }
+    def _status(self, _p: Params) -> Any:
+        down = self.venue.state == "maintenance"
+        return {"status": int(down), "msg": "system_maintenance" if down else "normal"}
 
-    def _tickers(self, kind: str, p: dict[str, str]) -> Any:
-        names = [p["symbol"]] if p.get("symbol") else []
-        if not names and p.get("symbols"):
-            names = msgspec.json.decode(p["symbols"], type=list[str])
-        markets = [self.market_of(n) for n in names] or list(self.venue.markets.values())
-        make = {"bookTicker": self._book_ticker, "price": self._price, "24hr": self._day}.get(kind)
-        if make is None:
-            raise BinanceError(-1000, "Unknown endpoint.", 404)
-        found = [make(market) for market in markets]
-        return found[0] if p.get("symbol") else found
-
-    def _book_ticker(self, market: Market) -> dict[str, Any]:
-        (bid, bids), (ask, asks) = self._top(market)
-        text, size = market.price_text, market.size_text
-        prices = {"bidPrice": text(bid), "bidQty": size(bids), "askPrice": text(ask), "askQty": size(asks)}
-        return {"symbol": self.name_of(market), **prices}
-
-    def _top(self, market: Market) -> tuple[tuple[int, int], tuple[int, int]]:
-        book = self.venue.books[market.symbol]
-        bid, ask = book.levels(1, is_buy=True), book.levels(1, is_buy=False)
-        return (bid[0] if bid else (0, 0)), (ask[0] if ask else (0, 0))
-
-    def _price(self, market: Market) -> dict[str, Any]:
-        return {"symbol": self.name_of(market), "price": market.price_text(self.venue.last[market.symbol])}
-
-    def _day(self, market: Market) -> dict[str, Any]:
-        now = self.now_ns()
-        trades = [t for t in self.venue.trades[market.symbol] if t.ts_ns > now - 86_400 * 10**9]
-        prices = [t.price for t in trades] or [self.venue.last[market.symbol]]
-        text = market.price_text
-        volume = sum(t.size for t in trades)
-        quote = sum(market.notional(t.price, t.size) for t in trades)
-        return {
-            **self._book_ticker(market),
-            "priceChange": text(prices[-1] - prices[0]) if prices[-1] >= prices[0] else "0",
-            "priceChangePercent": "0.000",
-            "weightedAvgPrice": text(prices[-1]),
-            "prevClosePrice": text(prices[0]),
-            "lastPrice": text(prices[-1]),
-            "lastQty": market.size_text(trades[-1].size if trades else 0),
-            "openPrice": text(prices[0]),
-            "highPrice": text(max(prices)),
-            "lowPrice": text(min(prices)),
-            "volume": market.size_text(volume),
-            "quoteVolume": format_amount(quote),
-            "openTime": (now - 86_400 * 10**9) // 1_000_000,
-            "closeTime": now // 1_000_000,
-            "firstId": trades[0].number if trades else -1,
-            "lastId": trades[-1].number if trades else -1,
-            "count": len(trades),
-        }
-
-    def _trade_row(self, trade: Trade) -> dict[str, Any]:
-        m = trade.market
-        return {
-            "id": trade.number,
-            "price": m.price_text(trade.price),
-            "qty": m.size_text(trade.size),
-            "quoteQty": format_amount(m.notional(trade.price, trade.size)),
-            "time": trade.ts_ns // 1_000_000,
-            "isBuyerMaker": trade.taker_side is Side.SELL,
-            "isBestMatch": True,
-        }
-
-    def _agg_row(self, trade: Trade) -> dict[str, Any]:
-        m = trade.market
-        return {
-            "a": trade.number,
-            "p": m.price_text(trade.price),
-            "q": m.size_text(trade.size),
-            "f": trade.number,
-            "l": trade.number,
-            "T": trade.ts_ns // 1_000_000,
-            "m": trade.taker_side is Side.SELL,
-            "M": True,
-        }
-
-    def _klines(self, market: Market, p: dict[str, str]) -> list[list[Any]]:
-        seconds = INTERVALS.get(p["interval"])
-        if seconds is None:
-            raise BinanceError(-1120, "Invalid interval.")
-        since, until = int(p.get("startTime", 0)), int(p.get("endTime", 10**15))
-        bars = self._bars(market, seconds)
-        return [b for b in bars if since <= b[0] <= until][-int(p.get("limit", 500)) :]
-
-    def _bars(self, market: Market, seconds: int) -> list[list[Any]]:
-        groups: dict[int, list[Trade]] = {}
-        for trade in self.venue.trades[market.symbol]:
-            groups.setdefault(trade.ts_ns // 10**9 // seconds * seconds, []).append(trade)
-        rows = []
-        for start, trades in sorted(groups.items()):
-            prices = [t.price for t in trades]
-            text, volume = market.price_text, market.size_text(sum(t.size for t in trades))
-            quote = format_amount(sum(market.notional(t.price, t.size) for t in trades))
-            ohlc = [text(prices[0]), text(max(prices)), text(min(prices)), text(prices[-1])]
-            ends = (start + seconds) * 1000 - 1
-            rows.append([start * 1000, *ohlc, volume, ends, quote, len(trades), volume, quote, "0"])
-        return rows
-
-    # Private.
-
-    def _private_result(self, method: str, endpoint: str, p: dict[str, str], key: ApiKey) -> Any:
-        account = self.venue.account(key.account)
-        if endpoint == "account/apiRestrictions":
-            return {
-                "ipRestrict": False,
-                "createTime": 0,
-                "enableReading": True,
-                "enableWithdrawals": key.can_withdraw,
-                "enableSpotAndMarginTrading": key.can_trade,
-            }
-        if endpoint == "capital/config/getall":
-            return [
-                self._coin(asset)
-                for asset in sorted({a for m in self.venue.markets.values() for a in (m.base, m.quote)})
-            ]
-        if endpoint == "account":
-            return self._account(account)
-        if endpoint == "account/commission":
-            tier = self.venue.tier(account)
-            rates = {"maker": f"{tier.maker_ppm / 1e6:.8f}", "taker": f"{tier.taker_ppm / 1e6:.8f}"}
-            return {"symbol": p["symbol"], "standardCommission": {**rates, "buyer": "0.0", "seller": "0.0"}}
-        market = self.market_of(p["symbol"]) if p.get("symbol") else None
-        if endpoint == "openOrders" and method == "GET":
-            return [self._row(o) for o in account.open.values() if market is None or o.market is market]
-        if market is None:
-            raise BinanceError(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-        if endpoint == "openOrders":
-            return [self._row(o) for o in self.venue.cancel_all(account.name, market.symbol)]
-        if endpoint == "allOrders":
-            return [self._row(o) for o in account.orders.values() if o.market is market][-int(p.get("limit", 500)) :]
-        if endpoint == "myTrades":
-            return self._my_trades(account, market, p)
-        if endpoint == "order/amend/keepPriority":
-            return self._amend(account, market, p)
-        return self._order_result(method, market, p, key)
-
-    def _order_result(self, method: str, market: Market, p: dict[str, Any], key: ApiKey) -> Any:
-        account = self.venue.account(key.account)
-        if method == "GET":
-            found = self._order_of(account, p)
-            if found is None:
-                raise BinanceError(-2013, "Order does not exist.")
-            return self._row(found)
-        if not key.can_trade:
-            raise BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-        if self.venue.state == "maintenance":
-            raise BinanceError(-1016, "This service is no longer available.", 503)
-        if method == "DELETE":
-            order = self.venue.cancel(account.name, self._order_of(account, p), "canceled")
-            return {**self._row(order), "origClientOrderId": order.request.client_id}
-        self._count_order(key)
-        if self.faults.happens("reject"):
-            raise Refused(Refusal.INJECTED)
-        order = self.venue.place(account.name, self._new_order(market, p))
-        return self._placed(order)
-
-    def _count_order(self, key: ApiKey) -> None:
-        if not self.enforce_limits:
-            return
-        window = self.venue.clock() // (10 * 10**9)
-        seen = self._orders.get(key.name, (window, 0))
-        count = seen[1] + 1 if seen[0] == window else 1
-        self._orders[key.name] = (window, count)
-        if count > ORDER_LIMIT_10S:
-            raise BinanceError(-1015, "Too many new orders; current limit is 100 orders per 10 SECOND.", 429)
-
-    def _coin(self, asset: str) -> dict[str, Any]:
-        return {
-            "coin": asset, "name": asset, "free": "0", "locked": "0", "trading": True, "networkList": [],
-            "depositAllEnable": True, "withdrawAllEnable": True, "isLegalMoney": asset in ("USD", "EUR"),
-        }  # fmt: skip
-
-    def _account(self, account: Account) -> dict[str, Any]:
-        tier = self.venue.tier(account)
-        balances = [
-            {
-                "asset": asset,
-                "free": format_amount(account.free(asset)),
-                "locked": format_amount(account.held.get(asset, 0)),
-            }
-            for asset in account.total
+    def _exchange_info(self, p: Params) -> Any:
+        if "permissions" in p and ("symbol" in p or "symbols" in p):
+            raise BinanceError(-1128, "Combination of optional parameters invalid.")
+        markets = self._accounts.markets_of(p) or list(self.venue.markets.values())
+        if "permissions" in p and "SPOT" not in names_in(p, "permissions"):
+            markets = []
+        rows = [symbol_row(self.venue, market) for market in markets]
+        if not self._has_status(p):
+            rows = []
+        if p.get("showPermissionSets") == "false":
+            rows = [row | {"permissionSets": []} for row in rows]
+        weights = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT}
+        orders = [
+            {"rateLimitType": "ORDERS", "interval": interval, "intervalNum": number, "limit": most}
+            for (interval, number), most in ORDER_LIMITS.items()
         ]
         return {
-            "makerCommission": tier.maker_ppm // 100,
-            "takerCommission": tier.taker_ppm // 100,
-            "canTrade": True,
-            "canWithdraw": True,
-            "canDeposit": True,
-            "accountType": "SPOT",
-            "updateTime": self.now_ns() // 1_000_000,
-            "balances": balances,
-            "permissions": ["SPOT"],
-            "uid": 1,
+            "timezone": "UTC",
+            "serverTime": self.now_ns() // NS_PER_MS,
+            "rateLimits": [weights, *orders],
+            "exchangeFilters": [],
+            "symbols": rows,
         }
 
-    def _my_trades(self, account: Account, market: Market, p: dict[str, str]) -> list[dict[str, Any]]:
-        since, from_id = int(p.get("startTime", 0)), int(p.get("fromId", 0))
-        wanted = int(p["orderId"]) if p.get("orderId") else 0
-        rows = []
-        for order, trade in account.trades:
-            if order.market is not market or trade.ts_ns // 1_000_000 < since or trade.number < from_id:
-                continue
-            if wanted and order.number != wanted:
-                continue
-            fee, asset, is_maker = trade.of(order)
-            rows.append(
-                {
-                    "symbol": self.name_of(market),
-                    "id": trade.number,
-                    "orderId": order.number,
-                    "orderListId": -1,
-                    "price": market.price_text(trade.price),
-                    "qty": market.size_text(trade.size),
-                    "quoteQty": format_amount(market.notional(trade.price, trade.size)),
-                    "commission": format_amount(fee),
-                    "commissionAsset": asset,
-                    "time": trade.ts_ns // 1_000_000,
-                    "isBuyer": order.is_buy,
-                    "isMaker": is_maker,
-                    "isBestMatch": True,
-                }
-            )
-        return rows[: int(p.get("limit", 500))] if from_id or since else rows[-int(p.get("limit", 500)) :]
+    def _has_status(self, p: Params) -> bool:
+        """Return whether the symbols have the status that is wanted; they all have one. Raises BinanceError."""
+        if p.get("symbolStatus", "TRADING") not in ("TRADING", "HALT", "BREAK"):
+            raise BinanceError(-1122, "Invalid symbolStatus.")
+        return p.get("symbolStatus") in (None, status_of_symbols(self.venue))
 
-    def _amend(self, account: Account, market: Market, p: dict[str, str]) -> dict[str, Any]:
-        order = self._order_of(account, p)
-        size = units(p["newQty"], market.size_decimals, Refusal.BAD_SIZE)
-        if order is not None and size >= order.size:
-            raise Refused(Refusal.AMEND)
-        amended = self.venue.amend(account.name, order, size=size)
-        return {"transactTime": self.now_ns() // 1_000_000, "executionId": 1, "amendedOrder": self._row(amended)}
+    def _depth(self, p: Params) -> Any:
+        if not self._has_status(p):
+            raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
+        market, count = self.market_of(p["symbol"]), limit(p, 100, 5000)
+        return {"lastUpdateId": self._caught_up(market), **self._sides(market, count)}
 
-    def _order_of(self, account: Account, p: dict[str, Any]) -> Order | None:
-        if p.get("orderId"):
-            return account.orders.get(int(p["orderId"]))
-        return account.by_client.get(str(p.get("origClientOrderId", "")))
+    def _sides(self, market: Market, count: int) -> dict[str, Any]:
+        book = self.venue.books[market.symbol]
+        return {name: _levels(market, book.levels(count, is_buy=name == "bids")) for name in ("bids", "asks")}
 
-    def _new_order(self, market: Market, p: dict[str, Any]) -> NewOrder:
-        kind = TYPES.get(str(p["type"]))
-        if kind is None:
-            raise BinanceError(-1116, "Invalid orderType.")
-        if p["side"] not in ("BUY", "SELL"):
-            raise BinanceError(-1117, "Invalid side.")
-        tif = str(p.get("timeInForce", "GTC"))
-        if tif not in ("GTC", "IOC", "FOK"):
-            raise BinanceError(-1115, "Invalid timeInForce.")
-        if kind.has_limit and p["type"] != "LIMIT_MAKER" and "timeInForce" not in p:
-            raise BinanceError(-1102, "Mandatory parameter 'timeInForce' was not sent, was empty/null, or malformed.")
-        price = units(p["price"], market.price_decimals, Refusal.BAD_PRICE) if kind.has_limit else 0
-        trigger = units(p["stopPrice"], market.price_decimals, Refusal.BAD_PRICE) if p.get("stopPrice") else 0
-        trail = 0
-        if p.get("trailingDelta"):
-            kind = OrderType.TRAILING_STOP
-            trail = max(1, self.venue.last[market.symbol] * int(p["trailingDelta"]) // 10_000)
-        return NewOrder(
-            market=market.symbol,
-            side=Side(str(p["side"]).lower()),
-            type=kind,
-            size=units(p["quantity"], market.size_decimals, Refusal.BAD_SIZE),
-            price=price,
-            trigger=trigger,
-            trail=trail,
-            display=units(p["icebergQty"], market.size_decimals, Refusal.BAD_SIZE) if p.get("icebergQty") else 0,
-            tif=TimeInForce(tif.lower()),
-            post_only=p["type"] == "LIMIT_MAKER",
-            client_id=str(p.get("newClientOrderId", "")) or f"auto{self.venue.clock()}",
+    def _trades(self, p: Params) -> list[Trade]:
+        return self.venue.trades[self.market_of(p["symbol"]).symbol]
+
+    def _old_trades(self, p: Params) -> Any:
+        trades = self._trades(p)
+        if "fromId" in p:
+            return [trade_row(t) for t in trades if t.number >= whole(p, "fromId")][: limit(p)]
+        return [trade_row(t) for t in trades[-limit(p) :]]
+
+    def _aggregate_rows(self, p: Params) -> Any:
+        found = self._aggregates[self.market_of(p["symbol"]).symbol].found
+        since, until, from_id = whole(p, "startTime"), whole(p, "endTime", 10**16), whole(p, "fromId")
+        chosen = [a for a in found if a.number >= from_id and since <= a.first.ts_ns // NS_PER_MS <= until]
+        forward = "fromId" in p or "startTime" in p
+        return [a.row() for a in (chosen[: limit(p)] if forward else chosen[-limit(p) :])]
+
+    def _bars(self, p: Params) -> Any:
+        market = self.market_of(p["symbol"])
+        bars = bars_of(
+            self.venue,
+            market,
+            p["interval"],
+            since_ms=whole(p, "startTime"),
+            until_ms=whole(p, "endTime"),
+            count=limit(p),
+            zone_s=timezone_of(p.get("timeZone", "0")),
         )
+        return [bar_row(market, bar) for bar in bars]
 
-    def _row(self, order: Order) -> dict[str, Any]:
-        m, request = order.market, order.request
-        return {
-            "symbol": self.name_of(m),
-            "orderId": order.number,
-            "orderListId": -1,
-            "clientOrderId": request.client_id,
-            "transactTime": order.updated_ns // 1_000_000,
-            "price": m.price_text(order.price),
-            "origQty": m.size_text(order.size),
-            "executedQty": m.size_text(order.filled),
-            "cummulativeQuoteQty": format_amount(order.cost),
-            "status": STATUSES[order.status],
-            "timeInForce": "GTC" if not request.type.has_limit else request.tif.value.upper(),
-            "type": _type_name(order),
-            "side": request.side.value.upper(),
-            "stopPrice": m.price_text(order.trigger),
-            "icebergQty": m.size_text(request.display),
-            "time": order.created_ns // 1_000_000,
-            "updateTime": order.updated_ns // 1_000_000,
-            "isWorking": order.status is not Status.TRIGGER_PENDING,
-            "workingTime": order.created_ns // 1_000_000,
-            "origQuoteOrderQty": "0.00000000",
-            "selfTradePreventionMode": "EXPIRE_TAKER",
-        }
+    def _tickers(self, p: Params, make: Callable[[Market, Params], Any], *, must_name: bool = False) -> Any:
+        if must_name and "symbol" not in p and "symbols" not in p:
+            raise BinanceError(-1128, "Combination of optional parameters invalid.")
+        if p.get("type", "FULL") not in ("FULL", "MINI"):
+            raise BinanceError(-1139, "Invalid ticker type.")
+        markets = self._accounts.markets_of(p) or list(self.venue.markets.values())
+        if not self._has_status(p):
+            if "symbol" in p:
+                raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
+            return []
+        found = [make(market, p) for market in markets]
+        return found[0] if "symbol" in p else found
 
-    def _placed(self, order: Order) -> dict[str, Any]:
-        fills = []
-        for trade in order.trades:
-            fee, asset, _ = trade.of(order)
-            fills.append(
-                {
-                    "price": order.market.price_text(trade.price),
-                    "qty": order.market.size_text(trade.size),
-                    "commission": format_amount(fee),
-                    "commissionAsset": asset,
-                    "tradeId": trade.number,
-                }
-            )
-        return {**self._row(order), "fills": fills}
+    def _day(self, market: Market, p: Params) -> Any:
+        return day_ticker(self.venue, market, self.now_ns(), is_mini=p.get("type") == "MINI")
+
+    def _trading_day(self, market: Market, p: Params) -> Any:
+        now_ns = self.now_ns()
+        start, end = bar_bounds(now_ns // 10**9, "1d", timezone_of(p.get("timeZone", "0")))
+        found = statistics(self.venue, market, start * 10**9, now_ns, is_mini=p.get("type") == "MINI")
+        return {**found, "closeTime": end * 1000 - 1}
+
+    def _rolling(self, market: Market, p: Params) -> Any:
+        now_ns = self.now_ns()
+        since_s = (now_ns // 10**9 - window_of(p.get("windowSize", "1d"))) // 60 * 60
+        return statistics(self.venue, market, since_s * 10**9, now_ns, is_mini=p.get("type") == "MINI")
 
     # Market streams.
 
@@ -575,19 +332,31 @@ class BinanceFace(Face):
             socket.send('{"error":{"code":3,"msg":"Invalid JSON"}}', faulty=False)
             return
         method, params, number = message.get("method"), message.get("params") or [], message.get("id")
+        result: Any = None
+        names = method in ("SUBSCRIBE", "UNSUBSCRIBE")
+        if not isinstance(params, list) or (names and not all(isinstance(name, str) for name in params)):
+            error = {"code": 2, "msg": "Invalid request: params must be an array of strings"}
+            socket.send(_json({"error": error, "id": number}), faulty=False)
+            return
         if method == "SUBSCRIBE":
             for name in params:
                 socket.subscriptions[name] = True
         elif method == "UNSUBSCRIBE":
             for name in params:
                 socket.subscriptions.pop(name, None)
-        elif method != "LIST_SUBSCRIPTIONS":
+        elif method == "LIST_SUBSCRIPTIONS":
+            result = [name for name in socket.subscriptions if name != "combined"]
+        elif method == "SET_PROPERTY" and params[:1] == ["combined"]:
+            socket.subscriptions["combined"] = bool(params[1:] == [True])
+        elif method == "GET_PROPERTY" and params[:1] == ["combined"]:
+            result = bool(socket.subscriptions.get("combined"))
+        else:
             error = {"code": 2, "msg": f"Invalid request: unknown method {method}"}
             socket.send(_json({"error": error, "id": number}), faulty=False)
             return
-        socket.send(_json({"result": None, "id": number}), faulty=False)
+        socket.send(_json({"result": result, "id": number}), faulty=False)
 
-    def _publish(self, stream: str, data: dict[str, Any]) -> None:
+    def _publish(self, stream: str, data: object) -> None:
         plain = wrapped = ""
         for socket in list(self.sockets):
             if stream not in socket.subscriptions:
@@ -598,6 +367,9 @@ class BinanceFace(Face):
             else:
                 plain = plain or _json(data)
                 socket.send(plain)
+
+    def _is_wanted(self, stream: str) -> bool:
+        return any(stream in socket.subscriptions for socket in self.sockets)
 
     def _caught_up(self, market: Market) -> int:
         """Take pending changes of a book into its numbering, so that a snapshot has a number of its own."""
@@ -614,21 +386,33 @@ class BinanceFace(Face):
         return bool(changes)
 
     def flush(self) -> None:
-        """Send the top of changed books, and the changes themselves every 100 ms."""
+        """Send aggregate trades, the top of changed books, and the changes themselves every 100 ms."""
         for market in self.venue.markets.values():
+            self._send_aggregates(market)
             if not self._collect(market):
                 continue
-            (bid, bids), (ask, asks) = self._top(market)
-            name = self.name_of(market)
-            text, size = market.price_text, market.size_text
-            data = {"u": self._update_id[market.symbol], "s": name, "b": text(bid), "B": size(bids)}
-            self._publish(f"{name.lower()}@bookTicker", {**data, "a": text(ask), "A": size(asks)})
+            (bid, bids), (ask, asks) = top(self.venue, market)
+            name = symbol_of(market)
+            data = {"u": self._update_id[market.symbol], "s": name, "b": price_text(market, bid)}
+            data |= {"B": size_text(market, bids), "a": price_text(market, ask), "A": size_text(market, asks)}
+            self._publish(f"{name.lower()}@bookTicker", data)
         if self.venue.clock() - self._depth_sent_ns >= DEPTH_EVERY_NS:
             self.send_depth()
 
     def beat(self, tenth: int) -> None:
-        """Send book changes: Binance does so every 100 ms."""
+        """Send book changes, which Binance does every 100 ms, and each second what it sends at that pace."""
         self.send_depth()
+        for market in self.venue.markets.values():
+            self._send_aggregates(market)
+        if tenth % 10 == 0:
+            self._send_closed_bars()
+            self._send_all_tickers()
+
+    def _send_aggregates(self, market: Market) -> None:
+        for one in self._aggregates[market.symbol].untold():
+            name = symbol_of(market)
+            data = {"e": "aggTrade", "E": self.now_ns() // NS_PER_MS, "s": name, **one.row()}
+            self._publish(f"{name.lower()}@aggTrade", data)
 
     def send_depth(self) -> None:
         """Send what changed in each book since the last time."""
@@ -638,7 +422,7 @@ class BinanceFace(Face):
             pending = self._pending[market.symbol]
             if not pending:
                 continue
-            name = self.name_of(market)
+            name = symbol_of(market)
             first = self._first.pop(market.symbol)
             sides: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
             for (is_buy, price), size in pending.items():
@@ -646,7 +430,7 @@ class BinanceFace(Face):
             pending.clear()
             data = {
                 "e": "depthUpdate",
-                "E": self.now_ns() // 1_000_000,
+                "E": self.now_ns() // NS_PER_MS,
                 "s": name,
                 "U": first,
                 "u": self._update_id[market.symbol],
@@ -655,203 +439,263 @@ class BinanceFace(Face):
             }
             for stream in (f"{name.lower()}@depth@100ms", f"{name.lower()}@depth"):
                 self._publish(stream, data)
+            for depth in PARTIAL_DEPTHS:
+                for stream in (f"{name.lower()}@depth{depth}@100ms", f"{name.lower()}@depth{depth}"):
+                    if self._is_wanted(stream):
+                        book = {"lastUpdateId": self._update_id[market.symbol], **self._sides(market, depth)}
+                        self._publish(stream, book)
 
     def on_trade(self, trade: Trade) -> None:
         """Tell a public trade, and the bar that it belongs to."""
-        name, market = self.name_of(trade.market), trade.market
-        now_ms, is_maker = self.now_ns() // 1_000_000, trade.taker_side is Side.SELL
-        shared = {"E": now_ms, "s": name, "p": market.price_text(trade.price), "q": market.size_text(trade.size)}
-        times = {"T": trade.ts_ns // 1_000_000, "m": is_maker, "M": True}
-        self._publish(f"{name.lower()}@trade", {"e": "trade", **shared, "t": trade.number, **times})
-        ids = {"a": trade.number, "f": trade.number, "l": trade.number}
-        self._publish(f"{name.lower()}@aggTrade", {"e": "aggTrade", **shared, **ids, **times})
-        wanted = {n for s in self.sockets for n in s.subscriptions if str(n).startswith(f"{name.lower()}@kline_")}
-        for stream in sorted(wanted):
-            interval = str(stream).rpartition("_")[2]
-            if interval in INTERVALS:
-                self._publish(stream, self._kline_event(market, interval))
-        for suffix in ("ticker", "miniTicker"):
-            if any(f"{name.lower()}@{suffix}" in s.subscriptions for s in self.sockets):
-                event = self._ticker_event(market)
-                if suffix == "miniTicker":
-                    event = {k: event[k] for k in ("E", "s", "c", "o", "h", "l", "v", "q")} | {"e": "24hrMiniTicker"}
-                self._publish(f"{name.lower()}@{suffix}", event)
+        name, market = symbol_of(trade.market), trade.market
+        self._aggregates[market.symbol].add(trade)
+        row = trade_row(trade)
+        data = {"e": "trade", "E": self.now_ns() // NS_PER_MS, "s": name, "t": row["id"], "p": row["price"]}
+        data |= {"q": row["qty"], "T": row["time"], "m": row["isBuyerMaker"], "M": True}
+        self._publish(f"{name.lower()}@trade", data)
+        for stream, interval in self._bar_streams(market):
+            self._publish(stream, self._bar_event(market, interval, trade.ts_ns // NS_PER_MS, is_closed=False))
+        ticker = mini = f"{name.lower()}@"
+        ticker, mini = ticker + "ticker", mini + "miniTicker"
+        if self._is_wanted(ticker) or self._is_wanted(mini):
+            event = ticker_event(day_ticker(self.venue, market, self.now_ns()))
+            self._publish(ticker, event)
+            self._publish(mini, mini_event(event))
 
-    def _kline_event(self, market: Market, interval: str) -> dict[str, Any]:
-        start, open_, high, low, close, volume, ends, quote, count, *_ = self._bars(market, INTERVALS[interval])[-1]
-        name = self.name_of(market)
-        kline = {
-            "t": start, "T": ends, "s": name, "i": interval, "f": 0, "L": 0, "o": open_, "c": close, "h": high,
-            "l": low, "v": volume, "n": count, "x": False, "q": quote, "V": volume, "Q": quote, "B": "0",
-        }  # fmt: skip
-        return {"e": "kline", "E": self.now_ns() // 1_000_000, "s": name, "k": kline}
+    def _bar_streams(self, market: Market) -> list[tuple[str, str]]:
+        start = f"{symbol_of(market).lower()}@kline_"
+        wanted = {str(n) for s in self.sockets for n in s.subscriptions if str(n).startswith(start)}
+        named = [(stream, stream.removeprefix(start)) for stream in sorted(wanted)]
+        return [(stream, interval) for stream, interval in named if interval in INTERVALS]
 
-    def _ticker_event(self, market: Market) -> dict[str, Any]:
-        d = self._day(market)
-        return {
-            "e": "24hrTicker", "E": d["closeTime"], "s": d["symbol"], "p": d["priceChange"],
-            "P": d["priceChangePercent"], "w": d["weightedAvgPrice"], "x": d["prevClosePrice"], "c": d["lastPrice"],
-            "Q": d["lastQty"], "b": d["bidPrice"], "B": d["bidQty"], "a": d["askPrice"], "A": d["askQty"],
-            "o": d["openPrice"], "h": d["highPrice"], "l": d["lowPrice"], "v": d["volume"], "q": d["quoteVolume"],
-            "O": d["openTime"], "C": d["closeTime"], "F": d["firstId"], "L": d["lastId"], "n": d["count"],
-        }  # fmt: skip
+    def _bar_event(self, market: Market, interval: str, at_ms: int, *, is_closed: bool) -> dict[str, Any]:
+        bar = bar_at(self.venue, market, interval, at_ms)
+        return bar_event(market, interval, bar, self.now_ns() // NS_PER_MS, is_closed=is_closed)
+
+    def _send_closed_bars(self) -> None:
+        """Tell the bars that ended within the last second."""
+        now_s = self.venue.clock() // 10**9
+        for market in self.venue.markets.values():
+            for stream, interval in self._bar_streams(market):
+                if bar_bounds(now_s, interval)[0] > now_s - 1:
+                    self._publish(stream, self._bar_event(market, interval, (now_s - 1) * 1000, is_closed=True))
+
+    def _send_all_tickers(self) -> None:
+        streams = ("!ticker@arr", "!miniTicker@arr")
+        if not any(self._is_wanted(stream) for stream in streams):
+            return
+        events = [ticker_event(day_ticker(self.venue, m, self.now_ns())) for m in self.venue.markets.values()]
+        self._publish(streams[0], events)
+        self._publish(streams[1], [mini_event(event) for event in events])
 
     # WebSocket API.
 
     async def _api_socket(self, request: web.Request) -> web.StreamResponse:
-        return await self.serve_socket(request, self._on_api_text, lambda _socket: None)
+        def opened(socket: Socket) -> None:
+            socket.subscriptions[_SESSION] = Session(self.now_ns() // NS_PER_MS)
+
+        return await self.serve_socket(request, self._on_api_text, opened)
 
     async def _on_api_text(self, socket: Socket, text: str) -> None:
         number: Any = None
+        answer: dict[str, Any]
+        params: Params = {}
         try:
-            message = msgspec.json.decode(text, type=dict[str, Any])
-            number, method, params = message.get("id"), str(message.get("method")), message.get("params") or {}
-            trading = method in ("order.place", "order.cancel")
-            if trading and self.faults.happens("lose_request"):
+            message = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            number = msgspec.json.decode(message.get("id", msgspec.Raw(b"null")))
+            method = str(msgspec.json.decode(message.get("method", msgspec.Raw(b"null"))))
+            params = _sent(message.get("params", msgspec.Raw(b"null")))
+            endpoint = ENDPOINTS.get(METHODS.get(method, ("", "")))
+            is_trading = endpoint is not None and endpoint.is_trading
+            if is_trading and self.faults.happens("lose_request"):
                 socket.close()
                 return
-            if trading and self.faults.happens("slow_request"):
+            if is_trading and self.faults.happens("slow_request"):
                 self.hear_late(self._on_api_text(socket, text))
                 return
-            result = self._api_result(socket, method, params)
-            answer = {"id": number, "status": 200, "result": result, "rateLimits": []}
-            if trading:
+            result = self._api_result(socket, method, endpoint, dict(params))
+            answer = {"id": number, "status": 200, "result": result, **self._rate_limits(params)}
+            if is_trading:
                 socket.answer(_json(answer))
                 return
-        except Refused as error:
-            code, reason = ERRORS[error.reason]
-            answer = {"id": number, "status": 400, "error": {"code": code, "msg": reason}}
-        except BinanceError as error:
-            answer = {"id": number, "status": error.status, "error": {"code": error.code, "msg": error.text}}
-        except (KeyError, ValueError, TypeError, AttributeError, msgspec.DecodeError):
-            text = ERRORS[Refusal.BAD_FIELDS][1]
-            answer = {"id": number, "status": 400, "error": {"code": -1102, "msg": text}}
+        except (Refused, BinanceError, msgspec.DecodeError, *_MALFORMED) as error:
+            said = _said(error)
+            answer = {"id": number, "status": said.status, "error": said.body(), **self._rate_limits(params)}
         socket.send(_json(answer), faulty=False)
 
-    def _api_result(self, socket: Socket, method: str, p: dict[str, Any]) -> Any:
-        if method == "ping":
+    def _rate_limits(self, p: Params) -> dict[str, Any]:
+        if p.get("returnRateLimits") == "false":
             return {}
-        if method == "time":
-            return {"serverTime": self.now_ns() // 1_000_000}
-        if method in ("session.logon", "userDataStream.subscribe.signature") or "signature" in p:
-            key = self._authenticate_socket(p)
-        elif socket.key is not None:
-            key = socket.key
-        else:
-            raise BinanceError(-1022, "Signature for this request is not valid.", 401)
-        if method == "session.logon":
-            socket.key = key
-            return {"apiKey": key.name, "authorizedSince": self.now_ns() // 1_000_000}
-        if method in ("userDataStream.subscribe.signature", "userDataStream.subscribe"):
-            socket.key = key
-            socket.subscriptions["user"] = True
-            return {"subscriptionId": 0}
-        if method == "userDataStream.unsubscribe":
-            socket.subscriptions.pop("user", None)
-            return {}
-        if method in _API_ORDERS:
-            verb = _API_ORDERS[method]
-            if self.faults.happens("rate_limit"):
-                raise BinanceError(-1003, "Too much request weight used.", 429)
-            return self._order_result(verb, self.market_of(str(p["symbol"])), p, key)
-        endpoints = {"account.status": "account", "openOrders.status": "openOrders", "myTrades": "myTrades"}
-        if method in endpoints:
-            return self._private_result("GET", endpoints[method], {k: str(v) for k, v in p.items()}, key)
-        if method == "openOrders.cancelAll":
-            return self._private_result("DELETE", "openOrders", {k: str(v) for k, v in p.items()}, key)
-        raise BinanceError(-1000, f"Unknown method {method}.")
+        row = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT}
+        return {"rateLimits": [{**row, "count": self._weight[1]}]}
 
-    def _authenticate_socket(self, p: dict[str, Any]) -> ApiKey:
-        key = self.keys.get(str(p.get("apiKey", "")))
-        if key is None:
-            raise BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+    def _api_result(self, socket: Socket, method: str, endpoint: Endpoint | None, p: Params) -> Any:
+        key: ApiKey | None
+        self._count(weight_of(endpoint, p) if endpoint else 2)
+        if method in _SESSION_METHODS:
+            return _SESSION_METHODS[method](self, socket, socket.subscriptions[_SESSION], p)
+        if endpoint is None:
+            raise BinanceError(-1000, f"Unknown method {method}.")
+        if endpoint.is_trading and self.faults.happens("rate_limit"):
+            raise BinanceError(-1003, "Too much request weight used.", 429)
+        key = socket.subscriptions[_SESSION].key
+        if not endpoint.is_signed:
+            key = None
+        elif key is None or "signature" in p:
+            key = self._authenticate_socket(p)
+        else:
+            self._check_time(p)
+        return self._result(endpoint, {n: v for n, v in p.items() if n not in _OF_THE_CALL}, key)
+
+    def _authenticate_socket(self, p: Params) -> ApiKey:
         payload = "&".join(f"{name}={p[name]}" for name in sorted(p) if name != "signature")
-        if not _verified(key.secret, payload.encode(), str(p.get("signature", ""))):
-            raise BinanceError(-1022, "Signature for this request is not valid.")
-        self._check_time(p)
-        return key
+        return self._authenticate(p.get("apiKey", ""), payload, p)
+
+    def _log_on(self, socket: Socket, session: Session, p: Params) -> Any:
+        key = self._authenticate_socket(p)
+        if not _is_ed25519(key.secret):
+            raise BinanceError(-4056, "HMAC_SHA256 API key is not supported.")
+        socket.key = session.key = key
+        session.since_ms = self.now_ns() // NS_PER_MS
+        return self._session(socket, session, p)
+
+    def _session(self, _socket: Socket, session: Session, _p: Params) -> Any:
+        return {
+            "apiKey": session.key.name if session.key else None,
+            "authorizedSince": session.since_ms if session.key else None,
+            "connectedSince": session.connected_ms,
+            "returnRateLimits": True,
+            "serverTime": self.now_ns() // NS_PER_MS,
+            "userDataStream": bool(session.heard),
+        }
+
+    def _log_out(self, socket: Socket, session: Session, p: Params) -> Any:
+        account, session.key = session.key.account if session.key else "", None
+        for number in [number for number, heard in session.heard.items() if heard == account]:
+            self._end_subscription(socket, session, number)
+        return self._session(socket, session, p)
+
+    def _subscribe_user(self, socket: Socket, session: Session, _p: Params) -> Any:
+        if session.key is None:
+            raise BinanceError(-1022, "Signature for this request is not valid.", 401)
+        return self._hear(socket, session, session.key)
+
+    def _subscribe_signed(self, socket: Socket, session: Session, p: Params) -> Any:
+        return self._hear(socket, session, self._authenticate_socket(p))
+
+    @staticmethod
+    def _hear(socket: Socket, session: Session, key: ApiKey) -> Any:
+        if key.account in session.heard.values():
+            raise BinanceError(-2035, "User Data Stream subscription already active.")
+        number, session.subscribed = session.subscribed, session.subscribed + 1
+        session.heard[number] = key.account
+        socket.key = key
+        return {"subscriptionId": number}
+
+    def _unsubscribe_user(self, socket: Socket, session: Session, p: Params) -> Any:
+        numbers = [whole(p, "subscriptionId")] if "subscriptionId" in p else list(session.heard)
+        if not numbers or any(number not in session.heard for number in numbers):
+            raise BinanceError(-2036, "User Data Stream subscription not active.")
+        for number in numbers:
+            self._end_subscription(socket, session, number)
+        return {}
+
+    def _end_subscription(self, socket: Socket, session: Session, number: int) -> None:
+        del session.heard[number]
+        event = {"e": "eventStreamTerminated", "E": self.now_ns() // NS_PER_MS}
+        socket.send(_json({"subscriptionId": number, "event": event}), faulty=False)
+
+    @staticmethod
+    def _subscriptions(_socket: Socket, session: Session, _p: Params) -> Any:
+        return [{"subscriptionId": number} for number in session.heard]
 
     # User data.
 
     def _tell(self, account: str, event: dict[str, Any]) -> None:
         for socket in list(self.sockets):
-            if socket.key and socket.key.account == account and "user" in socket.subscriptions:
-                socket.send(_json({"subscriptionId": 0, "event": event}))
+            session = socket.subscriptions.get(_SESSION)
+            for number, heard in session.heard.items() if session else ():
+                if heard == account:
+                    socket.send(_json({"subscriptionId": number, "event": event}))
 
     def on_order(self, order: Order, what: str) -> None:
-        """Tell the owner what became of an order."""
-        if what == "triggered":
-            return
-        m, request = order.market, order.request
-        trade = order.trades[-1] if what == "trade" else None
-        fee, asset, is_maker = trade.of(order) if trade else (0, None, False)
-        canceled = what == "canceled"
-        self._tell(
-            order.account,
-            {
-                "e": "executionReport",
-                "E": self.now_ns() // 1_000_000,
-                "s": self.name_of(m),
-                "c": f"cancel{order.number}" if canceled else request.client_id,
-                "S": request.side.value.upper(),
-                "o": _type_name(order),
-                "f": "GTC" if not request.type.has_limit else request.tif.value.upper(),
-                "q": m.size_text(order.size),
-                "p": m.price_text(order.price),
-                "P": m.price_text(order.trigger),
-                "F": m.size_text(request.display),
-                "g": -1,
-                "C": request.client_id if canceled else "",
-                "x": {"trade": "TRADE", "new": "NEW", "canceled": "CANCELED", "expired": "EXPIRED"}.get(
-                    what, "REPLACED"
-                ),
-                "X": STATUSES[order.status],
-                "r": "NONE",
-                "i": order.number,
-                "l": m.size_text(trade.size if trade else 0),
-                "z": m.size_text(order.filled),
-                "L": m.price_text(trade.price if trade else 0),
-                "n": format_amount(fee),
-                "N": asset,
-                "T": order.updated_ns // 1_000_000,
-                "t": trade.number if trade else -1,
-                "I": 1,
-                "w": order.status in (Status.NEW, Status.PARTIAL),
-                "m": is_maker,
-                "M": False,
-                "O": order.created_ns // 1_000_000,
-                "Z": format_amount(order.cost),
-                "Y": format_amount(m.notional(trade.price, trade.size) if trade else 0),
-                "Q": "0.00000000",
-                "W": order.created_ns // 1_000_000,
-                "V": "EXPIRE_TAKER",
-            },
-        )
+        """Tell the owner what became of an order, and what it set aside."""
+        accounts, now_ms = self._accounts, self.now_ns() // NS_PER_MS
+        before = accounts.amended if what == "amended" else ""
+        event = execution_report(order, what, now_ms, cancel_id=self._cancel_name(order), before=before)
+        if what == "prevented" or order.reason == SELF_TRADE:
+            add_prevented(event, order, self.venue.prevented[-1])
+        self._tell(order.account, event)
+        if what == "trade" and len(order.trades) == 1:
+            accounts.count_fill(order.account, is_maker=order.trades[0].of(order)[2])
+        if what in ("new", "amended") and order.status is not Status.WAITING:
+            self.on_balance(self.venue.account(order.account), order.held_asset)
+        if what == "amended" and order.group and before != order.request.client_id:
+            self._tell(order.account, list_status(order.group, "updated", now_ms))
+
+    def _cancel_name(self, order: Order) -> str:
+        return self._accounts.cancel_id or f"cancel{order.number}"
+
+    def on_list(self, orders: OrderList, what: str) -> None:
+        """Tell the owner what became of a list of orders."""
+        self._tell(orders.account, list_status(orders, what, self.now_ns() // NS_PER_MS))
 
     def on_balance(self, account: Account, asset: str) -> None:
         """Tell the owner of a balance that changed."""
-        now_ms = self.now_ns() // 1_000_000
+        now_ms = self.now_ns() // NS_PER_MS
         held = {"a": asset, "f": format_amount(account.free(asset)), "l": format_amount(account.held.get(asset, 0))}
         self._tell(account.name, {"e": "outboundAccountPosition", "E": now_ms, "u": now_ms, "B": [held]})
 
 
-_SIGNED = frozenset(
-    {
-        "order", "openOrders", "allOrders", "myTrades", "account", "account/commission", "account/apiRestrictions",
-        "capital/config/getall", "order/amend/keepPriority",
-    }
-)  # fmt: skip
-_WEIGHTS = {
-    "exchangeInfo": 20, "depth": 5, "trades": 25, "klines": 2, "ticker/bookTicker": 2, "ticker/24hr": 2,
-    "account": 20, "allOrders": 20, "myTrades": 20, "openOrders": 6, "account/commission": 20, "order": 1,
-}  # fmt: skip
-_API_ORDERS = {"order.place": "POST", "order.cancel": "DELETE", "order.status": "GET"}
+_GONE = frozenset({"userDataStream"})
+"""Endpoints that the venue has taken away."""
+_OF_THE_CALL = frozenset({"apiKey", "returnRateLimits"})
+"""What any call of the WebSocket API may carry beside its own parameters."""
+_MALFORMED = (KeyError, ValueError, TypeError, AttributeError)
+_SESSION_METHODS: dict[str, Callable[[BinanceFace, Socket, Session, Params], Any]] = {
+    "session.logon": BinanceFace._log_on,
+    "session.status": BinanceFace._session,
+    "session.logout": BinanceFace._log_out,
+    "session.subscriptions": lambda face, socket, session, p: face._subscriptions(socket, session, p),
+    "userDataStream.subscribe": BinanceFace._subscribe_user,
+    "userDataStream.subscribe.signature": BinanceFace._subscribe_signed,
+    "userDataStream.unsubscribe": BinanceFace._unsubscribe_user,
+}
+
+
+def _said(error: Exception) -> BinanceError:
+    """Return what the venue says to something that went wrong."""
+    if isinstance(error, BinanceError):
+        return error
+    return error_of(error) if isinstance(error, Refused) else BinanceError(*ERRORS[Refusal.BAD_FIELDS])
+
+
+def _params(text: str) -> Params:
+    """Return the parameters of a query or body. Raises BinanceError for one that comes twice."""
+    pairs = parse_qsl(text, keep_blank_values=True)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BinanceError(-1101, "Duplicate values for a parameter detected.")
+    return found
+
+
+def _unsigned(text: str) -> str:
+    """Return a query or body without its signature, which is what the signature is over."""
+    return "&".join(part for part in text.split("&") if not part.startswith("signature="))
+
+
+def _sent(raw: msgspec.Raw) -> Params:
+    """Return the parameters of a WebSocket API request as they were sent: what is no text, as its JSON."""
+    fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw] | None) or {}
+    texts = {name: bytes(value).decode() for name, value in fields.items()}
+    texts = {name: "" if text == "null" else text for name, text in texts.items()}
+    return {name: msgspec.json.decode(text) if text.startswith('"') else text for name, text in texts.items()}
 
 
 def _verified(secret: str, payload: bytes, signature: str) -> bool:
     if "PUBLIC KEY" not in secret:
         expected = hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(expected, signature.lower())
+        return hmac.compare_digest(expected.encode(), signature.lower().encode())
     key = serialization.load_pem_public_key(secret.encode())
     try:
         given = base64.b64decode(signature, validate=True)
@@ -866,22 +710,14 @@ def _verified(secret: str, payload: bytes, signature: str) -> bool:
     return True
 
 
-def _type_name(order: Order) -> str:
-    request = order.request
-    if request.post_only:
-        return "LIMIT_MAKER"
-    if request.type is OrderType.TRAILING_STOP:
-        return "STOP_LOSS"
-    return next(name for name, kind in TYPES.items() if kind is request.type)
+def _is_ed25519(secret: str) -> bool:
+    return "PUBLIC KEY" in secret and isinstance(
+        serialization.load_pem_public_key(secret.encode()), ed25519.Ed25519PublicKey
+    )
 
 
 def _levels(market: Market, levels: list[tuple[int, int]]) -> list[list[str]]:
-    return [[market.price_text(p), market.size_text(s)] for p, s in levels]
-
-
-def _padded(text: str) -> str:
-    whole, _, fraction = text.partition(".")
-    return f"{whole}.{fraction.ljust(8, '0')}"
+    return [[price_text(market, price), size_text(market, size)] for price, size in levels]
 
 
 def _json(value: object) -> str:

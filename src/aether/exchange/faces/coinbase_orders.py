@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from aether.domain.orders import OrderType, Side, TimeInForce
 from aether.domain.scaled import before_fee, fee_of, size_for_notional
 from aether.exchange.face import Refused
@@ -297,7 +295,7 @@ class OrderDesk:
             expire_ns=_end_time(kind, terms, self._venue.clock()),
             client_id=str(f.get("client_order_id") or ""),
             paid_in=product.quote if product.is_alias else "",
-            note=msgspec.json.encode({"kind": name, **_quote_note(terms)}).decode(),
+            notes={"kind": name, **_quote_note(terms)},
         )
         request = _priced(product.market, kind, terms, request)
         return replace(request, size=self._size(account, product, kind, terms, request))
@@ -656,10 +654,10 @@ def trade_id(order: Order, trade: Trade) -> str:
 def configuration(order: Order) -> dict[str, dict[str, Any]]:
     """Return the configuration that an order was asked for with, as it has been edited since."""
     m, request = order.market, order.request
-    name = str(_note(order).get("kind") or _kind_of(request))
+    name = str(order.request.notes.get("kind") or _kind_of(request))
     terms: dict[str, Any] = {"base_size": size_text(m, order.size)}
     if _is_in_quote(order):
-        terms = {"quote_size": _note(order)["quote_size"]}
+        terms = {"quote_size": order.request.notes["quote_size"]}
     if request.type.has_limit:
         terms["limit_price"] = price_text(m, request.price)
     if request.type.has_trigger:
@@ -682,12 +680,8 @@ def _kind_of(request: NewOrder) -> str:
     return next(found, "market_market_ioc")
 
 
-def _note(order: Order) -> dict[str, str]:
-    return msgspec.json.decode(order.request.note, type=dict[str, str]) if order.request.note else {}
-
-
 def _is_in_quote(order: Order) -> bool:
-    return "quote_size" in _note(order)
+    return "quote_size" in order.request.notes
 
 
 def _quote_note(terms: dict[str, Any]) -> dict[str, str]:

@@ -247,7 +247,7 @@ class KrakenAccount(KrakenMarkets):
 
     def _misc(self, order: Order) -> str:
         is_profit = order.request.type in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
-        is_partial = bool(order.filled and order.left and not order.status.is_open)
+        is_partial = 0 < order.filled < order.size and not order.status.is_open
         words = {
             "touched" if is_profit else "stopped": bool(order.triggered_ns),
             "partial": is_partial,

@@ -184,7 +184,7 @@ ORDER_STATES = {
     "PENDING_CANCEL": OrderState.PENDING_CANCEL,
     "REJECTED": OrderState.REJECTED,
     "EXPIRED": OrderState.EXPIRED,
-    "EXPIRED_IN_MATCH": OrderState.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderState.CANCELED,
 }
 ORDER_TYPES = {
     "MARKET": OrderType.MARKET,
