@@ -743,7 +743,11 @@ async def test_the_fills_of_one_order_at_one_price_are_one_aggregate(client: Cli
     for _ in range(2):
         client.quote("sell", 60_100, 0.05)
     client.quote("sell", 60_200, 1)
+    venue, moves = client.exchange.venue, client.exchange.venue.clock
+    now_ns = moves()
+    venue.clock = lambda: now_ns  # within one millisecond, however busy the machine
     await client.place(**{**MARKET, "quantity": "0.3"})
+    venue.clock = moves
     found = await client.look("aggTrades", symbol="BTCUSD")
     assert [a["a"] for a in found] == list(range(found[0]["a"], found[0]["a"] + len(found)))
     assert [(a["p"], a["l"] - a["f"]) for a in found[-2:]] == [("60100.00000000", 1), ("60200.00000000", 0)]
