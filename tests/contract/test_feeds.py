@@ -113,6 +113,70 @@ async def test_a_pair_is_open_only_once_the_venue_has_said_so_of_it(
         assert told.state is TradingState.ONLINE
 
 
+@pytest.mark.parametrize(
+    ("venue", "state"),
+    [
+        ("kraken", TradingState.POST_ONLY),
+        ("binance", TradingState.MAINTENANCE),
+        ("coinbase", TradingState.POST_ONLY),
+    ],
+)
+async def test_a_pair_that_is_closed_and_opened_again_is_told(
+    local: LocalExchange, venue: str, state: TradingState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6: Binance tells no more of a pair than that it is not traded now."""
+    monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
+    monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.1)
+    async with feed_of(local, venue) as feed:
+        core = local.exchanges[venue].venue
+
+        def states(found: list[FeedEvent]) -> list[TradingState]:
+            return [e.state for e in found if isinstance(e, PairTold)]
+
+        def enough(found: list[FeedEvent]) -> bool:
+            told = states(found)
+            core.state = "post_only" if told == [TradingState.ONLINE] else "online"
+            return len(told) == 3
+
+        found = await collect(feed, local, enough)
+        assert states(found) == [TradingState.ONLINE, state, TradingState.ONLINE]
+
+
+@pytest.mark.parametrize("venue", ["kraken", "binance"])
+async def test_a_pair_that_gets_finer_steps_is_told_and_goes_on(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T6: while it is traded, without a restart; Kraken's checksum is over the new digits from then on."""
+    monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
+    monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.3)
+    async with feed_of(local, venue) as feed:
+        done = 0
+
+        def enough(found: list[FeedEvent]) -> bool:
+            nonlocal done
+            if len(books(found)) == 10 and not done:
+                local.exchanges[venue].venue.retick(SYMBOL, 3)
+                done = len(found)
+            told = [e for e in found if isinstance(e, PairTold)]
+            later = [e for e in found[done:] if isinstance(e, BookUpdate)]
+            return (
+                bool(done)
+                and told[-1].definition.tick == 10**5
+                and len(later) > 20
+                and isinstance(found[-1], BookUpdate)
+            )
+
+        found = await collect(feed, local, enough)
+        told = [e for e in found if isinstance(e, PairTold)]
+        assert [e.definition.price_text(e.definition.tick) for e in told] == ["0.1", "0.001"]
+        book = feed.books[told[-1].instrument]
+        assert book.usable
+        assert any(price % 10**7 for price, _ in (*book.bids(10), *book.asks(10))), "finer than it was"
+        before = next(b for b in books(found) if b.instrument == told[-1].instrument)
+        after = books(found)[-1]
+        assert abs(after.bids[0][0] / before.bids[0][0] - 1) < 0.05, "the same market"
+
+
 async def test_a_wrong_checksum_resubscribes_and_says_so(local: LocalExchange) -> None:
     async with feed_of(local, "kraken") as feed:
         local.exchanges["kraken"].faults.pending["wrong_checksum"] = 1

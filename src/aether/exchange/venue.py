@@ -487,6 +487,30 @@ class Venue:
                 reached = tier
         return reached
 
+    # Markets.
+
+    def retick(self, symbol: str, price_decimals: int) -> None:
+        """Let a market have finer prices from now on; what rests and what was traded stays what it is.
+
+        Args:
+            price_decimals: more than it has.
+        """
+        old = self.markets[symbol]
+        factor = 10 ** (price_decimals - old.price_decimals)
+        finer, book = replace(old, price_decimals=price_decimals), LimitOrderBook()
+        for is_buy in (True, False):
+            for resting in self.books[symbol].resting(is_buy=is_buy):
+                resting.price *= factor
+                book.add(resting)
+        names = ("price", "trigger", "trail", "stop", "stop_limit")
+        for order in [o for o in self.orders.values() if o.market is old]:
+            order.market, order.price, order.trigger = finer, order.price * factor, order.trigger * factor
+            order.tracking *= factor
+            order.request = replace(order.request, **{n: getattr(order.request, n) * factor for n in names})
+        self.trades[symbol] = [replace(t, market=finer, price=t.price * factor) for t in self.trades[symbol]]
+        self.last[symbol] *= factor
+        self.markets[symbol], self.books[symbol] = finer, book
+
     # Orders.
 
     def place(self, account_name: str, request: NewOrder) -> Order:
