@@ -130,16 +130,19 @@ async def test_a_pair_that_is_closed_and_opened_again_is_told(
     async with feed_of(local, venue) as feed:
         core = local.exchanges[venue].venue
 
-        def states(found: list[FeedEvent]) -> list[TradingState]:
-            return [e.state for e in found if isinstance(e, PairTold)]
+        told: list[TradingState] = []
+        looks = asyncio.ensure_future(feed._look_at_pairs())
 
-        def enough(found: list[FeedEvent]) -> bool:
-            told = states(found)
-            core.state = "post_only" if told == [TradingState.ONLINE] else "online"
-            return len(told) == 3
+        async def hear(count: int) -> None:
+            while len(told) < count:
+                told.extend(e.state for e in feed.take_found() if isinstance(e, PairTold))
+                await asyncio.sleep(0.02)
 
-        found = await collect(feed, local, enough)
-        assert states(found) == [TradingState.ONLINE, state, TradingState.ONLINE]
+        for n, said in enumerate(("online", "post_only", "online"), 1):
+            core.state = said
+            await asyncio.wait_for(hear(n), PATIENCE_S)
+        looks.cancel()
+        assert told == [TradingState.ONLINE, state, TradingState.ONLINE], "also while the socket says nothing"
 
 
 @pytest.mark.parametrize("venue", ["kraken", "binance"])

@@ -19,7 +19,7 @@ from aether.market.bars import BarAggregator, with_bars
 from aether.market.synthetic import SyntheticMarket
 from aether.node.sequencer import Sequencer
 from aether.node.shard import Shard
-from aether.venues.feed import FeedTrouble, MarketFeed
+from aether.venues.feed import FeedEvent, FeedTrouble, MarketFeed
 
 TIMER_S = 1.0
 YIELD_EVERY = 256
@@ -180,25 +180,31 @@ class VenueFeed:
 
     async def _read(self, source: MarketFeed, market: Sequencer) -> None:
         async for event in source.events():
-            if isinstance(event, Trade):
-                stamped = msgspec.structs.replace(event, ts_ns=wall_ns())
-                self._aggregator.add(stamped)
-                market.offer(stamped)
-            elif isinstance(event, BookUpdate):
-                self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=wall_ns())
-            elif isinstance(event, PairTold):
-                self._pairs[event.instrument] = event
-                market.offer(event)
-            elif isinstance(event, FeedTrouble):
-                for instrument in [i for i in source.books if event.instrument in ("", i)]:
-                    if self._books.pop(instrument, None) is not None:
-                        market.offer(FeedInterrupted(ts_ns=wall_ns(), instrument=instrument, reason=event.reason))
+            self._hear(source, event, market)
+
+    def _hear(self, source: MarketFeed, event: FeedEvent, market: Sequencer) -> None:
+        if isinstance(event, Trade):
+            stamped = msgspec.structs.replace(event, ts_ns=wall_ns())
+            self._aggregator.add(stamped)
+            market.offer(stamped)
+        elif isinstance(event, BookUpdate):
+            self._books[event.instrument] = msgspec.structs.replace(event, ts_ns=wall_ns())
+        elif isinstance(event, PairTold):
+            self._pairs[event.instrument] = event
+            market.offer(event)
+        elif isinstance(event, FeedTrouble):
+            for instrument in [i for i in source.books if event.instrument in ("", i)]:
+                if self._books.pop(instrument, None) is not None:
+                    market.offer(FeedInterrupted(ts_ns=wall_ns(), instrument=instrument, reason=event.reason))
 
     async def _pace(self, market: Sequencer, on_bar: BarSink) -> None:
         told: dict[InstrumentId, BookUpdate] = {}
         next_timer = monotonic_s()
         while True:
             now_ns = wall_ns()
+            for source in self._markets:
+                for event in source.take_found():  # a venue that is closed says nothing on its socket
+                    self._hear(source, event, market)
             for bar in self._aggregator.advance(now_ns):
                 if bar.interval_s == CHART_BAR_S:
                     on_bar(bar)

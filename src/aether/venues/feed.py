@@ -112,11 +112,15 @@ class MarketFeed:
                 while not self._fetched.empty():
                     for event in self._loaded(self._fetched.get_nowait()):
                         yield event
-                while not self._found.empty():
-                    yield self._found.get_nowait()
+                for event in self.take_found():
+                    yield event
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    def take_found(self) -> list[FeedEvent]:
+        """Return what was found of the pairs since the last call, also while the socket says nothing."""
+        return [self._found.get_nowait() for _ in range(self._found.qsize())]
 
     def _take(self, message: Message | Connected | Disconnected) -> list[FeedEvent]:
         if isinstance(message, Trade):
