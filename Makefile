@@ -60,6 +60,7 @@ audit: $(STAMPS)/dev web/node_modules/.stamp  ## vulnerabilities, licences, pins
 
 docs: $(STAMPS)/dev  ## write the reference pages anew from the code
 	$(BIN)/python -m aether.reference docs/reference
+	$(BIN)/python -m tests.contract.ccxt_table docs/reference/ccxt.md
 
 schema: $(STAMPS)/dev web/node_modules/.stamp  ## write the OpenAPI schema and the UI's client types anew
 	$(BIN)/python -m aether.reference --openapi web/openapi.json
