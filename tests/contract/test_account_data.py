@@ -11,7 +11,7 @@ from aether.domain.events import OrderAccepted, OrderRejected, VenueNoted
 from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderState, OrderType, Side
 from aether.exchange.server import LocalExchange
-from aether.exchange.venue import Status
+from aether.exchange.venue import NewOrder, Status
 from aether.venues import actions as a
 from tests.contract.venue_desk import ONE, VENUES, Trader, local_exchange, silent_after, trader_at
 
@@ -85,11 +85,44 @@ async def test_a_batch_is_one_request(local: LocalExchange) -> None:
             a.Submit(symbol=SYMBOL, side=Side.BUY, type=OrderType.LIMIT, size="0.1", price=str(50_000 + n))
             for n in range(3)
         )
-        ids = await trader.client.call(a.SubmitBatch(orders=orders))
-        assert len(set(ids)) == 3
+        placed = await trader.client.call(a.SubmitBatch(orders=orders))
+        assert len({p.venue_order_id for p in placed}) == 3
+        assert not any(p.reason for p in placed)
         assert len(trader.exchange.venue.account("company").open) == 3
         with pytest.raises(UnsupportedError, match="2 to 15"):
             await trader.client.call(a.SubmitBatch(orders=orders[:1]))
+
+
+async def test_an_order_of_a_batch_that_is_not_taken_is_told_with_its_reason(local: LocalExchange) -> None:
+    async with trader_at(local, "kraken", running=False) as trader:
+        order = a.Submit(symbol=SYMBOL, side=Side.BUY, type=OrderType.LIMIT, size="0.1", price="50000")
+        dear = a.Submit(symbol=SYMBOL, side=Side.BUY, type=OrderType.LIMIT, size="900", price="50000")
+        good, bad = await trader.client.call(a.SubmitBatch(orders=(order, dear)))
+        assert good.venue_order_id
+        assert not good.reason
+        assert not bad.venue_order_id
+        assert "Insufficient funds" in bad.reason
+
+
+async def test_lists_longer_than_a_page_are_read_whole(trader: Trader) -> None:
+    """T6: what is not on the first page is open all the same, and has ended all the same."""
+    core = trader.exchange.venue
+    for n in range(1_003):
+        core.deposit("company", "USD", 10**4 * ONE)
+        order = NewOrder(SYMBOL, Side.BUY, OrderType.LIMIT, 10**6, price=300_000 + n, client_id=f"many-{n}")
+        placed = core.place("company", order)
+        if n % 10 == 0:
+            core.cancel("company", placed)
+    assert len(await trader.client.call(a.OpenOrders(symbol=SYMBOL))) == 902
+    ended = await trader.client.call(a.ClosedOrders(symbol=SYMBOL, since_s=1))
+    assert sum(o.client_id.startswith("many-") for o in ended if o.state is OrderState.CANCELED) == 101
+
+
+async def test_what_lies_in_a_vault_is_not_for_trading(local: LocalExchange) -> None:
+    async with trader_at(local, "coinbase", running=False) as trader:
+        trader.exchange.venue.deposit("company", "BTC:vault", 5 * ONE)
+        held = {b.asset: b.total for b in await trader.client.call(a.Balances())}
+        assert held["BTC"] == 10 * ONE
 
 
 async def test_krakens_dead_man_switch_cancels_when_we_fall_silent(local: LocalExchange) -> None:

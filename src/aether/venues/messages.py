@@ -171,6 +171,13 @@ class Balance(msgspec.Struct, kw_only=True):
     free: int = -1
 
 
+class Placed(NamedTuple):
+    """What became of one order of a batch: its number at the venue, or why it was not taken."""
+
+    venue_order_id: VenueOrderId
+    reason: str = ""
+
+
 class Acknowledged(msgspec.Struct, kw_only=True):
     """The answer to a request on a socket.
 

@@ -4,7 +4,7 @@ The result of an action: `Markets` a list of Pair; `ServerTime` nanoseconds; `Sy
 VenueStatus; `Ticker` a Quote; `Depth` a BookSnapshot; `RecentTrades` a list of Trade; `Candles` of Bar; `Balances` of
 Balance; `Fees` FeeRates; `Permissions` KeyPermissions; `StreamToken` text; `OpenOrders` and `ClosedOrders` a list of
 OrderUpdate; `GetOrder` an OrderUpdate; `Fills` a list of Execution; `Submit`, `Amend` and `Cancel` the venue's order id
-where told; `SubmitBatch` a list of ids; `CancelAllOrders` and `DeadManSwitch` nothing.
+where told; `SubmitBatch` a list of Placed; `CancelAllOrders` and `DeadManSwitch` nothing.
 """
 
 import hashlib

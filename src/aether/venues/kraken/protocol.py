@@ -64,6 +64,7 @@ from aether.venues.messages import (
     Execution,
     OrderUpdate,
     Pair,
+    Placed,
     Unread,
     VenueStatus,
 )
@@ -82,7 +83,7 @@ from aether.venues.protocol import (
 )
 from aether.venues.rows import each_order, each_row, each_tradable
 from aether.venues.stream import Channel, Stream
-from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, scaled, seconds_ns
+from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, plain_text, scaled, seconds_ns
 
 MAX_CLIENT_ID = 18
 _STATES = {
@@ -297,7 +298,10 @@ class KrakenProtocol:
             case Submit():
                 return VenueOrderId(str(rows(field(result, "txid"))[0]))
             case SubmitBatch():
-                return [VenueOrderId(str(o.get("txid", ""))) for o in rows(field(result, "orders"))]
+                told = rows(field(result, "orders"))
+                return [
+                    Placed(VenueOrderId(str(o.get("txid") or "")), plain_text(str(o.get("error") or ""))) for o in told
+                ]
             case Amend() | Cancel() | CancelAllOrders() | DeadManSwitch():
                 if isinstance(action, Cancel) and result.get("count") == 0:
                     raise refuse(KRAKEN, Failure.NOT_FOUND, "EOrder:Unknown order")
@@ -565,6 +569,10 @@ def _balance(name: str, row: Any) -> list[Balance]:
         return []
     total, held = amount_down(field(row, "balance")), amount_down(row.get("hold_trade", "0"))
     return [Balance(ts_ns=0, asset=asset_code(name), total=total, free=total - held)]
+
+
+def _placed(row: Any) -> Placed:
+    return Placed(VenueOrderId(str(row.get("txid") or "")), plain_text(str(row.get("error") or "")))
 
 
 def _fees(result: dict[str, Any]) -> FeeRates:
