@@ -46,9 +46,9 @@ def page() -> str:
     lines = [
         "# ccxt at the local exchange",
         "",
-        f"Unmodified ccxt {ccxt.__version__} (REST and pro) against the three faces of the local exchange: every method",
-        "that ccxt declares for the venue's spot market. Made of the tables that `tests/contract/test_ccxt_*.py` run by;",
-        "`make docs` writes it anew.",
+        f"Unmodified ccxt {ccxt.__version__} (REST and pro) at the three faces of the local exchange: every method",
+        "that ccxt declares for the venue's spot market. Made of the tables that `tests/contract/test_ccxt_*.py` run",
+        "by; `make docs` writes it anew.",
     ]
     for venue, methods in venues.items():
         works = sum(word == WORKS for word in methods.values())
