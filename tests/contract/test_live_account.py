@@ -234,6 +234,40 @@ async def work(runner: Runner, local: LocalExchange) -> None:
     await asyncio.wait_for(go_on(), PATIENCE_S)
 
 
+async def test_r6_entries_leave_a_venue_that_fails_and_come_back_to_it() -> None:
+    """A venue in maintenance fails five orders; the rest is bought elsewhere, over a restart, until one is taken."""
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine, firm = await opened(local, http), Firm(local)
+        down = local.exchanges["binance"]
+        async with firm.running(engine, http) as runner:
+            down.venue.state = "maintenance"
+            runner.books(local)
+            runner.tell(ask(1, "buy", 0.1, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            failed = [r for r in runner.reported if isinstance(r, OrderRejected)]
+            assert [r.failed for r in failed] == [True] * 5
+            assert engine.state.closed_parents[ParentId("p1")].filled == ONE // 10, "it was bought elsewhere"
+            assert not down.venue.account("company").total.get("BTC")
+            assert [a.code for a in engine.take_changes().alerts].count("breaker") == 1
+
+        again = Engine({}, engine.snapshot())
+        async with firm.running(again, http) as runner:
+            down.venue.state = "maintenance"
+            runner.books(local)
+            runner.tell(ask(2, "buy", 0.1, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            assert not any(isinstance(r, OrderRejected) for r in runner.reported), "it is not tried again so soon"
+
+            down.venue.state = "online"
+            runner.now += 120 * SECOND
+            runner.books(local)
+            runner.tell(ask(3, "buy", 0.1, Algorithm.ROUTE, runner.now))
+            await work(runner, local)
+            assert down.venue.account("company").total["BTC"], "the cheapest venue is back"
+            assert not again.state.breakers
+
+
 @pytest.mark.parametrize("rates", [{}, {"lose_response": 0.15, "slow_response": 0.05, "lose_request": 0.05}])
 async def test_books_and_venues_agree_also_when_answers_are_lost(rates: dict[str, float]) -> None:
     async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:

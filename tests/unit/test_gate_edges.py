@@ -36,6 +36,7 @@ SAID = {
     "venue_stop": "paper stopped: drill / released",
     "safe_mode": "engaged: storm / released",
     "pair": "paper:BTC/USD is maintenance: HALT / online",
+    "breaker": "paper open for 120 s more: 5 of the last 5 orders failed / closed, or resumed by an operator",
     "breaks": "open: balance of paper:USD / none open",
     "mode": "live without approval / live with one, or paper",
     "strategy": "scripted is switched off / switched on",

@@ -27,6 +27,7 @@ from aether.domain.records import Verdict
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.engine.ledger import Charge
 from aether.engine.risk import CHECKS, Gate, make_candidate
+from aether.engine.state import Breaker
 from aether.engine.stops import Stop, Stopped
 from aether.engine.strategy import Enter, Exit, Rebalance
 from tests.desk import BTC, ETH, SCRIPTED, SECOND, Desk, account, alerts, canceled, submitted
@@ -98,6 +99,12 @@ def case_pair() -> tuple[Desk, OrderRequest]:
     desk.tell(
         PairTold(ts_ns=desk.now, instrument=BTC.id, definition=BTC, state=TradingState.MAINTENANCE, detail="HALT")
     )
+    return desk, request()
+
+
+def case_breaker() -> tuple[Desk, OrderRequest]:
+    desk = fresh()
+    desk.engine.state.breakers[VenueId("paper")] = Breaker(opened_ns=desk.now, reason="5 of the last 5 orders failed")
     return desk, request()
 
 

@@ -78,6 +78,13 @@ GOLDEN: list[tuple[Event, str]] = [
     ),
     (
         msgspec.convert(
+            {"type": "OrderRejected", "ts_ns": TS, "order_id": "a-1", "reason": "down", "failed": True},
+            ev.OrderRejected,
+        ),
+        '{"type":"OrderRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"down","failed":true}',
+    ),
+    (
+        msgspec.convert(
             {
                 "type": "OrderFilled",
                 "ts_ns": TS,

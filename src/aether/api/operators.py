@@ -128,7 +128,7 @@ async def release_venue(account: str, venue: VenueName, body: ReasonRequest, gra
 async def resume_trading(
     account: str, body: ReasonRequest, granted: Annotated[Granted, allow("trading.resume")]
 ) -> KillResult:
-    """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
+    """Let trading go on after a halt, a loss stop, a throttled strategy or a breaker; a kill has its own release."""
     event = TradingResumed(ts_ns=0, reason=body.reason, actor=granted.caller.name)
     return await apply(granted, event, body.reason)
 

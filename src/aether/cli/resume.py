@@ -11,7 +11,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def resume(reason: Reason, account: Account, data_dir: DataDir = None, url: Url = "") -> None:
-    """Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release."""
+    """Let trading go on after a halt, a loss stop, a throttled strategy or a breaker; a kill has its own release."""
     body: dict[str, object] = {"reason": reason_text(reason)}
     settings = settings_of(data_dir)
     ask(settings, url, f"/accounts/{account}/resume", body, "Resumed", account)

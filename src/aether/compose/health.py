@@ -10,6 +10,7 @@ from aether.bus.topics import HEALTH, SILENT_AFTER_S, Readiness
 from aether.clock import monotonic_s, wall_ns
 from aether.control.guards import Finding
 from aether.domain.identifiers import VenueId
+from aether.engine.breakers import holds_back
 from aether.store.database import Database
 from aether.store.patience import DATABASE_AWAY, within
 
@@ -89,6 +90,8 @@ class NodeHealth:
                 venues[venue] = max(venues.get(venue, 0), newest)
                 if market is not None and market.in_the_way:
                     troubles.setdefault(venue, f"{instrument.symbol}: {market.in_the_way}")
+                elif held := holds_back(shard.engine.state, venue):
+                    troubles.setdefault(venue, f"circuit breaker of {shard.account} {held}")
         checks = [_market_check(MARKET, max(venues.values(), default=0))]
         if len(venues) > 1 or troubles:
             checks += [_venue_check(v, newest, troubles.get(v, "")) for v, newest in sorted(venues.items())]

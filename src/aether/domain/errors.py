@@ -166,6 +166,11 @@ class Failure(StrEnum):
     VENUE_DOWN = "venue_down"
     """The venue is in maintenance or cannot be reached; nothing happened."""
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether the venue heard the request and answered it, though with a no."""
+        return self in (Failure.REJECTED, Failure.NOT_FOUND)
+
 
 class VenueError(AetherError):
     """A venue refused a request or could not be reached.

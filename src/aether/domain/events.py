@@ -115,10 +115,14 @@ class OrderAccepted(_Report, frozen=True, kw_only=True):
 
 
 class OrderRejected(_Report, frozen=True, kw_only=True):
-    """The venue refused the order."""
+    """The venue refused the order, or it never reached one.
+
+    `failed`: that is no word on this order; the venue was not there, answered nothing, or would not hear the account.
+    """
 
     order_id: ClientOrderId
     reason: str
+    failed: bool = False
 
 
 class OrderFilled(_Report, frozen=True, kw_only=True):

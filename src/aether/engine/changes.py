@@ -29,6 +29,14 @@ class Closed(NamedTuple):
     order: Order
 
 
+class Answered(NamedTuple):
+    """A venue answered an order of ours, or `failed` to; a plain refusal is an answer."""
+
+    order: Order
+    failed: bool
+    reason: str
+
+
 class Questioned(NamedTuple):
     """A venue said what does not fit our books: of an order, or of a balance; `amount` as in `Break`."""
 
@@ -62,7 +70,7 @@ class Halting(NamedTuple):
 Judged = Callable[["Candidate", Verdict], None]
 """Hears the risk gate's verdict on a candidate."""
 
-Fact = Filled | Closed | Questioned | Agreed | Moved | Halting
+Fact = Filled | Closed | Answered | Questioned | Agreed | Moved | Halting
 
 
 class Changes:

@@ -50,8 +50,9 @@ from aether.domain.events import (
 from aether.domain.instruments import TradingState
 from aether.domain.records import EquityPoint
 from aether.engine import valuation
+from aether.engine.breakers import Breakers
 from aether.engine.breaks import Breaks
-from aether.engine.changes import Changes, Closed, Fact, Filled, Halting, Judged, Moved, Outbox, Questioned
+from aether.engine.changes import Answered, Changes, Closed, Fact, Filled, Halting, Judged, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.door import refusal
 from aether.engine.intents import Intents, Ran, Runners, make_runners, state_key
@@ -107,6 +108,7 @@ class Engine:
         self._market = Market(state)
         self._desk = Desk(state, out)
         self._breaks = Breaks(state, out)
+        self._breakers = Breakers(state, out)
         self._safety = Safety(state, out, self._desk)
         self._protection = Protection(state, out, self._desk)
         self._review = Review(state, out, self._desk)
@@ -248,6 +250,7 @@ class Engine:
                 self._desk.book(event)
             case TradingResumed():
                 self._desk.book_late()
+                self._breakers.reset(event.actor)
 
     def _tell_of_pair(self, event: PairTold) -> None:
         news = self._market.told(event)
@@ -336,6 +339,9 @@ class Engine:
     def _tell_fact(self, fact: Fact) -> None:
         """Tell the rooms that a fact concerns, in their order."""
         state = self.state
+        if isinstance(fact, Answered):
+            self._breakers.on_fact(fact)
+            return
         if state.breaks or isinstance(fact, Questioned):
             self._breaks.on_fact(fact)
         if isinstance(fact, (Filled, Moved, Questioned)) or Stop.FLATTEN in state.stops:
@@ -430,5 +436,8 @@ def _set_back(state: AccountState, now_ns: int) -> None:
     risk.cool_until = {i: min(until, longest) for i, until in risk.cool_until.items()}
     risk.order_times = [min(t, now_ns) for t in risk.order_times]
     risk.repeats = {key: [min(t, now_ns) for t in times] for key, times in risk.repeats.items()}
+    for breaker in state.breakers.values():
+        breaker.opened_ns = min(breaker.opened_ns, now_ns)
+        breaker.outcomes = [(min(t, now_ns), failed) for t, failed in breaker.outcomes]
     state.told.clear()
     state.sample = -1

@@ -44,7 +44,7 @@ from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, Purpose, Side
 from aether.domain.records import BreakKind, Fill, Flow
 from aether.domain.scaled import amount_of_size, format_amount, mul_div
-from aether.engine.changes import Agreed, Closed, Filled, Moved, Outbox, Questioned
+from aether.engine.changes import Agreed, Answered, Closed, Filled, Moved, Outbox, Questioned
 from aether.engine.ledger import Charge
 from aether.engine.orders import Trigger, cancel_refused_trigger, fill_trigger, judge, overfill
 from aether.engine.risk import Candidate, Gate, make_candidate, repeat_key
@@ -173,12 +173,14 @@ class Desk:
             case BalanceReported():
                 self._compare(report)
             case OrderAccepted():
+                self._note_answer(report.order_id)
                 order = self._move(report.order_id, Trigger.ACCEPT)
                 if order is not None:
                     order.venue_order_id = report.venue_order_id
                     if order.state is OrderState.PENDING_CANCEL:
                         self._ask_cancel(order)
             case OrderRejected():
+                self._note_answer(report.order_id, failed=report.failed, reason=report.reason)
                 self._move(report.order_id, Trigger.REJECT, report.reason)
             case OrderCanceled():
                 self._move(report.order_id, Trigger.CANCEL, report.reason)
@@ -191,6 +193,12 @@ class Desk:
             case CancelRejected():
                 order = self._known(report.order_id)
                 self._move(report.order_id, cancel_refused_trigger(order) if order else Trigger.CANCEL_REFUSED)
+
+    def _note_answer(self, order_id: ClientOrderId, *, failed: bool = False, reason: str = "") -> None:
+        """Say what an order that waits for its answer was answered."""
+        order = self._state.open_orders.get(order_id)
+        if order is not None and not order.venue_order_id:
+            self._out.facts.append(Answered(order, failed, reason))
 
     def _adopt(self, event: OrderAdopted) -> None:
         """Take up an order that the account did not place, with as much of its funds locked as there is."""

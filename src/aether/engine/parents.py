@@ -1,14 +1,15 @@
 """Parent orders at work: looks at each one as time and market move on, and asks for the child orders that are due.
 
 Children pass the risk gate like every other order. What a child did not trade goes back to its parent; a child that is
-refused makes its parent wait, longer each time, and after `MAX_REFUSALS` give up with the gate's own reason. What a
-parent buys is its own while it works, protected like any holding, and passes to the account's operators when it ends.
+refused makes its parent wait, longer each time, and after `MAX_REFUSALS` give up with the gate's own reason, unless a
+venue fails every order and there is another one. What a parent buys is its own while it works, protected like any
+holding, and passes to the account's operators when it ends.
 """
 
 from aether.domain.commands import Severity
 from aether.domain.events import Event, KillSwitchEngaged, ParentOrderCanceled, ParentOrderRequested, Trade
 from aether.domain.identifiers import DEPOSITS, OPERATOR, ClientOrderId, Owner, parent_owner
-from aether.domain.instruments import Instrument
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState, missing_fields
 from aether.domain.scaled import (
@@ -23,6 +24,7 @@ from aether.domain.scaled import (
     round_up,
     size_of_amount,
 )
+from aether.engine.breakers import holds_back
 from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox
 from aether.engine.desk import Desk
 from aether.engine.protection import Protection
@@ -170,7 +172,15 @@ class Parents:
             # The book was older than the market: the next child waits for a newer one.
             parent.retry_ns = max(parent.retry_ns, self._state.now_ns + STALE_BOOK_WAIT_NS)
         if order.state is OrderState.REJECTED:
+            if self._goes_elsewhere(parent, instrument):
+                parent.refusals = 0
             self._refused(parent, order.reason)
+
+    def _goes_elsewhere(self, parent: Parent, failing: Instrument) -> bool:
+        """Return whether a venue fails everybody's orders, and another one of the parent's does not."""
+        venues = {i.venue for i in self._instruments(parent.request)}
+        held = {venue for venue in venues if holds_back(self._state, venue)}
+        return self._side(parent) is Side.BUY and failing.venue in held and held < venues
 
     def _count_volume(self, event: Trade) -> None:
         """Count what others traded."""
@@ -254,13 +264,15 @@ class Parents:
         return Side.SELL if parent.is_selling else parent.request.side
 
     def _depths(self, parent: Parent) -> list[Depth]:
-        """Return the books that can be relied on: fresh, not crossed, of venues that the account has money at."""
+        """Return the books that can be relied on: fresh, not crossed, of venues that take what is to be sent."""
         state = self._state
         is_buy = self._side(parent) is Side.BUY
         found = []
         for instrument in self._instruments(parent.request):
             market = state.market.get(instrument.id)
             if market is None or not self._can_trade(instrument, market):
+                continue
+            if is_buy and (market.allows is not TradingState.ONLINE or holds_back(state, instrument.venue)):
                 continue
             key = instrument.quote_key if is_buy else instrument.base_key
             levels = market.asks if is_buy else market.bids

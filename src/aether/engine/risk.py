@@ -26,6 +26,7 @@ from aether.domain.scaled import (
     mul_div_ceil,
     ratio_bps,
 )
+from aether.engine.breakers import holds_back
 from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
 from aether.engine.stops import PERMITS, Stop, reason_of
 from aether.engine.valuation import (
@@ -211,6 +212,12 @@ def check_pair(c: Candidate) -> Breach | None:
         return None
     found = f"{allows.value}: {c.market.allows_detail}" if c.market.allows_detail else allows.value
     return _breach("pair", f"{c.instrument.id} is {found}", "online")
+
+
+def check_breaker(c: Candidate) -> Breach | None:
+    """The venue has not failed the account's orders again and again (R6)."""
+    held = holds_back(c.state, c.instrument.venue)
+    return _breach("breaker", f"{c.instrument.venue} {held}", "closed, or resumed by an operator") if held else None
 
 
 def check_market_data_age(c: Candidate) -> Breach | None:
@@ -502,6 +509,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_strategy, exits=False, flattening=False),
     Check(check_instrument, exits=True, flattening=True),
     Check(check_pair, exits=False, flattening=False),
+    Check(check_breaker, exits=False, flattening=False),
     Check(check_market_data_age, exits=True, flattening=False),
     Check(check_crossed_book, exits=True, flattening=False),
     Check(check_price_collar, exits=True, flattening=False),

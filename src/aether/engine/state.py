@@ -130,6 +130,20 @@ class Retry(msgspec.Struct):
     shortfalls: int = 0
 
 
+class Breaker(msgspec.Struct):
+    """How a venue has dealt with the account's orders; there is none while it fails none.
+
+    Attributes:
+        outcomes: when orders were answered of late, and whether the venue failed; oldest first.
+        opened_ns: since when it gets no entries, or since one last tried it; 0 while it gets them.
+        reason: why it was opened.
+    """
+
+    outcomes: list[tuple[int, bool]] = msgspec.field(default_factory=list)
+    opened_ns: int = 0
+    reason: str = ""
+
+
 class AccountState(msgspec.Struct):
     """One account. `config` is None only before `AccountOpened`.
 
@@ -157,6 +171,7 @@ class AccountState(msgspec.Struct):
     exits: dict[InstrumentId, dict[Owner, ExitPlan]] = msgspec.field(default_factory=dict)
     stops: dict[Stop, Stopped] = msgspec.field(default_factory=dict)
     stopped_venues: dict[VenueId, Stopped] = msgspec.field(default_factory=dict)
+    breakers: dict[VenueId, Breaker] = msgspec.field(default_factory=dict)
     breaks: dict[str, Break] = msgspec.field(default_factory=dict)
     flattening: dict[InstrumentId, Retry] = msgspec.field(default_factory=dict)
     risk: RiskState = msgspec.field(default_factory=RiskState)

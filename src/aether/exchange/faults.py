@@ -9,7 +9,6 @@
 | pending_order | Coinbase: the order is pending for a while, on no list of open ones |
 | reject | the exchange refuses the order |
 | rate_limit | HTTP 429 (Binance also 418 with `ban`) |
-| maintenance | the exchange says that it is in maintenance |
 | disconnect | the socket is closed after the message |
 | skip_message | a socket message is never sent (its sequence number is used up) |
 | duplicate_message | a socket message is sent twice |
@@ -29,7 +28,6 @@ FAULTS = (
     "reject",
     "rate_limit",
     "ban",
-    "maintenance",
     "disconnect",
     "skip_message",
     "duplicate_message",

@@ -112,7 +112,7 @@ class LiveVenue:
         waiting = self._waiting.get(_venue_of(command.order.request.instrument), [])
         if command in waiting:
             waiting.remove(command)
-            _reject(command, "the venue was not open in time", account)
+            _reject(command, "the venue was not open in time", account, failed=True)
 
     def replay(self, event: Event) -> None:
         """Do nothing: the venue keeps its own memory."""
@@ -272,8 +272,8 @@ class LiveVenue:
                 account.report(report)
 
 
-def _reject(command: SubmitOrder, reason: str, account: LiveAccount) -> None:
-    account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason))
+def _reject(command: SubmitOrder, reason: str, account: LiveAccount, *, failed: bool = False) -> None:
+    account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason, failed=failed))
 
 
 def _age_s(command: SubmitOrder, account: LiveAccount) -> float:

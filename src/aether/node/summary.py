@@ -8,6 +8,7 @@ from aether.domain.identifiers import VenueId
 from aether.domain.instruments import Instrument
 from aether.domain.parents import Parent
 from aether.domain.scaled import amount_of_size, average_price, format_amount, value_of
+from aether.engine.breakers import holds_back
 from aether.engine.core import Engine
 from aether.engine.state import AccountState
 from aether.engine.stops import Stop
@@ -231,6 +232,8 @@ def _venues(state: AccountState, troubles: Mapping[VenueId, str], left: Mapping[
             row["market_ns"] = max(row["market_ns"], m.book_ns, m.trade_ns)
             row["trouble"] = row["trouble"] or (f"{i.symbol}: {m.in_the_way}" if m.in_the_way else "")
     for row in told.values():
+        held = holds_back(state, row["venue"])
+        row["trouble"] = row["trouble"] or (f"circuit breaker {held}" if held else "")
         is_old = 0 < row["market_ns"] < fresh_from(state)
         row["trouble"] = row["trouble"] or ("its market data are too old to enter on" if is_old else "")
     for o in state.open_orders.values():

@@ -130,10 +130,11 @@ class Asker:
         try:
             venue_order_id = await self.perform(self._action(tracked.request), permit=permit)
         except NotSentError as error:
-            self.tracker.refused(tracked, str(error), self._clock())
+            self.tracker.refused(tracked, str(error), self._clock(), failed=error.is_late)
         except VenueError as error:
             if error.failure is not Failure.UNKNOWN_OUTCOME:
-                self.tracker.refused(tracked, error.message, self._clock())
+                failed = not error.failure.is_answer
+                self.tracker.refused(tracked, error.message, self._clock(), failed=failed)
                 return
             _log.warning("unknown_outcome", order_id=tracked.request.id, reason=error.message)
             self.tracker.lost(tracked, self._clock())

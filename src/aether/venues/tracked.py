@@ -119,4 +119,12 @@ Ask = Send | Withdraw | LookUp | ReadFills | Sweep | ListOpen
 
 
 class NotSentError(Exception):
-    """An order must not leave any more; `str` says why."""
+    """An order must not leave any more; `str` says why.
+
+    Args:
+        is_late: it would have left, had the venue been there for it in time.
+    """
+
+    def __init__(self, message: str, *, is_late: bool = False) -> None:
+        super().__init__(message)
+        self.is_late = is_late

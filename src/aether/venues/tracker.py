@@ -184,7 +184,7 @@ class Tracker:
         if tracked.unwanted_s:
             raise NotSentError(STOPPED)
         if left_s <= 0:
-            raise NotSentError(f"it could not be sent within {self.deadline_s:g} s")
+            raise NotSentError(f"it could not be sent within {self.deadline_s:g} s", is_late=True)
         if owned_s <= 0:
             raise NotSentError("this node's lease on the account ran out before it was sent")
         return min(left_s, owned_s)
@@ -274,7 +274,7 @@ class Tracker:
             try:
                 self.check(tracked, now_s)
             except NotSentError as error:
-                self._reject(tracked, str(error), now_s)
+                self._reject(tracked, str(error), now_s, failed=error.is_late)
                 return None
             return Send(tracked) if self._may_go() else None
         if tracked.phase is Phase.SENT or (tracked.phase is Phase.OPEN and tracked.is_doubted):
@@ -299,10 +299,10 @@ class Tracker:
         tracked.is_asked = False
         self._accept(tracked, venue_order_id, now_s)
 
-    def refused(self, tracked: Tracked, reason: str, now_s: float) -> None:
-        """The venue did not take an order, or it was never sent."""
+    def refused(self, tracked: Tracked, reason: str, now_s: float, *, failed: bool = False) -> None:
+        """The venue did not take an order, or it was never sent; `failed` when that says nothing of the order."""
         tracked.is_asked = False
-        self._reject(tracked, reason, now_s)
+        self._reject(tracked, reason, now_s, failed=failed)
 
     def lost(self, tracked: Tracked, now_s: float) -> None:
         """No answer says what became of an order: the venue is asked until it tells."""
@@ -361,7 +361,7 @@ class Tracker:
         tracked.missed_s = tracked.missed_s or asked_s
         if not tracked.is_accepted and not tracked.venue_order_id:
             if asked_s > tracked.decided_s + self.deadline_s + self.settle_margin_s:
-                self._reject(tracked, "it never reached the venue", now_s)
+                self._reject(tracked, "it never reached the venue", now_s, failed=True)
         elif asked_s - tracked.missed_s >= self.settle_margin_s:
             self._end(tracked, now_s)
 
@@ -594,11 +594,12 @@ class Tracker:
         tracked.phase, tracked.is_accepted = Phase.OPEN, True
         self._unwant(tracked, now_s)
 
-    def _reject(self, tracked: Tracked, reason: str, now_s: float) -> None:
+    def _reject(self, tracked: Tracked, reason: str, now_s: float, *, failed: bool = False) -> None:
         if tracked.phase is not Phase.CLOSED and not tracked.is_accepted:
             tracked.phase, tracked.closed_s = Phase.CLOSED, now_s
             self._active.pop(tracked.request.id, None)
-            self._report(OrderRejected(ts_ns=_ns(now_s), order_id=tracked.request.id, reason=plain_text(reason)))
+            told = plain_text(reason)
+            self._report(OrderRejected(ts_ns=_ns(now_s), order_id=tracked.request.id, reason=told, failed=failed))
         self._release_early(now_s)
 
     def _release_early(self, now_s: float) -> None:

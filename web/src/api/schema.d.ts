@@ -448,7 +448,7 @@ export interface paths {
         put?: never;
         /**
          * Resume Trading
-         * @description Let trading go on after a halt, a loss stop or a throttled strategy; a kill switch needs its own release.
+         * @description Let trading go on after a halt, a loss stop, a throttled strategy or a breaker; a kill has its own release.
          */
         post: operations["resume_trading"];
         delete?: never;
