@@ -20,6 +20,7 @@ from aether.domain.events import (
     KillSwitchEngaged,
     OrderRejected,
     ParentOrderRequested,
+    RejectedBy,
     Timer,
     VenueReleased,
     VenueReport,
@@ -246,7 +247,7 @@ async def test_r6_entries_leave_a_venue_that_fails_and_come_back_to_it() -> None
             runner.tell(ask(1, "buy", 0.1, Algorithm.ROUTE, runner.now))
             await work(runner, local)
             failed = [r for r in runner.reported if isinstance(r, OrderRejected)]
-            assert [r.failed for r in failed] == [True] * 5
+            assert [r.by for r in failed] == [RejectedBy.FAILURE] * 5
             assert engine.state.closed_parents[ParentId("p1")].filled == ONE // 10, "it was bought elsewhere"
             assert not down.venue.account("company").total.get("BTC")
             assert [a.code for a in engine.take_changes().alerts].count("breaker") == 1

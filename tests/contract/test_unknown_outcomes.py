@@ -103,7 +103,7 @@ async def test_the_fates_of_many_orders_cost_what_one_does_where_the_venue_tells
     """Kraken's call counter gives half a call a second back: asked one by one, eight orders took minutes (R4)."""
     async with (
         local_exchange() as local,
-        trader_at(local, "kraken", timeout_s=0.4, answer_timeout_s=0.4, deadline_s=1.0, settle_margin_s=0.2) as trader,
+        trader_at(local, "kraken", timeout_s=0.4, answer_timeout_s=0.4, deadline_s=3.0, settle_margin_s=0.2) as trader,
     ):
         trader.quote("sell", 60_000, 10)
         asked: Counter[str] = Counter()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether.domain.errors import Failure
-from aether.domain.events import OrderAccepted, OrderFilled, OrderRejected, VenueReport
+from aether.domain.events import OrderAccepted, OrderFilled, OrderRejected, RejectedBy, VenueReport
 from aether.domain.identifiers import AssetCode, ClientOrderId, InstrumentId, TradeId, VenueOrderId
 from aether.domain.orders import Liquidity, Order, OrderRequest, OrderState, OrderType, Side
 from aether.venues.messages import Execution, OrderUpdate
@@ -210,7 +210,7 @@ class World:
             try:
                 tracker.permit(ask.order, self.now_s)
             except NotSentError as error:
-                tracker.refused(ask.order, str(error), self.now_s)
+                tracker.refused(ask.order, str(error), self.now_s, RejectedBy.US)
                 return
             self.later(lambda: self.meet(ask))
         else:
@@ -231,7 +231,7 @@ class World:
         match ask:
             case Send(tracked):
                 if self.random.random() < self.trouble / 4:
-                    return lambda: tracker.refused(tracked, "no", self.now_s)
+                    return lambda: tracker.refused(tracked, "no", self.now_s, RejectedBy.ANSWER)
                 placed = self.place(tracked.request.id)
                 return lambda: tracker.accepted(tracked, placed.id, self.now_s)
             case Withdraw(tracked):

@@ -3,13 +3,13 @@
 import pytest
 
 from aether.domain.accounts import Limits
-from aether.domain.events import OrderRejected, TradingResumed
+from aether.domain.events import OrderRejected, RejectedBy, TradingResumed
 from aether.domain.identifiers import VenueId
 from aether.domain.orders import Order, OrderState
 from aether.engine.breakers import FAILURES, ORDERS, RECOVERY_S, WINDOW_S
-from aether.engine.core import Engine
+from aether.engine.core import Engine, _set_back
 from aether.engine.strategy import Enter, Exit
-from tests.desk import BTC, ETH, Desk, account, submitted
+from tests.desk import BTC, ETH, SECOND, Desk, account, submitted
 from tests.unit.test_risk import request
 
 PAPER = VenueId("paper")
@@ -35,7 +35,8 @@ def told(desk: Desk) -> list[str]:
 
 def answer(desk: Desk, order: Order, *, failed: bool, reason: str = "HTTP 503") -> None:
     """Let the venue fail an order, or refuse it for a reason of the order's own."""
-    desk.tell(OrderRejected(ts_ns=desk.now, order_id=order.request.id, reason=reason, failed=failed))
+    by = RejectedBy.FAILURE if failed else RejectedBy.ANSWER
+    desk.tell(OrderRejected(ts_ns=desk.now, order_id=order.request.id, reason=reason, by=by))
 
 
 def fail(desk: Desk, times: int) -> None:
@@ -171,3 +172,48 @@ def test_r6_other_pairs_of_the_venue_wait_too() -> None:
     desk.quote("2999", "3001", ETH)
     desk.intents = [Enter(instrument=ETH.id)]
     assert not submitted(desk.bar(3_000, ETH))
+
+
+def test_r6_what_this_side_took_back_says_nothing_of_the_venue() -> None:
+    """Found by attack: an order that a brake kept here closed the breaker, and pushed failures out."""
+    desk = trader()
+    fail(desk, FAILURES)
+    wait(desk, RECOVERY_S)
+    order = enter(desk)
+    desk.tell(OrderRejected(ts_ns=desk.now, order_id=order.request.id, reason="the brake is on", by=RejectedBy.US))
+    assert desk.engine.state.breakers[PAPER].opened_ns
+    assert enter(desk).state is OrderState.SUBMITTED, "the next one tries"
+
+
+def test_r6_an_exit_that_fails_keeps_no_trial_waiting() -> None:
+    """Found by attack: exits that a venue refuses for hours began the wait anew each time."""
+    desk = trader()
+    bought = enter(desk)
+    desk.accept(bought.request)
+    desk.fill(bought.request)
+    fail(desk, FAILURES)
+    for _ in range(RECOVERY_S // 10):
+        wait(desk, 10)
+        for sale in submitted(desk.want(Exit(instrument=BTC.id))):
+            answer(desk, desk.order(sale.id), failed=True)
+    assert "breaker" not in enter(desk).reason
+
+
+def test_r6_a_fill_is_an_answer() -> None:
+    desk = trader()
+    fail(desk, FAILURES)
+    wait(desk, RECOVERY_S)
+    desk.fill(enter(desk).request)
+    assert PAPER not in desk.engine.state.breakers
+
+
+def test_r6_a_clock_that_is_set_back_makes_no_old_order_a_trial() -> None:
+    desk = trader()
+    early = enter(desk)
+    fail(desk, FAILURES)
+    _set_back(desk.engine.state, desk.now - 3_600 * SECOND)
+    desk.now -= 3_600 * SECOND
+    wait(desk, RECOVERY_S + 5)
+    assert "breaker" not in enter(desk).reason, "the old one is no trial"
+    desk.accept(early.request)
+    assert PAPER in desk.engine.state.breakers, "and its answer no news"

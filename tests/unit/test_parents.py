@@ -12,18 +12,20 @@ from aether.domain.events import (
     KillSwitchEngaged,
     OrderCanceled,
     OrderExpired,
+    PairTold,
     ParentOrderCanceled,
     ParentOrderRequested,
     Timer,
     Trade,
 )
 from aether.domain.identifiers import Symbol, VenueId
-from aether.domain.instruments import FeeTier, Instrument, make_instrument
+from aether.domain.instruments import FeeTier, Instrument, TradingState, make_instrument
 from aether.domain.orders import OrderRequest, Purpose, Side, TimeInForce
 from aether.domain.parents import Algorithm, Parent, ParentId, ParentRequest, ParentState
 from aether.domain.scaled import AMOUNT_SCALE, amount_of_size
 from aether.engine.core import Engine
 from aether.engine.routing import Depth, Slice, route
+from aether.engine.state import Breaker
 from aether.engine.stops import Stop, Stopped
 from aether.kernel.schedules import pov_target, twap_target, vwap_target
 from tests.desk import SECOND, Desk, account, alerts, canceled, submitted
@@ -360,3 +362,38 @@ def test_parents_survive_a_snapshot_and_go_on_the_same() -> None:
     event = Timer(ts_ns=desk.now + 20 * SECOND)
     assert twin.apply(event) == desk.engine.apply(event)
     assert twin.state_hash() == desk.engine.state_hash()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fields"),
+    [(Algorithm.ROUTE, {}), (Algorithm.PEGGED, {}), (Algorithm.ICEBERG, {"display": 0.1, "limit_price": 50_010})],
+)
+def test_r6_a_buy_leaves_a_venue_that_fails_every_order(algorithm: Algorithm, fields: dict[str, Any]) -> None:
+    """Found by attack: what rests never looked at the breaker, and died of the one venue that was down."""
+    desk = MultiDesk()
+    desk.engine.state.breakers[CHEAP.venue] = Breaker(opened_ns=desk.now, reason="down")
+    sent = submitted(desk.parent(algorithm, amount=0.5, **fields)) + submitted(desk.books(49_999, 50_001))
+    assert {o.instrument for o in sent} == {DEAR.id}
+
+
+def test_r6_a_buy_with_no_other_venue_ends_with_the_gates_reason() -> None:
+    """Found by attack: it was tried for ever at the venue that fails, since another, stopped one counted as a way."""
+    desk = MultiDesk()
+    desk.engine.state.breakers[CHEAP.venue] = Breaker(opened_ns=desk.now, reason="down")
+    desk.engine.state.stopped_venues[DEAR.venue] = Stopped(desk.now, "drill")
+    desk.parent(Algorithm.ROUTE, amount=0.5, limit_price=50_010)
+    for _ in range(100):
+        desk.books(49_999, 50_001)
+    assert desk.at_work.state is ParentState.FAILED
+    assert "breaker: cheap open for" in desk.at_work.reason
+
+
+def test_a_buy_of_a_pair_that_is_open_nowhere_ends_with_the_gates_reason() -> None:
+    desk = MultiDesk()
+    for listed in (CHEAP, DEAR):
+        desk.tell(PairTold(ts_ns=desk.now, instrument=listed.id, definition=listed, state=TradingState.POST_ONLY))
+    desk.parent(Algorithm.ROUTE, amount=0.5, limit_price=50_010)
+    for _ in range(200):
+        desk.books(49_999, 50_001)
+    assert desk.at_work.state is ParentState.FAILED
+    assert desk.at_work.reason.startswith("pair: ")

@@ -78,10 +78,10 @@ GOLDEN: list[tuple[Event, str]] = [
     ),
     (
         msgspec.convert(
-            {"type": "OrderRejected", "ts_ns": TS, "order_id": "a-1", "reason": "down", "failed": True},
+            {"type": "OrderRejected", "ts_ns": TS, "order_id": "a-1", "reason": "down", "by": "failure"},
             ev.OrderRejected,
         ),
-        '{"type":"OrderRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"down","failed":true}',
+        '{"type":"OrderRejected","ts_ns":1700000000123456789,"order_id":"a-1","reason":"down","by":"failure"}',
     ),
     (
         msgspec.convert(

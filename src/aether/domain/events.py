@@ -9,6 +9,8 @@ only one (a recording, a back-test). The engine lives by the latter where it is 
 neither make old data look fresh nor move the account's clock.
 """
 
+from enum import StrEnum
+
 import msgspec
 
 from aether.domain.accounts import AccountConfig, Exits, Limits, Mode, Parameters, Reconciliation, Review, Sizing
@@ -114,15 +116,23 @@ class OrderAccepted(_Report, frozen=True, kw_only=True):
     venue_order_id: VenueOrderId
 
 
-class OrderRejected(_Report, frozen=True, kw_only=True):
-    """The venue refused the order, or it never reached one.
+class RejectedBy(StrEnum):
+    """Why an order was not taken."""
 
-    `failed`: that is no word on this order; the venue was not there, answered nothing, or would not hear the account.
-    """
+    ANSWER = "answer"
+    """The venue heard it and said no."""
+    FAILURE = "failure"
+    """The venue was not there for it, answered nothing, or would not hear the account."""
+    US = "us"
+    """It was not sent, for reasons of this side."""
+
+
+class OrderRejected(_Report, frozen=True, kw_only=True):
+    """The venue refused the order, or it never reached one; `by` says whose doing that was."""
 
     order_id: ClientOrderId
     reason: str
-    failed: bool = False
+    by: RejectedBy = RejectedBy.ANSWER
 
 
 class OrderFilled(_Report, frozen=True, kw_only=True):

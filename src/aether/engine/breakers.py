@@ -3,7 +3,7 @@
 A venue's refusal of one order (no funds, a price that it does not take) is an answer and counts as one. A failure is
 when it answered nothing, answered that it is down, or would not hear the account. A closed breaker counts; an open one
 lets no entry out for a while; then it is half open: one order is let out, and what becomes of it closes the breaker or
-opens it again. Exits always go, and what becomes of them tells as much.
+opens it again. Exits always go; one that is answered closes the breaker too, one that fails prolongs nothing.
 
 The breakers are part of the account's books: a restart keeps them, and whichever node owns the account has them.
 """
@@ -41,7 +41,7 @@ class Breakers:
                 return
             breaker = state.breakers[venue] = Breaker()
         if breaker.opened_ns:
-            if fact.order.created_ns >= breaker.opened_ns:
+            if _number(fact.order) >= breaker.first:
                 self._judge_again(venue, breaker, fact)
             return
         since_ns = state.now_ns - WINDOW_S * NS_PER_S
@@ -62,6 +62,8 @@ class Breakers:
 
     def _judge_again(self, venue: VenueId, breaker: Breaker, fact: Answered) -> None:
         """An order that was sent while the breaker was open tells whether the venue is back."""
+        if fact.failed and fact.order.request.side is Side.SELL:
+            return
         if fact.failed:
             self._open(venue, breaker, f"order {fact.order.request.id} failed too: {fact.reason}")
         else:
@@ -71,6 +73,7 @@ class Breakers:
     def _open(self, venue: VenueId, breaker: Breaker, reason: str) -> None:
         is_news = not breaker.opened_ns
         breaker.opened_ns, breaker.reason, breaker.outcomes = self._state.now_ns, reason, []
+        breaker.first = self._state.next_order
         if is_news:
             self._alert(
                 Severity.CRITICAL,
@@ -95,5 +98,11 @@ def holds_back(state: AccountState, venue: VenueId) -> str:
 
 def _is_trying(state: AccountState, order: Order, venue: VenueId, breaker: Breaker) -> bool:
     request = order.request
-    is_new = order.created_ns >= breaker.opened_ns and not order.venue_order_id
+    is_new = _number(order) >= breaker.first and not order.venue_order_id
     return is_new and request.side is Side.BUY and state.instruments[request.instrument].venue == venue
+
+
+def _number(order: Order) -> int:
+    """Return an order's place in the account's own order."""
+    number = order.request.id.rpartition("-")[2]
+    return order.number or (int(number) if number.isdecimal() else 0)

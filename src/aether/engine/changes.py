@@ -30,7 +30,7 @@ class Closed(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """A venue answered an order of ours, or `failed` to; a plain refusal is an answer."""
+    """A venue answered an order of ours, or `failed` to; a plain refusal is an answer. What we took back is neither."""
 
     order: Order
     failed: bool

@@ -250,6 +250,7 @@ class Engine:
                 self._desk.book(event)
             case TradingResumed():
                 self._desk.book_late()
+                self._hear()
                 self._breakers.reset(event.actor)
 
     def _tell_of_pair(self, event: PairTold) -> None:

@@ -23,6 +23,7 @@ from aether.domain.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
+    RejectedBy,
     VenueNoted,
     VenueReport,
     as_given,
@@ -180,7 +181,9 @@ class Desk:
                     if order.state is OrderState.PENDING_CANCEL:
                         self._ask_cancel(order)
             case OrderRejected():
-                self._note_answer(report.order_id, failed=report.failed, reason=report.reason)
+                if report.by is not RejectedBy.US:
+                    failed = report.by is RejectedBy.FAILURE
+                    self._note_answer(report.order_id, failed=failed, reason=report.reason)
                 self._move(report.order_id, Trigger.REJECT, report.reason)
             case OrderCanceled():
                 self._move(report.order_id, Trigger.CANCEL, report.reason)
@@ -197,7 +200,8 @@ class Desk:
     def _note_answer(self, order_id: ClientOrderId, *, failed: bool = False, reason: str = "") -> None:
         """Say what an order that waits for its answer was answered."""
         order = self._state.open_orders.get(order_id)
-        if order is not None and not order.venue_order_id:
+        waits = order is not None and order.state in (OrderState.SUBMITTED, OrderState.PENDING_CANCEL)
+        if order is not None and waits and not order.venue_order_id:
             self._out.facts.append(Answered(order, failed, reason))
 
     def _adopt(self, event: OrderAdopted) -> None:
@@ -286,6 +290,7 @@ class Desk:
     def _fill(self, event: OrderFilled) -> None:
         """Book an execution once: of an order that is known, or of any other by what the report itself says."""
         state = self._state
+        self._note_answer(event.order_id)
         order = self._known(event.order_id)
         memory = f"{event.order_id}|{event.trade_id}"
         if memory in state.trades or (order is not None and event.trade_id in order.trade_ids):

@@ -178,9 +178,8 @@ class Parents:
 
     def _goes_elsewhere(self, parent: Parent, failing: Instrument) -> bool:
         """Return whether a venue fails everybody's orders, and another one of the parent's does not."""
-        venues = {i.venue for i in self._instruments(parent.request)}
-        held = {venue for venue in venues if holds_back(self._state, venue)}
-        return self._side(parent) is Side.BUY and failing.venue in held and held < venues
+        is_buy = self._side(parent) is Side.BUY
+        return is_buy and self._is_barred(failing) and any(not self._is_barred(i) for i, _ in self._markets(parent))
 
     def _count_volume(self, event: Trade) -> None:
         """Count what others traded."""
@@ -268,17 +267,35 @@ class Parents:
         state = self._state
         is_buy = self._side(parent) is Side.BUY
         found = []
-        for instrument in self._instruments(parent.request):
-            market = state.market.get(instrument.id)
-            if market is None or not self._can_trade(instrument, market):
-                continue
-            if is_buy and (market.allows is not TradingState.ONLINE or holds_back(state, instrument.venue)):
-                continue
+        for instrument, market in self._markets(parent):
             key = instrument.quote_key if is_buy else instrument.base_key
             levels = market.asks if is_buy else market.bids
             taker_ppm = fee_tier(state, instrument).taker_ppm
             found.append(Depth(instrument, tuple(levels), taker_ppm, state.ledger.balance(key).free))
         return found
+
+    def _markets(self, parent: Parent) -> list[tuple[Instrument, MarketState]]:
+        """Return where a parent's children may go now.
+
+        For buys not where the venue fails every order or does not have the pair open, while there is money at another
+        one; when there is none the gate says why not.
+        """
+        markets = self._state.market
+        found = [
+            (i, markets[i.id])
+            for i in self._instruments(parent.request)
+            if i.id in markets and self._can_trade(i, markets[i.id])
+        ]
+        if self._side(parent) is Side.SELL:
+            return found
+        free = [(i, m) for i, m in found if not self._is_barred(i)]
+        return free if any(m.ask and self._can_rest(parent, i, m.ask) for i, m in free) else found
+
+    def _is_barred(self, instrument: Instrument) -> bool:
+        """Return whether entries of an instrument are held back by its venue."""
+        market = self._state.market.get(instrument.id)
+        is_open = market is None or market.allows is TradingState.ONLINE
+        return not is_open or bool(holds_back(self._state, instrument.venue))
 
     def _can_trade(self, instrument: Instrument, market: MarketState) -> bool:
         """Return whether an order may go to an instrument's market now: its venue is not stopped, its book is good."""
@@ -319,10 +336,7 @@ class Parents:
         """Keep one post-only order at the best price of our own side, at the venue where that is best."""
         is_buy = parent.request.side is Side.BUY
         best: tuple[int, Instrument, int] | None = None
-        for instrument in self._instruments(parent.request):
-            market = self._state.market.get(instrument.id)
-            if market is None or not self._can_trade(instrument, market):
-                continue
+        for instrument, market in self._markets(parent):
             own = round_down(market.bid, instrument.tick) if is_buy else round_up(market.ask, instrument.tick)
             if not own or not self._can_rest(parent, instrument, own):
                 continue
@@ -375,15 +389,9 @@ class Parents:
         """Keep one limit order of the shown size in the book of the first venue where there is money for it."""
         if parent.working:
             return
-        for instrument in self._instruments(parent.request):
-            market = self._state.market.get(instrument.id)
+        for instrument, _ in self._markets(parent):
             price = _from_e8(parent.request.limit_price, instrument, instrument.tick)
-            if (
-                price
-                and market is not None
-                and self._can_trade(instrument, market)
-                and self._can_rest(parent, instrument, price)
-            ):
+            if price and self._can_rest(parent, instrument, price):
                 tip = min(parent.request.display, self._rest(parent))
                 self._rest_at(parent, instrument, price, tip, post_only=False)
                 return

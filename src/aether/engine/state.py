@@ -136,11 +136,13 @@ class Breaker(msgspec.Struct):
     Attributes:
         outcomes: when orders were answered of late, and whether the venue failed; oldest first.
         opened_ns: since when it gets no entries, or since one last tried it; 0 while it gets them.
+        first: the first number of an order that was sent since; what came of earlier ones is no news.
         reason: why it was opened.
     """
 
     outcomes: list[tuple[int, bool]] = msgspec.field(default_factory=list)
     opened_ns: int = 0
+    first: int = 0
     reason: str = ""
 
 

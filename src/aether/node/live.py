@@ -15,7 +15,7 @@ from typing import Any
 
 from aether.clock import monotonic_s
 from aether.domain.commands import CancelAll, CancelOrder, Command, SubmitOrder
-from aether.domain.events import BalanceBooked, BalanceReported, CapitalMoved, Event, OrderRejected
+from aether.domain.events import BalanceBooked, BalanceReported, CapitalMoved, Event, OrderRejected, RejectedBy
 from aether.domain.identifiers import BalanceKey, InstrumentId, VenueId
 from aether.node.brake import until_empty
 from aether.node.ports import LiveAccount
@@ -112,7 +112,7 @@ class LiveVenue:
         waiting = self._waiting.get(_venue_of(command.order.request.instrument), [])
         if command in waiting:
             waiting.remove(command)
-            _reject(command, "the venue was not open in time", account, failed=True)
+            _reject(command, "the venue was not open in time", account, RejectedBy.FAILURE)
 
     def replay(self, event: Event) -> None:
         """Do nothing: the venue keeps its own memory."""
@@ -272,8 +272,8 @@ class LiveVenue:
                 account.report(report)
 
 
-def _reject(command: SubmitOrder, reason: str, account: LiveAccount, *, failed: bool = False) -> None:
-    account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason, failed=failed))
+def _reject(command: SubmitOrder, reason: str, account: LiveAccount, by: RejectedBy = RejectedBy.US) -> None:
+    account.report(OrderRejected(ts_ns=0, order_id=command.order.request.id, reason=reason, by=by))
 
 
 def _age_s(command: SubmitOrder, account: LiveAccount) -> float:

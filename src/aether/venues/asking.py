@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from aether.domain.errors import AetherError, Failure, VenueError
+from aether.domain.events import RejectedBy
 from aether.domain.identifiers import VenueOrderId, symbol_of
 from aether.domain.instruments import Instrument
 from aether.domain.orders import OrderRequest
@@ -130,18 +131,18 @@ class Asker:
         try:
             venue_order_id = await self.perform(self._action(tracked.request), permit=permit)
         except NotSentError as error:
-            self.tracker.refused(tracked, str(error), self._clock(), failed=error.is_late)
+            self.tracker.refused(tracked, str(error), self._clock(), error.by)
         except VenueError as error:
             if error.failure is not Failure.UNKNOWN_OUTCOME:
-                failed = not error.failure.is_answer
-                self.tracker.refused(tracked, error.message, self._clock(), failed=failed)
+                by = RejectedBy.ANSWER if error.failure.is_answer else RejectedBy.FAILURE
+                self.tracker.refused(tracked, error.message, self._clock(), by)
                 return
             _log.warning("unknown_outcome", order_id=tracked.request.id, reason=error.message)
             self.tracker.lost(tracked, self._clock())
         except AetherError as error:
-            self.tracker.refused(tracked, str(error), self._clock())
+            self.tracker.refused(tracked, str(error), self._clock(), RejectedBy.US)
         except KeyError:
-            self.tracker.refused(tracked, f"{tracked.request.instrument} is not listed", self._clock())
+            self.tracker.refused(tracked, f"{tracked.request.instrument} is not listed", self._clock(), RejectedBy.US)
         else:
             self.tracker.accepted(tracked, venue_order_id, self._clock())
 

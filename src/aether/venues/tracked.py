@@ -4,6 +4,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from aether.domain.events import RejectedBy
 from aether.domain.identifiers import ClientOrderId, TradeId, VenueOrderId
 from aether.domain.orders import OrderRequest
 from aether.venues.messages import OrderUpdate
@@ -52,6 +53,7 @@ class Tracked(Pause, kw_only=True):
         missed_s: since when the venue does not know it.
         short_s: since when its executions are less than what has traded.
         is_asked: a request about it is under way.
+        is_lost: no answer said what became of it.
         is_doubted: the venue should be asked how it stands.
         is_adopted: somebody else placed it, and may change it: it ends when the venue says so.
     """
@@ -71,6 +73,7 @@ class Tracked(Pause, kw_only=True):
     missed_s: float = 0.0
     short_s: float = 0.0
     is_asked: bool = False
+    is_lost: bool = False
     is_doubted: bool = False
     is_accepted: bool = False
     is_adopted: bool = False
@@ -122,9 +125,9 @@ class NotSentError(Exception):
     """An order must not leave any more; `str` says why.
 
     Args:
-        is_late: it would have left, had the venue been there for it in time.
+        by: whose doing that is.
     """
 
-    def __init__(self, message: str, *, is_late: bool = False) -> None:
+    def __init__(self, message: str, *, by: RejectedBy = RejectedBy.US) -> None:
         super().__init__(message)
-        self.is_late = is_late
+        self.by = by

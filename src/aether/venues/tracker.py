@@ -28,6 +28,7 @@ from aether.domain.events import (
     OrderCanceled,
     OrderExpired,
     OrderRejected,
+    RejectedBy,
     VenueNoted,
     VenueReport,
 )
@@ -158,7 +159,7 @@ class Tracker:
         self._needs_cancel = True
         self._sweep_pause.hurry()
         for tracked in self._waiting():
-            self._reject(tracked, STOPPED, now_s)
+            self._reject(tracked, STOPPED, now_s, RejectedBy.US)
         for tracked in self.orders.values():
             if tracked.phase is not Phase.CLOSED:
                 self._unwant(tracked, now_s)
@@ -168,7 +169,7 @@ class Tracker:
         """Never send the entries that still wait."""
         for tracked in self._waiting():
             if tracked.request.side is Side.BUY:
-                self._reject(tracked, "entries were stopped before it was sent", now_s)
+                self._reject(tracked, "entries were stopped before it was sent", now_s, RejectedBy.US)
 
     def _waiting(self) -> list[Tracked]:
         """Return the orders that nobody has been asked to send."""
@@ -183,10 +184,10 @@ class Tracker:
         left_s, owned_s = tracked.decided_s + self.deadline_s - now_s, self.owned_s()
         if tracked.unwanted_s:
             raise NotSentError(STOPPED)
-        if left_s <= 0:
-            raise NotSentError(f"it could not be sent within {self.deadline_s:g} s", is_late=True)
         if owned_s <= 0:
             raise NotSentError("this node's lease on the account ran out before it was sent")
+        if left_s <= 0:
+            raise NotSentError(f"it could not be sent within {self.deadline_s:g} s", by=RejectedBy.FAILURE)
         return min(left_s, owned_s)
 
     def permit(self, tracked: Tracked, now_s: float) -> float:
@@ -274,7 +275,7 @@ class Tracker:
             try:
                 self.check(tracked, now_s)
             except NotSentError as error:
-                self._reject(tracked, str(error), now_s, failed=error.is_late)
+                self._reject(tracked, str(error), now_s, error.by)
                 return None
             return Send(tracked) if self._may_go() else None
         if tracked.phase is Phase.SENT or (tracked.phase is Phase.OPEN and tracked.is_doubted):
@@ -299,14 +300,15 @@ class Tracker:
         tracked.is_asked = False
         self._accept(tracked, venue_order_id, now_s)
 
-    def refused(self, tracked: Tracked, reason: str, now_s: float, *, failed: bool = False) -> None:
-        """The venue did not take an order, or it was never sent; `failed` when that says nothing of the order."""
+    def refused(self, tracked: Tracked, reason: str, now_s: float, by: RejectedBy) -> None:
+        """The venue did not take an order, or it was never sent."""
         tracked.is_asked = False
-        self._reject(tracked, reason, now_s, failed=failed)
+        self._reject(tracked, reason, now_s, by)
 
     def lost(self, tracked: Tracked, now_s: float) -> None:
         """No answer says what became of an order: the venue is asked until it tells."""
         self.unknown_outcomes += 1
+        tracked.is_lost = True
         self.failed(tracked, now_s)
 
     def failed(self, tracked: Tracked, now_s: float) -> None:
@@ -361,7 +363,8 @@ class Tracker:
         tracked.missed_s = tracked.missed_s or asked_s
         if not tracked.is_accepted and not tracked.venue_order_id:
             if asked_s > tracked.decided_s + self.deadline_s + self.settle_margin_s:
-                self._reject(tracked, "it never reached the venue", now_s, failed=True)
+                by = RejectedBy.FAILURE if tracked.is_lost else RejectedBy.US
+                self._reject(tracked, "it never reached the venue", now_s, by)
         elif asked_s - tracked.missed_s >= self.settle_margin_s:
             self._end(tracked, now_s)
 
@@ -559,7 +562,7 @@ class Tracker:
         if tracked.is_adopted and update.size > tracked.request.size:
             tracked.request = msgspec.structs.replace(tracked.request, size=update.size)
         if update.state is OrderState.REJECTED and not tracked.is_accepted:
-            self._reject(tracked, update.reason or "rejected by the venue", now_s)
+            self._reject(tracked, update.reason or "rejected by the venue", now_s, RejectedBy.ANSWER)
             return
         if update.state not in (OrderState.SUBMITTED, OrderState.REJECTED):
             self._accept(tracked, update.venue_order_id, now_s, update.ts_ns)
@@ -594,12 +597,12 @@ class Tracker:
         tracked.phase, tracked.is_accepted = Phase.OPEN, True
         self._unwant(tracked, now_s)
 
-    def _reject(self, tracked: Tracked, reason: str, now_s: float, *, failed: bool = False) -> None:
+    def _reject(self, tracked: Tracked, reason: str, now_s: float, by: RejectedBy) -> None:
         if tracked.phase is not Phase.CLOSED and not tracked.is_accepted:
             tracked.phase, tracked.closed_s = Phase.CLOSED, now_s
             self._active.pop(tracked.request.id, None)
             told = plain_text(reason)
-            self._report(OrderRejected(ts_ns=_ns(now_s), order_id=tracked.request.id, reason=told, failed=failed))
+            self._report(OrderRejected(ts_ns=_ns(now_s), order_id=tracked.request.id, reason=told, by=by))
         self._release_early(now_s)
 
     def _release_early(self, now_s: float) -> None:
