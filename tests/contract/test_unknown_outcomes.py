@@ -103,7 +103,7 @@ async def test_the_fates_of_many_orders_cost_what_one_does_where_the_venue_tells
     """Kraken's call counter gives half a call a second back: asked one by one, eight orders took minutes (R4)."""
     async with (
         local_exchange() as local,
-        trader_at(local, "kraken", timeout_s=0.4, answer_timeout_s=0.4, deadline_s=3.0, settle_margin_s=0.2) as trader,
+        trader_at(local, "kraken", timeout_s=0.4, answer_timeout_s=0.4, deadline_s=1.0, settle_margin_s=0.2) as trader,
     ):
         trader.quote("sell", 60_000, 10)
         asked: Counter[str] = Counter()
@@ -114,6 +114,8 @@ async def test_the_fates_of_many_orders_cost_what_one_does_where_the_venue_tells
             return whole(action)
 
         trader.client.protocol.requests = counted  # type: ignore[method-assign]
+        first = await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000)
+        await trader.until(lambda: settled(trader, first))  # and what a session begins with is answered
         trader.exchange.faults.pending["lose_response"] = 5
         orders = [await trader.send("buy", OrderType.LIMIT, "0.01", limit_price=50_000) for _ in range(5)]
         await trader.until(lambda: trader.session.tracker.unknown_outcomes == 5)
