@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from aether.cli.venue import _cap, _is_for_trying, _may_write
+from aether.domain.errors import InvalidValueError
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.exchange.server import LocalExchange, build, serve
 from aether.venues import conformance
@@ -80,7 +83,9 @@ async def test_an_order_that_costs_more_than_may_be_spent_is_not_placed(local: L
     assert not local.exchanges["kraken"].venue.account("firm").orders
 
 
-async def test_orders_of_others_are_not_canceled_with_the_suites(local: LocalExchange) -> None:
+@pytest.mark.parametrize("pair", ["BTC/USD", "ETH/USD"])
+async def test_orders_of_others_are_not_canceled_with_the_suites(local: LocalExchange, pair: str) -> None:
+    """Found by attack: those of other pairs were, and the run passed."""
     exchange = local.exchanges["kraken"]
     key, secret = local.open_account("kraken", "firm", {"USD": "1000"})
     async with aiohttp.ClientSession() as http:
@@ -90,13 +95,57 @@ async def test_orders_of_others_are_not_canceled_with_the_suites(local: LocalExc
             credentials=Credentials(key=key, secret=secret),
         )
         await client.load_markets()
-        suite = Suite(client, "BTC/USD", MOST)
-        order = suite.order(await suite.price(-2_000))
-        await client.call(order)
-        results = await suite.run()
+        other = Suite(client, pair, MOST)
+        await client.call(other.order(await other.price(-1_400)))
+        results = await Suite(client, "BTC/USD", MOST).run()
     not_run = verdicts(results, Verdict.NOT_RUN)
     assert set(not_run) == {"cancel all", "session"}
     assert len(exchange.venue.account("firm").open) == 1
+
+
+async def test_a_key_that_may_withdraw_places_nothing(local: LocalExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def withdraws(_client: VenueClient) -> None:
+        raise InvalidValueError("The key may withdraw.", remedy="Make another.")
+
+    monkeypatch.setattr(VenueClient, "check_key", withdraws)
+    results = await ran(local, "kraken")
+    assert set(verdicts(results, Verdict.FAILED)) == {"key"}
+    assert not local.exchanges["kraken"].venue.account("firm").orders
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://API.kraken.com",
+        "https://api.kraken.com:443",
+        "http://api.kraken.com.",
+        "https://api1.binance.com",
+        "https://api.binance.us",
+        "https://127.0.0.1.example.com",
+    ],
+)
+def test_every_address_that_is_not_for_trying_takes_consent(url: str) -> None:
+    """Found by attack: another spelling of the venue's address traded without a word."""
+    assert not _is_for_trying(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "http://localhost:9", "http://[::1]:9", "https://testnet.binance.vision"]
+)
+def test_the_local_exchange_and_sandboxes_are_for_trying(url: str) -> None:
+    assert _is_for_trying(url)
+
+
+@pytest.mark.parametrize("most", ["nan", "inf", "-1", "1e9", "much"])
+def test_a_cap_is_a_number_that_caps(most: str) -> None:
+    with pytest.raises(InvalidValueError, match="--most"):
+        _cap(most)
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none" / "x.md"):
+        with pytest.raises(InvalidValueError, match="cannot be written"):
+            _may_write(path)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import typer
@@ -29,6 +31,14 @@ from aether.venues.stream import Channel
 from aether.venues.tool import decode_rest, decode_socket, encode, payloads, read_key, to_records
 
 T = TypeVar("T")
+
+SANDBOXES = {
+    "api-sandbox.coinbase.com",
+    "testnet.binance.vision",
+}
+"""Hosts of the venues where money is not real."""
+MOST = 10_000
+"""No run may spend more, in the quote asset."""
 
 app = typer.Typer(
     help="The venues' public data, and their wire formats by hand.", no_args_is_help=True, add_completion=False
@@ -311,7 +321,7 @@ def conformance(
     live_small: Annotated[
         bool, typer.Option("--live-small", help="Trade at the real venue, with real money, up to --most.")
     ] = False,
-    most: Annotated[float, typer.Option(min=0, help="Spend at most so much of the quote asset.")] = 50,
+    most: Annotated[str, typer.Option(help="Spend at most so much of the quote asset, in each order.")] = "50",
     report: Annotated[Path | None, typer.Option(help="Where the report goes; conformance-VENUE.md by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -322,13 +332,15 @@ def conformance(
     Ends with 28 when a case fails.
     """
     own = protocol_of(venue).urls.rest
-    is_real = (base_url or own).rstrip("/") == own
+    is_real = not _is_for_trying(base_url or own)
     credentials = read_key(_read_file(key_file)) if key_file else None
-    cap = Decimal(str(most)) if credentials is not None and (live_small or not is_real) else Decimal(0)
+    path = report or Path(f"conformance-{venue}.md")
+    _may_write(path)
+    cap = _cap(most) if credentials is not None and (live_small or not is_real) else Decimal(0)
     if live_small and credentials is None:
         raise InvalidValueError("--live-small trades, and there is no key.", remedy="Give one with --key-file.")
     if is_real and cap:
-        _consent(f"spend up to {most:g} {symbol.partition('/')[2]} at {venue}")
+        _consent(f"spend up to {cap:f} {symbol.partition('/')[2]} at {venue}")
 
     async def work(public: VenueClient) -> list[Result]:
         _listed(public, symbol)
@@ -337,7 +349,6 @@ def conformance(
         return await suite.run(lambda r: None if as_json else out.print(_line(r), highlight=False, soft_wrap=True))
 
     results = _with_client(venue, base_url, ws_url, work)
-    path = report or Path(f"conformance-{venue}.md")
     path.write_text(report_of(venue, base_url or own, symbol, cap, results, utc_text(wall_ns())))
     failed = [r.name for r in results if r.verdict is Verdict.FAILED]
     if as_json:
@@ -350,6 +361,36 @@ def conformance(
             f"{venue.capitalize()} does otherwise than its adapter believes: {', '.join(failed)}.",
             remedy=f"Read {path}; do not trade there before it is understood.",
         )
+
+
+def _is_for_trying(url: str) -> bool:
+    """Return whether an address is a local exchange's or a venue's sandbox; every other one may be real money."""
+    host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    if host == "localhost" or host in SANDBOXES:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _cap(text: str) -> Decimal:
+    try:
+        cap = Decimal(text)
+    except ArithmeticError:
+        cap = Decimal("nan")
+    if not (cap.is_finite() and 0 <= cap <= MOST):
+        raise InvalidValueError(f"--most is {text!r}.", remedy=f"Give an amount from 0 to {MOST}, such as 20.")
+    return cap
+
+
+def _may_write(path: Path) -> None:
+    """Find out before the run whether its report can be written; nothing of an older one is lost."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        told = f"The report {path} cannot be written: {error.strerror}."
+        raise InvalidValueError(told, remedy="Name a file in a folder that is there, with --report.") from error
 
 
 def _line(result: Result) -> str:
