@@ -195,6 +195,11 @@ class Order(msgspec.Struct, kw_only=True):
     number: int = 0
 
     @property
+    def ordinal(self) -> int:
+        """Its place in the account's own order, from 1."""
+        return self.number or int(self.request.id.rpartition("-")[2])
+
+    @property
     def remaining(self) -> int:
         """Size not executed yet; 0 when more was executed than asked for."""
         return max(0, self.request.size - self.filled)

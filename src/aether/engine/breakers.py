@@ -41,7 +41,7 @@ class Breakers:
                 return
             breaker = state.breakers[venue] = Breaker()
         if breaker.opened_ns:
-            if _number(fact.order) >= breaker.first:
+            if fact.order.ordinal >= breaker.first:
                 self._judge_again(venue, breaker, fact)
             return
         since_ns = state.now_ns - WINDOW_S * NS_PER_S
@@ -98,11 +98,5 @@ def holds_back(state: AccountState, venue: VenueId) -> str:
 
 def _is_trying(state: AccountState, order: Order, venue: VenueId, breaker: Breaker) -> bool:
     request = order.request
-    is_new = _number(order) >= breaker.first and not order.venue_order_id
+    is_new = order.ordinal >= breaker.first and not order.venue_order_id
     return is_new and request.side is Side.BUY and state.instruments[request.instrument].venue == venue
-
-
-def _number(order: Order) -> int:
-    """Return an order's place in the account's own order."""
-    number = order.request.id.rpartition("-")[2]
-    return order.number or (int(number) if number.isdecimal() else 0)

@@ -200,8 +200,9 @@ class Desk:
     def _note_answer(self, order_id: ClientOrderId, *, failed: bool = False, reason: str = "") -> None:
         """Say what an order that waits for its answer was answered."""
         order = self._state.open_orders.get(order_id)
-        waits = order is not None and order.state in (OrderState.SUBMITTED, OrderState.PENDING_CANCEL)
-        if order is not None and waits and not order.venue_order_id:
+        if order is None or order.venue_order_id:
+            return
+        if order.state in (OrderState.SUBMITTED, OrderState.PENDING_CANCEL):
             self._out.facts.append(Answered(order, failed, reason))
 
     def _adopt(self, event: OrderAdopted) -> None:

@@ -280,16 +280,19 @@ class Parents:
         For buys not where the venue fails every order or does not have the pair open, while there is money at another
         one; when there is none the gate says why not.
         """
-        markets = self._state.market
-        found = [
-            (i, markets[i.id])
-            for i in self._instruments(parent.request)
-            if i.id in markets and self._can_trade(i, markets[i.id])
-        ]
+        found = self._tradable(parent.request)
         if self._side(parent) is Side.SELL:
             return found
         free = [(i, m) for i, m in found if not self._is_barred(i)]
+        if len(free) == len(found):
+            return found
         return free if any(m.ask and self._can_rest(parent, i, m.ask) for i, m in free) else found
+
+    def _tradable(self, request: ParentRequest) -> list[tuple[Instrument, MarketState]]:
+        """Return the markets of a parent's pair where orders may go now."""
+        markets = self._state.market
+        found = [(i, markets[i.id]) for i in self._instruments(request) if i.id in markets]
+        return [(i, m) for i, m in found if self._can_trade(i, m)]
 
     def _is_barred(self, instrument: Instrument) -> bool:
         """Return whether entries of an instrument are held back by its venue."""
@@ -402,11 +405,7 @@ class Parents:
         if request.algorithm is Algorithm.BRACKET and parent.sent < request.amount and not parent.is_selling:
             self._take(parent, request.amount - parent.sent)
         price = max(
-            (
-                price_e8(market.bid, i.price_decimals)
-                for i in self._instruments(request)
-                if (market := self._state.market.get(i.id)) is not None and market.bid and self._can_trade(i, market)
-            ),
+            (price_e8(m.bid, i.price_decimals) for i, m in self._tradable(request) if m.bid),
             default=0,
         )
         if not parent.is_selling:

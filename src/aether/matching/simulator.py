@@ -481,8 +481,7 @@ class Simulator:
         if trade.side is request.side and trade.price == request.limit_price:
             return 0
         reach, order.ahead = passive_fill(trade.price, size, request.limit_price, order.ahead, is_buy)
-        left, lot = request.size - order.filled, self.state.instruments[request.instrument].lot
-        take = left if reach >= left else round_down(reach, lot)
+        take = self._whole_lots(order, reach)
         if take > 0:
             self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
         return take
@@ -496,10 +495,14 @@ class Simulator:
         for price, size in book.asks if is_buy else book.bids:
             if order.filled == request.size or not is_marketable(price, request.limit_price, is_buy):
                 return
-            left = request.size - order.filled
-            take = left if size >= left else round_down(size, instrument.lot)
+            take = self._whole_lots(order, size)
             if take:
                 self._fill(now_ns, order, request.limit_price, take, Liquidity.MAKER)
+
+    def _whole_lots(self, order: Resting, size: int) -> int:
+        """Return how much of a size an order takes: its rest, or whole lots of it."""
+        left = order.request.size - order.filled
+        return left if size >= left else round_down(size, self.state.instruments[order.request.instrument].lot)
 
     def _try_trigger(self, now_ns: int, order: Resting) -> None:
         request = order.request

@@ -89,9 +89,7 @@ def summary(
             for price in (mark(state, i),)
         ],
         "orders": [
-            shown_order(
-                engine.config.id, o.request, o, o.number or int(o.request.id.rsplit("-", 1)[1]), state.instruments[i]
-            )
+            shown_order(engine.config.id, o.request, o, o.ordinal, state.instruments[i])
             for o in reversed(state.open_orders.values())
             for i in (o.request.instrument,)
         ],

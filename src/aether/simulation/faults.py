@@ -32,6 +32,7 @@ TAKEN_UP_S = (2.0, 15.0)
 """A key is withdrawn so long after the next was given."""
 """A step is drawn from so many; a node that is not there by then has been spared."""
 STREAM_FAULTS = ("skip_message", "duplicate_message", "reorder_message", "disconnect", "wrong_checksum")
+SPOIL = "rows nobody reads"
 KINDS = (
     "node killed",
     "node killed at a step",
@@ -58,7 +59,7 @@ KINDS = (
     "venue's limits",
     "money comes in",
     "key rotated",
-    "rows nobody reads",
+    SPOIL,
 )
 """What may go wrong."""
 SPOILED_EVERY = 3
@@ -108,9 +109,9 @@ class Faults:
             self._rotate,
             self._spoil,
         )
-        every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
-        self._spoils = every.pop("rows nobody reads", None) if world.seed % SPOILED_EVERY == 0 else None
-        self._every = {kind: one for kind, one in every.items() if kind != "rows nobody reads"}
+        self._every = {kind: one for kind, one in zip(KINDS, work, strict=True) if kinds is None or kind in kinds}
+        spoil = self._every.pop(SPOIL, None)
+        self._spoils = {SPOIL: spoil} if spoil and world.seed % SPOILED_EVERY == 0 else {}
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._running: dict[asyncio.Task[None], str] = {}
@@ -120,7 +121,7 @@ class Faults:
         until = asyncio.get_running_loop().time() + seconds
         await asyncio.gather(
             self._one_after_another(self._every, self._random, until),
-            self._one_after_another({"rows nobody reads": self._spoils} if self._spoils else {}, self._odd, until),
+            self._one_after_another(self._spoils, self._odd, until),
         )
         if self._running:
             await asyncio.wait(self._running)

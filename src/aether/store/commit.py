@@ -80,7 +80,7 @@ class Batch:
         account, state = self.account, engine.state
         for order in changes.orders.values():
             r = order.request
-            number = order.number or int(r.id.rsplit("-", 1)[1])
+            number = order.ordinal
             self.orders.append(
                 (account, r.id, number, r.instrument, r.side, r.type, r.time_in_force, r.purpose)
                 + (r.strategy, order.state, r.size, r.limit_price, r.trigger_price, order.filled)

@@ -19,7 +19,6 @@ from yarl import URL
 from aether.clock import running_s
 from aether.domain.errors import Failure, InvalidValueError, VenueError, WithdrawingKeyError
 from aether.domain.identifiers import AssetCode
-from aether.telemetry import logger
 from aether.venues.actions import (
     PRIVATE,
     TRADING,
@@ -43,8 +42,6 @@ from aether.venues.messages import Balance, BookSnapshot, OrderUpdate, Pair, Unr
 from aether.venues.protocol import Credentials, Response, VenueProtocol, decoded, refuse
 from aether.venues.rows import ROW_ERRORS, understood, why_unread
 from aether.venues.wire import MAX_MESSAGE_BYTES, MalformedError
-
-_log = logger("venue")
 
 REQUEST_TIMEOUT_S = 10.0
 MEASURED_AGAIN_S = 5.0

@@ -207,6 +207,16 @@ class Suite:
             return error.message
         raise UnexpectedError(f"{what} was taken, as {number}")
 
+    async def ended(self, order: Submit) -> tuple[VenueOrderId, str]:
+        """Place an order that ends at once; return its number, or how it was refused instead."""
+        try:
+            number = await self.place(order)
+        except VenueError as error:
+            self.need(error.failure is Failure.REJECTED, f"{error.failure}: {error.message}")
+            return VenueOrderId(""), error.message
+        await self.gone(number)
+        return number, ""
+
     async def open_orders(self) -> list[OrderUpdate]:
         """Return the pair's open orders."""
         found: list[OrderUpdate] = await self.client.call(OpenOrders(symbol=self.symbol))
@@ -426,12 +436,9 @@ async def unknown_order(s: Suite) -> str:
 async def post_only(s: Suite) -> str:
     """Have a post-only order refused, or ended, that would take."""
     order = s.order(await s.price(100), post_only=True)
-    try:
-        number = await s.place(order)
-    except VenueError as error:
-        s.need(error.failure is Failure.REJECTED, f"{error.failure}: {error.message}")
-        return error.message
-    await s.gone(number)
+    number, told = await s.ended(order)
+    if told:
+        return told
     found: list[Execution] = await s.client.call(Fills(symbol=s.symbol, venue_order_id=number))
     s.need(not found, "it took")
     return "taken, and canceled at once"
@@ -440,13 +447,8 @@ async def post_only(s: Suite) -> str:
 async def immediate(s: Suite) -> str:
     """Let an immediate-or-cancel order far from the market end without a trade."""
     order = s.order(await s.price(-FAR_BPS), time_in_force=TimeInForce.IOC)
-    try:
-        number = await s.place(order)
-    except VenueError as error:
-        s.need(error.failure is Failure.REJECTED, f"{error.failure}: {error.message}")
-        return error.message
-    await s.gone(number)
-    return f"{number} ended"
+    number, told = await s.ended(order)
+    return told or f"{number} ended"
 
 
 async def round_trip(s: Suite) -> str:

@@ -69,12 +69,12 @@ class MarketFeed:
         self._channels = channels
         self._levels = levels
         self._book_from_rest = client.protocol.book_from_rest
-        depth = levels if client.protocol.cuts_book else 0
+        self._depth = levels if client.protocol.cuts_book else 0
         self.books: dict[InstrumentId, OrderBook] = {}
         self._symbol_of: dict[InstrumentId, str] = {}
         for listing in client.protocol.listings.values():
             if listing.instrument.symbol in symbols:
-                self.books[listing.id] = OrderBook(listing.id, depth, written_units(listing))
+                self.books[listing.id] = OrderBook(listing.id, self._depth, written_units(listing))
                 self._symbol_of[listing.id] = listing.instrument.symbol
         self.state = TradingState.ONLINE
         """What the venue itself allows."""
@@ -193,8 +193,7 @@ class MarketFeed:
         units = written_units(self.client.protocol.listings.of(instrument))
         if self.books[instrument].units == units:
             return []
-        depth = self._levels if self.client.protocol.cuts_book else 0
-        self.books[instrument] = book = OrderBook(instrument, depth, units)
+        self.books[instrument] = book = OrderBook(instrument, self._depth, units)
         book.invalidate("its steps have changed")
         return self._resynchronise(book)
 

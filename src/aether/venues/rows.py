@@ -14,13 +14,14 @@ from aether.domain.events import Bar
 from aether.domain.identifiers import ClientOrderId, InstrumentId, Symbol, VenueId, VenueOrderId, instrument_id
 from aether.domain.orders import OrderState, Side
 from aether.telemetry import UNREAD_ROWS, logger
-from aether.venues.messages import BarProgress, Message, OrderUpdate, Unread, Unrecognized
+from aether.venues.messages import BarProgress, Execution, Message, OrderUpdate, Unread, Unrecognized
 from aether.venues.wire import Listings, MalformedError, digest, parse, plain_text
 
 _log = logger("venue")
 
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V")
 
 ROW_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, ValueError, InvalidValueError)
 """What reading a row raises that is not what the venue documents; a `MalformedError` is a ValueError."""
@@ -31,13 +32,28 @@ _SIDES = {side.value: side for side in Side}
 
 def each_row(what: str, found: Iterable[T], read: Callable[[T], list[U]]) -> list[U | Unread]:
     """Return what `read` makes of each row; a row that is not understood is told as such, and spoils no other."""
-    result: list[U | Unread] = []
+    return _each(found, read, lambda row, error: [_unread(what, row, error)])
+
+
+def _each(
+    found: Iterable[T], read: Callable[[T], list[U]], otherwise: Callable[[T, Exception], list[V]]
+) -> list[U | V]:
+    result: list[U | V] = []
     for row in found:
         try:
             result += read(row)
         except ROW_ERRORS as error:
-            result.append(Unread(what=what, reason=why_unread(error), text=plain_text(str(row))))
+            result += otherwise(row, error)
     return result
+
+
+def _unread(what: str, row: object, error: Exception) -> Unread:
+    return Unread(what=what, reason=why_unread(error), text=plain_text(str(row)))
+
+
+def time_of(row: Bar | Execution | Unread) -> int:
+    """Return a row's time, for sorting; what is not understood comes first."""
+    return 0 if isinstance(row, Unread) else row.ts_ns
 
 
 def each_order(
@@ -52,13 +68,7 @@ def each_order(
     Args:
         ids: what a row says of the venue's id, the client's id, the pair and the side, before all else of it is read.
     """
-    result: list[OrderUpdate | Unread] = []
-    for row in found:
-        try:
-            result += read(row)
-        except ROW_ERRORS as error:
-            result.append(unread_order(venue, listings, row, ids, error))
-    return result
+    return _each(found, read, lambda row, error: [unread_order(venue, listings, row, ids, error)])
 
 
 def unread_order(
@@ -69,13 +79,12 @@ def unread_order(
     error: Exception,
 ) -> OrderUpdate | Unread:
     """Return an order that is not understood with what is known of it."""
-    reason = why_unread(error)
     try:
         number, client_id, pair, side = ids(row)
     except ROW_ERRORS:
         number = client_id = pair = side = ""
     if not number:
-        return Unread(what="order", reason=reason, text=plain_text(str(row)))
+        return _unread("order", row, error)
     listing = listings.find(str(pair))
     return OrderUpdate(
         ts_ns=0,
@@ -84,7 +93,7 @@ def unread_order(
         venue_order_id=VenueOrderId(str(number)),
         state=OrderState.ACCEPTED,
         side=_SIDES.get(str(side).lower()),
-        unread=reason,
+        unread=why_unread(error),
     )
 
 
@@ -111,13 +120,7 @@ def why_unread(error: Exception) -> str:
 def each_tradable(found: Iterable[T], read: Callable[[T], list[U]]) -> list[U]:
     """Return the instruments of all rows, without those that are not understood, and those that the house cannot hold
     exactly (finer than a ledger unit)."""
-    result: list[U] = []
-    for row in found:
-        try:
-            result += read(row)
-        except ROW_ERRORS:
-            continue
-    return result
+    return _each(found, read, lambda _row, _error: [])
 
 
 def unrecognized(payload: bytes, error: MalformedError | msgspec.ValidationError) -> Unrecognized:

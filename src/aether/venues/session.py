@@ -48,7 +48,7 @@ WATCH_EVERY_S = 1.0
 TOLD_AFTER_S = 10.0
 """A wish that a venue has not fulfilled for so long is told, and again each time it has lasted twice as long."""
 DEAD_MAN_REFRESHES, FAILURES_TOLD = 3, 3
-"""Times that the dead-man switch is refreshed within its own time-out."""
+"""Times that the dead-man switch is refreshed within its own time-out, and after how many failures people are told."""
 
 
 class ExecutionSession:

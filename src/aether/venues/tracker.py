@@ -52,9 +52,9 @@ from aether.venues.wire import plain_text
 
 DEADLINE_S = 5.0
 """How long after it was decided an order may still be sent, and accepted where the venue takes a deadline."""
-SETTLE_MARGIN_S = 2.0
 LACKS_S = 120.0
 """An order that is over ends with the executions that are told when others lack for so long: people are told."""
+SETTLE_MARGIN_S = 2.0
 """How long after its deadline an order that the venue does not know is taken for never arrived."""
 CONFIRM_AFTER_S = 1.0
 """A cancel that the venue took shows within this time on the stream; after it we ask."""

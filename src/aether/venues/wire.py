@@ -100,16 +100,20 @@ def rate_ppm(rate: object) -> int:
     return int(Decimal(str(rate)) * 1_000_000)
 
 
+def _amount(value: object) -> Decimal:
+    text = str(value)
+    if not _NUMBER.match(text):
+        raise MalformedError("number", f"{text[:MAX_DIGITS]!r} is no decimal number")
+    return Decimal(text).scaleb(AMOUNT_DECIMALS)
+
+
 def amount_down(value: object) -> int:
     """Return a ledger amount of a number that may be finer: what is below a ledger unit is dropped.
 
     Raises:
         MalformedError: when it is no number.
     """
-    text = str(value)
-    if not _NUMBER.match(text):
-        raise MalformedError("number", f"{text[:MAX_DIGITS]!r} is no decimal number")
-    return int(Decimal(text).scaleb(AMOUNT_DECIMALS))
+    return int(_amount(value))
 
 
 def amount_near(value: object) -> int:
@@ -118,10 +122,7 @@ def amount_near(value: object) -> int:
     Raises:
         MalformedError: when it is no number.
     """
-    text = str(value)
-    if not _NUMBER.match(text):
-        raise MalformedError("number", f"{text[:MAX_DIGITS]!r} is no decimal number")
-    return int(Decimal(text).scaleb(AMOUNT_DECIMALS).to_integral_value(ROUND_HALF_UP))
+    return int(_amount(value).to_integral_value(ROUND_HALF_UP))
 
 
 class Scaler(dict[str, int]):
@@ -318,7 +319,9 @@ class Listings(dict[str, Listing]):
         kept = self._scales.get(instrument.id)
         scaled_one = instrument.in_scale(*kept) if kept else instrument.with_room()
         self._scales[instrument.id] = (scaled_one.price_decimals, scaled_one.size_decimals)
-        self.add(native, scaled_one, written)
+        known = self.get(native)
+        if known is None or (known.instrument, known.written) != (scaled_one, written):
+            self.add(native, scaled_one, written)  # what is known already keeps what its scalers remember
 
     def keep_scale(self, kept: Instrument) -> None:
         """List a pair in the scale that the books have it in: what is written there stays what it is."""

@@ -62,7 +62,7 @@ from aether.venues.protocol import (
     retry_after,
     rows,
 )
-from aether.venues.rows import each_order, each_row, each_tradable
+from aether.venues.rows import each_order, each_row, each_tradable, time_of
 from aether.venues.stream import Channel, Stream, to_json
 from aether.venues.wire import (
     NS_PER_MS,
@@ -266,7 +266,7 @@ class CoinbaseProtocol:
                 return each_row("trade", rows(field(result, "trades")), lambda row: self._trade(row, action.symbol))
             case Candles():
                 bars = each_row("bar", rows(field(result, "candles")), lambda row: self._bar(row, action))
-                return sorted(bars, key=_time_of)
+                return sorted(bars, key=time_of)
             case Balances():
                 return each_row("balance", rows(field(result, "accounts")), _balance)
             case Fees():
@@ -291,7 +291,7 @@ class CoinbaseProtocol:
             case Fills():
                 fills = each_row("execution", rows(field(result, "fills")), self._fill)
                 fills.reverse()
-                return sorted(fills, key=_time_of)
+                return sorted(fills, key=time_of)
             case Submit():
                 return self._submitted(result)
             case Amend():
@@ -604,7 +604,3 @@ def _balance(row: Any) -> list[Balance]:
         amount_down((row.get("hold") or {}).get("value", "0")),
     )
     return [Balance(ts_ns=0, asset=AssetCode(row["currency"]), total=free + hold, free=free)]
-
-
-def _time_of(row: Bar | Execution | Unread) -> int:
-    return 0 if isinstance(row, Unread) else row.ts_ns

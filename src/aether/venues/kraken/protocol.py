@@ -81,7 +81,7 @@ from aether.venues.protocol import (
     rows,
     short_id,
 )
-from aether.venues.rows import each_order, each_row, each_tradable
+from aether.venues.rows import each_order, each_row, each_tradable, time_of
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, plain_text, scaled, seconds_ns
 
@@ -298,10 +298,7 @@ class KrakenProtocol:
             case Submit():
                 return VenueOrderId(str(rows(field(result, "txid"))[0]))
             case SubmitBatch():
-                told = rows(field(result, "orders"))
-                return [
-                    Placed(VenueOrderId(str(o.get("txid") or "")), plain_text(str(o.get("error") or ""))) for o in told
-                ]
+                return [_placed(row) for row in rows(field(result, "orders"))]
             case Amend() | Cancel() | CancelAllOrders() | DeadManSwitch():
                 if isinstance(action, Cancel) and result.get("count") == 0:
                     raise refuse(KRAKEN, Failure.NOT_FOUND, "EOrder:Unknown order")
@@ -437,7 +434,7 @@ class KrakenProtocol:
 
     def _fills(self, found: dict[str, Any], action: Fills) -> list[Execution | Unread]:
         fills = each_row("execution", found.items(), lambda item: self._fill(*item, action))
-        return sorted(fills, key=lambda fill: 0 if isinstance(fill, Unread) else fill.ts_ns)
+        return sorted(fills, key=time_of)
 
     def _fill(self, trade_id: str, row: Any, action: Fills) -> list[Execution]:
         listing = self.listings[field(row, "pair")]
