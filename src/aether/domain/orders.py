@@ -47,6 +47,11 @@ class OrderType(StrEnum):
         """Whether the order waits for a trigger price."""
         return self in _WITH_TRIGGER
 
+    @property
+    def takes_profit(self) -> bool:
+        """Whether it waits for the price to have moved its way, not against it."""
+        return self in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
+
 
 _WITH_LIMIT = frozenset({OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 _WITH_TRIGGER = frozenset(

@@ -677,7 +677,7 @@ class Venue:
             raise Refused(Refusal.POST_ONLY)
         trigger = request.stop or request.trigger
         matters = self.rules.refuses_reached_triggers and seen and trigger and not request.trails
-        if matters and is_triggered(seen, trigger, _is_stop(request), is_buy):
+        if matters and is_triggered(seen, trigger, not request.type.takes_profit, is_buy):
             raise Refused(Refusal.TRIGGER, "reached")
 
     @staticmethod
@@ -834,6 +834,10 @@ class Venue:
             notional = self._market_cost(market, size)
         else:
             notional = market.notional(request.trigger or self._trailed(market, request, 0), size)
+        return self._with_fee(account, notional)
+
+    def _with_fee(self, account: Account, notional: int) -> int:
+        """Return what a buyer pays with the fee of a taker, where that is charged in the quote asset."""
         return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
 
     def _trailed(self, market: Market, request: NewOrder, trigger: int) -> int:
@@ -907,9 +911,8 @@ class Venue:
 
     def _can_pay(self, account: Account, order: Order, price: int, size: int) -> bool:
         """Whether a buyer can pay for this execution out of what it set aside and what is free."""
-        notional = order.market.notional(price, size)
-        fee = 0 if self.rules.fee_in_received else fee_of(notional, self.tier(account).taker_ppm)
-        return account.free(order.quote) + order.held >= notional + fee
+        cost = self._with_fee(account, order.market.notional(price, size))
+        return account.free(order.quote) + order.held >= cost
 
     def _prevent_self_trade(self, taker: Order, resting: BookOrder) -> bool:
         """Deal with two orders of one account that meet; return whether they are kept from trading."""
@@ -1045,8 +1048,7 @@ class Venue:
             return amount_of_size(order.left, order.market.size_decimals)
         if not order.price or order.request.cost:
             return order.held if order.left else 0
-        notional = order.market.notional(order.price, order.left)
-        return notional if self.rules.fee_in_received else notional + fee_of(notional, self.tier(account).taker_ppm)
+        return self._with_fee(account, order.market.notional(order.price, order.left))
 
     def _end(self, order: Order, status: Status, reason: str) -> None:
         account = self.accounts[order.account]
@@ -1230,7 +1232,7 @@ class Venue:
         request = order.request
         if request.trails:
             order.trigger = self._trailed(order.market, request, order.trigger)
-        is_there = is_triggered(last, request.stop or order.trigger, _is_stop(request), order.is_buy)
+        is_there = is_triggered(last, request.stop or order.trigger, not request.type.takes_profit, order.is_buy)
         if request.trails or not request.trail_ppm:
             return is_there
         if not order.tracking and order.trigger and not is_there:
@@ -1241,7 +1243,3 @@ class Venue:
     def _flush(self, market: Market) -> None:
         if self.books[market.symbol].changed:
             self.listener.on_book(market)
-
-
-def _is_stop(request: NewOrder) -> bool:
-    return request.type not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)

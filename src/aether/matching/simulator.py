@@ -511,7 +511,7 @@ class Simulator:
         if not last:
             return
         is_buy = request.side is Side.BUY
-        is_stop = request.type not in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
+        is_stop = not request.type.takes_profit
         if request.type is OrderType.TRAILING_STOP:
             order.trigger = trailing_trigger(last, request.trail, order.trigger, is_buy)
         if is_triggered(last, order.trigger, is_stop, is_buy):

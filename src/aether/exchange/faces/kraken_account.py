@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from aether.domain.orders import OrderType
 from aether.domain.scaled import format_amount, format_scaled, mul_div_round, value_of
 from aether.exchange.face import ApiKey
 from aether.exchange.faces.kraken_markets import COST_DECIMALS, KrakenMarkets
@@ -246,7 +245,7 @@ class KrakenAccount(KrakenMarkets):
         return row
 
     def _misc(self, order: Order) -> str:
-        is_profit = order.request.type in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT)
+        is_profit = order.request.type.takes_profit
         is_partial = 0 < order.filled < order.size and not order.status.is_open
         words = {
             "touched" if is_profit else "stopped": bool(order.triggered_ns),
