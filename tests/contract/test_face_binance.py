@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from aether.domain.orders import OrderType, Side, TimeInForce
 from aether.exchange.face import ApiKey
+from aether.exchange.faces import binance
+from aether.exchange.faces.binance import BinanceFace
 from aether.exchange.server import LocalExchange, build, public_pem, serve
 from aether.exchange.venue import NewOrder, Order
 from tests.contract.venue_desk import ONE, local_exchange
@@ -297,6 +299,24 @@ async def test_a_market_order_spends_a_sum(client: Client) -> None:
     assert [fill["price"] for fill in bought["fills"]] == ["60100.00000000", "60200.00000000"]
     assert 999.99 < float(bought["cummulativeQuoteQty"]) <= 1000
     assert bought["origQty"] == bought["executedQty"]
+
+
+async def test_changes_that_wait_when_steps_get_finer_keep_their_prices(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen once in a feed's test: an ask at a tenth of its price, and a book that stayed crossed for ever."""
+    face, told = client.exchange.face, []
+    assert isinstance(face, BinanceFace)
+    face.send_depth()
+    monkeypatch.setattr(binance, "DEPTH_EVERY_NS", 10**18)
+    monkeypatch.setattr(face, "_publish", lambda stream, data: told.append((stream, data)))
+    client.quote("buy", 59_000, 1)
+    client.quote("sell", 61_000, 1)
+    face.flush()
+    client.venue.retick("BTC/USD", 2)
+    face.send_depth()
+    levels = [level for stream, data in told if stream == "btcusd@depth" for level in data["b"] + data["a"]]
+    assert {float(price) for price, _ in levels} == {59_000, 61_000}
 
 
 async def test_a_sum_needs_a_book_to_be_spent_in(client: Client) -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from aether.domain.events import BookUpdate, PairTold, Trade
 from aether.domain.instruments import TradingState
+from aether.domain.orders import OrderType, Side
 from aether.exchange.server import LocalExchange, build, serve
+from aether.exchange.venue import NewOrder
+from aether.matching.orderbook import LimitOrderBook
 from aether.venues import feed as feeds
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.connection import Connected
@@ -149,7 +152,12 @@ async def test_a_pair_that_is_closed_and_opened_again_is_told(
 async def test_a_pair_that_gets_finer_steps_is_told_and_goes_on(
     local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T6: while it is traded, without a restart; Kraken's checksum is over the new digits from then on."""
+    """T6: while it is traded, without a restart; Kraken's checksum is over the new digits from then on.
+
+    A bid that is taken back in the moment of the change is gone from our book too.
+    """
+    core = local.exchanges[venue].venue
+    local.open_account(venue, "passing", {"USD": "100000"})
     monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
     monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.3)
     async with feed_of(local, venue) as feed:
@@ -157,8 +165,13 @@ async def test_a_pair_that_gets_finer_steps_is_told_and_goes_on(
 
         def enough(found: list[FeedEvent]) -> bool:
             nonlocal done
+            if len(books(found)) in (3, 7) and isinstance(found[-1], BookUpdate) and not done:
+                core.cancel_all("passing")
+                price = core.books[SYMBOL].best(is_buy=False) - 1
+                core.place("passing", NewOrder(SYMBOL, Side.BUY, OrderType.LIMIT, UNIT // 100, price=price))
             if len(books(found)) == 10 and not done:
-                local.exchanges[venue].venue.retick(SYMBOL, 3)
+                core.cancel_all("passing")
+                core.retick(SYMBOL, 3)
                 done = len(found)
             told = [e for e in found if isinstance(e, PairTold)]
             later = [e for e in found[done:] if isinstance(e, BookUpdate)]
@@ -178,6 +191,37 @@ async def test_a_pair_that_gets_finer_steps_is_told_and_goes_on(
         before = next(b for b in books(found) if b.instrument == told[-1].instrument)
         after = books(found)[-1]
         assert abs(after.bids[0][0] / before.bids[0][0] - 1) < 0.05, "the same market"
+        assert not [e for e in troubles(found) if "crossed" in e.reason]
+
+
+@pytest.mark.parametrize("venue", ["binance", "coinbase"])
+async def test_a_book_that_stays_crossed_is_asked_for_anew(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T2: a level that is there no more, of whose end nothing came, would keep the book from use for ever."""
+    monkeypatch.setattr(feeds, "UNUSABLE_S", 0.3)
+    async with feed_of(local, venue) as feed:
+        held, is_due = local.exchanges[venue].venue.books[SYMBOL], False
+        taken = LimitOrderBook.take_changes
+
+        def take(book: LimitOrderBook) -> list[tuple[bool, int, int]]:
+            nonlocal is_due
+            ghosts = [(True, book.best(is_buy=False) * 2, UNIT)] if is_due and book is held else []
+            is_due = is_due and not ghosts
+            return taken(book) + ghosts
+
+        monkeypatch.setattr(LimitOrderBook, "take_changes", take)
+
+        def enough(found: list[FeedEvent]) -> bool:
+            nonlocal is_due
+            if len(books(found)) == 5 and isinstance(found[-1], BookUpdate):
+                is_due = True
+            return len(books(found)) > 15 and isinstance(found[-1], BookUpdate)
+
+        found = await collect(feed, local, enough)
+        told = [e.reason for e in troubles(found)]
+        assert "the book is crossed or has one side only" in told
+        assert told[-1] == "crossed, or with one side only, for 0.3 s"
 
 
 async def test_a_wrong_checksum_resubscribes_and_says_so(local: LocalExchange) -> None:

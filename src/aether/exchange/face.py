@@ -149,6 +149,10 @@ class Face(Listener):
             except RuntimeError:
                 self._flushing = False
 
+    def on_retick(self, market: Market, factor: int) -> None:
+        """Send what has changed so far."""
+        self.flush()
+
     def _flush_once(self) -> None:
         self._flushing = False
         self.flush()

@@ -409,6 +409,9 @@ class Listener:
     def on_book(self, market: Market) -> None:
         """The shown book changed."""
 
+    def on_retick(self, market: Market, factor: int) -> None:
+        """A market is about to get prices `factor` times finer: what waits to be told is told in those of before."""
+
     def on_balance(self, account: Account, asset: str) -> None:
         """A balance changed."""
 
@@ -497,6 +500,7 @@ class Venue:
         """
         old = self.markets[symbol]
         factor = 10 ** (price_decimals - old.price_decimals)
+        self.listener.on_retick(old, factor)
         finer, book = replace(old, price_decimals=price_decimals), LimitOrderBook()
         for is_buy in (True, False):
             for resting in self.books[symbol].resting(is_buy=is_buy):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from aether.clock import wall_ns
+from aether.clock import monotonic_s, wall_ns
 from aether.domain.errors import VenueError
 from aether.domain.events import MarketEvent, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId, TradeId
@@ -28,6 +28,8 @@ _log = logger("feed")
 
 BOOK_LEVELS = 10
 SNAPSHOT_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+UNUSABLE_S = 5.0
+"""A book that is crossed or has one side only for so long is asked for anew: something of it was lost."""
 PAIRS_EVERY_S, PAIRS_AGAIN_S = 60.0, 5.0
 """How often the venue is asked how it lists the pairs, and how soon again at most."""
 GONE = (TradingState.DELISTED, "the venue does not list it under this name")
@@ -80,7 +82,9 @@ class MarketFeed:
         """What the venue itself allows."""
         self._pairs: dict[InstrumentId, tuple[TradingState, str]] = {}
         """As the venue listed them last; nothing before the first look."""
-        self._resubscribed: dict[InstrumentId, int] = {}
+        self._asked_anew: dict[InstrumentId, int] = {}
+        """How often in a row, of books that were not usable since."""
+        self._unusable_since_s: dict[InstrumentId, float] = {}
         self._told: dict[InstrumentId, PairTold] = {}
         self._looks = asyncio.Event()
         self._found: asyncio.Queue[FeedEvent] = asyncio.Queue()
@@ -155,8 +159,7 @@ class MarketFeed:
                 listed = {pair.instrument.id: pair for pair in await self.client.pairs(self._symbols)}
                 self._note_pairs(listed)
             except Exception as error:  # noqa: BLE001  the next look may succeed, and a halt must be heard of
-                reason = error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
-                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=reason)
+                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=_words(error))
             self._looks.clear()
             await asyncio.sleep(PAIRS_AGAIN_S)
             with suppress(TimeoutError):
@@ -216,7 +219,7 @@ class MarketFeed:
             book.invalidate("no snapshot yet")
         if self._book_from_rest and Channel.BOOK in self._channels:
             for instrument in self.books:
-                self._fetch(instrument)
+                self._start(self._fetch_snapshot(self._symbol_of[instrument], 0.0))
         return [message]
 
     def _changed(self, delta: BookDelta) -> list[FeedEvent]:
@@ -236,45 +239,54 @@ class MarketFeed:
 
     def _shown(self, book: OrderBook) -> list[FeedEvent]:
         if not book.usable:
-            return [FeedTrouble(instrument=book.instrument, reason="the book is crossed or has one side only")]
-        self._resubscribed.pop(book.instrument, None)
+            return self._unusable(book)
+        self._asked_anew.pop(book.instrument, None)
+        self._unusable_since_s.pop(book.instrument, None)
         return [book.update(self._levels, book.ts_ns or wall_ns())]
+
+    def _unusable(self, book: OrderBook) -> list[FeedEvent]:
+        now_s = monotonic_s()
+        if now_s - self._unusable_since_s.setdefault(book.instrument, now_s) < UNUSABLE_S:
+            return [FeedTrouble(instrument=book.instrument, reason="the book is crossed or has one side only")]
+        del self._unusable_since_s[book.instrument]
+        book.invalidate(f"crossed, or with one side only, for {UNUSABLE_S:g} s")
+        return self._resynchronise(book)
 
     def _resynchronise(self, book: OrderBook) -> list[FeedEvent]:
         _log.warning("book_broken", instrument=book.instrument, reason=book.broken)
         self._looks.set()
+        times = self._asked_anew.get(book.instrument, 0)
+        self._asked_anew[book.instrument] = min(times + 1, 16)
+        wait_s = min(SNAPSHOT_RETRY_S * 2 ** (times - 1), LONGEST_RETRY_S) if times else 0.0
         symbol = self._symbol_of[book.instrument]
-        if self._book_from_rest:
-            self._fetch(book.instrument)
-        else:
-            times = self._resubscribed.get(book.instrument, 0)
-            self._resubscribed[book.instrument] = min(times + 1, 16)
-            self._start(self._resubscribe(symbol, times))
+        self._start((self._fetch_snapshot if self._book_from_rest else self._resubscribe)(symbol, wait_s))
         return [FeedTrouble(instrument=book.instrument, reason=book.broken)]
 
-    async def _resubscribe(self, symbol: str, times: int) -> None:
+    async def _resubscribe(self, symbol: str, wait_s: float) -> None:
         """Subscribe to a book anew; one that never holds is asked for less and less."""
-        await asyncio.sleep(min(SNAPSHOT_RETRY_S * 2 ** (times - 1), LONGEST_RETRY_S) if times else 0.0)
+        await asyncio.sleep(wait_s)
         stream = self.client.protocol.stream(depth=self._levels, bar_s=60)
         await self.connection.send(stream.unsubscribe(Channel.BOOK, [symbol]))
         await self.connection.send(stream.subscribe(Channel.BOOK, [symbol]))
 
-    def _fetch(self, instrument: InstrumentId) -> None:
-        self._start(self._fetch_snapshot(self._symbol_of[instrument]))
-
-    async def _fetch_snapshot(self, symbol: str) -> None:
+    async def _fetch_snapshot(self, symbol: str, wait_s: float) -> None:
         while True:
+            await asyncio.sleep(wait_s)
             try:
                 self._fetched.put_nowait(await self.client.depth(symbol))
                 return
-            except VenueError as error:
-                _log.warning("snapshot_failed", symbol=symbol, reason=error.message)
-                await asyncio.sleep(SNAPSHOT_RETRY_S)
+            except Exception as error:  # noqa: BLE001  the book stays broken until a snapshot is read
+                _log.warning("snapshot_failed", symbol=symbol, reason=_words(error))
+                wait_s = SNAPSHOT_RETRY_S
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
 
 
 def _stamped(quote: Quote) -> Quote:

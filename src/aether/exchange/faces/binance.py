@@ -445,6 +445,10 @@ class BinanceFace(Face):
                         book = {"lastUpdateId": self._update_id[market.symbol], **self._sides(market, depth)}
                         self._publish(stream, book)
 
+    def on_retick(self, market: Market, factor: int) -> None:
+        """Send what has changed so far, also before its time: it is kept by prices of the old steps."""
+        self.send_depth()
+
     def on_trade(self, trade: Trade) -> None:
         """Tell a public trade, and the bar that it belongs to."""
         name, market = symbol_of(trade.market), trade.market

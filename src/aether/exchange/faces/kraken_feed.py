@@ -259,6 +259,14 @@ class KrakenFeed(KrakenTrading):
         if changes[0] or changes[1]:
             socket.send(self._book_message(market, "update", changes[0], changes[1], *now))
 
+    def on_retick(self, market: Market, factor: int) -> None:
+        """Send what has changed so far, and know what was sent by prices of the new steps."""
+        self.flush()
+        for key, sides in self._sent.items():
+            if key[1] == market.symbol:
+                bids, asks = ([(price * factor, size) for price, size in side] for side in sides)
+                self._sent[key] = (bids, asks)
+
     def on_trade(self, trade: Trade) -> None:
         """Tell a public trade, and the ticker and the bar that it belongs to."""
         market = trade.market
