@@ -149,6 +149,14 @@ def test_an_unwritable_data_directory_is_told(aether: Run, recording: Path, tmp_
     assert "cannot be written" in err
 
 
+def test_a_folder_that_takes_no_recording_is_told(aether: Run, tmp_path: Path) -> None:
+    """Found by a newcomer, as a traceback."""
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    code, _, err = aether("data", "record", "kraken", "BTC/USD", "--to", str(blocked / "recordings"))
+    assert (code, "cannot be written to" in err) == (2, True)
+
+
 def test_wrong_settings_are_told(aether: Run, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
@@ -18,10 +19,12 @@ from aether.cli.console import err, out, print_json, settings_of, table
 from aether.cli.options import AsJson
 from aether.clock import utc_text, wall_ns, wall_s
 from aether.domain.errors import ConformanceError, DataFormatError, InvalidValueError, UnknownNameError
+from aether.telemetry import configure_logging
 from aether.venues.actions import Depth, Markets, Ticker
 from aether.venues.ccxt_bridge import NEEDS, PREFIX, CcxtClient
 from aether.venues.client import VenueClient, with_urls
 from aether.venues.conformance import Result, Suite, Verdict, report_of
+from aether.venues.conformance_cases import run
 from aether.venues.connection import Connected
 from aether.venues.feed import FeedTrouble, MarketFeed
 from aether.venues.messages import Pair as Listed
@@ -283,7 +286,11 @@ def record(
     ws_url: WsUrl = "",
 ) -> None:
     """Record a venue's raw messages with their time of receipt, compressed; read them with `aether data import`."""
-    recorder = Recorder(folder, venue, wall_ns(), rotate_mb * 2**20)
+    try:
+        recorder = Recorder(folder, venue, wall_ns(), rotate_mb * 2**20)
+    except OSError as error:
+        told = f"{folder} cannot be written to: {error.strerror}."
+        raise InvalidValueError(told, remedy="Name another folder with --to.") from error
     until = wall_s() + seconds if seconds else float("inf")
 
     async def work(client: VenueClient) -> None:
@@ -321,7 +328,9 @@ def conformance(
     live_small: Annotated[
         bool, typer.Option("--live-small", help="Trade at the real venue, with real money, up to --most.")
     ] = False,
-    most: Annotated[str, typer.Option(help="Spend at most so much of the quote asset, in each order.")] = "50",
+    most: Annotated[
+        str, typer.Option(help="Have orders for at most so much of the quote asset at work at once.")
+    ] = "50",
     report: Annotated[Path | None, typer.Option(help="Where the report goes; conformance-VENUE.md by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -331,8 +340,8 @@ def conformance(
     exchange), small orders are placed and taken back. At the real venue that takes --live-small and a typed consent.
     Ends with 28 when a case fails.
     """
-    own = protocol_of(venue).urls.rest
-    is_real = not _is_for_trying(base_url or own)
+    own = protocol_of(venue).urls
+    is_real = not _are_for_trying(base_url or own.rest, ws_url or own.public)
     credentials = read_key(_read_file(key_file)) if key_file else None
     path = report or Path(f"conformance-{venue}.md")
     _may_write(path)
@@ -342,14 +351,30 @@ def conformance(
     if is_real and cap:
         _consent(f"spend up to {cap:f} {symbol.partition('/')[2]} at {venue}")
 
-    async def work(public: VenueClient) -> list[Result]:
-        _listed(public, symbol)
-        client = VenueClient(public.protocol, public.http, credentials=credentials)
-        suite = Suite(client, symbol, cap)
-        return await suite.run(lambda r: None if as_json else out.print(_line(r), highlight=False, soft_wrap=True))
+    results: list[Result] = []
 
-    results = _with_client(venue, base_url, ws_url, work)
-    path.write_text(report_of(venue, base_url or own, symbol, cap, results, utc_text(wall_ns())))
+    def note(result: Result) -> None:
+        results.append(result)
+        if not as_json:
+            out.print(_line(result), highlight=False, soft_wrap=True)
+
+    async def work(public: VenueClient) -> None:
+        configure_logging("critical", as_json=False)  # the report has what was answered
+        _listed(public, symbol)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _interrupt, asyncio.current_task())
+        client = VenueClient(public.protocol, public.http, credentials=credentials)
+        await run(Suite(client, symbol, cap), note)
+
+    try:
+        _with_client(venue, base_url, ws_url, work)
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if results:
+            path.write_text(report_of(venue, base_url or own.rest, symbol, cap, results, utc_text(wall_ns())))
+        elif not path.stat().st_size:
+            path.unlink()
     failed = [r.name for r in results if r.verdict is Verdict.FAILED]
     if as_json:
         print_json([{**r._asdict(), "verdict": r.verdict.value, "evidence": list(r.evidence)} for r in results])
@@ -372,6 +397,26 @@ def _is_for_trying(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _interrupt(task: asyncio.Task[Any] | None) -> None:
+    """End a run; what it placed is taken back first, whatever else is pressed."""
+    err.print("Interrupted: what was placed is taken back first, which may take some minutes.", soft_wrap=True)
+    if task is not None and not task.cancelling():
+        task.cancel()
+
+
+def _are_for_trying(rest: str, socket: str) -> bool:
+    """Return whether a venue is one for trying; its two addresses are both, or neither."""
+    for url in (rest, socket):
+        if not urlsplit(url).hostname:
+            raise InvalidValueError(f"{url!r} is no address.", remedy="Give one such as http://127.0.0.1:8100.")
+    if _is_for_trying(rest) != _is_for_trying(socket):
+        raise InvalidValueError(
+            f"{rest} and {socket} are not of one venue: orders would go to both.",
+            remedy="Give --base-url and --ws-url, or neither.",
+        )
+    return _is_for_trying(rest)
 
 
 def _cap(text: str) -> Decimal:
@@ -400,6 +445,7 @@ def _line(result: Result) -> str:
 
 def _consent(words: str) -> None:
     """Have a person type what is about to be done. Raises InvalidValueError when something else is typed."""
-    err.print(f"This places real orders with real money. To go on, type: [bold]{words}[/]")
+    err.print("This places real orders with real money. To go on, type:")
+    err.print(f"[bold]{words}[/]", soft_wrap=True)
     if sys.stdin.readline().strip() != words:
         raise InvalidValueError("Nothing was done: that was not typed.", remedy=f"Type exactly: {words}")
