@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from aether.domain.accounts import AccountConfig, AccountKind, Limits, Mode
+from aether.domain.accounts import AccountConfig, AccountKind, Exits, Limits, Mode
 from aether.domain.commands import ApprovedOrder, SubmitOrder
 from aether.domain.events import (
     BalanceReported,
@@ -167,7 +167,7 @@ async def until(met: object) -> None:
     await asyncio.wait_for(wait(), PATIENCE_S)
 
 
-async def opened(local: LocalExchange, http: aiohttp.ClientSession) -> Engine:
+async def opened(local: LocalExchange, http: aiohttp.ClientSession, exits: Exits | None = None) -> Engine:
     """A new account whose instruments are the venues' own, with a third of its cash at each."""
     instruments = []
     for venue in VENUES:
@@ -185,6 +185,7 @@ async def opened(local: LocalExchange, http: aiohttp.ClientSession) -> Engine:
         strategies=(),
         limits=Limits(max_position_bps=10_000, max_order_notional_bps=10_000, max_daily_fees_bps=10_000),
         tradable=tuple(i.id for i in instruments),
+        exits=exits or Exits(),
     )
     engine = Engine({})
     for event in opening_events(config, instruments, CASH, START):
@@ -319,6 +320,86 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing() -> None:
             await until(lambda: not again.state.open_orders)
             assert not any(e.venue.account("company").open for e in local.exchanges.values())
             assert set(again.state.stops) == {Stop.KILL}
+
+
+def stops_at(local: LocalExchange) -> dict[str, int]:
+    """Return the triggers of the account's stops as the venues work them, in 10^-8."""
+    return {
+        venue: order.trigger * UNIT
+        for venue in VENUES
+        for order in local.exchanges[venue].venue.account("company").open.values()
+        if order.request.type in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT)
+    }
+
+
+async def test_t6_stops_at_the_venues_protect_while_the_platform_is_gone() -> None:
+    """Bought at all three, then nothing of ours runs and the market falls through the stops: all is sold, and told."""
+    exits = Exits(min_stop_bps=100, max_stop_bps=100, trailing_multiple=0, take_profit_multiple=0, at_venue=True)
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine, firm = await opened(local, http, exits), Firm(local)
+        async with firm.running(engine, http) as runner:
+            runner.books(local)
+            runner.tell(ask(1, "buy", 4.0, Algorithm.ROUTE, runner.now))
+
+            def rests() -> bool:
+                stock(local)
+                runner.books(local)
+                return not engine.state.parents and len(stops_at(local)) == len(VENUES)
+
+            await until(rests)
+            plans = {i.partition(":")[0]: next(iter(p.values())).stop for i, p in engine.state.exits.items()}
+            assert all(0 <= plans[v] - at < UNIT for v, at in stops_at(local).items()), "on the venue's tick"
+
+        for venue in VENUES:
+            core = local.exchanges[venue].venue
+            core.cancel_all("other")
+            core.place("other", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, 2 * ONE, price=590_000))
+            core.place("third", NewOrder("BTC/USD", Side.SELL, OrderType.LIMIT, ONE // 10, price=590_000))
+            assert core.account("company").total["BTC"] < 10_000, f"{venue} sold it while nobody looked"
+
+        again = Engine({}, engine.snapshot())
+        async with firm.running(again, http) as runner:
+            await until(lambda: books_agree(runner, local) and not again.state.open_orders)
+            assert not again.state.exits
+            assert set(again.state.risk.cool_until) == {InstrumentId(f"{venue}:BTC/USD") for venue in VENUES}
+            assert not again.state.stops
+
+
+async def test_t6_what_the_venue_has_no_answer_to_is_not_sold_twice() -> None:
+    """The market falls while answers are lost: the platform takes its stops back and sells, each coin once."""
+    exits = Exits(min_stop_bps=100, max_stop_bps=100, trailing_multiple=0, take_profit_multiple=0, at_venue=True)
+    async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
+        stock(local)
+        engine = await opened(local, http, exits)
+        async with Firm(local).running(engine, http) as runner:
+            runner.books(local)
+            runner.tell(ask(1, "buy", 4.0, Algorithm.ROUTE, runner.now))
+
+            def rests() -> bool:
+                stock(local)
+                runner.books(local)
+                return not engine.state.parents and len(stops_at(local)) == len(VENUES)
+
+            await until(rests)
+            for venue in VENUES:
+                local.exchanges[venue].faults.rates = {"lose_response": 0.3, "lose_request": 0.2}
+                core = local.exchanges[venue].venue
+                core.cancel_all("other")
+                core.place("other", NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, 2 * ONE, price=590_000))
+                core.place("third", NewOrder("BTC/USD", Side.SELL, OrderType.LIMIT, ONE, price=590_010))
+
+            def sold() -> bool:
+                runner.books(local)
+                return not any(engine.state.exits.values()) and not engine.state.open_orders
+
+            await until(sold)
+            for exchange in local.exchanges.values():
+                exchange.faults.clear()
+            await until(lambda: books_agree(runner, local))
+            for exchange in local.exchanges.values():
+                assert exchange.venue.account("company").total.get("BTC", 0) < 10_000, "dust of a fee at most"
+            assert not engine.state.stops
 
 
 RESTING = NewOrder("BTC/USD", Side.BUY, OrderType.LIMIT, ONE // 10, price=500_000)

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aether.domain.accounts import StrategyAssignment
+from aether.domain.accounts import Exits, StrategyAssignment
 from aether.domain.events import (
     Event,
     KillSwitchEngaged,
@@ -42,7 +42,7 @@ def session(seed: int, strategy: str, steps: int) -> tuple[list[tuple[Event, byt
     assigned = StrategyAssignment(
         strategy=StrategyName(strategy), instruments=tuple(i.id for i in INSTRUMENTS), params=QUICK[strategy], bar_s=60
     )
-    config = account(strategies=(assigned,), seed=seed)
+    config = account(strategies=(assigned,), seed=seed, exits=Exits(at_venue=seed % 2 == 1))
     market = SyntheticMarket(seed)
     engine, venue = Engine(catalogue()), PaperVenue(HARSH, seed)
     journal: list[tuple[Event, bytes]] = []
@@ -91,3 +91,4 @@ def test_sessions_do_trade() -> None:
         assert engine.state.next_order > 1, strategy
         assert sum(1 for e, _ in journal if isinstance(e, Trade)) > 1_000
         assert sum(1 for e, _ in journal if isinstance(e, OrderFilled)) > 5, strategy
+        assert any(o.request.type.has_trigger for o in engine.state.closed_orders.values()), "stops rested"

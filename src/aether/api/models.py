@@ -859,6 +859,7 @@ class Position(Model):
     realized: InQuote
     fees: InQuote
     stops: Annotated[list[str], _unit("quote", "prices at which it would be sold to protect it")] = []
+    resting_stops: Annotated[list[str], _unit("quote", "where stops rest at the venue, as orders")] = []
 
 
 class Order(Model):

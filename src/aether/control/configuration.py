@@ -208,6 +208,12 @@ def parse_document(base: Document, changes: Mapping[str, Any], catalogue: Catalo
             f"reconciliation.dead_man_s would be {silence_s}: a fault of the network that passes cancels everything.",
             remedy=f"Choose 0 for never, or {LEAST_DEAD_MAN_S} seconds or more.",
         )
+    if silence_s and document.exits.at_venue:
+        raise InvalidValueError(
+            f"exits.at_venue and reconciliation.dead_man_s ({silence_s}) contradict each other: after that silence the "
+            "venue would cancel the stops that are there for it.",
+            remedy="Choose one: stops that stay at the venue, or a venue that cancels everything.",
+        )
     return document
 
 

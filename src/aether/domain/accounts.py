@@ -94,6 +94,8 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True):
         trailing_multiple: distance of the trailing stop from the best price; 0 switches it off.
         min_stop_bps, max_stop_bps: bounds of the stop's distance from the entry.
         cool_down_s: time without entries after a stop was hit.
+        at_venue: the stop, or what it trails at, also rests at the venue as an order, where that has such orders: it
+            protects while the platform is down. It locks the coins, so every other sale takes it back first.
     """
 
     horizon_s: Annotated[int, Meta(ge=60, le=2_592_000)] = 14_400
@@ -103,6 +105,7 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True):
     min_stop_bps: Annotated[int, Meta(ge=1, le=9_000)] = 50
     max_stop_bps: Annotated[int, Meta(ge=1, le=9_000)] = 1_500
     cool_down_s: Annotated[int, Meta(ge=0, le=2_592_000)] = 900
+    at_venue: bool = False
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,6 @@ Rooms, by direction; each may know those before it:
 * rules with words: `ledger` (money), `valuation` (worth and marks), `risk` (the gate), `routing`, `door` (what cannot
   be), `market` (writes the markets);
 * `desk`, the only writer of orders and ledger: it is asked, and tells in facts what came of it;
-* rooms that watch and ask: `breaks`, `safety`, `protection`, `review`, `intents`, `parents`;
+* rooms that watch and ask: `breaks`, `breakers`, `safety`, `protection`, `resting`, `review`, `intents`, `parents`;
 * `core`, one match and the rooms in their order; `step`, one step through a venue.
 """

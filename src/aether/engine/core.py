@@ -6,8 +6,8 @@ to see of the step (orders that changed, fills, verdicts, equity) is collected f
 of the state.
 
 One match writes what the event says: markets, books, settings. Then the rooms above hear of it in a fixed order, each
-facts first: `breaks`, `safety`, `protection`, `review`, `intents`, `parents`. They ask the desk, which tells them in
-facts what came of it; nobody calls a room above its own.
+facts first: `breaks`, `safety`, `protection`, `resting`, `review`, `intents`, `parents`. They ask the desk, which tells
+them in facts what came of it; nobody calls a room above its own.
 
 Nothing leaves `apply` but commands. What cannot be is refused at the door. An error that nobody foresaw leaves the
 state as it was before the event: the engine goes back to its last checkpoint and repeats the events since, with what
@@ -59,6 +59,7 @@ from aether.engine.intents import Intents, Ran, Runners, make_runners, state_key
 from aether.engine.market import Market
 from aether.engine.parents import PARENT_EVENTS, Parents
 from aether.engine.protection import Protection
+from aether.engine.resting import Resting
 from aether.engine.review import Review
 from aether.engine.safety import SAMPLE_NS, Safety
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, decode_state, encode_state
@@ -112,7 +113,8 @@ class Engine:
         self._safety = Safety(state, out, self._desk)
         self._protection = Protection(state, out, self._desk)
         self._review = Review(state, out, self._desk)
-        self._intents = Intents(state, out, self._desk, self._review, self._protection, runners)
+        self._resting = Resting(state, out, self._desk)
+        self._intents = Intents(state, out, self._desk, self._review, self._protection, self._resting, runners)
         self._parents = Parents(state, out, self._desk, self._protection)
 
     @property
@@ -298,6 +300,7 @@ class Engine:
             return
         if isinstance(event, Timer):
             self._protection.on_time()
+            self._resting.on_time()
         elif isinstance(event, TradingResumed):
             self._protection.catch_up()
         if state.held or isinstance(event, IntentDecided):
@@ -352,6 +355,8 @@ class Engine:
         )
         if protects and Stop.FAULT not in state.stops:
             self._protection.on_fact(fact)
+        if isinstance(fact, (Filled, Closed)) and Stop.FAULT not in state.stops and self._resting.concerns(fact):
+            self._resting.on_fact(fact)
         if isinstance(fact, Halting) or (
             isinstance(fact, (Filled, Closed)) and fact.order is not None and fact.order.request.concerns_parent
         ):

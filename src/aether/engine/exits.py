@@ -8,7 +8,7 @@ part of the engine's state, so they survive a restart; a plan that was hit is a 
 import msgspec
 
 from aether.domain.accounts import Exits
-from aether.domain.orders import Purpose
+from aether.domain.orders import OrderRequest, Purpose
 from aether.domain.scaled import BPS
 from aether.kernel.exits import ASKED, NO_EXIT, PROFIT_HIT, STOP_HIT, TRAIL_HIT, distance
 from aether.kernel.sizing import volatility_over
@@ -30,6 +30,9 @@ class ExitPlan(msgspec.Struct):
         retry_ns: do not try again before this time, after an exit was refused.
         refusals: how often in a row it was refused.
         shortfalls: how often a venue said that it holds less than our books.
+        due: a sale that waits until the stop that rests at the venue is taken back.
+        rest_ns: no order is placed or replaced at the venue for the stop before this time.
+        rest_refusals: how often in a row the venue did not take it.
     """
 
     stop_distance: int = 0
@@ -42,6 +45,14 @@ class ExitPlan(msgspec.Struct):
     retry_ns: int = 0
     refusals: int = 0
     shortfalls: int = 0
+    due: OrderRequest | None = None
+    rest_ns: int = 0
+    rest_refusals: int = 0
+
+
+def rests(request: OrderRequest) -> bool:
+    """Return whether an order is the stop of a holding that rests at the venue, see `resting`."""
+    return request.purpose is Purpose.STOP and request.type.has_trigger
 
 
 def stop_fraction(exits: Exits, variance_per_s: float) -> float:

@@ -22,6 +22,7 @@ from aether.engine.changes import Outbox
 from aether.engine.desk import Desk
 from aether.engine.exits import stop_fraction
 from aether.engine.protection import Protection
+from aether.engine.resting import Resting, works
 from aether.engine.review import Review
 from aether.engine.state import AccountState
 from aether.engine.strategy import (
@@ -68,9 +69,8 @@ class View:
         return sellable_size(self._state, self._state.instruments[instrument], self._owner) == 0
 
     def has_open_order(self, instrument: InstrumentId) -> bool:
-        """Return whether an order of the strategy is working on `instrument`."""
-        orders = self._state.open_orders.values()
-        return any(o.request.instrument == instrument and o.request.owner == self._owner for o in orders)
+        """Return whether an order of the strategy is working on `instrument`, other than a stop that rests."""
+        return works(self._state, instrument, self._owner)
 
     def volatility(self, instrument: InstrumentId) -> float:
         """Return the yearly volatility of `instrument`, a fraction."""
@@ -200,6 +200,7 @@ class Intents:
         desk: Desk,
         review: Review,
         protection: Protection,
+        resting: Resting,
         runners: Runners,
     ) -> None:
         self._state = state
@@ -207,6 +208,7 @@ class Intents:
         self._desk = desk
         self._review = review
         self._protection = protection
+        self._resting = resting
         self.runners = runners
         self.ran: Ran | None = None
         """What the strategy gave at the last bar; set before a bar, it is taken for what the strategy gives."""
@@ -254,9 +256,7 @@ class Intents:
 
     def _is_busy(self, instrument: InstrumentId, runner: Runner) -> bool:
         """Return whether an order of the strategy works on the instrument, or an entry waits for review."""
-        orders = self._state.open_orders.values()
-        works = any(o.request.instrument == instrument and o.request.owner == runner.owner for o in orders)
-        return works or self._review.waits(instrument, runner.owner)
+        return works(self._state, instrument, runner.owner) or self._review.waits(instrument, runner.owner)
 
     def _enter(self, intent: Enter, instrument: Instrument, runner: Runner) -> None:
         state = self._state
@@ -350,7 +350,8 @@ class Intents:
             strategy=runner.strategy,
             owner=runner.owner,
         )
-        self._review.propose(request)
+        if side is Side.BUY or not self._resting.make_way(request):
+            self._review.propose(request)
 
 
 def _freeze(state: Any) -> Any:

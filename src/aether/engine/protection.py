@@ -15,7 +15,8 @@ from aether.domain.parents import Algorithm, ParentId
 from aether.domain.scaled import format_amount, round_down, size_of_amount
 from aether.engine.changes import Closed, Fact, Filled, Outbox
 from aether.engine.desk import Desk
-from aether.engine.exits import PURPOSE_OF_HIT, ExitPlan, make_plan, rebase
+from aether.engine.exits import PURPOSE_OF_HIT, ExitPlan, make_plan, rebase, rests
+from aether.engine.resting import works
 from aether.engine.risk import is_in_the_way
 from aether.engine.safety import INSUFFICIENT, market_sale
 from aether.engine.state import NS_PER_S, AccountState
@@ -93,6 +94,8 @@ class Protection:
         instrument = state.instruments[fact.fill.instrument]
         owner = fact.fill.owner
         plans = state.exits.get(instrument.id, {})
+        if fact.order is not None and rests(fact.order.request) and owner in plans and not plans[owner].hit:
+            plans[owner].hit = STOP_HIT  # the venue saw it first
         for other in [o for o in plans if not self._is_worth_a_plan(instrument, o)]:
             self._end(instrument, other)
         if fact.fill.side is Side.BUY:
@@ -155,9 +158,7 @@ class Protection:
     def is_leaving(self, instrument: InstrumentId, owner: Owner) -> bool:
         """Return whether an owner's holding is being sold: it changes hands only when that is over."""
         plan = self._state.exits.get(instrument, {}).get(owner)
-        orders = self._state.open_orders.values()
-        working = any(o.request.owner == owner and o.request.instrument == instrument for o in orders)
-        return working or (plan is not None and plan.hit != NO_EXIT)
+        return works(self._state, instrument, owner) or (plan is not None and plan.hit != NO_EXIT)
 
     def _end(self, instrument: Instrument, owner: Owner) -> None:
         """End the plan of a holding that is gone; after a stop the instrument cools down."""
@@ -228,7 +229,7 @@ class Protection:
 
     def _note_end(self, order: Order, plan: ExitPlan) -> None:
         """After a sale that filled go on at once; after one that did not wait, longer each time."""
-        if order.request.side is not Side.SELL:
+        if order.request.side is not Side.SELL or (rests(order.request) and not order.filled):
             return
         if order.filled:
             plan.refusals = plan.retry_ns = 0

@@ -27,6 +27,7 @@ from aether.domain.scaled import (
     ratio_bps,
 )
 from aether.engine.breakers import holds_back
+from aether.engine.exits import rests
 from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
 from aether.engine.stops import PERMITS, Stop, reason_of
 from aether.engine.valuation import (
@@ -245,9 +246,9 @@ def check_crossed_book(c: Candidate) -> Breach | None:
 
 
 def check_price_collar(c: Candidate) -> Breach | None:
-    """The order's price is near the mark."""
+    """The order's price is near the mark; a stop that protects a holding lies as far below it as its plan says."""
     price = c.mark.price
-    if price == 0:
+    if price == 0 or (rests(c.request) and c.request.trigger_price < price):
         return None
     away = ratio_bps(abs(c.price - price), price)
     limit = c.limits.price_collar_bps
@@ -438,6 +439,8 @@ def check_self_trade(c: Candidate) -> Breach | None:
         r = order.request
         if r.instrument != c.instrument.id or r.side is c.request.side or r.type is not OrderType.LIMIT:
             continue
+        if rests(c.request):
+            continue  # it meets nothing before the price is there
         if is_leaving and not is_in_the_way(c.state, order, c.instrument.id):
             continue
         crosses = (

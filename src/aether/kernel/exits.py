@@ -28,6 +28,11 @@ def exit_hit(price: int, best: int, stop: int, profit: int, trail_distance: int)
     return NO_EXIT
 
 
+def resting_level(stop: int, best: int, trail_distance: int) -> int:
+    """Return the price at which `exit_hit` would sell next below the market; 0 when it never would."""
+    return max(stop, best - trail_distance if trail_distance and best else 0)
+
+
 def retry_wait_s(refusals: int) -> int:
     """Return how long to wait before the next attempt after `refusals` in a row, counted from 0."""
     return min(RETRY_FIRST_S << min(refusals, 16), RETRY_LONGEST_S)

@@ -10,6 +10,7 @@ from aether.domain.parents import Parent
 from aether.domain.scaled import amount_of_size, average_price, format_amount, value_of
 from aether.engine.breakers import holds_back
 from aether.engine.core import Engine
+from aether.engine.exits import rests
 from aether.engine.state import AccountState
 from aether.engine.stops import Stop
 from aether.engine.valuation import fresh_from, mark
@@ -83,7 +84,7 @@ def summary(
         "open_orders": len(state.open_orders),
         "positions": [
             shown_position(state.instruments[i], held, price.price, price.ts_ns)
-            | {"stops": _stops(state, state.instruments[i])}
+            | {"stops": _stops(state, state.instruments[i]), "resting_stops": _resting(state, state.instruments[i])}
             for i, held in state.ledger.positions.items()
             if held.quantity
             for price in (mark(state, i),)
@@ -201,6 +202,12 @@ def _stops(state: AccountState, instrument: Instrument) -> list[str]:
     """Return the prices at which what is held would be sold to protect it."""
     plans = state.exits.get(instrument.id, {}).values()
     return [instrument.price_text(plan.stop) for plan in plans if plan.stop]
+
+
+def _resting(state: AccountState, instrument: Instrument) -> list[str]:
+    """Return the prices of the stops that rest at the venue."""
+    requests = [o.request for o in state.open_orders.values() if o.venue_order_id and rests(o.request)]
+    return [instrument.price_text(r.trigger_price) for r in requests if r.instrument == instrument.id]
 
 
 def _venue_stop(state: AccountState, venue: VenueId, left: str) -> list[dict[str, Any]]:

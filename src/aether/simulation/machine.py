@@ -12,7 +12,7 @@ import msgspec
 
 from aether.bus.local import LocalBus
 from aether.clock import living_in
-from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Mode, StrategyAssignment
+from aether.domain.accounts import AccountConfig, AccountKind, AccountPlan, Exits, Mode, StrategyAssignment
 from aether.domain.errors import DatabaseUnavailableError, FencedError, VenueError
 from aether.domain.identifiers import AccountId, AssetCode, StrategyName, VenueId
 from aether.domain.scaled import AMOUNT_SCALE
@@ -21,7 +21,7 @@ from aether.node.keys import follow_keys, wait_for_key
 from aether.node.live import LiveVenue
 from aether.node.runtime import Node
 from aether.simulation.coverage import places_of
-from aether.simulation.firm import ACCOUNTS, CASH, FEED, LIMITS, SYMBOL, VENUES
+from aether.simulation.firm import ACCOUNTS, CASH, FEED, LIMITS, NEAR, SYMBOL, VENUES
 from aether.simulation.loop import NS, START_NS, SimulatedClock
 from aether.simulation.network import Connector
 from aether.simulation.process import Process, belonging_to
@@ -236,6 +236,7 @@ class Machine:
                 ),
             ),
             limits=LIMITS,
+            exits=NEAR if self._world.stops_rest else Exits(),
             tradable=tuple(i.id for i in self._world.instruments),
         )  # fmt: skip
         cash = CASH * AMOUNT_SCALE

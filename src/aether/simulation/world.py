@@ -93,6 +93,8 @@ class World:
         self.looks_closely = seed % LOOKED_AT == 0
         """Every place at which a process waits is noted down."""
         self.pace = random.Random(seed + 4).choice(PACES)  # noqa: S311  a world to be repeated exactly
+        self.stops_rest = random.Random(seed + 6).random() < 0.5  # noqa: S311  a world to be repeated exactly
+        """The stops of holdings rest at the venues, near enough to be reached."""
         self.spoiled: set[str] = set()
         """Venues that say of an order what nobody can read."""
         self.is_calm = False

@@ -3406,6 +3406,12 @@ export interface components {
              */
             realized: string;
             /**
+             * Resting Stops
+             * @description where stops rest at the venue, as orders
+             * @default []
+             */
+            resting_stops: string[];
+            /**
              * Stops
              * @description prices at which it would be sold to protect it
              * @default []

@@ -43,6 +43,9 @@ export function ofAccount<Row extends { account: string }>(names: ReadonlyMap<st
 
 const dash = (text: string, shown: (text: string) => ReactNode): ReactNode => (text === "" ? "—" : shown(text));
 
+const watchedBy = (p: Position): string =>
+  p.resting_stops.length > 0 ? `rests at the venue at ${p.resting_stops.map(formatPrice).join(", ")}` : "watched by the platform alone";
+
 export const positionColumns: Column<Position>[] = [
   { name: "Instrument", kind: "text", of: (p) => p.symbol, cell: (p) => <Pair of={p} /> },
   { name: "Quantity", kind: "size", of: (p) => p.quantity },
@@ -52,6 +55,12 @@ export const positionColumns: Column<Position>[] = [
     kind: "price",
     of: (p) => p.mark,
     cell: (p) => <span title={p.mark_ns ? undefined : "no mark: at cost"}>{formatPrice(p.mark)}{p.mark_ns === 0 && " (cost)"}</span>,
+  },
+  {
+    name: "Stop",
+    kind: "price",
+    of: (p) => p.stops[0] ?? "",
+    cell: (p) => dash(p.stops.map(formatPrice).join(", "), (prices) => <span title={watchedBy(p)}>{prices}{p.resting_stops.length > 0 && <span className="dim"> at the venue</span>}</span>),
   },
   { name: "Value", kind: "money", of: (p) => p.value },
   { name: "Unrealized", kind: "signed", of: (p) => p.unrealized },
@@ -67,7 +76,7 @@ export const orderColumns: Column<Order>[] = [
   { name: "Purpose", kind: "words", of: (o) => o.purpose },
   { name: "Size", kind: "size", of: (o) => o.size },
   { name: "Filled", kind: "size", of: (o) => o.filled },
-  { name: "Limit", kind: "price", of: (o) => o.limit_price },
+  { name: "Limit", kind: "price", of: (o) => o.limit_price || o.trigger_price },
   { name: "Average", kind: "price", of: (o) => o.average_price },
   { name: "State", kind: "state", of: (o) => o.state, cell: (o) => <State state={o.state} reason={o.reason} />, sort: "state" },
   { name: "Why", kind: "text", of: (o) => o.reason, cell: (o) => dash(o.reason, (text) => <span className="dim">{text}</span>) },
