@@ -1,7 +1,7 @@
 """Live market data over real sockets: books that are proven, and what happens when they cannot be (T2)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from aether.domain.events import BookUpdate, PairTold, Trade
+from aether.domain.identifiers import InstrumentId
 from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderType, Side
 from aether.exchange.server import LocalExchange, build, serve
@@ -36,12 +37,14 @@ async def local() -> AsyncIterator[LocalExchange]:
 
 
 @asynccontextmanager
-async def feed_of(local: LocalExchange, venue: str, **options: Any) -> AsyncIterator[MarketFeed]:
+async def feed_of(
+    local: LocalExchange, venue: str, *, symbols: Sequence[str] = (SYMBOL,), **options: Any
+) -> AsyncIterator[MarketFeed]:
     exchange = local.exchanges[venue]
     async with aiohttp.ClientSession() as http:
         client = VenueClient(with_urls(protocol_of(venue), exchange.url, exchange.ws_url), http)
         await client.load_markets()
-        yield MarketFeed(client, [SYMBOL], **options)
+        yield MarketFeed(client, list(symbols), **options)
 
 
 async def collect(feed: MarketFeed, local: LocalExchange, enough: Callable[[list[FeedEvent]], bool]) -> list[FeedEvent]:
@@ -222,6 +225,40 @@ async def test_a_book_that_stays_crossed_is_asked_for_anew(
         told = [e.reason for e in troubles(found)]
         assert "the book is crossed or has one side only" in told
         assert told[-1] == "crossed, or with one side only, for 0.3 s"
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_pair_that_is_gone_takes_no_other_with_it_and_comes_back(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6: a venue that refuses a subscription for the sake of one pair would leave all the others without data."""
+    monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
+    monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.3)
+    exchange, other = local.exchanges[venue], "ETH/USD"
+    here, there = (InstrumentId(f"{venue}:{symbol}") for symbol in (SYMBOL, other))
+    at: list[int] = []
+    async with feed_of(local, venue, symbols=[SYMBOL, other]) as feed:
+
+        def fresh(found: list[FeedEvent], instrument: InstrumentId) -> bool:
+            since = found[at[-1] if at else 0 :]
+            connected = [n for n, e in enumerate(since) if isinstance(e, Connected)] if len(at) < 2 else [0]
+            return any(e.instrument == instrument for e in books(since[connected[-1] :])) if connected else False
+
+        def states(found: list[FeedEvent]) -> list[TradingState]:
+            return [e.state for e in found if isinstance(e, PairTold) and e.instrument == here]
+
+        def enough(found: list[FeedEvent]) -> bool:
+            if not at and fresh(found, here) and fresh(found, there) and states(found):
+                exchange.venue.set_market(SYMBOL, "delisted")
+                exchange.face.disconnect_all()
+                at.append(len(found))
+            elif len(at) == 1 and TradingState.DELISTED in states(found) and fresh(found, there):
+                exchange.venue.set_market(SYMBOL, "online")
+                at.append(len(found))
+            return len(at) == 2 and states(found)[-1] is TradingState.ONLINE and fresh(found, here)
+
+        found = await collect(feed, local, enough)
+        assert states(found) == [TradingState.ONLINE, TradingState.DELISTED, TradingState.ONLINE]
 
 
 async def test_a_wrong_checksum_resubscribes_and_says_so(local: LocalExchange) -> None:

@@ -298,7 +298,9 @@ def _build_admin(app: web.Application, local: LocalExchange) -> None:
     async def venue(request: web.Request) -> web.Response:
         f = await request.json()
         exchange = local.exchanges[f["exchange"]]
-        if f.get("state"):
+        if f.get("state") and f.get("symbol"):
+            exchange.venue.set_market(f["symbol"], f["state"])
+        elif f.get("state"):
             exchange.venue.state = f["state"]
         if f.get("disconnect"):
             exchange.face.disconnect_all()

@@ -412,6 +412,9 @@ class Listener:
     def on_retick(self, market: Market, factor: int) -> None:
         """A market is about to get prices `factor` times finer: what waits to be told is told in those of before."""
 
+    def on_listed(self) -> None:
+        """What is listed changed: a market has finer prices, another state, or is gone."""
+
     def on_balance(self, account: Account, asset: str) -> None:
         """A balance changed."""
 
@@ -437,6 +440,8 @@ class Venue:
         self.orders: dict[int, Order] = {}
         self.prevented: list[Prevented] = []
         self.state = "online"
+        self.states: dict[str, str] = {}
+        """Of single markets that are not online, see `set_market`."""
         self.listener: Listener = Listener()
         self._armed: dict[str, dict[int, Order]] = {symbol: {} for symbol in self.markets}
         self._triggering = False
@@ -514,6 +519,23 @@ class Venue:
         self.trades[symbol] = [replace(t, market=finer, price=t.price * factor) for t in self.trades[symbol]]
         self.last[symbol] *= factor
         self.markets[symbol], self.books[symbol] = finer, book
+        self.listener.on_listed()
+
+    def set_market(self, symbol: str, state: str) -> None:
+        """Let a market have a state of its own: online, post_only, cancel_only, or delisted, where nothing rests on."""
+        self.states[symbol] = state
+        if state == "delisted":
+            for name in self.accounts:
+                self.cancel_all(name, symbol, "delisted")
+        self.listener.on_listed()
+
+    def state_of(self, market: Market) -> str:
+        """Return in which state a market is: the exchange's, unless that is online."""
+        return self.state if self.state != "online" else self.states.get(market.symbol, "online")
+
+    def listed(self) -> list[Market]:
+        """Return the markets that are there, in whatever state."""
+        return [m for m in self.markets.values() if self.states.get(m.symbol) != "delisted"]
 
     # Orders.
 
@@ -649,8 +671,9 @@ class Venue:
             self._needs(account, self._draft(account_name, market, request), instead_of=instead_of)
 
     def _check(self, account: Account, market: Market, request: NewOrder) -> None:
-        if self.state not in ("online", "post_only") or (self.state == "post_only" and not request.post_only):
-            raise Refused(Refusal.MARKET_CLOSED, self.state)
+        state = self.state_of(market)
+        if state not in ("online", "post_only") or (state == "post_only" and not request.post_only):
+            raise Refused(Refusal.MARKET_CLOSED, state)
         size = request.size or self._size_for(market, request.cost)
         if size < market.min_size and not request.parent:
             raise Refused(Refusal.TOO_SMALL, market.size_text(size))

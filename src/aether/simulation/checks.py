@@ -45,6 +45,7 @@ class _Watch(Listener):
         self.on_trade = face.on_trade  # type: ignore[method-assign]
         self.on_book = face.on_book  # type: ignore[method-assign]
         self.on_retick = face.on_retick  # type: ignore[method-assign]
+        self.on_listed = face.on_listed  # type: ignore[method-assign]
         self.on_balance = face.on_balance  # type: ignore[method-assign]
         self.on_list = face.on_list  # type: ignore[method-assign]
 

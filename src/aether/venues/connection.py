@@ -153,7 +153,7 @@ class Connection:
             await asyncio.wait(waiting, timeout=timeout_s)
 
     async def close(self) -> None:
-        """Let go of the present socket; `messages` then connects again."""
+        """Let go of the present socket; `messages` then connects again, to what is wanted by then."""
         if self._socket is not None:
             await self._socket.close()
 

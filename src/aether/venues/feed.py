@@ -104,7 +104,9 @@ class MarketFeed:
         )
 
     async def _opening(self, stream: Stream) -> list[str]:
-        return [text for channel in self._channels for text in stream.subscribe(channel, self._symbols)]
+        gone = {self._symbol_of[i] for i, told in self._pairs.items() if told == GONE}
+        symbols = [s for s in self._symbols if s not in gone]  # a venue may refuse them all for the sake of one
+        return [text for channel in self._channels for text in stream.subscribe(channel, symbols)]
 
     async def events(self) -> AsyncIterator[FeedEvent]:
         """Yield market data for ever; the timestamps are the venue's, or the time of receipt where it gives none."""
@@ -168,8 +170,10 @@ class MarketFeed:
 
     def _note_pairs(self, listed: Mapping[InstrumentId, Pair]) -> None:
         for instrument in self.books:
-            pair = listed.get(instrument)
+            pair, before = listed.get(instrument), self._pairs.get(instrument)
             self._pairs[instrument] = (pair.state, pair.detail) if pair else GONE
+            if before is not None and (before == GONE) != (pair is None):
+                self._start(self.connection.close())
             for event in self._renew_book(instrument):
                 self._found.put_nowait(event)
         for told in self._all_pairs():
@@ -220,6 +224,7 @@ class MarketFeed:
         if self._book_from_rest and Channel.BOOK in self._channels:
             for instrument in self.books:
                 self._start(self._fetch_snapshot(self._symbol_of[instrument], 0.0))
+        self._looks.set()  # much may have changed meanwhile
         return [message]
 
     def _changed(self, delta: BookDelta) -> list[FeedEvent]:
@@ -277,7 +282,7 @@ class MarketFeed:
                 return
             except Exception as error:  # noqa: BLE001  the book stays broken until a snapshot is read
                 _log.warning("snapshot_failed", symbol=symbol, reason=_words(error))
-                wait_s = SNAPSHOT_RETRY_S
+                wait_s = min(max(2 * wait_s, SNAPSHOT_RETRY_S), LONGEST_RETRY_S)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -35,7 +35,7 @@ from aether.exchange.faces.binance_market import (
     mini_event,
     price_ticker,
     statistics,
-    status_of_symbols,
+    status_of,
     symbol_row,
     ticker_event,
     timezone_of,
@@ -218,12 +218,10 @@ class BinanceFace(Face):
     def _exchange_info(self, p: Params) -> Any:
         if "permissions" in p and ("symbol" in p or "symbols" in p):
             raise BinanceError(-1128, "Combination of optional parameters invalid.")
-        markets = self._accounts.markets_of(p) or list(self.venue.markets.values())
+        markets = self._with_status(p, self._accounts.markets_of(p) or self.venue.listed())
         if "permissions" in p and "SPOT" not in names_in(p, "permissions"):
             markets = []
         rows = [symbol_row(self.venue, market) for market in markets]
-        if not self._has_status(p):
-            rows = []
         if p.get("showPermissionSets") == "false":
             rows = [row | {"permissionSets": []} for row in rows]
         weights = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT}
@@ -239,16 +237,17 @@ class BinanceFace(Face):
             "symbols": rows,
         }
 
-    def _has_status(self, p: Params) -> bool:
-        """Return whether the symbols have the status that is wanted; they all have one. Raises BinanceError."""
+    def _with_status(self, p: Params, markets: list[Market], *, must: bool = False) -> list[Market]:
+        """Return the markets that have the status that is wanted. Raises BinanceError."""
         if p.get("symbolStatus", "TRADING") not in ("TRADING", "HALT", "BREAK"):
             raise BinanceError(-1122, "Invalid symbolStatus.")
-        return p.get("symbolStatus") in (None, status_of_symbols(self.venue))
+        found = [m for m in markets if p.get("symbolStatus") in (None, status_of(self.venue, m))]
+        if must and not found:
+            raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
+        return found
 
     def _depth(self, p: Params) -> Any:
-        if not self._has_status(p):
-            raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
-        market, count = self.market_of(p["symbol"]), limit(p, 100, 5000)
+        (market,), count = self._with_status(p, [self.market_of(p["symbol"])], must=True), limit(p, 100, 5000)
         return {"lastUpdateId": self._caught_up(market), **self._sides(market, count)}
 
     def _sides(self, market: Market, count: int) -> dict[str, Any]:
@@ -289,11 +288,7 @@ class BinanceFace(Face):
             raise BinanceError(-1128, "Combination of optional parameters invalid.")
         if p.get("type", "FULL") not in ("FULL", "MINI"):
             raise BinanceError(-1139, "Invalid ticker type.")
-        markets = self._accounts.markets_of(p) or list(self.venue.markets.values())
-        if not self._has_status(p):
-            if "symbol" in p:
-                raise BinanceError(-1220, "The symbol's status does not match the requested symbolStatus.")
-            return []
+        markets = self._with_status(p, self._accounts.markets_of(p) or self.venue.listed(), must="symbol" in p)
         found = [make(market, p) for market in markets]
         return found[0] if "symbol" in p else found
 

@@ -109,7 +109,7 @@ class Accounts:
 
     def market_of(self, name: str) -> Market:
         """Return the market of a symbol. Raises BinanceError."""
-        for market in self._venue.markets.values():
+        for market in self._venue.listed():
             if symbol_of(market) == name:
                 return market
         raise error_of(Refused(Refusal.UNKNOWN_MARKET))

@@ -366,16 +366,16 @@ def mini_event(event: dict[str, Any]) -> dict[str, Any]:
     return {"e": "24hrMiniTicker", **{k: event[k] for k in ("E", "s", "c", "o", "h", "l", "v", "q")}}
 
 
-def status_of_symbols(venue: Venue) -> str:
-    """Return the status that the symbols have, which is one for all."""
-    return "TRADING" if venue.state == "online" else "BREAK"
+def status_of(venue: Venue, market: Market) -> str:
+    """Return the status of a symbol."""
+    return "TRADING" if venue.state_of(market) == "online" else "BREAK"
 
 
 def symbol_row(venue: Venue, market: Market) -> dict[str, Any]:
     """Return a symbol as `exchangeInfo` lists it."""
     return {
         "symbol": symbol_of(market),
-        "status": status_of_symbols(venue),
+        "status": status_of(venue, market),
         "baseAsset": market.base,
         "baseAssetPrecision": 8,
         "quoteAsset": market.quote,

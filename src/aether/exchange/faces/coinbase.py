@@ -52,12 +52,8 @@ class CoinbaseFace(CoinbaseSockets):
     def start(self) -> None:
         """Set up what the face itself remembers."""
         super().start()
-        found = [
-            Product(market, quote)
-            for market in self.venue.markets.values()
-            for quote in SHARED_BOOKS.get(market.quote, (market.quote,))
-        ]
-        self.products = {product.id: product for product in found}
+        self.products: dict[str, Product] = {}
+        self.on_listed()
         self.desk = OrderDesk(self.venue, self.faults, self.products)
         self._older = OlderApi(self.venue, self._account_of, self.desk.order_id)
         self._calls: dict[str, tuple[int, int]] = {}
@@ -78,6 +74,16 @@ class CoinbaseFace(CoinbaseSockets):
             "portfolios": self._portfolios,
             "payment_methods": lambda _account, _query: {"payment_methods": []},
         }
+
+    def on_listed(self) -> None:
+        """List anew what is there."""
+        found = [
+            Product(market, quote)
+            for market in self.venue.listed()
+            for quote in SHARED_BOOKS.get(market.quote, (market.quote,))
+        ]
+        self.products.clear()
+        self.products |= {product.id: product for product in found}
 
     def build(self, app: web.Application) -> None:
         """Add the routes."""
@@ -211,7 +217,8 @@ class CoinbaseFace(CoinbaseSockets):
         day = [t for t in trades if t.ts_ns > now - NS_PER_DAY]
         before = [t for t in trades if now - 2 * NS_PER_DAY < t.ts_ns <= now - NS_PER_DAY]
         last, volume = self.venue.last[market.symbol], sum(t.size for t in day)
-        is_online = self.venue.state in ("online", "post_only")
+        state = self.venue.state_of(market)
+        is_online = state in ("online", "post_only")
         others = SHARED_BOOKS.get(market.quote, ())
         return {
             "product_id": product.id,
@@ -233,7 +240,7 @@ class CoinbaseFace(CoinbaseSockets):
             "status": "online" if is_online else "offline",
             "cancel_only": not is_online,
             "limit_only": False,
-            "post_only": self.venue.state == "post_only",
+            "post_only": state == "post_only",
             "trading_disabled": not is_online,
             "auction_mode": False,
             "product_type": "SPOT",

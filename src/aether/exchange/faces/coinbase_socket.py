@@ -48,7 +48,7 @@ class CoinbaseSockets(Face):
     def start(self) -> None:
         """Set up what the face itself remembers."""
         self._silent: dict[Socket, int] = {}
-        self._told_state = self.venue.state
+        self._told_state = (self.venue.state, dict(self.venue.states))
         self._batched: dict[str, int] = {}
         self._told_candles: dict[str, int] = {}
 
@@ -166,7 +166,9 @@ class CoinbaseSockets(Face):
             self._send(socket, "user", [{"type": "snapshot", "orders": part, "positions": _POSITIONS}])
 
     def _product_rows(self) -> list[dict[str, Any]]:
-        status = "online" if self.venue.state in ("online", "post_only") else "offline"
+        def status(market: Market) -> str:
+            return "online" if self.venue.state_of(market) in ("online", "post_only") else "offline"
+
         return [
             {
                 "product_type": "SPOT",
@@ -176,7 +178,7 @@ class CoinbaseSockets(Face):
                 "base_increment": size_text(product.market, 1),
                 "quote_increment": price_text(product.market, 1),
                 "display_name": f"{product.market.base}/{product.quote}",
-                "status": status,
+                "status": status(product.market),
                 "status_message": "",
                 "min_market_funds": plain(product.market.min_notional),
             }
@@ -221,8 +223,9 @@ class CoinbaseSockets(Face):
             elif now - opened_ns > MUST_SUBSCRIBE_NS:
                 del self._silent[socket]
                 socket.close()
-        if self.venue.state != self._told_state or tenth % STATUS_TENTHS == 0:
-            self._told_state = self.venue.state
+        state = (self.venue.state, dict(self.venue.states))
+        if state != self._told_state or tenth % STATUS_TENTHS == 0:
+            self._told_state = state
             self._tell("status", "*", [{"type": "update", "products": self._product_rows()}])
         if tenth % 10 == 0:
             event = {"current_time": _moment(self.now_ns()), "heartbeat_counter": tenth // 10}

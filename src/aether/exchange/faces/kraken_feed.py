@@ -99,7 +99,7 @@ class KrakenFeed(KrakenTrading):
         if channel == "ticker" and what not in ("trades", "bbo"):
             raise KrakenError("Subscription object unsupported field")
         for symbol in params.get("symbol", []):
-            if symbol not in self.venue.markets:
+            if symbol not in [market.symbol for market in self.venue.listed()]:
                 error = {"error": f"Currency pair not supported {symbol}", "success": False, "symbol": symbol}
                 times = {"time_in": received, "time_out": iso(self.now_ns())}
                 socket.send(as_json({**head, **error, **times}), faulty=False)
@@ -130,7 +130,7 @@ class KrakenFeed(KrakenTrading):
             }
             for asset in self.assets()
         ]
-        pairs = [self._instrument(m) for m in self.venue.markets.values()]
+        pairs = [self._instrument(m) for m in self.venue.listed()]
         data = {"assets": assets, "pairs": pairs}
         return as_json({"channel": "instrument", "type": "snapshot", "data": data})
 
@@ -139,7 +139,7 @@ class KrakenFeed(KrakenTrading):
             "symbol": market.symbol,
             "base": market.base,
             "quote": market.quote,
-            "status": self.pair_status(),
+            "status": self.pair_status(market),
             "qty_precision": market.size_decimals,
             "qty_increment": number(market.size_text(1)),
             "qty_min": number(market.size_text(market.min_size)),

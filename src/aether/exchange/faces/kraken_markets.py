@@ -72,9 +72,9 @@ class KrakenMarkets(KrakenNames):
         if endpoint == "AssetPairs":
             if query.get("execution_venue", "international") != "international":
                 return {}
-            return {self.pair_key(m): self._info(m, query) for m in chosen or self.venue.markets.values()}
+            return {self.pair_key(m): self._info(m, query) for m in chosen or self.venue.listed()}
         if endpoint == "Ticker":
-            return {self.pair_key(m): self.ticker(m) for m in chosen or self.venue.markets.values()}
+            return {self.pair_key(m): self.ticker(m) for m in chosen or self.venue.listed()}
         if len(chosen) != 1:
             raise invalid("pair") if not chosen else Refused(Refusal.UNKNOWN_MARKET)
         return self._of_market(endpoint, chosen[0], query)
@@ -160,13 +160,14 @@ class KrakenMarkets(KrakenNames):
             "ordermin": market.size_text(market.min_size),
             "costmin": format_amount(market.min_notional),
             "tick_size": market.price_text(1),
-            "status": self.pair_status(),
+            "status": self.pair_status(market),
             "execution_venue": "international",
         }
 
-    def pair_status(self) -> str:
-        """Return in which state the pairs are."""
-        return self.venue.state if self.venue.state in ("online", "post_only") else "cancel_only"
+    def pair_status(self, market: Market) -> str:
+        """Return in which state a pair is."""
+        state = self.venue.state_of(market)
+        return state if state in ("online", "post_only") else "cancel_only"
 
     def ticker(self, market: Market) -> dict[str, Any]:
         """Return a row of Ticker: of each pair of figures the first is of today, the second of the last 24 hours."""

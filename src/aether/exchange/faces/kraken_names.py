@@ -87,7 +87,7 @@ class KrakenNames(Face):
 
     def market_of(self, name: str) -> Market:
         """Return the market of any of its names. Raises Refused."""
-        for market in self.venue.markets.values():
+        for market in self.venue.listed():
             base, quote = self.codes(market.base), self.codes(market.quote)
             names = (f"{base[1]}/{quote[1]}", f"{base[0]}/{quote[0]}", self.pair_key(market), self.altname(market))
             if name in (market.symbol, *names):
