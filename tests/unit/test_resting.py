@@ -9,8 +9,10 @@ from aether.control.configuration import Document, parse_document
 from aether.domain.accounts import Exits, Reconciliation, StrategyAssignment
 from aether.domain.errors import InvalidValueError
 from aether.domain.events import (
+    CapitalMoved,
     KillSwitchEngaged,
     KillSwitchReleased,
+    OrderAccepted,
     OrderCanceled,
     OrderRejected,
     ParentOrderRequested,
@@ -18,11 +20,12 @@ from aether.domain.events import (
     VenueReleased,
     VenueStopped,
 )
-from aether.domain.identifiers import StrategyName, VenueId, strategy_owner
+from aether.domain.identifiers import OPERATOR, ClientOrderId, StrategyName, VenueId, VenueOrderId, strategy_owner
 from aether.domain.instruments import Instrument, make_instrument
 from aether.domain.orders import OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.parents import Algorithm, ParentId, ParentRequest
 from aether.engine.exits import rests
+from aether.engine.safety import market_sale
 from aether.engine.strategy import Enter, Exit, Intent, Rebalance
 from aether.kernel.exits import STOP_HIT
 from tests.desk import SECOND, Desk, account, alerts, canceled, configured, submitted
@@ -30,7 +33,10 @@ from tests.desk import SECOND, Desk, account, alerts, canceled, configured, subm
 KRAKEN = make_instrument(VenueId("kraken"), "BTC/USD", price_decimals=2, size_decimals=8)
 COINBASE = make_instrument(VenueId("coinbase"), "BTC/USD", price_decimals=2, size_decimals=8)
 BRIDGED = make_instrument(VenueId("ccxt:bitstamp"), "BTC/USD", price_decimals=2, size_decimals=8)
-STOP_ONLY = Exits(trailing_multiple=0, take_profit_multiple=0, at_venue=True)
+STOP_ONLY = Exits(trailing_multiple=0.0, take_profit_multiple=0.0, at_venue=True)
+
+
+TRAIL = Exits(stop_multiple=0.0, take_profit_multiple=0.0, trailing_multiple=2.0, at_venue=True)
 
 
 class Resting(Desk):
@@ -51,7 +57,7 @@ class Resting(Desk):
     def at(self, price: float, after_s: float = 1) -> list:  # type: ignore[type-arg]
         return self.quote(f"{price - 0.01:.2f}", f"{price + 0.01:.2f}", self.instrument, after_s=after_s)
 
-    def beat(self, after_s: float = 6, price: float = 50_000) -> list:  # type: ignore[type-arg]
+    def beat(self, after_s: float = 16, price: float = 50_000) -> list:  # type: ignore[type-arg]
         """Let time pass, with the market where it is, and return what is sent."""
         self.at(price, after_s)
         return self.tell(Timer(ts_ns=self.now))
@@ -170,7 +176,7 @@ def test_a_sale_that_waits_is_dropped_when_the_stop_sells_instead() -> None:
 
 
 def test_it_follows_the_best_price_in_steps() -> None:
-    desk = Resting(exits=Exits(stop_multiple=0, take_profit_multiple=0, trailing_multiple=2, at_venue=True))
+    desk = Resting(exits=TRAIL)
     stop = desk.entered()
     plan = desk.plan(KRAKEN)
     assert stop.trigger_price == plan.best - plan.trail_distance
@@ -182,7 +188,7 @@ def test_it_follows_the_best_price_in_steps() -> None:
     desk.accept(raised)
     much_higher = higher + plan.trail_distance / 100
     assert desk.beat(1, much_higher) == [], "a trail is no flood"
-    assert canceled(desk.beat(5, much_higher)) == [raised.id]
+    assert canceled(desk.beat(15, much_higher)) == [raised.id]
 
 
 def test_stops_of_the_account_take_it_back_and_their_end_brings_it_again() -> None:
@@ -259,8 +265,10 @@ def test_operators_who_sell_by_hand_have_their_coins_free() -> None:
     (stop,) = submitted(desk.beat())
     desk.accept(stop)
     assert stop.size == 10**6
+    moved_in(desk, 1)
     sold = msgspec.structs.replace(bought, id=ParentId("p2"), side=Side.SELL)
-    desk.tell(ParentOrderRequested(ts_ns=desk.now, request=sold, actor="ada"))
+    asked = desk.tell(ParentOrderRequested(ts_ns=desk.now, request=sold, actor="ada"))
+    assert (canceled(asked), submitted(asked)) == ([stop.id], []), "both would sell what was moved in too"
     for _ in range(4):
         desk.beat()
         for order in list(desk.engine.state.open_orders.values()):
@@ -268,7 +276,7 @@ def test_operators_who_sell_by_hand_have_their_coins_free() -> None:
                 desk.gone(order.request)
             elif not rests(order.request):
                 desk.fill(order.request)
-    assert desk.held(KRAKEN) == 0
+    assert desk.held(KRAKEN) == pytest.approx(1), "what was moved in"
     assert desk.resting == []
 
 
@@ -283,3 +291,200 @@ def test_it_and_a_switch_that_cancels_everything_contradict_each_other() -> None
     )
     with pytest.raises(InvalidValueError, match="contradict"):
         parse_document(document, {"reconciliation": {"dead_man_s": 60}}, {})
+
+
+def moved_in(desk: Resting, coins: int) -> None:
+    """Coins that nobody bought here lie beside those that are protected."""
+    desk.tell(
+        CapitalMoved(
+            ts_ns=desk.now,
+            venue=KRAKEN.venue,
+            asset=KRAKEN.base,
+            amount=coins * 10**8,
+            value=coins * 50_000 * 10**8,
+            actor="ada",
+            reference="r",
+            reason="moved in",
+        )
+    )
+
+
+@pytest.mark.parametrize("by", ["price", "strategy"])
+def test_an_exit_waits_for_a_stop_that_is_not_answered_and_sells_nobody_elses_coins(by: str) -> None:
+    """Found by attack: two seconds after the cancel both were out, and coins of the firm's were sold."""
+    desk = Resting()
+    stop = desk.entered()
+    moved_in(desk, 1)
+    if by == "price":
+        desk.at(stop.trigger_price / 100 - 5)
+    else:
+        desk.want(Exit(instrument=KRAKEN.id))
+    for _ in range(30):
+        desk.beat(1, stop.trigger_price / 100 - 5)
+    assert alerts(desk.commands).count("exit_refused") == 1, "and it is said"
+    assert [o.request.id for o in desk.engine.state.open_orders.values()] == [stop.id]
+    (sale,) = submitted(desk.gone(stop))
+    desk.fill(sale)
+    assert desk.held(KRAKEN) == pytest.approx(1), "the firm's own"
+
+
+def test_the_gate_lets_no_coin_be_sold_twice() -> None:
+    desk = Resting()
+    stop = desk.entered()
+    moved_in(desk, 1)
+    sale = market_sale(KRAKEN, KRAKEN.min_size * 100, Purpose.EXIT, stop.owner)
+    denied = desk.engine._desk.ask(sale)
+    assert denied.state is OrderState.DENIED
+    assert "own_stop: 0.00000100 beside a stop of" in denied.reason
+
+
+def test_an_exit_leaves_the_stops_of_others() -> None:
+    """Found by attack: every exit took all owners' stops back, and sold the coins of whose stop went first."""
+    desk = Resting()
+    stop = desk.entered()
+    bought = ParentRequest(
+        id=ParentId("p1"), symbol=KRAKEN.symbol, side=Side.BUY, amount=10**6, algorithm=Algorithm.ROUTE
+    )
+    (child,) = submitted(desk.tell(ParentOrderRequested(ts_ns=desk.now, request=bought, actor="ada")))
+    desk.fill(child)
+    desk.beat()
+    assert {r.owner for r in desk.resting} == {stop.owner, OPERATOR}
+    assert canceled(desk.want(Exit(instrument=KRAKEN.id))) == [stop.id]
+
+
+def test_no_stop_is_given_up_for_one_that_could_not_be_placed() -> None:
+    """Found by attack: a feed that fell silent took the stop away, which was there for that very hour."""
+    desk = Resting(exits=TRAIL)
+    stop = desk.entered()
+    desk.at(51_000, 16)
+    desk.now += 60 * SECOND
+    assert desk.tell(Timer(ts_ns=desk.now)) == []
+    assert [r.id for r in desk.resting] == [stop.id]
+    assert canceled(desk.beat(1, 51_000)) == [stop.id]
+
+
+def test_what_parents_are_to_sell_is_left_out_and_the_rest_stays_protected() -> None:
+    """Found by attack: an OCO of a hundredth took the operators' whole stop away for as long as it worked."""
+    desk = Resting()
+    desk.at(50_000)
+    bought = ParentRequest(
+        id=ParentId("p1"), symbol=KRAKEN.symbol, side=Side.BUY, amount=10**7, algorithm=Algorithm.ROUTE
+    )
+    (child,) = submitted(desk.tell(ParentOrderRequested(ts_ns=desk.now, request=bought, actor="ada")))
+    desk.fill(child)
+    (stop,) = submitted(desk.beat())
+    desk.accept(stop)
+    part = msgspec.structs.replace(
+        bought,
+        id=ParentId("p2"),
+        side=Side.SELL,
+        amount=10**6,
+        algorithm=Algorithm.OCO,
+        profit_price=60_000 * 10**8,
+        stop_price=40_000 * 10**8,
+    )
+    desk.tell(ParentOrderRequested(ts_ns=desk.now, request=part, actor="ada"))
+    assert canceled(desk.beat()) == [stop.id]
+    (smaller,) = submitted(desk.gone(stop))
+    assert smaller.size == 9 * 10**6
+
+
+def test_a_halt_keeps_what_protects() -> None:
+    """Exits go on under a halt, and so does what rests for them; a kill keeps nothing."""
+    desk = Resting()
+    desk.entered()
+    desk.tell(OrderAccepted(ts_ns=desk.now, order_id=ClientOrderId("desk-99"), venue_order_id=VenueOrderId("V99")))
+    assert desk.halted
+    for stop in desk.resting:
+        desk.gone(stop)
+    desk.beat()
+    (stop,) = desk.resting
+    desk.accept(stop)
+    for _ in range(5):
+        done = desk.beat()
+        assert (submitted(done), canceled(done)) == ([], [])
+
+
+def test_stops_keep_nobody_from_entering() -> None:
+    """Found by attack: a dozen trails used up the orders of a minute."""
+    desk = Resting()
+    desk.entered()
+    assert desk.engine.state.risk.order_times[-1] < desk.now + 1
+    assert len(desk.engine.state.risk.order_times) == 1, "the entry"
+
+
+def test_one_that_the_venue_cancels_again_and_again_is_told_and_tried_less_and_less() -> None:
+    """Found by attack: 720 orders an hour without a word."""
+    desk = Resting()
+    desk.entered()
+    told, count = list[str](), 0
+    for _ in range(400):
+        for stop in desk.resting:
+            count += 1
+            told += alerts(desk.gone(stop, "insufficient funds"))
+            for again in desk.resting:
+                desk.accept(again)
+        desk.beat(10)
+    assert told == ["stop_not_resting"]
+    assert count < 80
+
+
+def test_a_sale_that_waited_long_is_not_sent() -> None:
+    """Found by attack: one was sent two days later, at another price."""
+    desk = Resting()
+    stop = desk.entered()
+    desk.want(Rebalance(instrument=KRAKEN.id, weight=0.01))
+    desk.at(50_000, 120)
+    assert [r.type for r in submitted(desk.gone(stop))] == [OrderType.STOP_LOSS]
+    assert desk.plan(KRAKEN).due is None
+
+
+def test_a_sale_waits_for_fresh_data_too() -> None:
+    desk = Resting()
+    stop = desk.entered()
+    desk.want(Rebalance(instrument=KRAKEN.id, weight=0.01))
+    desk.now += 10 * SECOND
+    assert submitted(desk.gone(stop)) == []
+    (sale,) = submitted(desk.beat(1))
+    assert sale.purpose is Purpose.REBALANCE
+
+
+def test_a_late_execution_of_an_old_stop_leaves_the_new_plan() -> None:
+    desk = Resting()
+    old = desk.entered()
+    desk.want(Exit(instrument=KRAKEN.id))
+    (sale,) = submitted(desk.gone(old))
+    desk.fill(sale)
+    desk.want(Enter(instrument=KRAKEN.id))
+    (entry,) = [o.request for o in desk.engine.state.open_orders.values()]
+    desk.fill(entry)
+    desk.fill(old, size=10)
+    assert not desk.plan(KRAKEN).hit
+
+
+def test_flattening_goes_on_as_soon_as_the_stop_is_gone() -> None:
+    """Found by attack: the end of the stop counted as a refused sale, and cost a minute."""
+    desk = Resting()
+    stop = desk.entered()
+    desk.tell(KillSwitchEngaged(ts_ns=desk.now, actor="ada", reason="drill", flatten=True))
+    for _ in range(90):
+        desk.beat(1)
+    done = desk.gone(stop)
+    assert [r.purpose for r in submitted(done)] == [Purpose.FLATTEN]
+    assert "exit_refused" not in alerts(done)
+
+
+def test_a_clock_that_was_ahead_delays_no_stop() -> None:
+    desk = Resting()
+    stop = desk.entered()
+    right = desk.now
+    desk.now += 86_400 * SECOND
+    desk.beat()
+    desk.gone(stop)
+    desk.now = right
+    desk.tell(Timer(ts_ns=desk.now, taken_ns=desk.now))
+    for again in desk.resting:
+        desk.gone(again)
+    desk.quote("49999.99", "50000.01", KRAKEN)
+    desk.beat()
+    assert len(desk.resting) == 1

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from aether.domain.accounts import Limits, Mode, StrategyAssignment
+from aether.domain.accounts import Exits, Limits, Mode, StrategyAssignment
 from aether.domain.events import (
     BalanceReported,
+    CapitalMoved,
     KillSwitchEngaged,
     KillSwitchReleased,
     LimitsChanged,
@@ -17,6 +18,7 @@ from aether.domain.events import (
     PairTold,
     SafeModeEngaged,
     StrategyEnabled,
+    Timer,
     TradingResumed,
     VenueStopped,
 )
@@ -250,6 +252,18 @@ def case_self_trade() -> tuple[Desk, OrderRequest]:
     desk.want(Enter(instrument=BTC.id, limit_price=49_950, post_only=True))
     with_position(desk, COIN // 10)
     return desk, request(side=Side.SELL, limit_price=4_994_000, purpose=Purpose.EXIT)
+
+
+def case_own_stop() -> tuple[Desk, OrderRequest]:
+    desk = with_position(fresh(exits=Exits(at_venue=True)), COIN)
+    desk.engine._protection.catch_up()
+    desk.tell(Timer(ts_ns=desk.now))
+    moved = CapitalMoved(
+        ts_ns=desk.now, venue=BTC.venue, asset=BTC.base, amount=COIN, value=COIN, actor="t", reference="r", reason="in"
+    )
+    desk.tell(moved)
+    sale = request(side=Side.SELL, size=COIN // 10, type=OrderType.MARKET, limit_price=0, purpose=Purpose.EXIT)
+    return desk, msgspec.structs.replace(sale, owner=SCRIPTED)
 
 
 def case_duplicate() -> tuple[Desk, OrderRequest]:

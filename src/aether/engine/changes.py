@@ -24,9 +24,10 @@ class Filled(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """An order has ended."""
+    """An order has ended; `was_asked` when we had asked for it to be canceled."""
 
     order: Order
+    was_asked: bool = False
 
 
 class Answered(NamedTuple):

@@ -115,7 +115,7 @@ class Engine:
         self._review = Review(state, out, self._desk)
         self._resting = Resting(state, out, self._desk)
         self._intents = Intents(state, out, self._desk, self._review, self._protection, self._resting, runners)
-        self._parents = Parents(state, out, self._desk, self._protection)
+        self._parents = Parents(state, out, self._desk, self._protection, self._resting)
 
     @property
     def refused(self) -> str:
@@ -424,7 +424,9 @@ def _set_back(state: AccountState, now_ns: int) -> None:
         market.bar_ns = min(market.bar_ns, now_ns)
     for plans in state.exits.values():
         for plan in plans.values():
-            plan.retry_ns = min(plan.retry_ns, now_ns)
+            plan.retry_ns, plan.rest_ns = min(plan.retry_ns, now_ns), min(plan.rest_ns, now_ns)
+            if plan.due is not None:
+                plan.due = msgspec.structs.replace(plan.due, since_ns=min(plan.due.since_ns, now_ns))
     for retry in state.flattening.values():
         retry.retry_ns = min(retry.retry_ns, now_ns)
     for parent in state.parents.values():

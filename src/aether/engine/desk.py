@@ -46,6 +46,7 @@ from aether.domain.orders import Order, OrderRequest, OrderState, Purpose, Side
 from aether.domain.records import BreakKind, Fill, Flow
 from aether.domain.scaled import amount_of_size, format_amount, mul_div
 from aether.engine.changes import Agreed, Answered, Closed, Filled, Moved, Outbox, Questioned
+from aether.engine.exits import rests
 from aether.engine.ledger import Charge
 from aether.engine.orders import Trigger, cancel_refused_trigger, fill_trigger, judge, overfill
 from aether.engine.risk import Candidate, Gate, make_candidate, repeat_key
@@ -118,7 +119,11 @@ class Desk:
         )
 
     def _count_order(self, request: OrderRequest) -> None:
-        """Remember an approved order for the rate limits and the repeated-order throttle."""
+        """Remember an approved order for the rate limits and the repeated-order throttle; stops that rest keep nobody
+        from entering.
+        """
+        if rests(request):
+            return
         state = self._state
         risk, limits, now = state.risk, state.own.limits, state.now_ns
         risk.order_times = [t for t in risk.order_times if t > now - 60 * NS_PER_S]
@@ -399,7 +404,7 @@ class Desk:
 
     def _enter(self, order: Order, state: OrderState, reason: str) -> None:
         """Put `order` into `state`; when it is over, give back what was locked and file it."""
-        order.state = state
+        was_asked, order.state = order.state is OrderState.PENDING_CANCEL, state
         order.updated_ns = self._state.now_ns
         order_id = order.request.id
         if reason and not state.is_open:
@@ -408,7 +413,7 @@ class Desk:
             self._release(order, 0)
             if self._state.open_orders.pop(order_id, None) is not None:
                 self._file(order)
-                self._out.facts.append(Closed(order))
+                self._out.facts.append(Closed(order, was_asked))
         self._out.changes.orders[order_id] = order
 
     def _file(self, order: Order) -> None:

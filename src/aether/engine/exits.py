@@ -8,7 +8,8 @@ part of the engine's state, so they survive a restart; a plan that was hit is a 
 import msgspec
 
 from aether.domain.accounts import Exits
-from aether.domain.orders import OrderRequest, Purpose
+from aether.domain.identifiers import ClientOrderId
+from aether.domain.orders import OrderRequest, Purpose, Side
 from aether.domain.scaled import BPS
 from aether.kernel.exits import ASKED, NO_EXIT, PROFIT_HIT, STOP_HIT, TRAIL_HIT, distance
 from aether.kernel.sizing import volatility_over
@@ -21,6 +22,18 @@ PURPOSE_OF_HIT = {
 }
 
 
+RESTING = (Purpose.STOP, Purpose.TRAILING_STOP)
+"""What a stop that rests is for."""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A sale that waits until the stop that rests at the venue is taken back, and since when it does."""
+
+    request: OrderRequest
+    since_ns: int
+    decision_price: int = 0
+
+
 class ExitPlan(msgspec.Struct):
     """The protection of one owner's holding; distances and levels in price units, 0 where switched off.
 
@@ -30,7 +43,8 @@ class ExitPlan(msgspec.Struct):
         retry_ns: do not try again before this time, after an exit was refused.
         refusals: how often in a row it was refused.
         shortfalls: how often a venue said that it holds less than our books.
-        due: a sale that waits until the stop that rests at the venue is taken back.
+        due: a sale that waits for its stop.
+        rest_id: the last order that was placed at the venue for the stop.
         rest_ns: no order is placed or replaced at the venue for the stop before this time.
         rest_refusals: how often in a row the venue did not take it.
     """
@@ -45,14 +59,15 @@ class ExitPlan(msgspec.Struct):
     retry_ns: int = 0
     refusals: int = 0
     shortfalls: int = 0
-    due: OrderRequest | None = None
+    due: Due | None = None
+    rest_id: ClientOrderId = ClientOrderId("")
     rest_ns: int = 0
     rest_refusals: int = 0
 
 
 def rests(request: OrderRequest) -> bool:
     """Return whether an order is the stop of a holding that rests at the venue, see `resting`."""
-    return request.purpose is Purpose.STOP and request.type.has_trigger
+    return request.side is Side.SELL and request.purpose in RESTING and request.type.has_trigger
 
 
 def stop_fraction(exits: Exits, variance_per_s: float) -> float:

@@ -22,8 +22,9 @@ from aether.engine.changes import Outbox
 from aether.engine.desk import Desk
 from aether.engine.exits import stop_fraction
 from aether.engine.protection import Protection
-from aether.engine.resting import Resting, works
+from aether.engine.resting import Resting
 from aether.engine.review import Review
+from aether.engine.risk import is_busy
 from aether.engine.state import AccountState
 from aether.engine.strategy import (
     BarValues,
@@ -70,7 +71,7 @@ class View:
 
     def has_open_order(self, instrument: InstrumentId) -> bool:
         """Return whether an order of the strategy is working on `instrument`, other than a stop that rests."""
-        return works(self._state, instrument, self._owner)
+        return is_busy(self._state, instrument, self._owner)
 
     def volatility(self, instrument: InstrumentId) -> float:
         """Return the yearly volatility of `instrument`, a fraction."""
@@ -256,7 +257,7 @@ class Intents:
 
     def _is_busy(self, instrument: InstrumentId, runner: Runner) -> bool:
         """Return whether an order of the strategy works on the instrument, or an entry waits for review."""
-        return works(self._state, instrument, runner.owner) or self._review.waits(instrument, runner.owner)
+        return is_busy(self._state, instrument, runner.owner) or self._review.waits(instrument, runner.owner)
 
     def _enter(self, intent: Enter, instrument: Instrument, runner: Runner) -> None:
         state = self._state

@@ -28,6 +28,7 @@ from aether.engine.breakers import holds_back
 from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox
 from aether.engine.desk import Desk
 from aether.engine.protection import Protection
+from aether.engine.resting import Resting
 from aether.engine.routing import Depth, Slice, payable, route
 from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
 from aether.engine.valuation import fee_tier, has_fresh_book, is_sellable, mid_e8
@@ -52,11 +53,12 @@ PARENT_EVENTS = (ParentOrderRequested, ParentOrderCanceled)
 class Parents:
     """Works the parent orders of one account."""
 
-    def __init__(self, state: AccountState, out: Outbox, desk: Desk, protection: Protection) -> None:
+    def __init__(self, state: AccountState, out: Outbox, desk: Desk, protection: Protection, resting: Resting) -> None:
         self._state = state
         self._out = out
         self._desk = desk
         self._protection = protection
+        self._resting = resting
 
     def on_event(self, event: Event) -> None:
         """Take and cancel parents as people ask, count what others trade, and do what is due."""
@@ -306,7 +308,9 @@ class Parents:
         return is_open and has_fresh_book(self._state, market) and not market.trouble
 
     def _child(self, parent: Parent, part: Slice, tif: TimeInForce, *, post_only: bool = False) -> bool:
-        instrument = self._state.instruments[part.instrument]
+        instrument, owner = self._state.instruments[part.instrument], self._owner(parent)
+        if self._side(parent) is Side.SELL and self._resting.gives_way(instrument, owner, part.size):
+            return False
         arrival = _from_e8(parent.decision_mid, instrument, step=1)
         order = self._desk.ask(
             OrderRequest(
@@ -320,7 +324,7 @@ class Parents:
                 post_only=post_only,
                 purpose=self._purpose(parent),
                 parent=parent.request.id,
-                owner=self._owner(parent),
+                owner=owner,
             ),
             decision_price=arrival,
             arrival_price=arrival,
@@ -436,6 +440,8 @@ class Parents:
             if instrument.venue in self._state.stopped_venues:
                 continue
             self._desk.cancel_open(instrument.id, Side.BUY)
+            if self._resting.gives_way(instrument, self._owner(parent), size):
+                continue
             if self._state.ledger.balance(instrument.base_key).free < amount_of_size(size, instrument.size_decimals):
                 self._desk.cancel_open(instrument.id, Side.SELL)
             elif self._child(parent, Slice(instrument.id, size, 0, 0), TimeInForce.IOC):

@@ -16,8 +16,7 @@ from aether.domain.scaled import format_amount, round_down, size_of_amount
 from aether.engine.changes import Closed, Fact, Filled, Outbox
 from aether.engine.desk import Desk
 from aether.engine.exits import PURPOSE_OF_HIT, ExitPlan, make_plan, rebase, rests
-from aether.engine.resting import works
-from aether.engine.risk import is_in_the_way
+from aether.engine.risk import is_busy, is_in_the_way, own_stops
 from aether.engine.safety import INSUFFICIENT, market_sale
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
@@ -94,8 +93,8 @@ class Protection:
         instrument = state.instruments[fact.fill.instrument]
         owner = fact.fill.owner
         plans = state.exits.get(instrument.id, {})
-        if fact.order is not None and rests(fact.order.request) and owner in plans and not plans[owner].hit:
-            plans[owner].hit = STOP_HIT  # the venue saw it first
+        if fact.order is not None and owner in plans and plans[owner].rest_id == fact.order.request.id:
+            plans[owner].hit = STOP_HIT  # the venue carried it out
         for other in [o for o in plans if not self._is_worth_a_plan(instrument, o)]:
             self._end(instrument, other)
         if fact.fill.side is Side.BUY:
@@ -158,7 +157,7 @@ class Protection:
     def is_leaving(self, instrument: InstrumentId, owner: Owner) -> bool:
         """Return whether an owner's holding is being sold: it changes hands only when that is over."""
         plan = self._state.exits.get(instrument, {}).get(owner)
-        return works(self._state, instrument, owner) or (plan is not None and plan.hit != NO_EXIT)
+        return is_busy(self._state, instrument, owner) or (plan is not None and plan.hit != NO_EXIT)
 
     def _end(self, instrument: Instrument, owner: Owner) -> None:
         """End the plan of a holding that is gone; after a stop the instrument cools down."""
@@ -185,8 +184,9 @@ class Protection:
             return
         instrument = state.instruments[instrument_id]
         free = size_of_amount(state.ledger.balance(instrument.base_key).free, instrument.size_decimals)
-        are_locked = free < sellable_size(state, instrument, owner)
-        waits = False
+        stops = own_stops(state, instrument_id, owner)
+        are_locked = free + sum(o.remaining for o in stops) < sellable_size(state, instrument, owner)
+        waits = bool(stops)
         for order in list(state.open_orders.values()):
             request = order.request
             blocks = request.side is Side.BUY or request.owner == owner or are_locked
@@ -198,6 +198,8 @@ class Protection:
                 waits = waits or is_in_the_way(state, order, instrument_id)
         if not waits:
             self._sell(instrument, owner, plan, free)
+        elif any(not is_in_the_way(state, order, instrument_id) for order in stops):
+            self._note_refusal(instrument_id, plan, "its stop at the venue is not taken back yet")
 
     def _sell(self, instrument: Instrument, owner: Owner, plan: ExitPlan, free: int) -> None:
         size = min(sellable_size(self._state, instrument, owner), instrument.max_size)
@@ -229,9 +231,9 @@ class Protection:
 
     def _note_end(self, order: Order, plan: ExitPlan) -> None:
         """After a sale that filled go on at once; after one that did not wait, longer each time."""
-        if order.request.side is not Side.SELL or (rests(order.request) and not order.filled):
+        if order.request.side is not Side.SELL:
             return
-        if order.filled:
+        if order.filled or rests(order.request):
             plan.refusals = plan.retry_ns = 0
             return
         plan.shortfalls += INSUFFICIENT in order.reason.lower()

@@ -2,23 +2,25 @@
 
 Only where the account chose so (`exits.at_venue`) and the venue has such orders. The plan in `exits` stays the master:
 what rests is a wish that follows it, compared at each fact and at each beat of the clock with what does rest, and
-driven by cancels and new orders until both agree. Whoever sells takes the stop back first, since it locks the coins:
-exits do so in `protection`, a strategy's smaller sale waits here for it (`make_way`).
+driven by cancels and new orders until both agree. Whoever sells takes the stop back first, and the gate's `own_stop`
+lets no coin be sold twice: exits do so in `protection`, a strategy's smaller sale waits in its plan, parent orders ask
+here.
 """
 
 import msgspec
 
 from aether.domain.commands import Severity
 from aether.domain.identifiers import OPERATOR, ClientOrderId, InstrumentId, Owner, VenueId, strategy_of
-from aether.domain.instruments import Instrument
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.scaled import BPS, mul_div, round_down, size_of_amount
 from aether.engine.changes import Closed, Filled, Outbox
 from aether.engine.desk import Desk
-from aether.engine.exits import ExitPlan, rests
+from aether.engine.exits import Due, ExitPlan, rests
+from aether.engine.risk import held_size, own_stops
 from aether.engine.state import NS_PER_S, AccountState
-from aether.engine.stops import keep_orders, may_exit
-from aether.engine.valuation import mark, sellable_size
+from aether.engine.stops import may_exit
+from aether.engine.valuation import fresh_from, mark, market_of, sellable_size
 from aether.kernel.exits import NO_EXIT, resting_level, retry_wait_s
 
 KINDS = {
@@ -30,8 +32,12 @@ KINDS = {
 """What a stop rests as; at other venues the platform alone watches it."""
 LIMIT_BELOW_BPS = 500
 """How far below its trigger a stop with a limit may sell: a fall through that leaves it to the platform."""
-PAUSE_NS = 5 * NS_PER_S
-"""Least time between two orders of one stop, so that a trail does not become a flood."""
+PAUSE_NS = 15 * NS_PER_S
+"""Least time between two orders of one stop: a trail is no flood, and Kraken charges less for orders of that age."""
+LASTED_NS = 60 * NS_PER_S
+"""A stop that rested so long was taken: what comes later is told anew."""
+DUE_NS = 60 * NS_PER_S
+"""A sale that waited longer is not sent any more: the strategy asks again at its next bar."""
 
 
 class Resting:
@@ -46,7 +52,7 @@ class Resting:
         """Look at every holding, and at every stop that rests."""
         state = self._state
         resting = [o.request.instrument for o in state.open_orders.values() if rests(o.request)]
-        for instrument in dict.fromkeys([*(state.exits if state.own.exits.at_venue else ()), *resting]):
+        for instrument in dict.fromkeys([*state.exits, *resting]):
             self._look(state.instruments[instrument])
 
     def on_fact(self, fact: Filled | Closed) -> None:
@@ -54,59 +60,67 @@ class Resting:
         if isinstance(fact, Filled):
             self._look(self._state.instruments[fact.fill.instrument])
             return
-        request = fact.order.request
-        if rests(request):
-            self._note_end(fact.order)
-        self._look(self._state.instruments[request.instrument])
+        if rests(fact.order.request):
+            self._note_end(fact)
+        self._look(self._state.instruments[fact.order.request.instrument])
 
     def concerns(self, fact: Filled | Closed) -> bool:
         """Return whether stops may have to follow an execution or the end of an order."""
         return self._state.own.exits.at_venue or (fact.order is not None and rests(fact.order.request))
 
     def make_way(self, request: OrderRequest) -> bool:
-        """Let a sale wait until its owner's stop is taken back; return False when none rests and it can go at once."""
-        resting = self._of(request.instrument).get(request.owner)
+        """Let a strategy's sale wait until its stop is taken back; return False when it can go at once."""
         plan = self._state.exits.get(request.instrument, {}).get(request.owner)
-        if resting is None or plan is None:
+        instrument = self._state.instruments[request.instrument]
+        if plan is None or not self.gives_way(instrument, request.owner, request.size):
             return False
-        plan.due = request
-        for order in resting:
+        plan.due = Due(request, self._state.now_ns, mark(self._state, instrument.id).price)
+        return True
+
+    def gives_way(self, instrument: Instrument, owner: Owner, size: int) -> bool:
+        """Take an owner's stop back where it and a sale are for more than is held; return whether the sale waits."""
+        stops = own_stops(self._state, instrument.id, owner)
+        if not stops or size + sum(o.remaining for o in stops) <= held_size(self._state, instrument, owner):
+            return False
+        for order in stops:
             self._desk.cancel(order)
         return True
 
-    def _of(self, instrument: InstrumentId) -> dict[Owner, list[Order]]:
-        """Return what rests on an instrument by owner."""
-        found: dict[Owner, list[Order]] = {}
-        for order in self._state.open_orders.values():
-            if order.request.instrument == instrument and rests(order.request):
-                found.setdefault(order.request.owner, []).append(order)
-        return found
-
     def _look(self, instrument: Instrument) -> None:
         """Bring what rests on an instrument nearer to what should."""
-        plans, resting = self._state.exits.get(instrument.id, {}), self._of(instrument.id)
-        for owner in dict.fromkeys((*plans, *resting)):
-            plan, orders = plans.get(owner), resting.get(owner, [])
+        plans = self._state.exits.get(instrument.id, {})
+        resting = [o.request for o in self._state.open_orders.values() if rests(o.request)]
+        for owner in dict.fromkeys([*plans, *(r.owner for r in resting if r.instrument == instrument.id)]):
+            plan, orders = plans.get(owner), own_stops(self._state, instrument.id, owner)
             if plan is not None and plan.due is not None and not orders:
-                self._send_due(instrument, plan)
+                self._send_due(instrument, plan, plan.due)
             wanted = self._wanted(instrument, owner, plan, orders) if plan is not None else None
             if plan is None or wanted is None or len(orders) > 1:
                 for order in orders:
                     self._desk.cancel(order)
-            elif self._state.now_ns >= plan.rest_ns:
-                if not orders and wanted.trigger_price < mark(self._state, instrument.id).price:
+            elif self._state.now_ns >= plan.rest_ns and self._may_place(instrument, wanted):
+                if not orders:
                     self._place(plan, wanted)
-                elif orders and _is_other(orders[0], wanted, plan):
+                elif _is_other(orders[0], wanted, plan):
                     self._desk.cancel(orders[0])
 
-    def _send_due(self, instrument: Instrument, plan: ExitPlan) -> None:
-        """Send the sale that waited for a stop, unless the whole holding is being left by now."""
-        due, plan.due = plan.due, None
-        if due is None or plan.hit != NO_EXIT:
-            return
-        size = min(due.size, sellable_size(self._state, instrument, due.owner))
-        if size >= instrument.min_size:
-            self._desk.ask(msgspec.structs.replace(due, size=size))
+    def _may_place(self, instrument: Instrument, wanted: OrderRequest) -> bool:
+        """Return whether a stop could be placed now: none that is there is given up for one that is not taken."""
+        market = market_of(self._state, instrument.id)
+        known = mark(self._state, instrument.id)
+        is_fresh = known.ts_ns >= fresh_from(self._state) and not market.is_crossed
+        return is_fresh and market.allows is TradingState.ONLINE and wanted.trigger_price < known.price
+
+    def _send_due(self, instrument: Instrument, plan: ExitPlan, due: Due) -> None:
+        """Send the sale that waited for a stop; not when it waited long, or the whole holding is being left by now."""
+        state = self._state
+        size = min(due.request.size, sellable_size(state, instrument, due.request.owner))
+        is_over = plan.hit != NO_EXIT or size < instrument.min_size or state.now_ns > due.since_ns + DUE_NS
+        if not is_over and mark(state, instrument.id).ts_ns < fresh_from(state):
+            return  # the gate would deny it
+        plan.due = None
+        if not is_over:
+            self._desk.ask(msgspec.structs.replace(due.request, size=size), decision_price=due.decision_price)
 
     def _wanted(self, instrument: Instrument, owner: Owner, plan: ExitPlan, orders: list[Order]) -> OrderRequest | None:
         """Return the stop that should rest for a holding; nothing while it should not or cannot."""
@@ -114,15 +128,16 @@ class Resting:
         kind = KINDS.get(instrument.venue)
         if kind is None or not state.own.exits.at_venue or plan.hit != NO_EXIT or plan.due is not None:
             return None
-        if not (keep_orders(state.stops) and may_exit(state.stops)) or instrument.venue in state.stopped_venues:
+        if not may_exit(state.stops) or instrument.venue in state.stopped_venues:
             return None
         if owner.startswith("parent:") or self._sells(instrument, owner):
             return None
-        trigger = round_down(resting_level(plan.stop, plan.best, plan.trail_distance), instrument.tick)
+        level = resting_level(plan.stop, plan.best, plan.trail_distance)
+        trigger = round_down(level, instrument.tick)
         locked = sum(order.reserved for order in orders)
         free = size_of_amount(state.ledger.balance(instrument.base_key).free + locked, instrument.size_decimals)
-        free = round_down(max(0, free), instrument.lot)
-        size = min(sellable_size(state, instrument, owner), instrument.max_size, free)
+        size = min(sellable_size(state, instrument, owner) - self._of_parents(instrument, owner), free)
+        size = min(round_down(max(0, size), instrument.lot), instrument.max_size)
         limit = round_down(mul_div(trigger, BPS - LIMIT_BELOW_BPS, BPS), instrument.tick) if kind.has_limit else 0
         lowest = limit if kind.has_limit else trigger
         if lowest <= 0 or size < instrument.min_size or instrument.notional(lowest, size) < instrument.min_notional:
@@ -135,40 +150,50 @@ class Resting:
             size=size,
             limit_price=limit,
             trigger_price=trigger,
-            purpose=Purpose.STOP,
+            purpose=Purpose.STOP if level == plan.stop else Purpose.TRAILING_STOP,
             strategy=strategy_of(owner),
             owner=owner,
         )
 
     def _sells(self, instrument: Instrument, owner: Owner) -> bool:
-        """Return whether something else sells an owner's coins: an order, or a parent order the operators'."""
-        state = self._state
-        for order in state.open_orders.values():
+        """Return whether an order that is no parent's sells an owner's coins."""
+        for order in self._state.open_orders.values():
             request = order.request
-            is_owners = request.instrument == instrument.id and request.owner == owner
+            is_owners = request.instrument == instrument.id and request.owner == owner and not request.parent
             if is_owners and request.side is Side.SELL and not rests(request):
                 return True
-        sales = (p.request for p in state.parents.values() if p.request.side is Side.SELL)
-        return owner == OPERATOR and any(request.symbol == instrument.symbol for request in sales)
+        return False
+
+    def _of_parents(self, instrument: Instrument, owner: Owner) -> int:
+        """Return what parent orders are still to sell of an owner's coins."""
+        if owner != OPERATOR:
+            return 0
+        parents = self._state.parents.values()
+        sales = [p for p in parents if p.request.side is Side.SELL and p.request.symbol == instrument.symbol]
+        return size_of_amount(sum(max(0, p.request.amount - p.filled) for p in sales), instrument.size_decimals)
 
     def _place(self, plan: ExitPlan, wanted: OrderRequest) -> None:
         plan.rest_ns = self._state.now_ns + PAUSE_NS
         order = self._desk.ask(wanted)
+        plan.rest_id = order.request.id
         if order.state is OrderState.DENIED:
             self._note_refusal(wanted.instrument, plan, order.reason)
 
-    def _note_end(self, order: Order) -> None:
+    def _note_end(self, fact: Closed) -> None:
+        """Place one that the venue did not keep less and less often."""
+        order, now = fact.order, self._state.now_ns
         plan = self._state.exits.get(order.request.instrument, {}).get(order.request.owner)
         if plan is None:
             return
-        if order.state in (OrderState.REJECTED, OrderState.EXPIRED):
-            self._note_refusal(order.request.instrument, plan, order.reason)
-        elif order.venue_order_id:
+        if order.venue_order_id and now - order.created_ns >= LASTED_NS:
             plan.rest_refusals = 0
+        if not order.filled and not fact.was_asked:
+            self._note_refusal(order.request.instrument, plan, order.reason or "the venue canceled it")
 
     def _note_refusal(self, instrument: InstrumentId, plan: ExitPlan, reason: str) -> None:
         """Try again later and later, and say once that the platform alone watches this stop."""
-        plan.rest_ns = self._state.now_ns + max(PAUSE_NS, retry_wait_s(plan.rest_refusals) * NS_PER_S)
+        wait_ns = retry_wait_s(plan.rest_refusals) * NS_PER_S
+        plan.rest_ns = max(plan.rest_ns, self._state.now_ns + wait_ns)
         plan.rest_refusals += 1
         if plan.rest_refusals == 1:
             told = f"The stop of {instrument} does not rest at the venue, the platform watches it: {reason}"
@@ -177,17 +202,7 @@ class Resting:
 
 def _is_other(order: Order, wanted: OrderRequest, plan: ExitPlan) -> bool:
     """Return whether a stop that rests is another than the one wanted; a trail moves it in steps."""
-    request = order.request
     if order.remaining != wanted.size:
         return True
-    raised = wanted.trigger_price - request.trigger_price
+    raised = wanted.trigger_price - order.request.trigger_price
     return raised < 0 or raised > plan.trail_distance // 8
-
-
-def works(state: AccountState, instrument: InstrumentId, owner: Owner) -> bool:
-    """Return whether an order of an owner works on an instrument or waits to be sent; a stop that rests does not."""
-    plan = state.exits.get(instrument, {}).get(owner)
-    if plan is not None and plan.due is not None:
-        return True
-    requests = (order.request for order in state.open_orders.values())
-    return any(r.instrument == instrument and r.owner == owner and not rests(r) for r in requests)

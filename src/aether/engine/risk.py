@@ -13,7 +13,7 @@ import msgspec
 
 from aether.domain.accounts import AccountConfig, Limits, Mode
 from aether.domain.commands import ApprovedOrder
-from aether.domain.identifiers import BalanceKey, InstrumentId
+from aether.domain.identifiers import BalanceKey, InstrumentId, Owner
 from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side
 from aether.domain.records import Breach, Verdict
@@ -25,6 +25,7 @@ from aether.domain.scaled import (
     format_amount,
     mul_div_ceil,
     ratio_bps,
+    size_of_amount,
 )
 from aether.engine.breakers import holds_back
 from aether.engine.exits import rests
@@ -345,8 +346,9 @@ def _working_notional(state: AccountState, order: Order) -> int:
 
 
 def check_open_orders(c: Candidate) -> Breach | None:
-    """The number of working orders is bounded."""
-    count, limit = len(c.state.open_orders), c.limits.max_open_orders
+    """The number of working orders is bounded; stops that rest at the venue do not count."""
+    count = sum(1 for order in c.state.open_orders.values() if not rests(order.request))
+    limit = c.limits.max_open_orders
     return None if count < limit else _breach("open_orders", f"{count} open", f"fewer than {limit} before this one")
 
 
@@ -433,14 +435,14 @@ def check_cool_down(c: Candidate) -> Breach | None:
 
 
 def check_self_trade(c: Candidate) -> Breach | None:
-    """The order cannot meet one of our own; an exit does not wait for a cancel that is not answered."""
+    """The order cannot meet one of our own now, as a stop that rests may later; exits wait for no unanswered cancel."""
     is_leaving = c.request.side is Side.SELL and c.request.purpose is not Purpose.ALGORITHM
+    if rests(c.request):
+        return None
     for order in c.state.open_orders.values():
         r = order.request
         if r.instrument != c.instrument.id or r.side is c.request.side or r.type is not OrderType.LIMIT:
             continue
-        if rests(c.request):
-            continue  # it meets nothing before the price is there
         if is_leaving and not is_in_the_way(c.state, order, c.instrument.id):
             continue
         crosses = (
@@ -463,6 +465,41 @@ def is_in_the_way(state: AccountState, order: Order, instrument: InstrumentId) -
         return False
     given_up = state.now_ns - SELF_TRADE_WAIT_S * NS_PER_S
     return order.state is not OrderState.PENDING_CANCEL or order.updated_ns > given_up
+
+
+def check_own_stop(c: Candidate) -> Breach | None:
+    """No coin is sold twice: a sale and the owner's stops at the venue are for no more than is held."""
+    request, state, i = c.request, c.state, c.instrument
+    if request.side is Side.BUY:
+        return None
+    stops = sum(o.remaining for o in own_stops(state, i.id, request.owner))
+    if not stops or rests(request):
+        return None
+    held = held_size(state, i, request.owner)
+    if request.size + stops <= held:
+        return None
+    found = f"{i.size_text(request.size)} beside a stop of {i.size_text(stops)} at the venue"
+    return _breach("own_stop", found, f"{i.size_text(held)} held by {request.owner}")
+
+
+def own_stops(state: AccountState, instrument: InstrumentId, owner: Owner) -> list[Order]:
+    """Return an owner's stops at the venue, those included that are being taken back."""
+    orders = state.open_orders.values()
+    return [o for o in orders if rests(o.request) and (o.request.instrument, o.request.owner) == (instrument, owner)]
+
+
+def held_size(state: AccountState, instrument: Instrument, owner: Owner) -> int:
+    """Return what an owner holds of an instrument."""
+    return size_of_amount(max(0, state.ledger.holding(instrument.id, owner).quantity), instrument.size_decimals)
+
+
+def is_busy(state: AccountState, instrument: InstrumentId, owner: Owner) -> bool:
+    """Return whether an order of an owner works on an instrument or waits to be sent; a stop that rests does not."""
+    plan = state.exits.get(instrument, {}).get(owner)
+    if plan is not None and plan.due is not None:
+        return True
+    requests = (order.request for order in state.open_orders.values())
+    return any(r.instrument == instrument and r.owner == owner and not rests(r) for r in requests)
 
 
 def check_duplicate(c: Candidate) -> Breach | None:
@@ -532,6 +569,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_fee_budget, exits=False, flattening=False),
     Check(check_cool_down, exits=False, flattening=False),
     Check(check_self_trade, exits=True, flattening=True),
+    Check(check_own_stop, exits=True, flattening=False),
     Check(check_duplicate, exits=False, flattening=False),
 )
 """All checks, in the order in which a denial lists them."""

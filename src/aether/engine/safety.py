@@ -27,6 +27,7 @@ from aether.domain.records import BreakKind
 from aether.domain.scaled import POW10, bps_of, format_amount
 from aether.engine.changes import Closed, Fact, Filled, Halting, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
+from aether.engine.exits import rests
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
 from aether.engine.stops import Cause, Stop, Stopped, keep_orders, may_exit, move
@@ -109,11 +110,11 @@ class Safety:
         state = self._state
         if not state.stopped_venues and keep_orders(state.stops):
             return
-        keeps = keep_orders(state.stops)
+        keeps, protects = keep_orders(state.stops), may_exit(state.stops)
         for order in list(state.open_orders.values()):
             is_there = state.instruments[order.request.instrument].venue in state.stopped_venues
-            is_sale_of_stop = order.request.purpose is Purpose.FLATTEN and not is_there
-            if (is_there or not keeps) and order.state is not OrderState.PENDING_CANCEL and not is_sale_of_stop:
+            is_ours = order.request.purpose is Purpose.FLATTEN or (protects and rests(order.request))
+            if order.state is not OrderState.PENDING_CANCEL and (is_there or not (keeps or is_ours)):
                 self._desk.cancel(order)
 
     def on_market(self, event: MarketEvent) -> None:
@@ -260,6 +261,10 @@ class Safety:
         """After a piece that sold something go on at once, after one that did not wait, longer each time."""
         request = order.request
         if request.side is not Side.SELL:
+            return
+        if rests(request) and not order.filled:
+            if request.instrument in self._state.flattening:
+                self._state.flattening[request.instrument].retry_ns = 0
             return
         retry = self._state.flattening.setdefault(request.instrument, Retry())
         if order.filled:

@@ -6,6 +6,7 @@ from typing import Any
 from aether.domain.accounts import AccountConfig
 from aether.domain.identifiers import VenueId
 from aether.domain.instruments import Instrument
+from aether.domain.orders import OrderState
 from aether.domain.parents import Parent
 from aether.domain.scaled import amount_of_size, average_price, format_amount, value_of
 from aether.engine.breakers import holds_back
@@ -14,6 +15,7 @@ from aether.engine.exits import rests
 from aether.engine.state import AccountState
 from aether.engine.stops import Stop
 from aether.engine.valuation import fresh_from, mark
+from aether.kernel.exits import resting_level
 
 ENDED_PARENTS_SHOWN = 10
 WORTH = (
@@ -201,12 +203,14 @@ def shown_order(account: str, request: Any, order: Any, number: int, instrument:
 def _stops(state: AccountState, instrument: Instrument) -> list[str]:
     """Return the prices at which what is held would be sold to protect it."""
     plans = state.exits.get(instrument.id, {}).values()
-    return [instrument.price_text(plan.stop) for plan in plans if plan.stop]
+    levels = [resting_level(plan.stop, plan.best, plan.trail_distance) for plan in plans]
+    return [instrument.price_text(level) for level in levels if level > 0]
 
 
 def _resting(state: AccountState, instrument: Instrument) -> list[str]:
     """Return the prices of the stops that rest at the venue."""
-    requests = [o.request for o in state.open_orders.values() if o.venue_order_id and rests(o.request)]
+    there = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
+    requests = [o.request for o in state.open_orders.values() if o.state in there and rests(o.request)]
     return [instrument.price_text(r.trigger_price) for r in requests if r.instrument == instrument.id]
 
 
