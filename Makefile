@@ -1,13 +1,15 @@
 # Everything a developer or a user does, one word each. Needs Python 3.11, Node 20 and make; the rest is set up here.
 
 PYTHON ?= python3
+PYTHON312 ?= python3.12
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
+CLIENTS := .clients
 UI     := src/aether/api/ui/index.html
 UI_SRC := $(shell find web -path web/node_modules -prune -o -type f -print)
 
-.PHONY: run test lint types imports unit web-test web-rules e2e drill bench fuzz planted mutants audit docs schema ui lock clean help
+.PHONY: run test lint types imports unit web-test web-rules e2e drill bench fuzz clients planted mutants audit docs schema ui lock clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -49,6 +51,9 @@ fuzz: $(STAMPS)/dev  ## a million damaged payloads, then a coverage-guided fuzze
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 	$(BIN)/python -m tests.fuzz.guided -runs=1000000 -seed=1 -max_len=4096 -verbosity=0 -print_final_stats=1
 
+clients: $(STAMPS)/dev $(CLIENTS)/.stamp  ## NautilusTrader, unmodified, against the local exchange (needs Python 3.12: PYTHON312=...)
+	$(BIN)/python -m tests.clients $(CLIENTS)/bin/python
+
 planted: $(STAMPS)/dev  ## small faults, planted one by one: do the tests find them?
 	$(BIN)/python -m tests.planted
 
@@ -75,9 +80,11 @@ lock:            ## pin all dependencies anew, with hashes (needs uv); what runs
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements/dev.txt -o requirements/runtime.txt
 	uv pip compile -q pyproject.toml requirements/build.in --extra dev --extra mutation --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements/dev.txt -o requirements/mutation.txt
+	uv pip compile -q requirements/clients.in --generate-hashes --python-version 3.12 \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements/clients.txt
 
 clean:           ## remove everything that was set up
-	rm -rf $(VENV) web/node_modules src/aether/api/ui
+	rm -rf $(VENV) $(CLIENTS) web/node_modules src/aether/api/ui
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -93,6 +100,11 @@ $(STAMPS)/dev: $(BIN)/python requirements/dev.txt pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@mkdir -p $(STAMPS) && touch $@ $(STAMPS)/runtime
+
+$(CLIENTS)/.stamp: requirements/clients.txt
+	$(PYTHON312) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/clients.txt
+	@touch $@
 
 $(STAMPS)/mutation: $(STAMPS)/dev requirements/mutation.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/mutation.txt

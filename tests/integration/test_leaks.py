@@ -79,8 +79,8 @@ def test_planted_secrets_are_found_nowhere(tmp_path: Path) -> None:
     created = ada.do("POST", "/tokens", {"name": "s", "actions": ["accounts.read"], "accounts": ["*"], "days": 1})
     planted["service token"] = created.json()["token"]
 
-    for n, (name, more) in enumerate((("good", {}), ("next", {}), ("withdraws", {"can_withdraw": True}))):
-        key, secret = exchange.local.open_account("kraken", "firm", {}, **more)
+    for n, name in enumerate(("good", "next", "withdraws")):
+        key, secret = exchange.local.open_account("kraken", "firm", {}, can_withdraw=name == "withdraws")
         planted[f"{name} key"], planted[f"{name} secret"] = key, secret
         body = {"key": key, "secret": secret, "reason": "planted", **({"version": 1} if n else {})}
         method, path = ("POST", "/secrets/kraken/rotate") if n else ("PUT", "/secrets/kraken")

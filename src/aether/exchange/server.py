@@ -98,17 +98,21 @@ class LocalExchange:
         *,
         can_trade: bool = True,
         can_withdraw: bool = False,
+        public_key: str = "",
     ) -> tuple[str, str]:
         """Open an account at one exchange and return a key and secret of it, as that venue gives them out.
 
         Args:
             name: of the exchange.
             balances: by asset, decimal text.
+            public_key: PEM, where whoever asks keeps the secret half, as Binance takes them; no secret comes back then.
         """
         exchange = self.exchanges[name]
         for asset, amount in balances.items():
             exchange.venue.deposit(account, asset, parse_amount(amount))
         key, shown, kept = make_key(name)
+        if public_key:
+            shown, kept = "", public_key
         made = ApiKey(key, account, kept, can_trade=can_trade, can_withdraw=can_withdraw)
         exchange.face.add_key(made)
         if self.memory is not None:
@@ -279,6 +283,7 @@ def _build_admin(app: web.Application, local: LocalExchange) -> None:
             {} if is_known and f.get("once") else f.get("balances", {}),
             can_trade=bool(f.get("can_trade", True)),
             can_withdraw=bool(f.get("can_withdraw", False)),
+            public_key=f.get("public_key", ""),
         )
         return _answer({"key": key, "secret": secret})
 
