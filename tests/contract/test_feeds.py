@@ -261,6 +261,35 @@ async def test_a_pair_that_is_gone_takes_no_other_with_it_and_comes_back(
         assert states(found) == [TradingState.ONLINE, TradingState.DELISTED, TradingState.ONLINE]
 
 
+async def test_a_feed_whose_only_pair_is_gone_subscribes_to_nothing(
+    local: LocalExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coinbase takes a subscription that names no product for one to all of them."""
+    monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
+    monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.3)
+    exchange = local.exchanges["coinbase"]
+    async with feed_of(local, "coinbase") as feed:
+        heard: list[FeedEvent] = []
+
+        async def read() -> None:
+            async for event in feed.events():
+                heard.append(event)
+
+        reading = asyncio.create_task(read())
+        async with asyncio.timeout(PATIENCE_S):
+            while not feed.connection.connects:
+                await asyncio.sleep(0.01)
+            exchange.venue.set_market(SYMBOL, "delisted")
+            while TradingState.DELISTED not in [e.state for e in heard if isinstance(e, PairTold)]:
+                heard += feed.take_found()
+                await asyncio.sleep(0.01)
+            while feed.connection.connects < 2:
+                await asyncio.sleep(0.01)
+        assert all(not socket.subscriptions for socket in exchange.face.sockets)
+        assert await feed._opening(feed.client.protocol.stream(depth=10, bar_s=60)) == []
+        reading.cancel()
+
+
 async def test_a_wrong_checksum_resubscribes_and_says_so(local: LocalExchange) -> None:
     async with feed_of(local, "kraken") as feed:
         local.exchanges["kraken"].faults.pending["wrong_checksum"] = 1

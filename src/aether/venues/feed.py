@@ -106,6 +106,8 @@ class MarketFeed:
     async def _opening(self, stream: Stream) -> list[str]:
         gone = {self._symbol_of[i] for i, told in self._pairs.items() if told == GONE}
         symbols = [s for s in self._symbols if s not in gone]  # a venue may refuse them all for the sake of one
+        if not symbols:
+            return []  # none named would be all of them, at some
         return [text for channel in self._channels for text in stream.subscribe(channel, symbols)]
 
     async def events(self) -> AsyncIterator[FeedEvent]:
