@@ -60,7 +60,7 @@ SAID = {
     "drawdown": "1504 bps of NAV / at most 1500 bps of NAV",
     "fee_budget": "101 bps of NAV / at most 100 bps of NAV",
     "cool_down": "60 s left after a stop / 0 s",
-    "own_stop": "0.10000000 beside a stop of 1.00000000 at the venue / 1.00000000 held by strategy:scripted",
+    "own_stop": "0.10000000 beside 1.00000000 for sale, a stop included / 1.00000000 held by strategy:scripted",
     "self_trade": "would meet our own buy desk-1 at 49950.00 / no own order to meet",
     "duplicate": "like desk-1, sent 0 ms before / at least 250 ms apart",
 }

@@ -180,6 +180,7 @@ class Order(msgspec.Struct, kw_only=True):
         send_price, half_spread: the mid and half the spread when it was sent; price units.
         reason: why it was denied, rejected or closed; empty otherwise.
         number: its place in the account's own order; 0 where its id ends with it.
+        asked_ns: when it was last asked to be canceled; 0 never.
     """
 
     request: OrderRequest
@@ -198,6 +199,7 @@ class Order(msgspec.Struct, kw_only=True):
     reason: str = ""
     trade_ids: list[TradeId] = msgspec.field(default_factory=list)
     number: int = 0
+    asked_ns: int = 0
 
     @property
     def ordinal(self) -> int:

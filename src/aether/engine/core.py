@@ -433,6 +433,7 @@ def _set_back(state: AccountState, now_ns: int) -> None:
         parent.started_ns, parent.retry_ns = min(parent.started_ns, now_ns), min(parent.retry_ns, now_ns)
     for order in state.open_orders.values():
         order.created_ns, order.updated_ns = min(order.created_ns, now_ns), min(order.updated_ns, now_ns)
+        order.asked_ns = min(order.asked_ns, now_ns)
     risk = state.risk
     today = now_ns // NS_PER_DAY
     risk.day = min(risk.day, today)

@@ -61,6 +61,8 @@ from aether.engine.state import (
 from aether.engine.stops import keep_orders
 from aether.engine.valuation import FEE_WINDOW_DAYS, charge_of, instrument_of, net_asset_value, tolerance, worth_of
 
+CANCEL_AGAIN_NS = NS_PER_S // 2
+"""A venue that refuses to cancel is asked again, not at every event."""
 _report_decoder: msgspec.json.Decoder[VenueReport] = msgspec.json.Decoder(VenueReport)
 
 
@@ -145,8 +147,14 @@ class Desk:
     def cancel(self, order: Order) -> None:
         """Ask for an open order to be canceled, unless that was asked already."""
         if order.state is not OrderState.PENDING_CANCEL:
+            order.asked_ns = self._state.now_ns
             self._enter(order, judge(order, Trigger.REQUEST_CANCEL)[0], "")
             self._ask_cancel(order)
+
+    def take_back(self, order: Order) -> None:
+        """`cancel` for whoever looks at every event: not at each of them while the venue refuses."""
+        if self._state.now_ns - order.asked_ns >= CANCEL_AGAIN_NS:
+            self.cancel(order)
 
     def _ask_cancel(self, order: Order) -> None:
         """Have the venue cancel an order; once more when it takes the order after the cancel has passed it."""

@@ -45,6 +45,7 @@ class ExitPlan(msgspec.Struct):
         shortfalls: how often a venue said that it holds less than our books.
         due: a sale that waits for its stop.
         rest_id: the last order that was placed at the venue for the stop.
+        told_id: the last of them that was told of for not being taken back.
         rest_ns: no order is placed or replaced at the venue for the stop before this time.
         rest_refusals: how often in a row the venue did not take it.
     """
@@ -61,6 +62,7 @@ class ExitPlan(msgspec.Struct):
     shortfalls: int = 0
     due: Due | None = None
     rest_id: ClientOrderId = ClientOrderId("")
+    told_id: ClientOrderId = ClientOrderId("")
     rest_ns: int = 0
     rest_refusals: int = 0
 

@@ -443,12 +443,20 @@ class Parents:
             if self._resting.gives_way(instrument, self._owner(parent), size):
                 continue
             if self._state.ledger.balance(instrument.base_key).free < amount_of_size(size, instrument.size_decimals):
-                self._desk.cancel_open(instrument.id, Side.SELL)
+                self._free_own(instrument, self._owner(parent))
             elif self._child(parent, Slice(instrument.id, size, 0, 0), TimeInForce.IOC):
                 left -= amount_of_size(size, instrument.size_decimals)
         if not held_any:
             parent.bought = 0
             self._end(parent, ParentState.DONE, parent.reason)
+
+    def _free_own(self, instrument: Instrument, owner: Owner) -> None:
+        """Take back what locks an owner's coins; a sale at the market is on its way, and others' orders lock theirs."""
+        for order in list(self._state.open_orders.values()):
+            request = order.request
+            is_own = (request.instrument, request.owner) == (instrument.id, owner)
+            if is_own and request.side is Side.SELL and request.type is not OrderType.MARKET:
+                self._desk.take_back(order)
 
     def _own_quantity(self, parent: Parent, instrument: Instrument) -> int:
         """Return what a parent may sell of an instrument as its own, a ledger amount."""

@@ -126,6 +126,9 @@ class Protection:
         for key, position in self._state.ledger.positions.items():
             instrument = self._state.instruments[key]
             for owner in [o for o in self._state.exits.get(key, {}) if not self._is_worth_a_plan(instrument, o)]:
+                plan = self._state.exits[key][owner]
+                stop = self._state.closed_orders.get(plan.rest_id)
+                plan.hit = STOP_HIT if stop is not None and stop.filled else plan.hit
                 self._end(instrument, owner)
             for owner in list(position.holdings):
                 if owner not in self._state.exits.get(key, {}):
@@ -193,8 +196,10 @@ class Protection:
             if request.instrument != instrument_id or not blocks:
                 continue
             if request.type is not OrderType.MARKET:
-                self._desk.cancel(order)
-            if request.side is Side.SELL or request.type is not OrderType.MARKET:
+                self._desk.take_back(order)
+            if request.owner == owner and request.side is Side.SELL:
+                waits = True  # both would sell the same coins
+            elif request.side is Side.SELL or request.type is not OrderType.MARKET:
                 waits = waits or is_in_the_way(state, order, instrument_id)
         if not waits:
             self._sell(instrument, owner, plan, free)

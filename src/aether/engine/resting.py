@@ -17,7 +17,7 @@ from aether.domain.scaled import BPS, mul_div, round_down, size_of_amount
 from aether.engine.changes import Closed, Filled, Outbox
 from aether.engine.desk import Desk
 from aether.engine.exits import Due, ExitPlan, rests
-from aether.engine.risk import held_size, own_stops
+from aether.engine.risk import for_sale, held_size, own_stops
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
 from aether.engine.valuation import fresh_from, mark, market_of, sellable_size
@@ -34,8 +34,12 @@ LIMIT_BELOW_BPS = 500
 """How far below its trigger a stop with a limit may sell: a fall through that leaves it to the platform."""
 PAUSE_NS = 15 * NS_PER_S
 """Least time between two orders of one stop: a trail is no flood, and Kraken charges less for orders of that age."""
-LASTED_NS = 60 * NS_PER_S
+LASTED_NS = 3_600 * NS_PER_S
 """A stop that rested so long was taken: what comes later is told anew."""
+TOLD_NS = 10 * NS_PER_S
+"""A stop that is not taken back for so long, while something waits for it, is told of."""
+EXACT = 10_000
+"""A stop of another size by less than this part is left as it is: balances are rounded all the time."""
 DUE_NS = 60 * NS_PER_S
 """A sale that waited longer is not sent any more: the strategy asks again at its next bar."""
 
@@ -80,10 +84,10 @@ class Resting:
     def gives_way(self, instrument: Instrument, owner: Owner, size: int) -> bool:
         """Take an owner's stop back where it and a sale are for more than is held; return whether the sale waits."""
         stops = own_stops(self._state, instrument.id, owner)
-        if not stops or size + sum(o.remaining for o in stops) <= held_size(self._state, instrument, owner):
+        if not stops or size + for_sale(self._state, instrument.id, owner) <= held_size(self._state, instrument, owner):
             return False
         for order in stops:
-            self._desk.cancel(order)
+            self._desk.take_back(order)
         return True
 
     def _look(self, instrument: Instrument) -> None:
@@ -92,31 +96,54 @@ class Resting:
         resting = [o.request for o in self._state.open_orders.values() if rests(o.request)]
         for owner in dict.fromkeys([*plans, *(r.owner for r in resting if r.instrument == instrument.id)]):
             plan, orders = plans.get(owner), own_stops(self._state, instrument.id, owner)
-            if plan is not None and plan.due is not None and not orders:
-                self._send_due(instrument, plan, plan.due)
+            if plan is not None and plan.due is not None:
+                self._follow_due(instrument, plan, plan.due, orders)
+            if plan is not None and plan.hit != NO_EXIT:
+                continue  # who leaves takes it back when the sale can go
+            if plan is not None:
+                self._tell_unanswered(instrument, plan, orders)
             wanted = self._wanted(instrument, owner, plan, orders) if plan is not None else None
-            if plan is None or wanted is None or len(orders) > 1:
+            if plan is None or wanted is None or len(orders) > 1 or self._is_too_large(instrument, owner, orders):
                 for order in orders:
-                    self._desk.cancel(order)
+                    self._desk.take_back(order)
             elif self._state.now_ns >= plan.rest_ns and self._may_place(instrument, wanted):
                 if not orders:
                     self._place(plan, wanted)
-                elif _is_other(orders[0], wanted, plan):
-                    self._desk.cancel(orders[0])
+                elif _is_other(orders[0], wanted, plan) and mark(self._state, instrument.id).ts_ns >= self._fresh:
+                    self._desk.take_back(orders[0])
+
+    @property
+    def _fresh(self) -> int:
+        return fresh_from(self._state)
+
+    def _is_too_large(self, instrument: Instrument, owner: Owner, orders: list[Order]) -> bool:
+        """Return whether a stop would sell others' coins: something else of its owner's was sold meanwhile."""
+        stops = sum(o.remaining for o in orders)
+        excess = for_sale(self._state, instrument.id, owner) - held_size(self._state, instrument, owner)
+        return bool(stops) and excess * EXACT > stops
 
     def _may_place(self, instrument: Instrument, wanted: OrderRequest) -> bool:
-        """Return whether a stop could be placed now: none that is there is given up for one that is not taken."""
-        market = market_of(self._state, instrument.id)
-        known = mark(self._state, instrument.id)
-        is_fresh = known.ts_ns >= fresh_from(self._state) and not market.is_crossed
-        return is_fresh and market.allows is TradingState.ONLINE and wanted.trigger_price < known.price
+        """Return whether a stop would be taken now: none that is there is given up for one that is not."""
+        market, known = market_of(self._state, instrument.id), mark(self._state, instrument.id)
+        is_open = market.allows is TradingState.ONLINE and not market.is_crossed
+        return is_open and wanted.trigger_price < known.price
 
-    def _send_due(self, instrument: Instrument, plan: ExitPlan, due: Due) -> None:
-        """Send the sale that waited for a stop; not when it waited long, or the whole holding is being left by now."""
+    def _tell_unanswered(self, instrument: Instrument, plan: ExitPlan, orders: list[Order]) -> None:
+        """Tell people of a stop that is not taken back while a sale waits for it."""
+        now = self._state.now_ns
+        for order in orders:
+            is_late = order.state is OrderState.PENDING_CANCEL and now - order.updated_ns > TOLD_NS
+            if is_late and plan.told_id != order.request.id:
+                plan.told_id = order.request.id
+                told = f"{instrument.venue} does not take back the stop {order.request.id} of {instrument.id}"
+                self._out.alert(now, Severity.CRITICAL, "exit_refused", told)
+
+    def _follow_due(self, instrument: Instrument, plan: ExitPlan, due: Due, orders: list[Order]) -> None:
+        """Send the sale that waited for a stop; drop it when it waited long, or the whole holding is left by now."""
         state = self._state
         size = min(due.request.size, sellable_size(state, instrument, due.request.owner))
         is_over = plan.hit != NO_EXIT or size < instrument.min_size or state.now_ns > due.since_ns + DUE_NS
-        if not is_over and mark(state, instrument.id).ts_ns < fresh_from(state):
+        if not is_over and (orders or mark(state, instrument.id).ts_ns < fresh_from(state)):
             return  # the gate would deny it
         plan.due = None
         if not is_over:
@@ -130,13 +157,15 @@ class Resting:
             return None
         if not may_exit(state.stops) or instrument.venue in state.stopped_venues:
             return None
-        if owner.startswith("parent:") or self._sells(instrument, owner):
+        if owner.startswith("parent:"):
             return None
         level = resting_level(plan.stop, plan.best, plan.trail_distance)
         trigger = round_down(level, instrument.tick)
         locked = sum(order.reserved for order in orders)
         free = size_of_amount(state.ledger.balance(instrument.base_key).free + locked, instrument.size_decimals)
-        size = min(sellable_size(state, instrument, owner) - self._of_parents(instrument, owner), free)
+        others = for_sale(state, instrument.id, owner) - sum(order.remaining for order in orders)
+        others += self._of_parents(instrument) if owner == OPERATOR else 0
+        size = min(sellable_size(state, instrument, owner) - others, free)
         size = min(round_down(max(0, size), instrument.lot), instrument.max_size)
         limit = round_down(mul_div(trigger, BPS - LIMIT_BELOW_BPS, BPS), instrument.tick) if kind.has_limit else 0
         lowest = limit if kind.has_limit else trigger
@@ -155,22 +184,17 @@ class Resting:
             owner=owner,
         )
 
-    def _sells(self, instrument: Instrument, owner: Owner) -> bool:
-        """Return whether an order that is no parent's sells an owner's coins."""
-        for order in self._state.open_orders.values():
-            request = order.request
-            is_owners = request.instrument == instrument.id and request.owner == owner and not request.parent
-            if is_owners and request.side is Side.SELL and not rests(request):
-                return True
-        return False
-
-    def _of_parents(self, instrument: Instrument, owner: Owner) -> int:
-        """Return what parent orders are still to sell of an owner's coins."""
-        if owner != OPERATOR:
-            return 0
-        parents = self._state.parents.values()
-        sales = [p for p in parents if p.request.side is Side.SELL and p.request.symbol == instrument.symbol]
-        return size_of_amount(sum(max(0, p.request.amount - p.filled) for p in sales), instrument.size_decimals)
+    def _of_parents(self, instrument: Instrument) -> int:
+        """Return what parent orders are still to send of the operators' coins of an instrument."""
+        state, symbol = self._state, instrument.symbol
+        sales = [p for p in state.parents.values() if p.request.side is Side.SELL and p.request.symbol == symbol]
+        left = sum(max(0, p.request.amount - p.sent) for p in sales)
+        for one in state.instruments.values():
+            held = max(0, state.ledger.holding(one.id, OPERATOR).quantity) if one.symbol == symbol else 0
+            if one.id == instrument.id:
+                return size_of_amount(min(left, held), instrument.size_decimals)
+            left -= min(left, held)
+        return 0
 
     def _place(self, plan: ExitPlan, wanted: OrderRequest) -> None:
         plan.rest_ns = self._state.now_ns + PAUSE_NS
@@ -202,7 +226,7 @@ class Resting:
 
 def _is_other(order: Order, wanted: OrderRequest, plan: ExitPlan) -> bool:
     """Return whether a stop that rests is another than the one wanted; a trail moves it in steps."""
-    if order.remaining != wanted.size:
+    if abs(order.remaining - wanted.size) * EXACT > wanted.size:
         return True
     raised = wanted.trigger_price - order.request.trigger_price
     return raised < 0 or raised > plan.trail_distance // 8

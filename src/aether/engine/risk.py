@@ -223,10 +223,15 @@ def check_breaker(c: Candidate) -> Breach | None:
 
 
 def check_market_data_age(c: Candidate) -> Breach | None:
-    """Market data is fresh: for entries the book, where the market has one; for exits whatever the mark is from."""
+    """Market data is fresh: for entries the book, where the market has one; for exits whatever the mark is from.
+
+    A stop that rests at the venue needs none: it is for the hours in which nobody sees the market.
+    """
     limit = f"at most {c.limits.market_data_max_age_ms} ms old"
     if c.mark.source == NO_MARK:
         return _breach("market_data_age", "no market data", limit)
+    if rests(c.request):
+        return None
     market = c.market
     needs_book = c.request.side is Side.BUY and market.book_ns
     if needs_book and market.trouble:
@@ -468,17 +473,14 @@ def is_in_the_way(state: AccountState, order: Order, instrument: InstrumentId) -
 
 
 def check_own_stop(c: Candidate) -> Breach | None:
-    """No coin is sold twice: a sale and the owner's stops at the venue are for no more than is held."""
+    """No coin is sold twice: where a stop rests at the venue, all of its owner's sales are for no more than is held."""
     request, state, i = c.request, c.state, c.instrument
-    if request.side is Side.BUY:
+    if request.side is Side.BUY or not (rests(request) or own_stops(state, i.id, request.owner)):
         return None
-    stops = sum(o.remaining for o in own_stops(state, i.id, request.owner))
-    if not stops or rests(request):
+    others, held = for_sale(state, i.id, request.owner), held_size(state, i, request.owner)
+    if request.size + others <= held:
         return None
-    held = held_size(state, i, request.owner)
-    if request.size + stops <= held:
-        return None
-    found = f"{i.size_text(request.size)} beside a stop of {i.size_text(stops)} at the venue"
+    found = f"{i.size_text(request.size)} beside {i.size_text(others)} for sale, a stop included"
     return _breach("own_stop", found, f"{i.size_text(held)} held by {request.owner}")
 
 
@@ -486,6 +488,13 @@ def own_stops(state: AccountState, instrument: InstrumentId, owner: Owner) -> li
     """Return an owner's stops at the venue, those included that are being taken back."""
     orders = state.open_orders.values()
     return [o for o in orders if rests(o.request) and (o.request.instrument, o.request.owner) == (instrument, owner)]
+
+
+def for_sale(state: AccountState, instrument: InstrumentId, owner: Owner) -> int:
+    """Return how much of an owner's coins open orders may still sell, those included that are being taken back."""
+    orders = state.open_orders.values()
+    found = [o for o in orders if (o.request.instrument, o.request.owner) == (instrument, owner)]
+    return sum(o.remaining for o in found if o.request.side is Side.SELL)
 
 
 def held_size(state: AccountState, instrument: Instrument, owner: Owner) -> int:
