@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ async def test_orders_of_others_are_not_canceled_with_the_suites(local: LocalExc
         await client.call(msgspec.structs.replace(order, client_order_id=ClientOrderId("firm-1")))
         results = await run(Suite(client, "BTC/USD", MOST))
     not_run = verdicts(results, Verdict.NOT_RUN)
-    assert set(not_run) == {"cancel all", "session", "dead man"}
+    assert set(not_run) == {"cancel all", "session", "dead man", "round trip"}
     assert verdicts(results, Verdict.FAILED) == {}
     assert len(exchange.venue.account("firm").open) == 1
 
@@ -183,6 +184,43 @@ async def test_a_sale_that_is_in_doubt_is_not_made_twice(
     await ran(local, venue, on_result=told.append)
     assert len(sales) == 1, "the round trip's own; the answer was lost"
     assert abs(core.account("firm").total["BTC"] - AMOUNT_SCALE) < 10_000
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_no_more_is_sold_than_was_bought(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by attack: of a purchase that was filled in part, the rest was sold from the firm's own coins."""
+    core = local.exchanges[venue].venue
+    place, told = core.place, list[Result]()
+
+    def thin(name: str, request: Any) -> Any:
+        if name == "firm" and told and told[-1].name == "immediate" and request.side is Side.BUY:
+            request = replace(request, size=request.size // 2)
+            order = place(name, request)
+            order.request = replace(request, size=request.size * 2)
+            return order
+        return place(name, request)
+
+    monkeypatch.setattr(core, "place", thin)
+    core.account("firm").total["BTC"] = AMOUNT_SCALE
+    await ran(local, venue, on_result=told.append)
+    assert AMOUNT_SCALE <= core.account("firm").total["BTC"] < AMOUNT_SCALE + 10_000
+
+
+async def test_a_dead_man_switch_is_put_off_also_when_the_answer_was_lost(local: LocalExchange) -> None:
+    """Found by attack: it stayed armed, and canceled the firm's later orders."""
+    told: list[Result] = []
+
+    def lose(result: Result) -> None:
+        told.append(result)
+        if result.name == "session":
+            local.exchanges["kraken"].faults.pending["lose_request"] = 2
+
+    await ran(local, "kraken", on_result=lose)
+    assert next(r for r in told if r.name == "dead man").verdict is Verdict.FAILED
+    assert (told[-1].name, told[-1].verdict) == ("taken back", Verdict.PASSED)
+    assert local.exchanges["kraken"].faults.happened["lose_request"] >= 1
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -374,4 +412,5 @@ async def test_a_venue_that_does_otherwise_fails_by_name(
     monkeypatch.setattr(conformance, "SETTLES_WITHIN_S", 0.5)
     monkeypatch.setattr(conformance_cases, "CASE_WITHIN_S", 3.0)
     results = await ran(local, venue)
+    assert not coins(local, venue), "what was bought against its will is sold again"
     assert found in verdicts(results, Verdict.FAILED)

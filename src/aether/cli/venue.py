@@ -344,7 +344,7 @@ def conformance(
     is_real = not _are_for_trying(base_url or own.rest, ws_url or own.public)
     credentials = read_key(_read_file(key_file)) if key_file else None
     path = report or Path(f"conformance-{venue}.md")
-    _may_write(path)
+    is_new = _may_write(path)
     cap = _cap(most) if credentials is not None and (live_small or not is_real) else Decimal(0)
     if live_small and credentials is None:
         raise InvalidValueError("--live-small trades, and there is no key.", remedy="Give one with --key-file.")
@@ -361,7 +361,7 @@ def conformance(
     async def work(public: VenueClient) -> None:
         configure_logging("critical", as_json=False)  # the report has what was answered
         _listed(public, symbol)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, _interrupt, asyncio.current_task())
         client = VenueClient(public.protocol, public.http, credentials=credentials)
         await run(Suite(client, symbol, cap), note)
@@ -373,12 +373,12 @@ def conformance(
     finally:
         if results:
             path.write_text(report_of(venue, base_url or own.rest, symbol, cap, results, utc_text(wall_ns())))
-        elif not path.stat().st_size:
+        elif is_new:
             path.unlink()
+        if as_json:
+            print_json([{**r._asdict(), "verdict": r.verdict.value, "evidence": list(r.evidence)} for r in results])
     failed = [r.name for r in results if r.verdict is Verdict.FAILED]
-    if as_json:
-        print_json([{**r._asdict(), "verdict": r.verdict.value, "evidence": list(r.evidence)} for r in results])
-    else:
+    if not as_json:
         counts = ", ".join(f"{sum(r.verdict is v for r in results)} {v.value}" for v in Verdict)
         out.print(f"{counts}. The report is in {path}", highlight=False, soft_wrap=True)
     if failed:
@@ -409,8 +409,9 @@ def _interrupt(task: asyncio.Task[Any] | None) -> None:
 def _are_for_trying(rest: str, socket: str) -> bool:
     """Return whether a venue is one for trying; its two addresses are both, or neither."""
     for url in (rest, socket):
-        if not urlsplit(url).hostname:
-            raise InvalidValueError(f"{url!r} is no address.", remedy="Give one such as http://127.0.0.1:8100.")
+        if not urlsplit(url).hostname or urlsplit(url).password:
+            told = "An address has no host, or a password, which would stand in the report."
+            raise InvalidValueError(told, remedy="Give one such as http://127.0.0.1:8100.")
     if _is_for_trying(rest) != _is_for_trying(socket):
         raise InvalidValueError(
             f"{rest} and {socket} are not of one venue: orders would go to both.",
@@ -429,13 +430,17 @@ def _cap(text: str) -> Decimal:
     return cap
 
 
-def _may_write(path: Path) -> None:
-    """Find out before the run whether its report can be written; nothing of an older one is lost."""
+def _may_write(path: Path) -> bool:
+    """Find out before the run whether its report can be written, nothing of an older one is lost; return whether there
+    was none.
+    """
+    is_new = not path.exists()
     try:
         path.open("a").close()
     except OSError as error:
         told = f"The report {path} cannot be written: {error.strerror}."
         raise InvalidValueError(told, remedy="Name a file in a folder that is there, with --report.") from error
+    return is_new
 
 
 def _line(result: Result) -> str:

@@ -24,6 +24,7 @@ from aether.domain.scaled import AMOUNT_DECIMALS, AMOUNT_SCALE, format_amount, r
 from aether.venues.actions import (
     Action,
     Cancel,
+    DeadManSwitch,
     Fills,
     GetOrder,
     OpenOrders,
@@ -37,6 +38,9 @@ from aether.venues.messages import Execution, OrderUpdate
 from aether.venues.protocol import Response
 
 SETTLES_WITHIN_S, LOOK_S = 15.0, 0.3
+TAKEN_BACK_WITHIN_S = 180.0
+DEADLINE_MS = 8_000
+"""An order that comes later is refused by the venue: one that is not there after `SETTLES_WITHIN_S` never comes."""
 FAR_BPS = 1_500
 """How far below the market orders rest: far enough not to trade, near enough for venues that bound prices."""
 WORTH_MORE = Decimal("1.2")
@@ -102,10 +106,13 @@ class Suite:
         self._evidence: list[str] = []
         self.own: dict[ClientOrderId, VenueOrderId] = {}
         """What was sent, from before it was: without the venue's number while there is no answer."""
-        self._sought: set[ClientOrderId] = set()
-        """Those without an answer that were looked for."""
-        self.trips: list[ClientOrderId] = []
-        """The orders among them that are meant to trade."""
+        self._lost: set[ClientOrderId] = set()
+        """Those without an answer that never arrived."""
+        self.is_armed = False
+        """The dead-man switch was armed by the suite."""
+        self.began_s = int(wall_s()) - 60
+        self._ended: dict[ClientOrderId, list[Execution]] = {}
+        """What each order that is over traded, all of it."""
         client.on_answer = self._note
 
     async def one(self, name: str, asks: str, case: "Case", within_s: float) -> Result:
@@ -158,10 +165,14 @@ class Suite:
         wanted = Decimal(worth) * 10**instrument.size_decimals / unit
         least = max(instrument.min_size, int(wanted.to_integral_value(ROUND_UP)))
         size = round_up(least, instrument.lot)
-        at_once = self._at_once + instrument.notional(price, size)
+        self.afford(price, size)
+        return size
+
+    def afford(self, price: int, size: int) -> None:
+        """Raise NotRunError when an order and those of the case that are at work cost more than may be spent."""
+        at_once = self._at_once + self.instrument.notional(price, size)
         if at_once > self.most * AMOUNT_SCALE:
             raise NotRunError(f"the least orders cost {format_amount(at_once)} at once, {self.most} may be spent")
-        return size
 
     def id(self) -> ClientOrderId:
         """Return an id of the suite's own for one more order, known from now on."""
@@ -180,14 +191,21 @@ class Suite:
             "price": self.instrument.price_text(price),
             "time_in_force": TimeInForce.GTC,
             "client_order_id": self.id(),
+            "deadline_ms": DEADLINE_MS,
         }
         return Submit(**{**fields, **changes})
 
     def market(self, side: Side, size: int) -> Submit:
-        """Return an order at the market, known as one that is meant to trade."""
-        text, name = self.instrument.size_text(size), self.id()
-        self.trips.append(name)
-        return Submit(symbol=self.symbol, side=side, type=OrderType.MARKET, size=text, client_order_id=name)
+        """Return an order at the market."""
+        text = self.instrument.size_text(size)
+        return Submit(
+            symbol=self.symbol,
+            side=side,
+            type=OrderType.MARKET,
+            size=text,
+            client_order_id=self.id(),
+            deadline_ms=DEADLINE_MS,
+        )
 
     async def place(self, order: Submit) -> VenueOrderId:
         """Place an order, and know it as the suite's own."""
@@ -197,7 +215,6 @@ class Suite:
         except VenueError as error:
             if error.failure is not Failure.UNKNOWN_OUTCOME:  # there is no such order
                 del self.own[name]
-                self.trips = [trip for trip in self.trips if trip != name]
             raise
         return number
 
@@ -233,14 +250,15 @@ class Suite:
         found: list[OrderUpdate] = await self.client.call(OpenOrders(symbol=self.symbol))
         return found
 
-    async def until(self, holds: Callable[[], Awaitable[Any]], what: str) -> Any:
+    async def until(self, holds: Callable[[], Awaitable[Any]], what: str, within_s: float = 0.0) -> Any:
         """Return what something comes to be, within a while."""
-        end = monotonic_s() + SETTLES_WITHIN_S
+        within_s = within_s or SETTLES_WITHIN_S
+        end = monotonic_s() + within_s
         while True:
             if found := await holds():
                 return found
             if monotonic_s() > end:
-                raise UnexpectedError(f"{what} did not come within {SETTLES_WITHIN_S:.0f} s")
+                raise UnexpectedError(f"{what} did not come within {within_s:.0f} s")
             await asyncio.sleep(LOOK_S)
 
     async def rest(self) -> tuple[Submit, VenueOrderId]:
@@ -258,7 +276,23 @@ class Suite:
 
     def by(self, order: Submit, number: VenueOrderId) -> dict[str, Any]:
         """Return how an order is named."""
-        return {"symbol": self.symbol, "client_order_id": order.client_order_id, "venue_order_id": number}
+        return self.by_name(order.client_order_id, number)
+
+    def by_name(self, name: ClientOrderId, number: VenueOrderId) -> dict[str, Any]:
+        """Return how an order is named by its two ids."""
+        return {"symbol": self.symbol, "client_order_id": name, "venue_order_id": number}
+
+    async def trade(self, order: Submit) -> list[Execution]:
+        """Place an order that ends at once; return all of its executions."""
+        number = await self.place(order)
+        await self.until(self._ender(order.client_order_id, number), f"the end and the executions of {number}")
+        return self._ended[order.client_order_id]
+
+    def net(self, found: list[Execution]) -> int:
+        """Return by how much executions changed the coins that are held, less fees in coins."""
+        unit: int = 10 ** (AMOUNT_DECIMALS - self.instrument.size_decimals)
+        fees = sum(-(-e.fee // unit) for e in found if e.fee_asset == self.instrument.base)
+        return sum(e.size if e.side is Side.BUY else -e.size for e in found) - fees
 
     async def gone(self, number: VenueOrderId) -> None:
         """Wait until an order is not open any more."""
@@ -277,77 +311,80 @@ class Suite:
     # What ends every run.
 
     async def take_back(self) -> str:
-        """Cancel what the suite placed until none of it is open, and sell what it bought and still holds."""
-        for name in [name for name, number in self.own.items() if not number and name not in self._sought]:
-            await self._find(name)
-        await self.until(self._none_open, "the end of every order of the suite")
-        left = await self._held()
+        """Cancel what the suite placed until all of it has ended, sell what it bought and still holds, put off the
+        dead-man switch.
+        """
+        if self.is_armed:
+            await self.until(self._put_off, "the end of the dead-man switch", TAKEN_BACK_WITHIN_S)
+        await self._settle()
+        left = self._held()
         for _ in range(SALES):
             if left < self.instrument.min_size:
                 break
-            await self._sell(left)
-            left = await self._held()
+            with suppress(VenueError):  # what became of it is asked next
+                await self.place(self.market(Side.SELL, left))
+            await self._settle()
+            left = self._held()
         text = f"{self.instrument.size_text(left)} {self.instrument.base}"
         self.need(left < self.instrument.min_size, f"{text} of what was bought could not be sold")
         return f"no order is open, {text} of what was bought is left"
 
-    async def _find(self, name: ClientOrderId) -> bool:
-        """Return whether an order whose answer was lost is at the venue, where it may come to be a little later."""
-        self._sought.add(name)
-        end = monotonic_s() + SETTLES_WITHIN_S
-        while not self.own[name] and monotonic_s() < end:
-            with suppress(VenueError):
+    async def _put_off(self) -> bool:
+        with suppress(VenueError):
+            await self.client.call(DeadManSwitch(timeout_s=0))
+            self.is_armed = False
+        return not self.is_armed
+
+    async def _settle(self) -> None:
+        """Bring every order of the suite to its end, and learn what it traded. Raises UnexpectedError naming it."""
+        for name, number in list(self.own.items()):
+            if not number and name not in self._lost:
+                await self.until(self._finder(name), f"what became of {name}, whose answer was lost", self._patience_s)
+        for name, number in self.own.items():
+            if number and name not in self._ended:
+                await self.until(self._ender(name, number), f"the end of {name} ({number})", self._patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        return max(4 * SETTLES_WITHIN_S, 0.1)
+
+    def _finder(self, name: ClientOrderId) -> Callable[[], Awaitable[bool]]:
+        """Return what looks for an order: it is there, or was not through all of its deadline and is refused now."""
+        not_before = monotonic_s() + SETTLES_WITHIN_S
+
+        async def look() -> bool:
+            try:
                 found = await self.client.call(GetOrder(symbol=self.symbol, client_order_id=name))
                 self.own[name] = found.venue_order_id
-                return True
-            await asyncio.sleep(LOOK_S)
-        return bool(self.own[name])
+            except VenueError as error:
+                if error.failure is not Failure.NOT_FOUND or monotonic_s() < not_before:
+                    return False
+                self._lost.add(name)
+            return True
 
-    async def _none_open(self) -> bool:
-        try:
-            own = [o for o in await self.open_orders() if self.is_own(o)]
-            for order in own:
-                await self.client.call(Cancel(symbol=self.symbol, venue_order_id=order.venue_order_id))
-        except VenueError:
-            return False  # asked again
-        return not own
+        return look
 
-    async def _sell(self, size: int) -> None:
-        order = self.market(Side.SELL, size)
-        try:
-            await self.place(order)
-        except VenueError as error:
-            if error.failure is Failure.UNKNOWN_OUTCOME:
-                is_there = await self._find(order.client_order_id)
-                self.need(is_there, f"a sale of {order.size} is perhaps on its way: look at the venue's own list")
+    def _ender(self, name: ClientOrderId, number: VenueOrderId) -> Callable[[], Awaitable[bool]]:
+        """Return what cancels an order until it has ended and all of its executions are told."""
 
-    async def _held(self) -> int:
+        async def look() -> bool:
+            with suppress(VenueError):  # asked again
+                order = await self.client.call(GetOrder(symbol=self.symbol, venue_order_id=number))
+                if order.state.is_open:
+                    await self.client.call(Cancel(**self.by_name(name, number)))
+                    return False
+                asked = Fills(symbol=self.symbol, since_s=self.began_s, venue_order_id=number)
+                told = await self.client.call(asked) if order.filled > 0 else []
+                found = [e for e in told if e.venue_order_id == number]
+                if sum(e.size for e in found) == max(0, order.filled):
+                    self._ended[name] = found
+            return name in self._ended
+
+        return look
+
+    def _held(self) -> int:
         """Return what was bought more than sold, less fees in coins, in whole lots."""
-        net = 0
-        for number in [self.own[name] for name in self.trips if self.own[name]]:
-
-            async def traded(of: VenueOrderId = number) -> tuple[int] | None:
-                return await self._traded(of)
-
-            (change,) = await self.until(traded, f"the end and the executions of {number}")
-            net += change
-        return max(0, round_down(net, self.instrument.lot))
-
-    async def _traded(self, number: VenueOrderId) -> tuple[int] | None:
-        """Return by how much an order changed the coins that are held; nothing before it is over and all is told."""
-        try:
-            order = await self.client.call(GetOrder(symbol=self.symbol, venue_order_id=number))
-            if order.state.is_open:
-                return None
-            told: list[Execution] = await self.client.call(Fills(symbol=self.symbol, venue_order_id=number))
-        except VenueError:
-            return None  # asked again
-        found = [e for e in told if e.venue_order_id == number]
-        if sum(e.size for e in found) != order.filled:
-            return None
-        unit = 10 ** (AMOUNT_DECIMALS - self.instrument.size_decimals)
-        fees = sum(-(-e.fee // unit) for e in found if e.fee_asset == self.instrument.base)
-        return (sum(e.size if e.side is Side.BUY else -e.size for e in found) - fees,)
+        return max(0, round_down(sum(map(self.net, self._ended.values())), self.instrument.lot))
 
 
 Case = Callable[[Suite], Awaitable[str]]
