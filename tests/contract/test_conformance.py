@@ -230,7 +230,8 @@ async def test_a_run_that_is_interrupted_leaves_nothing_behind(
 ) -> None:
     """Found by attack: Ctrl-C left what was open open, and what was bought bought."""
     core = local.exchanges[venue].venue
-    place, told, before = core.place, list[Result](), {case[0]: n for n, case in enumerate(conformance_cases.TRADING)}
+    place, told, names = core.place, list[Result](), [case[0] for case in conformance_cases.TRADING]
+    before = names[names.index(at) - 1]
 
     async def interrupted() -> None:
         await ran(local, venue, on_result=told.append)
@@ -239,8 +240,7 @@ async def test_a_run_that_is_interrupted_leaves_nothing_behind(
 
     def watched(name: str, request: Any) -> Any:
         found = place(name, request)
-        names = [case[0] for case in conformance_cases.TRADING]
-        if name == "firm" and told and told[-1].name == names[before[at] - 1] and not running.cancelling():
+        if name == "firm" and told and told[-1].name == before and not running.cancelling():
             asyncio.get_running_loop().call_soon(running.cancel)
         return found
 

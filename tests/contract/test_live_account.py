@@ -332,22 +332,31 @@ def stops_at(local: LocalExchange) -> dict[str, int]:
     }
 
 
+RESTING_STOPS = Exits(
+    min_stop_bps=100, max_stop_bps=100, trailing_multiple=0.0, take_profit_multiple=0.0, at_venue=True
+)
+
+
+async def hold_everywhere(runner: Runner, local: LocalExchange) -> None:
+    """Buy more than one venue has, and wait for a stop at each."""
+    runner.books(local)
+    runner.tell(ask(1, "buy", 4.0, Algorithm.ROUTE, runner.now))
+
+    def rests() -> bool:
+        stock(local)
+        runner.books(local)
+        return not runner.engine.state.parents and len(stops_at(local)) == len(VENUES)
+
+    await until(rests)
+
+
 async def test_t6_stops_at_the_venues_protect_while_the_platform_is_gone() -> None:
     """Bought at all three, then nothing of ours runs and the market falls through the stops: all is sold, and told."""
-    exits = Exits(min_stop_bps=100, max_stop_bps=100, trailing_multiple=0, take_profit_multiple=0, at_venue=True)
     async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
         stock(local)
-        engine, firm = await opened(local, http, exits), Firm(local)
+        engine, firm = await opened(local, http, RESTING_STOPS), Firm(local)
         async with firm.running(engine, http) as runner:
-            runner.books(local)
-            runner.tell(ask(1, "buy", 4.0, Algorithm.ROUTE, runner.now))
-
-            def rests() -> bool:
-                stock(local)
-                runner.books(local)
-                return not engine.state.parents and len(stops_at(local)) == len(VENUES)
-
-            await until(rests)
+            await hold_everywhere(runner, local)
             plans = {i.partition(":")[0]: next(iter(p.values())).stop for i, p in engine.state.exits.items()}
             assert all(0 <= plans[v] - at < UNIT for v, at in stops_at(local).items()), "on the venue's tick"
 
@@ -368,20 +377,11 @@ async def test_t6_stops_at_the_venues_protect_while_the_platform_is_gone() -> No
 
 async def test_t6_what_the_venue_has_no_answer_to_is_not_sold_twice() -> None:
     """The market falls while answers are lost: the platform takes its stops back and sells, each coin once."""
-    exits = Exits(min_stop_bps=100, max_stop_bps=100, trailing_multiple=0, take_profit_multiple=0, at_venue=True)
     async with local_exchange(enforce_limits=False) as local, aiohttp.ClientSession() as http:
         stock(local)
-        engine = await opened(local, http, exits)
+        engine = await opened(local, http, RESTING_STOPS)
         async with Firm(local).running(engine, http) as runner:
-            runner.books(local)
-            runner.tell(ask(1, "buy", 4.0, Algorithm.ROUTE, runner.now))
-
-            def rests() -> bool:
-                stock(local)
-                runner.books(local)
-                return not engine.state.parents and len(stops_at(local)) == len(VENUES)
-
-            await until(rests)
+            await hold_everywhere(runner, local)
             for venue in VENUES:
                 local.exchanges[venue].faults.rates = {"lose_response": 0.3, "lose_request": 0.2}
                 core = local.exchanges[venue].venue

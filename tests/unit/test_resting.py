@@ -85,6 +85,45 @@ class Resting(Desk):
         return self.tell(OrderCanceled(ts_ns=self.now, order_id=request.id, reason=reason))
 
 
+def moved_in(desk: Resting, coins: int) -> None:
+    """Coins that nobody bought here lie beside those that are protected."""
+    desk.tell(
+        CapitalMoved(
+            ts_ns=desk.now,
+            venue=KRAKEN.venue,
+            asset=KRAKEN.base,
+            amount=coins * 10**8,
+            value=coins * 50_000 * 10**8,
+            actor="ada",
+            reference="r",
+            reason="moved in",
+        )
+    )
+
+
+def by_hand(desk: Resting, number: int, side: Side, amount: int, algorithm: Algorithm, **prices: int) -> list:  # type: ignore[type-arg]
+    """Have an operator trade."""
+    request = ParentRequest(
+        id=ParentId(f"p{number}"),
+        symbol=KRAKEN.symbol,
+        side=side,
+        amount=amount,
+        algorithm=algorithm,
+        **prices,  # type: ignore[arg-type]
+    )
+    return desk.tell(ParentOrderRequested(ts_ns=desk.now, request=request, actor="ada"))
+
+
+def operators_hold(desk: Resting, amount: int) -> OrderRequest:
+    """Buy by hand; return the stop that rests then."""
+    desk.at(50_000)
+    (child,) = submitted(by_hand(desk, 1, Side.BUY, amount, Algorithm.ROUTE))
+    desk.fill(child)
+    (stop,) = [r for r in submitted(desk.beat()) if r.owner == OPERATOR]
+    desk.accept(stop)
+    return stop
+
+
 def test_the_stop_of_a_holding_rests_at_its_level() -> None:
     desk = Resting()
     stop = desk.entered()
@@ -260,18 +299,10 @@ def test_a_restart_leaves_it_where_it_is() -> None:
 
 def test_operators_who_sell_by_hand_have_their_coins_free() -> None:
     desk = Resting()
-    bought = ParentRequest(
-        id=ParentId("p1"), symbol=KRAKEN.symbol, side=Side.BUY, amount=10**6, algorithm=Algorithm.ROUTE
-    )
-    desk.at(50_000)
-    (child,) = submitted(desk.tell(ParentOrderRequested(ts_ns=desk.now, request=bought, actor="ada")))
-    desk.fill(child)
-    (stop,) = submitted(desk.beat())
-    desk.accept(stop)
+    stop = operators_hold(desk, 10**6)
     assert stop.size == 10**6
     moved_in(desk, 1)
-    sold = msgspec.structs.replace(bought, id=ParentId("p2"), side=Side.SELL)
-    asked = desk.tell(ParentOrderRequested(ts_ns=desk.now, request=sold, actor="ada"))
+    asked = by_hand(desk, 2, Side.SELL, 10**6, Algorithm.ROUTE)
     assert (canceled(asked), submitted(asked)) == ([stop.id], []), "both would sell what was moved in too"
     for _ in range(4):
         desk.beat()
@@ -295,22 +326,6 @@ def test_it_and_a_switch_that_cancels_everything_contradict_each_other() -> None
     )
     with pytest.raises(InvalidValueError, match="contradict"):
         parse_document(document, {"reconciliation": {"dead_man_s": 60}}, {})
-
-
-def moved_in(desk: Resting, coins: int) -> None:
-    """Coins that nobody bought here lie beside those that are protected."""
-    desk.tell(
-        CapitalMoved(
-            ts_ns=desk.now,
-            venue=KRAKEN.venue,
-            asset=KRAKEN.base,
-            amount=coins * 10**8,
-            value=coins * 50_000 * 10**8,
-            actor="ada",
-            reference="r",
-            reason="moved in",
-        )
-    )
 
 
 @pytest.mark.parametrize("by", ["price", "strategy"])
@@ -346,12 +361,7 @@ def test_an_exit_leaves_the_stops_of_others() -> None:
     """Found by attack: every exit took all owners' stops back, and sold the coins of whose stop went first."""
     desk = Resting()
     stop = desk.entered()
-    bought = ParentRequest(
-        id=ParentId("p1"), symbol=KRAKEN.symbol, side=Side.BUY, amount=10**6, algorithm=Algorithm.ROUTE
-    )
-    (child,) = submitted(desk.tell(ParentOrderRequested(ts_ns=desk.now, request=bought, actor="ada")))
-    desk.fill(child)
-    desk.beat()
+    operators_hold(desk, 10**6)
     assert {r.owner for r in desk.resting} == {stop.owner, OPERATOR}
     assert canceled(desk.want(Exit(instrument=KRAKEN.id))) == [stop.id]
 
@@ -370,24 +380,8 @@ def test_no_stop_is_given_up_for_one_that_could_not_be_placed() -> None:
 def test_what_parents_are_to_sell_is_left_out_and_the_rest_stays_protected() -> None:
     """Found by attack: an OCO of a hundredth took the operators' whole stop away for as long as it worked."""
     desk = Resting()
-    desk.at(50_000)
-    bought = ParentRequest(
-        id=ParentId("p1"), symbol=KRAKEN.symbol, side=Side.BUY, amount=10**7, algorithm=Algorithm.ROUTE
-    )
-    (child,) = submitted(desk.tell(ParentOrderRequested(ts_ns=desk.now, request=bought, actor="ada")))
-    desk.fill(child)
-    (stop,) = submitted(desk.beat())
-    desk.accept(stop)
-    part = msgspec.structs.replace(
-        bought,
-        id=ParentId("p2"),
-        side=Side.SELL,
-        amount=10**6,
-        algorithm=Algorithm.OCO,
-        profit_price=60_000 * 10**8,
-        stop_price=40_000 * 10**8,
-    )
-    desk.tell(ParentOrderRequested(ts_ns=desk.now, request=part, actor="ada"))
+    stop = operators_hold(desk, 10**7)
+    by_hand(desk, 2, Side.SELL, 10**6, Algorithm.OCO, profit_price=60_000 * 10**8, stop_price=40_000 * 10**8)
     assert canceled(desk.beat()) == [stop.id]
     (smaller,) = submitted(desk.gone(stop))
     assert smaller.size == 9 * 10**6
@@ -492,29 +486,6 @@ def test_a_clock_that_was_ahead_delays_no_stop() -> None:
     desk.quote("49999.99", "50000.01", KRAKEN)
     desk.beat()
     assert len(desk.resting) == 1
-
-
-def by_hand(desk: Resting, number: int, side: Side, amount: int, algorithm: Algorithm, **prices: int) -> list:  # type: ignore[type-arg]
-    """Have an operator trade."""
-    request = ParentRequest(
-        id=ParentId(f"p{number}"),
-        symbol=KRAKEN.symbol,
-        side=side,
-        amount=amount,
-        algorithm=algorithm,
-        **prices,  # type: ignore[arg-type]
-    )
-    return desk.tell(ParentOrderRequested(ts_ns=desk.now, request=request, actor="ada"))
-
-
-def operators_hold(desk: Resting, amount: int) -> OrderRequest:
-    """Buy by hand; return the stop that rests then."""
-    desk.at(50_000)
-    (child,) = submitted(by_hand(desk, 1, Side.BUY, amount, Algorithm.ROUTE))
-    desk.fill(child)
-    (stop,) = [r for r in submitted(desk.beat()) if r.owner == OPERATOR]
-    desk.accept(stop)
-    return stop
 
 
 def test_an_oco_takes_back_no_exit_and_nobody_elses_stop() -> None:

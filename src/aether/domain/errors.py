@@ -272,6 +272,11 @@ class LedgerError(Exception):
     """The books do not balance, or more is to be locked than is free: a fault of ours, never of a venue."""
 
 
+def words_of(error: BaseException) -> str:
+    """Return an error in a few words for a log: a venue's own, or with its kind what nobody foresaw."""
+    return error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
+
+
 def unwrapped(error: BaseException) -> BaseException:
     """Return the first Aether error inside a group of errors, however deep; anything else as it is."""
     if not isinstance(error, BaseExceptionGroup):

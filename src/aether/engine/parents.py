@@ -29,6 +29,7 @@ from aether.engine.changes import Closed, Fact, Filled, Halting, Outbox
 from aether.engine.desk import Desk
 from aether.engine.protection import Protection
 from aether.engine.resting import Resting
+from aether.engine.risk import own_orders
 from aether.engine.routing import Depth, Slice, payable, route
 from aether.engine.state import NS_PER_MS, NS_PER_S, AccountState, MarketState
 from aether.engine.valuation import fee_tier, has_fresh_book, is_sellable, mid_e8
@@ -452,10 +453,8 @@ class Parents:
 
     def _free_own(self, instrument: Instrument, owner: Owner) -> None:
         """Take back what locks an owner's coins; a sale at the market is on its way, and others' orders lock theirs."""
-        for order in list(self._state.open_orders.values()):
-            request = order.request
-            is_own = (request.instrument, request.owner) == (instrument.id, owner)
-            if is_own and request.side is Side.SELL and request.type is not OrderType.MARKET:
+        for order in own_orders(self._state, instrument.id, owner):
+            if order.request.side is Side.SELL and order.request.type is not OrderType.MARKET:
                 self._desk.take_back(order)
 
     def _own_quantity(self, parent: Parent, instrument: Instrument) -> int:

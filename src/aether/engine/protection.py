@@ -12,19 +12,20 @@ from aether.domain.identifiers import DEPOSITS, InstrumentId, Owner
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderState, OrderType, Side
 from aether.domain.parents import Algorithm, ParentId
-from aether.domain.scaled import format_amount, round_down, size_of_amount
+from aether.domain.scaled import format_amount, round_down
 from aether.engine.changes import Closed, Fact, Filled, Outbox
 from aether.engine.desk import Desk
 from aether.engine.exits import PURPOSE_OF_HIT, ExitPlan, make_plan, rebase, rests
-from aether.engine.risk import is_busy, is_in_the_way, own_stops
+from aether.engine.risk import held_size, is_busy, is_in_the_way, own_orders, own_stops
 from aether.engine.safety import INSUFFICIENT, market_sale
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
 from aether.engine.valuation import (
     average_entry,
+    free_size,
     fresh_from,
+    has_fresh_mark,
     is_sellable,
-    mark,
     market_of,
     sellable_price,
     sellable_size,
@@ -136,8 +137,7 @@ class Protection:
 
     def _is_worth_a_plan(self, instrument: Instrument, owner: Owner) -> bool:
         """Return whether an owner holds at least the smallest order: less can never be sold."""
-        quantity = self._state.ledger.holding(instrument.id, owner).quantity
-        return quantity > 0 and size_of_amount(quantity, instrument.size_decimals) >= instrument.min_size
+        return held_size(self._state, instrument, owner) >= instrument.min_size
 
     def _has_own(self, owner: Owner) -> bool:
         """Return whether an owner is a bracket, which sells what it bought by its own prices."""
@@ -183,13 +183,13 @@ class Protection:
         state = self._state
         if state.now_ns < plan.retry_ns or not may_exit(state.stops):
             return
-        if mark(state, instrument_id).ts_ns < fresh_from(state):
+        if not has_fresh_mark(state, instrument_id):
             return
         instrument = state.instruments[instrument_id]
-        free = size_of_amount(state.ledger.balance(instrument.base_key).free, instrument.size_decimals)
+        free = free_size(state, instrument)
         stops = own_stops(state, instrument_id, owner)
         are_locked = free + sum(o.remaining for o in stops) < sellable_size(state, instrument, owner)
-        waits = bool(stops)
+        waits = False
         for order in list(state.open_orders.values()):
             request = order.request
             blocks = request.side is Side.BUY or request.owner == owner or are_locked
@@ -225,8 +225,7 @@ class Protection:
 
     def _end_as_dust(self, instrument: Instrument, owner: Owner) -> None:
         """End the plan of a holding that no venue would take; say what is left, since nothing protects it."""
-        working = self._state.open_orders.values()
-        if any(o.request.owner == owner and o.request.instrument == instrument.id for o in working):
+        if own_orders(self._state, instrument.id, owner):
             return
         left = self._state.ledger.holding(instrument.id, owner).quantity
         self._end(instrument, owner)

@@ -20,7 +20,7 @@ from aether.engine.exits import Due, ExitPlan, rests
 from aether.engine.risk import for_sale, held_size, own_stops
 from aether.engine.state import NS_PER_S, AccountState
 from aether.engine.stops import may_exit
-from aether.engine.valuation import fresh_from, mark, market_of, sellable_size
+from aether.engine.valuation import free_size, has_fresh_mark, mark, market_of, sellable_size
 from aether.kernel.exits import NO_EXIT, resting_level, retry_wait_s
 
 KINDS = {
@@ -86,8 +86,7 @@ class Resting:
         stops = own_stops(self._state, instrument.id, owner)
         if not stops or size + for_sale(self._state, instrument.id, owner) <= held_size(self._state, instrument, owner):
             return False
-        for order in stops:
-            self._desk.take_back(order)
+        self._take_back(stops)
         return True
 
     def _look(self, instrument: Instrument) -> None:
@@ -95,26 +94,31 @@ class Resting:
         plans = self._state.exits.get(instrument.id, {})
         resting = [o.request for o in self._state.open_orders.values() if rests(o.request)]
         for owner in dict.fromkeys([*plans, *(r.owner for r in resting if r.instrument == instrument.id)]):
-            plan, orders = plans.get(owner), own_stops(self._state, instrument.id, owner)
-            if plan is not None and plan.due is not None:
-                self._follow_due(instrument, plan, plan.due, orders)
-            if plan is not None and plan.hit != NO_EXIT:
-                continue  # who leaves takes it back when the sale can go
-            if plan is not None:
-                self._tell_unanswered(instrument, plan, orders)
-            wanted = self._wanted(instrument, owner, plan, orders) if plan is not None else None
-            if plan is None or wanted is None or len(orders) > 1 or self._is_too_large(instrument, owner, orders):
-                for order in orders:
-                    self._desk.take_back(order)
-            elif self._state.now_ns >= plan.rest_ns and self._may_place(instrument, wanted):
-                if not orders:
-                    self._place(plan, wanted)
-                elif _is_other(orders[0], wanted, plan) and mark(self._state, instrument.id).ts_ns >= self._fresh:
-                    self._desk.take_back(orders[0])
+            orders = own_stops(self._state, instrument.id, owner)
+            if owner in plans:
+                self._follow(instrument, owner, plans[owner], orders)
+            else:
+                self._take_back(orders)
 
-    @property
-    def _fresh(self) -> int:
-        return fresh_from(self._state)
+    def _follow(self, instrument: Instrument, owner: Owner, plan: ExitPlan, orders: list[Order]) -> None:
+        """Bring what rests for a holding nearer to what its plan wants."""
+        if plan.due is not None:
+            self._follow_due(instrument, plan, plan.due, orders)
+        if plan.hit != NO_EXIT:
+            return  # who leaves takes it back when the sale can go
+        self._tell_unanswered(instrument, plan, orders)
+        wanted = self._wanted(instrument, owner, plan, orders)
+        if wanted is None or len(orders) > 1 or self._is_too_large(instrument, owner, orders):
+            self._take_back(orders)
+        elif self._state.now_ns >= plan.rest_ns and self._may_place(instrument, wanted):
+            if not orders:
+                self._place(plan, wanted)
+            elif _is_other(orders[0], wanted, plan) and has_fresh_mark(self._state, instrument.id):
+                self._take_back(orders)
+
+    def _take_back(self, orders: list[Order]) -> None:
+        for order in orders:
+            self._desk.take_back(order)
 
     def _is_too_large(self, instrument: Instrument, owner: Owner, orders: list[Order]) -> bool:
         """Return whether a stop would sell others' coins: something else of its owner's was sold meanwhile."""
@@ -143,7 +147,7 @@ class Resting:
         state = self._state
         size = min(due.request.size, sellable_size(state, instrument, due.request.owner))
         is_over = plan.hit != NO_EXIT or size < instrument.min_size or state.now_ns > due.since_ns + DUE_NS
-        if not is_over and (orders or mark(state, instrument.id).ts_ns < fresh_from(state)):
+        if not is_over and (orders or not has_fresh_mark(state, instrument.id)):
             return  # the gate would deny it
         plan.due = None
         if not is_over:
@@ -153,7 +157,7 @@ class Resting:
         """Return the stop that should rest for a holding; nothing while it should not or cannot."""
         state = self._state
         kind = KINDS.get(instrument.venue)
-        if kind is None or not state.own.exits.at_venue or plan.hit != NO_EXIT or plan.due is not None:
+        if kind is None or not state.own.exits.at_venue or plan.due is not None:
             return None
         if not may_exit(state.stops) or instrument.venue in state.stopped_venues:
             return None
@@ -161,11 +165,10 @@ class Resting:
             return None
         level = resting_level(plan.stop, plan.best, plan.trail_distance)
         trigger = round_down(level, instrument.tick)
-        locked = sum(order.reserved for order in orders)
-        free = size_of_amount(state.ledger.balance(instrument.base_key).free + locked, instrument.size_decimals)
-        others = for_sale(state, instrument.id, owner) - sum(order.remaining for order in orders)
+        resting = sum(order.remaining for order in orders)
+        others = for_sale(state, instrument.id, owner) - resting
         others += self._of_parents(instrument) if owner == OPERATOR else 0
-        size = min(sellable_size(state, instrument, owner) - others, free)
+        size = min(sellable_size(state, instrument, owner) - others, free_size(state, instrument) + resting)
         size = min(round_down(max(0, size), instrument.lot), instrument.max_size)
         limit = round_down(mul_div(trigger, BPS - LIMIT_BELOW_BPS, BPS), instrument.tick) if kind.has_limit else 0
         lowest = limit if kind.has_limit else trigger

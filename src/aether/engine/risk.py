@@ -441,9 +441,9 @@ def check_cool_down(c: Candidate) -> Breach | None:
 
 def check_self_trade(c: Candidate) -> Breach | None:
     """The order cannot meet one of our own now, as a stop that rests may later; exits wait for no unanswered cancel."""
-    is_leaving = c.request.side is Side.SELL and c.request.purpose is not Purpose.ALGORITHM
     if rests(c.request):
         return None
+    is_leaving = c.request.side is Side.SELL and c.request.purpose is not Purpose.ALGORITHM
     for order in c.state.open_orders.values():
         r = order.request
         if r.instrument != c.instrument.id or r.side is c.request.side or r.type is not OrderType.LIMIT:
@@ -484,17 +484,20 @@ def check_own_stop(c: Candidate) -> Breach | None:
     return _breach("own_stop", found, f"{i.size_text(held)} held by {request.owner}")
 
 
+def own_orders(state: AccountState, instrument: InstrumentId, owner: Owner) -> list[Order]:
+    """Return an owner's open orders of an instrument."""
+    orders = state.open_orders.values()
+    return [o for o in orders if o.request.instrument == instrument and o.request.owner == owner]
+
+
 def own_stops(state: AccountState, instrument: InstrumentId, owner: Owner) -> list[Order]:
     """Return an owner's stops at the venue, those included that are being taken back."""
-    orders = state.open_orders.values()
-    return [o for o in orders if rests(o.request) and (o.request.instrument, o.request.owner) == (instrument, owner)]
+    return [o for o in own_orders(state, instrument, owner) if rests(o.request)]
 
 
 def for_sale(state: AccountState, instrument: InstrumentId, owner: Owner) -> int:
     """Return how much of an owner's coins open orders may still sell, those included that are being taken back."""
-    orders = state.open_orders.values()
-    found = [o for o in orders if (o.request.instrument, o.request.owner) == (instrument, owner)]
-    return sum(o.remaining for o in found if o.request.side is Side.SELL)
+    return sum(o.remaining for o in own_orders(state, instrument, owner) if o.request.side is Side.SELL)
 
 
 def held_size(state: AccountState, instrument: Instrument, owner: Owner) -> int:
@@ -507,8 +510,7 @@ def is_busy(state: AccountState, instrument: InstrumentId, owner: Owner) -> bool
     plan = state.exits.get(instrument, {}).get(owner)
     if plan is not None and plan.due is not None:
         return True
-    requests = (order.request for order in state.open_orders.values())
-    return any(r.instrument == instrument and r.owner == owner and not rests(r) for r in requests)
+    return any(not rests(order.request) for order in own_orders(state, instrument, owner))
 
 
 def check_duplicate(c: Candidate) -> Breach | None:

@@ -24,14 +24,22 @@ from aether.domain.identifiers import OPERATOR, ClientOrderId, InstrumentId, Own
 from aether.domain.instruments import Instrument
 from aether.domain.orders import Order, OrderRequest, OrderState, OrderType, Purpose, Side, TimeInForce
 from aether.domain.records import BreakKind
-from aether.domain.scaled import POW10, bps_of, format_amount, round_down, size_of_amount
+from aether.domain.scaled import POW10, bps_of, format_amount, round_down
 from aether.engine.changes import Closed, Fact, Filled, Halting, Moved, Outbox, Questioned
 from aether.engine.desk import Desk
 from aether.engine.exits import rests
 from aether.engine.risk import is_in_the_way, loss_breach
 from aether.engine.state import NS_PER_DAY, NS_PER_S, AccountState, Retry
 from aether.engine.stops import Cause, Stop, Stopped, keep_orders, may_exit, move
-from aether.engine.valuation import equity_point, fresh_from, is_sellable, mark_price, net_asset_value, sellable_size
+from aether.engine.valuation import (
+    equity_point,
+    free_size,
+    fresh_from,
+    is_sellable,
+    mark_price,
+    net_asset_value,
+    sellable_size,
+)
 from aether.kernel.exits import NO_EXIT, retry_wait_s, shrunk
 
 SAMPLE_NS = 60 * NS_PER_S
@@ -242,8 +250,8 @@ class Safety:
             left = left or bool(size) or working
             retry = state.flattening.setdefault(instrument.id, Retry()) if size else None
             if retry is not None and not working and state.now_ns >= retry.retry_ns:
-                free = size_of_amount(max(0, state.ledger.balance(instrument.base_key).free), instrument.size_decimals)
-                piece = min(size, instrument.max_size, round_down(free, instrument.lot))
+                free = round_down(max(0, free_size(state, instrument)), instrument.lot)
+                piece = min(size, instrument.max_size, free)
                 if is_sellable(state, instrument, piece):
                     self._sell(instrument, piece, retry)
         if left:

@@ -41,6 +41,11 @@ def fresh_from(state: AccountState) -> int:
     return state.now_ns - state.own.limits.market_data_max_age_ms * NS_PER_MS
 
 
+def has_fresh_mark(state: AccountState, instrument: InstrumentId) -> bool:
+    """Return whether what an instrument is valued at was told lately."""
+    return mark(state, instrument).ts_ns >= fresh_from(state)
+
+
 def has_fresh_book(state: AccountState, market: MarketState) -> bool:
     """Return whether a book can be traded on: told lately, both sides, not crossed."""
     return market.book_ns >= fresh_from(state) and bool(market.bid and market.ask) and not market.is_crossed
@@ -248,6 +253,11 @@ def sellable_size(state: AccountState, instrument: Instrument, owner: Owner | No
         smaller = round_down(size_of_amount(max(0, there), instrument.size_decimals), instrument.lot)
         size = smaller if is_sellable(state, instrument, smaller) else size
     return size if is_sellable(state, instrument, size) else 0
+
+
+def free_size(state: AccountState, instrument: Instrument) -> int:
+    """Return how much of an instrument no open order locks, below zero where more was spent than the books held."""
+    return size_of_amount(state.ledger.balance(instrument.base_key).free, instrument.size_decimals)
 
 
 def is_sellable(state: AccountState, instrument: Instrument, size: int) -> bool:

@@ -533,6 +533,10 @@ class Venue:
         """Return in which state a market is: the exchange's, unless that is online."""
         return self.state if self.state != "online" else self.states.get(market.symbol, "online")
 
+    def takes_orders(self, market: Market) -> bool:
+        """Return whether a market takes orders, if only such that rest."""
+        return self.state_of(market) in ("online", "post_only")
+
     def listed(self) -> list[Market]:
         """Return the markets that are there, in whatever state."""
         return [m for m in self.markets.values() if self.states.get(m.symbol) != "delisted"]
@@ -672,7 +676,7 @@ class Venue:
 
     def _check(self, account: Account, market: Market, request: NewOrder) -> None:
         state = self.state_of(market)
-        if state not in ("online", "post_only") or (state == "post_only" and not request.post_only):
+        if not self.takes_orders(market) or (state == "post_only" and not request.post_only):
             raise Refused(Refusal.MARKET_CLOSED, state)
         size = request.size or self._size_for(market, request.cost)
         if size < market.min_size and not request.parent:

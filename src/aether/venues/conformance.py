@@ -195,14 +195,13 @@ class Suite:
         }
         return Submit(**{**fields, **changes})
 
-    def market(self, side: Side, size: int) -> Submit:
-        """Return an order at the market."""
-        text = self.instrument.size_text(size)
+    def sale(self, size: int) -> Submit:
+        """Return an order that sells at the market."""
         return Submit(
             symbol=self.symbol,
-            side=side,
+            side=Side.SELL,
             type=OrderType.MARKET,
-            size=text,
+            size=self.instrument.size_text(size),
             client_order_id=self.id(),
             deadline_ms=DEADLINE_MS,
         )
@@ -276,11 +275,7 @@ class Suite:
 
     def by(self, order: Submit, number: VenueOrderId) -> dict[str, Any]:
         """Return how an order is named."""
-        return self.by_name(order.client_order_id, number)
-
-    def by_name(self, name: ClientOrderId, number: VenueOrderId) -> dict[str, Any]:
-        """Return how an order is named by its two ids."""
-        return {"symbol": self.symbol, "client_order_id": name, "venue_order_id": number}
+        return {"symbol": self.symbol, "client_order_id": order.client_order_id, "venue_order_id": number}
 
     async def trade(self, order: Submit) -> list[Execution]:
         """Place an order that ends at once; return all of its executions."""
@@ -322,7 +317,7 @@ class Suite:
             if left < self.instrument.min_size:
                 break
             with suppress(VenueError):  # what became of it is asked next
-                await self.place(self.market(Side.SELL, left))
+                await self.place(self.sale(left))
             await self._settle()
             left = self._held()
         text = f"{self.instrument.size_text(left)} {self.instrument.base}"
@@ -337,16 +332,13 @@ class Suite:
 
     async def _settle(self) -> None:
         """Bring every order of the suite to its end, and learn what it traded. Raises UnexpectedError naming it."""
+        patience_s = 4 * SETTLES_WITHIN_S
         for name, number in list(self.own.items()):
             if not number and name not in self._lost:
-                await self.until(self._finder(name), f"what became of {name}, whose answer was lost", self._patience_s)
+                await self.until(self._finder(name), f"what became of {name}, whose answer was lost", patience_s)
         for name, number in self.own.items():
             if number and name not in self._ended:
-                await self.until(self._ender(name, number), f"the end of {name} ({number})", self._patience_s)
-
-    @property
-    def _patience_s(self) -> float:
-        return max(4 * SETTLES_WITHIN_S, 0.1)
+                await self.until(self._ender(name, number), f"the end of {name} ({number})", patience_s)
 
     def _finder(self, name: ClientOrderId) -> Callable[[], Awaitable[bool]]:
         """Return what looks for an order: it is there, or was not through all of its deadline and is refused now."""
@@ -371,7 +363,7 @@ class Suite:
             with suppress(VenueError):  # asked again
                 order = await self.client.call(GetOrder(symbol=self.symbol, venue_order_id=number))
                 if order.state.is_open:
-                    await self.client.call(Cancel(**self.by_name(name, number)))
+                    await self.client.call(Cancel(symbol=self.symbol, client_order_id=name, venue_order_id=number))
                     return False
                 asked = Fills(symbol=self.symbol, since_s=self.began_s, venue_order_id=number)
                 told = await self.client.call(asked) if order.filled > 0 else []

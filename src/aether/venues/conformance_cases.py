@@ -238,7 +238,7 @@ async def round_trip(s: Suite) -> str:
     held = round_down(max(0, s.net(bought)), s.instrument.lot)
     if held < s.instrument.min_size:
         return f"{_words(s, bought)}; what is left after the fee is too little to sell"
-    sold = await s.trade(s.market(Side.SELL, held))
+    sold = await s.trade(s.sale(held))
     s.need(sold, "nothing was sold at the market")
     return f"{_words(s, bought)}; {_words(s, sold)}"
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from aether.clock import monotonic_s, wall_ns
-from aether.domain.errors import VenueError
+from aether.domain.errors import words_of
 from aether.domain.events import MarketEvent, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId, TradeId
 from aether.domain.instruments import TradingState
@@ -163,7 +163,7 @@ class MarketFeed:
                 listed = {pair.instrument.id: pair for pair in await self.client.pairs(self._symbols)}
                 self._note_pairs(listed)
             except Exception as error:  # noqa: BLE001  the next look may succeed, and a halt must be heard of
-                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=_words(error))
+                _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=words_of(error))
             self._looks.clear()
             await asyncio.sleep(PAIRS_AGAIN_S)
             with suppress(TimeoutError):
@@ -283,17 +283,13 @@ class MarketFeed:
                 self._fetched.put_nowait(await self.client.depth(symbol))
                 return
             except Exception as error:  # noqa: BLE001  the book stays broken until a snapshot is read
-                _log.warning("snapshot_failed", symbol=symbol, reason=_words(error))
+                _log.warning("snapshot_failed", symbol=symbol, reason=words_of(error))
                 wait_s = min(max(2 * wait_s, SNAPSHOT_RETRY_S), LONGEST_RETRY_S)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
-
-
-def _words(error: Exception) -> str:
-    return error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"
 
 
 def _stamped(quote: Quote) -> Quote:

@@ -15,7 +15,7 @@ import msgspec
 
 from aether.domain.accounts import LEAST_DEAD_MAN_S
 from aether.domain.commands import Severity
-from aether.domain.errors import UnsupportedError, VenueError
+from aether.domain.errors import UnsupportedError, VenueError, words_of
 from aether.domain.events import VenueReport
 from aether.domain.identifiers import BalanceKey, ClientOrderId
 from aether.domain.orders import OrderRequest
@@ -227,9 +227,9 @@ class ExecutionSession:
                         self.comparison.note(Severity.WARNING, "no_dead_man", told)
                 except Exception as error:  # noqa: BLE001  the next time it may work
                     failures += 1
-                    _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=_told(error))
+                    _log.warning("dead_man_not_refreshed", venue=self._protocol.venue, reason=words_of(error))
                     if failures == FAILURES_TOLD and wanted_s:
-                        told = f"{self._protocol.venue} does not take the dead-man switch: {_told(error)}"
+                        told = f"{self._protocol.venue} does not take the dead-man switch: {words_of(error)}"
                         self.comparison.note(Severity.CRITICAL, "dead_man_refused", told)
                 if not failures:
                     armed_s = wanted_s
@@ -241,7 +241,7 @@ class ExecutionSession:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001  the next time it may work
-                _log.warning(failed, venue=self._protocol.venue, reason=_told(error))
+                _log.warning(failed, venue=self._protocol.venue, reason=words_of(error))
             await asyncio.sleep(every_s)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -253,7 +253,7 @@ class ExecutionSession:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("task_failed", venue=self._protocol.venue, reason=_told(error))
+            _log.error("task_failed", venue=self._protocol.venue, reason=words_of(error))
 
     # What the account wants.
 
@@ -380,7 +380,7 @@ class ExecutionSession:
 
     def _not_compared(self, error: Exception) -> None:
         known = isinstance(error, VenueError)
-        _log.warning("comparison_failed", venue=self._protocol.venue, reason=_told(error), exc_info=not known)
+        _log.warning("comparison_failed", venue=self._protocol.venue, reason=words_of(error), exc_info=not known)
 
     async def _compare_in_time(self) -> None:
         """Compare at a steady pace, whatever the stream says; and read balances where no stream tells them."""
@@ -426,7 +426,3 @@ class ExecutionSession:
                 self._told_s = overdue_s
                 told = f"{self._protocol.venue} has not taken back {self._left() or 'all'} orders for {overdue_s:.0f} s"
                 self.comparison.note(Severity.CRITICAL, "not_canceled", told)
-
-
-def _told(error: BaseException) -> str:
-    return error.message if isinstance(error, VenueError) else f"{type(error).__name__}: {error}"

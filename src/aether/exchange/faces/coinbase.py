@@ -217,8 +217,7 @@ class CoinbaseFace(CoinbaseSockets):
         day = [t for t in trades if t.ts_ns > now - NS_PER_DAY]
         before = [t for t in trades if now - 2 * NS_PER_DAY < t.ts_ns <= now - NS_PER_DAY]
         last, volume = self.venue.last[market.symbol], sum(t.size for t in day)
-        state = self.venue.state_of(market)
-        is_online = state in ("online", "post_only")
+        is_online = self.venue.takes_orders(market)
         others = SHARED_BOOKS.get(market.quote, ())
         return {
             "product_id": product.id,
@@ -240,7 +239,7 @@ class CoinbaseFace(CoinbaseSockets):
             "status": "online" if is_online else "offline",
             "cancel_only": not is_online,
             "limit_only": False,
-            "post_only": state == "post_only",
+            "post_only": self.venue.state_of(market) == "post_only",
             "trading_disabled": not is_online,
             "auction_mode": False,
             "product_type": "SPOT",

@@ -166,9 +166,6 @@ class CoinbaseSockets(Face):
             self._send(socket, "user", [{"type": "snapshot", "orders": part, "positions": _POSITIONS}])
 
     def _product_rows(self) -> list[dict[str, Any]]:
-        def status(market: Market) -> str:
-            return "online" if self.venue.state_of(market) in ("online", "post_only") else "offline"
-
         return [
             {
                 "product_type": "SPOT",
@@ -178,7 +175,7 @@ class CoinbaseSockets(Face):
                 "base_increment": size_text(product.market, 1),
                 "quote_increment": price_text(product.market, 1),
                 "display_name": f"{product.market.base}/{product.quote}",
-                "status": status(product.market),
+                "status": "online" if self.venue.takes_orders(product.market) else "offline",
                 "status_message": "",
                 "min_market_funds": plain(product.market.min_notional),
             }

@@ -98,8 +98,9 @@ class KrakenFeed(KrakenTrading):
         what = {"book": depth, "ohlc": minutes, "ticker": params.get("event_trigger", "trades")}.get(channel, True)
         if channel == "ticker" and what not in ("trades", "bbo"):
             raise KrakenError("Subscription object unsupported field")
+        listed = {market.symbol: market for market in self.venue.listed()}
         for symbol in params.get("symbol", []):
-            if symbol not in [market.symbol for market in self.venue.listed()]:
+            if symbol not in listed:
                 error = {"error": f"Currency pair not supported {symbol}", "success": False, "symbol": symbol}
                 times = {"time_in": received, "time_out": iso(self.now_ns())}
                 socket.send(as_json({**head, **error, **times}), faulty=False)
@@ -112,7 +113,7 @@ class KrakenFeed(KrakenTrading):
                 socket.subscriptions.pop((channel, symbol), None)
                 continue
             socket.subscriptions[channel, symbol] = what
-            self._snapshot(socket, channel, self.venue.markets[symbol], what, params)
+            self._snapshot(socket, channel, listed[symbol], what, params)
 
     # The market.
 

@@ -166,8 +166,7 @@ class KrakenMarkets(KrakenNames):
 
     def pair_status(self, market: Market) -> str:
         """Return in which state a pair is."""
-        state = self.venue.state_of(market)
-        return state if state in ("online", "post_only") else "cancel_only"
+        return self.venue.state_of(market) if self.venue.takes_orders(market) else "cancel_only"
 
     def ticker(self, market: Market) -> dict[str, Any]:
         """Return a row of Ticker: of each pair of figures the first is of today, the second of the last 24 hours."""
