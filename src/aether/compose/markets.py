@@ -27,6 +27,7 @@ from aether.venues.feed import MarketFeed
 from aether.venues.limits import VenueLimits
 from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
+from aether.venues.shapes import prepare
 
 ATTACH_AGAIN_S = 1.0
 
@@ -167,6 +168,7 @@ async def open_venues(market: Market) -> AsyncIterator[Venues]:
             VenueClient(with_urls(protocol_of(name), rest, socket_), http)
             for name, (rest, socket_) in addresses.items()
         ]
+        prepare()
         for client in clients:
             await client.load_markets()
         yield Venues(clients, local, http)

@@ -7,7 +7,7 @@ parsed.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
@@ -24,10 +24,7 @@ LONGEST_TEXT = 500
 MAX_MESSAGE_BYTES = 16 * 2**20
 """A longer message is refused before it is parsed."""
 
-DOT = ord(".")
 ZEROS = "0" * 40
-USUAL_DECIMALS = 8
-"""Venues often write every number with so many, whatever the pair's precision."""
 MAX_DIGITS = 40
 """A number of more characters is refused: no venue means it."""
 
@@ -159,42 +156,6 @@ class RawScaler(dict[bytes, int]):
         return value
 
 
-def text_reader(decimals: int) -> Callable[[str], int]:
-    """Return `scaled` for one precision, quick for numbers written with the usual decimals and remembering nothing: for
-    sizes, which seldom come twice."""
-    written = max(decimals, USUAL_DECIMALS)
-    dot = -(written + 1)
-    surplus: int = 10 ** (written - decimals)
-
-    def read(text: str) -> int:
-        if written < len(text) < MAX_DIGITS and text[dot] == ".":
-            digits = text.replace(".", "", 1)
-            if digits.isdecimal():
-                value = int(digits)
-                if surplus == 1:
-                    return value
-                value, rest = divmod(value, surplus)
-                if not rest:
-                    return value
-        return scaled(text, decimals)
-
-    return read
-
-
-def raw_reader(decimals: int) -> Callable[[bytes], int]:
-    """Return a `text_reader` for the bytes of a JSON number."""
-    dot = -(decimals + 1)
-
-    def read(raw: bytes) -> int:
-        if decimals and len(raw) > decimals and raw[dot] == DOT:
-            digits = raw.replace(b".", b"", 1)
-            if digits.isdigit() and len(digits) < MAX_DIGITS:
-                return int(digits)
-        return scaled(raw_text(raw), decimals)
-
-    return read
-
-
 def raw_text(raw: bytes | msgspec.Raw) -> str:
     """Return the text of a JSON number, quoted or not."""
     return bytes(raw).decode("ascii", "replace").strip('"')
@@ -270,8 +231,7 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
     price: Scaler
     size: Scaler
     raw_price: RawScaler
-    read_size: Callable[[str], int]
-    read_raw_size: Callable[[bytes], int]
+    raw_size: RawScaler
     written: tuple[int, int]
 
 
@@ -291,6 +251,8 @@ class Listings(dict[str, Listing]):
         self._scales: dict[InstrumentId, tuple[int, int]] = {}
         self.told_as: dict[str, str] = {}
         """Under which other name the market data of a pair come, by the venue's name of it."""
+        self.version = 0
+        """Grows with each symbol that is listed, or listed anew."""
         for native, instrument in instruments:
             self.add(native, instrument)
 
@@ -301,6 +263,7 @@ class Listings(dict[str, Listing]):
             written: the decimals that the venue writes it with; by default the instrument's.
         """
         decimals = (instrument.price_decimals, instrument.size_decimals)
+        self.version += 1
         self[native] = self._by_id[instrument.id] = Listing(
             native,
             instrument.id,
@@ -308,8 +271,7 @@ class Listings(dict[str, Listing]):
             Scaler(instrument.price_decimals),
             Scaler(instrument.size_decimals),
             RawScaler(instrument.price_decimals),
-            text_reader(instrument.size_decimals),
-            raw_reader(instrument.size_decimals),
+            RawScaler(instrument.size_decimals),
             written if any(written) else decimals,
         )
 

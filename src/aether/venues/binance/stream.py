@@ -31,6 +31,8 @@ from aether.venues.messages import (
     VenueStatus,
 )
 from aether.venues.rows import unread_row, unrecognized
+from aether.venues.scanner import Kind
+from aether.venues.shapes import Field, Scanner, Shape, Words, passed, refused, trade_id_of
 from aether.venues.stream import Channel, guarded, to_json, unknown
 from aether.venues.wire import NS_PER_MS, Listing, Listings, MalformedError, amount_down, amount_near, parse
 
@@ -41,8 +43,6 @@ BINANCE = VenueId("binance")
 
 Texts = list[tuple[str, str]]
 EMPTY = msgspec.Raw(b"")
-LONGEST_STREAM = 80
-MAX_STREAMS = 4_096
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -71,41 +71,6 @@ class _Data(msgspec.Struct, gc=False):
 class _Envelope(msgspec.Struct, gc=False):
     stream: str = ""
     data: _Data | None = None
-
-
-class _TradeData(msgspec.Struct, gc=False):
-    t: int
-    T: int
-    p: str
-    q: str
-    m: bool
-
-
-class _TradeEnvelope(msgspec.Struct, gc=False):
-    data: _TradeData
-
-
-class _QuoteData(msgspec.Struct, gc=False):
-    b: str
-    B: str
-    a: str
-    A: str
-
-
-class _QuoteEnvelope(msgspec.Struct, gc=False):
-    data: _QuoteData
-
-
-class _DeltaData(msgspec.Struct, gc=False):
-    E: int
-    U: int
-    u: int
-    b: Texts
-    a: Texts
-
-
-class _DeltaEnvelope(msgspec.Struct, gc=False):
-    data: _DeltaData
 
 
 class _Kline(msgspec.Struct, gc=False):
@@ -197,9 +162,6 @@ ORDER_TYPES = {
 }
 TIMES_IN_FORCE = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 
-_trade_envelope = msgspec.json.Decoder(_TradeEnvelope)
-_quote_envelope = msgspec.json.Decoder(_QuoteEnvelope)
-_delta_envelope = msgspec.json.Decoder(_DeltaEnvelope)
 _envelope = msgspec.json.Decoder(_Envelope)
 _data = msgspec.json.Decoder(_Data)
 _kline = msgspec.json.Decoder(_Kline)
@@ -208,6 +170,29 @@ _kind = msgspec.json.Decoder(_Kind)
 _report = msgspec.json.Decoder(_Report)
 _position = msgspec.json.Decoder(_Position)
 _held = msgspec.json.Decoder(_Held)
+
+
+def _enveloped(kind: str, *fields: Field) -> Shape:
+    """Return the shape of a combined stream's message; what else a public message may say makes it another one."""
+    others = set(_Data.__struct_fields__) - {field.name for field in fields} - {"e"}
+    event = Field("e", Kind.WORD, (kind,), kept=False) if kind else refused("e")[0]
+    data = Field("data", Kind.OBJECT, fields=(event, *fields, *refused(*sorted(others))))
+    return Shape(Field("stream", Kind.TEXT, kept=False), data)
+
+
+_E = Field("E", Kind.MILLISECONDS, kept=False, required=False)
+TRADE = _enveloped(
+    "trade", _E, Field("s", Kind.PAIR), Field("t", Kind.INT), Field("p", Kind.PRICE), Field("q", Kind.SIZE),
+    Field("T", Kind.MILLISECONDS), Field("m", Kind.BOOL), *passed("M"),
+)  # fmt: skip
+QUOTE = _enveloped(
+    "", Field("u", Kind.INT, kept=False, required=False), Field("s", Kind.PAIR), Field("b", Kind.PRICE),
+    Field("B", Kind.SIZE), Field("a", Kind.PRICE), Field("A", Kind.SIZE), _E._replace(kept=True),
+)  # fmt: skip
+DELTA = _enveloped(
+    "depthUpdate", _E._replace(kept=True), Field("s", Kind.PAIR), Field("U", Kind.INT), Field("u", Kind.INT),
+    Field("b", Kind.LEVELS), Field("a", Kind.LEVELS),
+)  # fmt: skip
 
 
 class BinanceStream:
@@ -225,7 +210,7 @@ class BinanceStream:
         self._bar_s = bar_s
         self._book_speed_ms = book_speed_ms
         self._next_id = 0
-        self._readers: dict[bytes, Callable[[bytes], list[Message]]] = {}
+        self._scan = Scanner(listings, _KINDS, lambda: listings).read
         self._kinds: dict[str, Callable[[_Data, Listing], Message]] = {
             "trade": self._trade,
             "depthUpdate": self._delta,
@@ -264,28 +249,18 @@ class BinanceStream:
     # What we are told.
 
     def receive(self, payload: bytes) -> list[Message]:
-        """Return what a message means; never raises. A combined stream is told by its name, once seen."""
-        reader = self._readers.get(payload[11 : payload.find(b'"', 11, LONGEST_STREAM)])
-        return guarded(reader or self._decode, payload)
-
-    def _remember(self, stream: str, listing: Listing) -> None:
-        """Read the messages of a stream straight away from now on."""
-        kind = stream.partition("@")[2]
-        make = {"trade": _trade_reader, "bookTicker": _quote_reader, "depth@100ms": _delta_reader}.get(kind)
-        if make is not None and stream.isascii() and len(self._readers) < MAX_STREAMS:
-            self._readers[stream.encode()] = make(listing)
+        """Return what a message means; never raises."""
+        found = self._scan(payload)
+        return guarded(self._decode, payload) if found is None else found
 
     def _decode(self, payload: bytes) -> list[Message]:
-        if payload.startswith(b'{"stream"'):
-            envelope = _envelope.decode(payload)
-            data = envelope.data
-            if data is None:
-                raise MalformedError("fields", "an envelope without data")
-            if data.s and envelope.stream.startswith(f"{data.s.lower()}@"):
-                self._remember(envelope.stream, self.listings[data.s])
-            return self._public(data, payload, envelope.stream)
         if payload.startswith((b'{"e":"executionReport"', b'{"e":"outbound')):
             return self._private(payload)
+        envelope = _envelope.decode(payload)
+        if envelope.data is not None:
+            return self._public(envelope.data, payload, envelope.stream)
+        if envelope.stream:
+            raise MalformedError("fields", "an envelope without data")
         response = _response.decode(payload)
         if response.event != EMPTY:
             return self._private(bytes(response.event))
@@ -510,68 +485,47 @@ _PRIVATE_KINDS = frozenset(
 )
 
 
-def _trade_reader(listing: Listing) -> Callable[[bytes], list[Message]]:
-    decode, instrument, price, size = _trade_envelope.decode, listing.id, listing.price, listing.read_size
-
-    def read(payload: bytes) -> list[Message]:
-        data = decode(payload).data
-        return [
-            Trade(
-                ts_ns=data.T * NS_PER_MS,
-                instrument=instrument,
-                price=price[data.p],
-                size=size(data.q),
-                side=Side.SELL if data.m else Side.BUY,
-                trade_id=TradeId(str(data.t)),
-            )
-        ]
-
-    return read
+def _scanned_trade(scanner: Scanner, words: Words) -> list[Message]:
+    pair, number, price, size, ts_ns, sells = words
+    return [
+        Trade(
+            ts_ns=ts_ns,
+            instrument=scanner.ids[pair],
+            price=price,
+            size=size,
+            side=Side.SELL if sells else Side.BUY,
+            trade_id=trade_id_of(number),
+        )
+    ]
 
 
-def _quote_reader(listing: Listing) -> Callable[[bytes], list[Message]]:
-    decode, instrument, price, size = _quote_envelope.decode, listing.id, listing.price, listing.read_size
-
-    def read(payload: bytes) -> list[Message]:
-        data = decode(payload).data
-        return [
-            Quote(
-                ts_ns=0,
-                instrument=instrument,
-                bid=price[data.b],
-                ask=price[data.a],
-                bid_size=size(data.B),
-                ask_size=size(data.A),
-            )
-        ]
-
-    return read
+def _scanned_quote(scanner: Scanner, words: Words) -> list[Message]:
+    pair, bid, bid_size, ask, ask_size, ts_ns = words
+    return [Quote(ts_ns=ts_ns, instrument=scanner.ids[pair], bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size)]
 
 
-def _delta_reader(listing: Listing) -> Callable[[bytes], list[Message]]:
-    decode, instrument, price, size = _delta_envelope.decode, listing.id, listing.price, listing.read_size
+def _scanned_delta(scanner: Scanner, words: Words) -> list[Message]:
+    ts_ns, pair, first, last, bids, bid_count, asks, ask_count = words
+    return [
+        BookDelta(
+            instrument=scanner.ids[pair],
+            ts_ns=ts_ns,
+            bids=scanner.levels(bids, bid_count),
+            asks=scanner.levels(asks, ask_count),
+            first=first,
+            last=last,
+        )
+    ]
 
-    def read(payload: bytes) -> list[Message]:
-        data = decode(payload).data
-        return [
-            BookDelta(
-                instrument=instrument,
-                ts_ns=data.E * NS_PER_MS,
-                bids=[(price[p], size(s)) for p, s in data.b],
-                asks=[(price[p], size(s)) for p, s in data.a],
-                first=data.U,
-                last=data.u,
-            )
-        ]
 
-    return read
+_KINDS = ((DELTA, _scanned_delta), (QUOTE, _scanned_quote), (TRADE, _scanned_trade))
 
 
 def _levels(texts: object, listing: Listing) -> list[Level]:
     if not isinstance(texts, list):
         raise MalformedError("fields", "a book without levels")
-    price, size = listing.price, listing.read_size
-    return [(price[p], size(s)) for p, s in texts]
+    price, size = listing.price, listing.size
+    return [(price[p], size[s]) for p, s in texts]
 
 
 def socket_request(method: str, request_id: int, params: dict[str, str | int]) -> str:

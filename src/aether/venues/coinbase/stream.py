@@ -31,6 +31,8 @@ from aether.venues.messages import (
     Unrecognized,
 )
 from aether.venues.rows import progress, unread_row, unrecognized
+from aether.venues.scanner import Kind
+from aether.venues.shapes import Field, Scanner, Shape, Words, passed, refused, trade_id_of
 from aether.venues.stream import Channel, guarded, to_json, unknown
 from aether.venues.wire import NS_PER_S, Listing, Listings, MalformedError, time_ns
 
@@ -203,6 +205,41 @@ _products = msgspec.json.Decoder(list[_Products])
 _users = msgspec.json.Decoder(list[_User])
 
 
+def _message(channels: tuple[str, ...], *, event: tuple[Field, ...], kept: bool) -> Shape:
+    """Return the shape of a message; `kept`: whether its time is part of what it says."""
+    return Shape(
+        Field("channel", Kind.WORD, channels, kept=False), *passed("client_id"),
+        Field("timestamp", Kind.TIME, kept=kept), Field("sequence_num", Kind.INT),
+        Field("events", Kind.ONE, fields=event), *refused("type", "message"),
+    )  # fmt: skip
+
+
+_EVENT = Field("type", Kind.WORD, ("update", "snapshot"))
+_PASSED = passed("type", "price", "volume_24_h", "low_24_h", "high_24_h", "low_52_w", "high_52_w")
+TRADES = _message(
+    ("market_trades",), kept=False,
+    event=(_EVENT, Field("trades", Kind.ROWS, fields=(
+        Field("trade_id", Kind.INT_TEXT), Field("product_id", Kind.PAIR), Field("price", Kind.PRICE),
+        Field("size", Kind.SIZE), Field("side", Kind.WORD, ("BUY", "SELL")), Field("time", Kind.TIME),
+    ))),
+)  # fmt: skip
+TICKERS = _message(
+    ("ticker", "ticker_batch"), kept=True,
+    event=(_EVENT, Field("tickers", Kind.ROWS, fields=(
+        *_PASSED[:1], Field("product_id", Kind.PAIR), *_PASSED[1:], *passed("price_percent_chg_24_h"),
+        Field("best_bid", Kind.PRICE), Field("best_bid_quantity", Kind.SIZE),
+        Field("best_ask", Kind.PRICE), Field("best_ask_quantity", Kind.SIZE),
+    ))),
+)  # fmt: skip
+LEVELS = _message(
+    ("l2_data",), kept=True,
+    event=(_EVENT, Field("product_id", Kind.PAIR), Field("updates", Kind.ROWS, fields=(
+        Field("side", Kind.WORD, ("bid", "offer", "ask")), *passed("event_time"), Field("price_level", Kind.PRICE),
+        Field("new_quantity", Kind.SIZE),
+    ))),
+)  # fmt: skip
+
+
 _Handler = Callable[[_Head, msgspec.Raw], list[Message]]
 BOOKS = ("l2_data",)
 _IDS = ("order_id", "client_order_id", "product_id", "order_side")
@@ -234,7 +271,8 @@ class CoinbaseStream:
         """By the name under which market data come, the pairs that they are of."""
         self._bars: dict[InstrumentId, Bar] = {}
         """The bar of each pair that is not over yet."""
-        self._readers = {b'"l2_da': self._on_book, b'"marke': self._on_trades, b'"ticke': self._on_ticker}
+        kinds = ((LEVELS, self._scanned_book), (TRADES, self._scanned_trades), (TICKERS, self._scanned_quotes))
+        self._scanner = Scanner(listings, kinds, self._scanned_pairs)
 
     # What we send.
 
@@ -246,6 +284,7 @@ class CoinbaseStream:
             told_as = self.listings.told_as.get(product, product)
             if product not in self._subscribed.setdefault(told_as, []):
                 self._subscribed[told_as].append(product)
+                self._scanner.renew()
         texts = [self._subscription("subscribe", CHANNELS[channel], symbols, credential)]
         return [*texts, self._subscription("subscribe", "heartbeats", [], credential)]
 
@@ -269,8 +308,11 @@ class CoinbaseStream:
     # What we are told.
 
     def receive(self, payload: bytes) -> list[Message]:
-        """Return what a message means; never raises. The frequent kinds are told by how they begin."""
-        found = guarded(self._readers.get(payload[11:17], self._decode), payload)
+        """Return what a message means; never raises."""
+        scanned = self._scanner.read(payload)
+        if scanned is not None:
+            return scanned
+        found = guarded(self._decode, payload)
         if len(found) == 1 and isinstance(found[0], Unrecognized):
             return self._row_by_row(payload, found[0])
         return found
@@ -304,6 +346,70 @@ class CoinbaseStream:
     def _named(self, product: str) -> list[Listing]:
         """Return the pairs that market data under a name are of: the pair itself, and those traded in its book."""
         return [self.listings[name] for name in self._subscribed.get(product) or (product,)]
+
+    def _scanned_pairs(self) -> dict[str, Listing]:
+        """Return the names under which the data of exactly one pair come; those of several take the readable path."""
+        found: dict[str, Listing] = {}
+        for name in {*self.listings, *self._subscribed}:
+            pairs = [pair for pair in self._subscribed.get(name) or (name,) if pair in self.listings]
+            if len(pairs) == 1:
+                found[name] = self.listings[pairs[0]]
+        return found
+
+    def _scanned_trades(self, scanner: Scanner, words: Words) -> list[Message]:
+        sequence, _, start, count = words[:4]
+        found = self._step(sequence)
+        if found is None:
+            return []
+        rows = (words[4:],) if count == 1 else scanner.rows(start, count, 6)
+        for number, pair, price, size, side, ts_ns in rows:
+            found.append(
+                Trade(
+                    ts_ns=ts_ns,
+                    instrument=scanner.ids[pair],
+                    price=price,
+                    size=size,
+                    side=_TAKERS[side],
+                    trade_id=trade_id_of(number),
+                )
+            )
+        return found
+
+    def _scanned_quotes(self, scanner: Scanner, words: Words) -> list[Message]:
+        ts_ns, sequence, _, start, count = words[:5]
+        found = self._step(sequence)
+        if found is None:
+            return []
+        for pair, bid, bid_size, ask, ask_size in (words[5:],) if count == 1 else scanner.rows(start, count, 5):
+            found.append(
+                Quote(
+                    ts_ns=ts_ns,
+                    instrument=scanner.ids[pair],
+                    bid=bid,
+                    ask=ask,
+                    bid_size=bid_size,
+                    ask_size=ask_size,
+                )
+            )
+        return found
+
+    def _scanned_book(self, scanner: Scanner, words: Words) -> list[Message]:
+        ts_ns, sequence, is_snapshot, pair, start, count = words[:6]
+        found = self._step(sequence)
+        if found is None:
+            return []
+        bids: list[Level] = []
+        asks: list[Level] = []
+        sides = (bids, asks, asks)
+        for side, price, size in scanner.rows(start, count, 3):
+            sides[side].append((price, size))
+        instrument = scanner.ids[pair]
+        found.append(
+            BookSnapshot(instrument=instrument, ts_ns=ts_ns, bids=bids, asks=asks, sequence=sequence)
+            if is_snapshot
+            else BookDelta(instrument=instrument, ts_ns=ts_ns, bids=bids, asks=asks, last=sequence)
+        )
+        return found
 
     def _step(self, sequence: int) -> list[Message] | None:
         """Take note of a message's number; return the gap before it, None when it is a repetition."""
@@ -384,7 +490,7 @@ class CoinbaseStream:
                         ts_ns=time_ns(row.time),
                         instrument=listing.id,
                         price=listing.price[row.price],
-                        size=listing.read_size(row.size),
+                        size=listing.size[row.size],
                         side=taker_of(row.side),
                         trade_id=TradeId(row.trade_id),
                     )
@@ -413,8 +519,8 @@ class CoinbaseStream:
                         instrument=listing.id,
                         bid=listing.price[row.best_bid or "0"],
                         ask=listing.price[row.best_ask or "0"],
-                        bid_size=listing.read_size(row.best_bid_quantity or "0"),
-                        ask_size=listing.read_size(row.best_ask_quantity or "0"),
+                        bid_size=listing.size[row.best_bid_quantity or "0"],
+                        ask_size=listing.size[row.best_ask_quantity or "0"],
                     )
                     for listing in self._named(row.product_id)
                 ]
@@ -513,12 +619,16 @@ def _side(text: str) -> Side:
     raise MalformedError("side", text)
 
 
+_TAKERS = (taker_of("BUY"), taker_of("SELL"))
+"""By the side of the maker, see `taker_of`."""
+
+
 def _sides(updates: list[_Level], listing: Listing) -> tuple[list[Level], list[Level]]:
-    price, size = listing.price, listing.read_size
+    price, size = listing.price, listing.size
     bids: list[Level] = []
     asks: list[Level] = []
     for row in updates:
-        level = (price[row.price_level], size(row.new_quantity))
+        level = (price[row.price_level], size[row.new_quantity])
         if row.side == "bid":
             bids.append(level)
         elif row.side in ("offer", "ask"):

@@ -36,6 +36,8 @@ from aether.venues.messages import (
     VenueStatus,
 )
 from aether.venues.rows import progress, unread_row, unrecognized
+from aether.venues.scanner import Kind
+from aether.venues.shapes import Field, Scanner, Shape, Words, passed, refused, trade_id_of
 from aether.venues.stream import Channel, guarded, to_json, unknown
 from aether.venues.wire import Listings, MalformedError, amount_down, raw_text, time_ns
 
@@ -214,6 +216,32 @@ _balances = msgspec.json.Decoder(list[_Balance])
 _instruments = msgspec.json.Decoder(_Instruments)
 
 
+def _message(channel: str, rows: Kind, *fields: Field) -> Shape:
+    """Return the shape of a channel's message."""
+    return Shape(
+        Field("channel", Kind.WORD, (channel,), kept=False), Field("type", Kind.WORD, ("update", "snapshot")),
+        Field("data", rows, fields=fields),
+        *refused("method", "success", "error", "req_id", "result", "symbol", "sequence", "timestamp"),
+    )  # fmt: skip
+
+
+_PRICED = (Field("price", Kind.RAW_PRICE), Field("qty", Kind.RAW_SIZE))
+_PAIR, _TIME = Field("symbol", Kind.PAIR), Field("timestamp", Kind.TIME, required=False)
+TRADES = _message(
+    "trade", Kind.ROWS, _PAIR, Field("side", Kind.WORD, ("buy", "sell")), *_PRICED, *passed("ord_type"),
+    Field("trade_id", Kind.INT), _TIME._replace(required=True),
+)  # fmt: skip
+TICKERS = _message(
+    "ticker", Kind.ROWS, _PAIR, Field("bid", Kind.RAW_PRICE), Field("bid_qty", Kind.RAW_SIZE),
+    Field("ask", Kind.RAW_PRICE), Field("ask_qty", Kind.RAW_SIZE),
+    *passed("last", "volume", "vwap", "low", "high", "change", "change_pct"), _TIME,
+)  # fmt: skip
+BOOKS = _message(
+    "book", Kind.ONE, _PAIR, Field("bids", Kind.ROWS, fields=_PRICED), Field("asks", Kind.ROWS, fields=_PRICED),
+    Field("checksum", Kind.INT), _TIME,
+)  # fmt: skip
+
+
 class KrakenStream:
     """One connection to Kraken's public or private WebSocket v2.
 
@@ -240,7 +268,7 @@ class KrakenStream:
             "executions": self._on_executions,
             "balances": self._on_balances,
         }
-        self._readers = {b'"book': self._on_book, b'"trad': self._on_trade, b'"tick': self._on_ticker}
+        self._scan = Scanner(listings, ((BOOKS, _book), (TRADES, _trades), (TICKERS, _quotes)), lambda: listings).read
 
     # What we send.
 
@@ -272,8 +300,11 @@ class KrakenStream:
     # What we are told.
 
     def receive(self, payload: bytes) -> list[Message]:
-        """Return what a message means; never raises. The frequent kinds are told by how they begin."""
-        found = guarded(self._readers.get(payload[11:16]) or self._decode, payload)
+        """Return what a message means; never raises."""
+        scanned = self._scan(payload)
+        if scanned is not None:
+            return scanned
+        found = guarded(self._decode, payload)
         if len(found) == 1 and isinstance(found[0], Unrecognized):
             return self._row_by_row(payload, found[0])
         return found
@@ -349,7 +380,7 @@ class KrakenStream:
                     ts_ns=time_ns(row.timestamp),
                     instrument=listing.id,
                     price=listing.raw_price[bytes(row.price)],
-                    size=listing.read_raw_size(bytes(row.qty)),
+                    size=listing.raw_size[bytes(row.qty)],
                     side=row.side,
                     trade_id=TradeId(str(row.trade_id)),
                 )
@@ -360,15 +391,15 @@ class KrakenStream:
         found: list[Message] = []
         for row in _ticker_message.decode(payload).data:
             listing = self.listings[row.symbol]
-            price, size = listing.raw_price, listing.read_raw_size
+            price, size = listing.raw_price, listing.raw_size
             found.append(
                 Quote(
                     ts_ns=time_ns(row.timestamp) if row.timestamp else 0,
                     instrument=listing.id,
                     bid=price[bytes(row.bid)],
                     ask=price[bytes(row.ask)],
-                    bid_size=size(bytes(row.bid_qty)),
-                    ask_size=size(bytes(row.ask_qty)),
+                    bid_size=size[bytes(row.bid_qty)],
+                    ask_size=size[bytes(row.ask_qty)],
                 )
             )
         return found
@@ -378,9 +409,9 @@ class KrakenStream:
         message = _book_message.decode(payload)
         for row in message.data:
             listing = self.listings[row.symbol]
-            price, size = listing.raw_price, listing.read_raw_size
-            bids = [(price[bytes(level.price)], size(bytes(level.qty))) for level in row.bids]
-            asks = [(price[bytes(level.price)], size(bytes(level.qty))) for level in row.asks]
+            price, size = listing.raw_price, listing.raw_size
+            bids = [(price[bytes(level.price)], size[bytes(level.qty)]) for level in row.bids]
+            asks = [(price[bytes(level.price)], size[bytes(level.qty)]) for level in row.asks]
             ts_ns = time_ns(row.timestamp) if row.timestamp else 0
             book: Message
             if message.type == "snapshot":
@@ -403,7 +434,7 @@ class KrakenStream:
                 high=price[bytes(row.high)],
                 low=price[bytes(row.low)],
                 close=price[bytes(row.close)],
-                volume=listing.read_raw_size(bytes(row.volume)),
+                volume=listing.raw_size[bytes(row.volume)],
             )
             found += progress(self._bars, bar)
         return found
@@ -432,7 +463,7 @@ class KrakenStream:
                 found.append(self._bare_update(row))
                 continue
             listing = self.listings[row.symbol]
-            price, size = listing.raw_price, listing.read_raw_size
+            price, size = listing.raw_price, listing.raw_size
             if row.exec_type == "trade":
                 fees = row.fees or [_Fee("", Raw(b"0"))]
                 if row.side is None:
@@ -446,7 +477,7 @@ class KrakenStream:
                         trade_id=TradeId(row.exec_id),
                         side=row.side,
                         price=price[bytes(row.last_price)],
-                        size=size(bytes(row.last_qty)),
+                        size=size[bytes(row.last_qty)],
                         fee=sum(_amount(fee.qty) for fee in fees),
                         fee_asset=asset_code(fees[0].asset) if fees[0].asset else listing.instrument.quote,
                         liquidity=Liquidity.MAKER if row.liquidity_ind == "m" else Liquidity.TAKER,
@@ -463,12 +494,12 @@ class KrakenStream:
                     client_id=ClientOrderId(row.cl_ord_id),
                     venue_order_id=VenueOrderId(row.order_id),
                     state=state,
-                    filled=size(bytes(row.cum_qty)) if row.cum_qty != EMPTY else -1,
+                    filled=size[bytes(row.cum_qty)] if row.cum_qty != EMPTY else -1,
                     reason=row.reason,
                     side=row.side,
                     type=TYPES_BACK.get(row.order_type),
                     time_in_force=_TIMES_BACK.get(row.time_in_force),
-                    size=size(bytes(row.order_qty)) if row.order_qty != EMPTY else 0,
+                    size=size[bytes(row.order_qty)] if row.order_qty != EMPTY else 0,
                     limit_price=price[bytes(row.limit_price)] if row.limit_price != EMPTY else 0,
                 )
             )
@@ -521,6 +552,46 @@ class KrakenStream:
                 result=bytes(head.result),
             )
         ]
+
+
+_SIDES = (Side.BUY, Side.SELL)
+
+
+def _trades(scanner: Scanner, words: Words) -> list[Message]:
+    _, start, count, pair, side, price, size, number, ts_ns = words
+    if count != 1:
+        return [message for row in scanner.rows(start, count, 6) for message in _trades(scanner, (0, 0, 1, *row))]
+    return [
+        Trade(
+            ts_ns=ts_ns,
+            instrument=scanner.ids[pair],
+            price=price,
+            size=size,
+            side=_SIDES[side],
+            trade_id=trade_id_of(number),
+        )
+    ]
+
+
+def _quotes(scanner: Scanner, words: Words) -> list[Message]:
+    _, start, count, pair, bid, bid_size, ask, ask_size, ts_ns = words
+    if count != 1:
+        return [message for row in scanner.rows(start, count, 6) for message in _quotes(scanner, (0, 0, 1, *row))]
+    return [Quote(ts_ns=ts_ns, instrument=scanner.ids[pair], bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size)]
+
+
+def _book(scanner: Scanner, words: Words) -> list[Message]:
+    is_snapshot, pair, bids, bid_count, asks, ask_count, checksum, ts_ns = words[:8]
+    make = BookSnapshot if is_snapshot else BookDelta
+    return [
+        make(
+            instrument=scanner.ids[pair],
+            ts_ns=ts_ns,
+            bids=scanner.levels(bids, bid_count),
+            asks=scanner.levels(asks, ask_count),
+            checksum=checksum,
+        )
+    ]
 
 
 _FREQUENT = {
