@@ -232,6 +232,14 @@ async def test_fees_in_the_base_currency_are_paid_in_it_and_told_in_the_quote(
     assert row["oflags"] == "fcib"
 
 
+async def test_cost_and_fee_of_a_trade_are_told_to_five_decimals(kraken: Kraken) -> None:
+    """Kraken's `cost_decimals` of a dollar pair; the socket tells the same fee finer (its documented sample: eight)."""
+    await kraken.placed(**{**MARKET, "volume": "0.00012345"})
+    trade = next(iter((await kraken.done("TradesHistory"))["trades"].values()))
+    cost = 0.00012345 * float(trade["price"])
+    assert (trade["cost"], trade["fee"]) == (f"{cost:.5f}", f"{cost * 0.004:.5f}")
+
+
 # Fields that change what an order does.
 
 
