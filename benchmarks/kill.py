@@ -22,7 +22,8 @@ from aether.domain.identifiers import ClientOrderId, InstrumentId
 from aether.domain.orders import OrderRequest, OrderType, Side
 from aether.venues.actions import CancelAllOrders, OpenOrders
 from aether.venues.client import VenueClient, with_urls
-from aether.venues.protocol import CancelScope, Credentials
+from aether.venues.profile import CancelScope
+from aether.venues.protocol import Credentials
 from aether.venues.registry import protocol_of
 from aether.venues.session import ExecutionSession
 
@@ -110,7 +111,7 @@ class Desk:
         """Cancel everything of every account and list it, without sessions; return the seconds that it takes."""
 
         async def one(client: VenueClient) -> None:
-            scope = client.protocol.cancel_scope
+            scope = client.protocol.profile.cancel_scope
             if scope is CancelScope.ACCOUNT:
                 await client.call(CancelAllOrders())
             elif scope is CancelScope.ORDER:

@@ -2,8 +2,9 @@
 
 import ast
 import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +27,15 @@ from aether.control.access import ACTIONS, EVERYWHERE, Action, Reach, Role
 from aether.control.guards import GUARDS
 from aether.domain import errors
 from aether.domain.accounts import Limits
+from aether.domain.instruments import FeeTier
 from aether.domain.orders import OrderState
 from aether.engine.orders import TRANSITIONS, Trigger
 from aether.engine.risk import CHECKS
 from aether.engine.stops import MOVES, PERMITS, Cause, Stop
 from aether.engine.strategy import describe_parameters
 from aether.strategies import catalogue
+from aether.venues.profile import Profile
+from aether.venues.registry import PROTOCOLS
 
 NOTE = "<!-- written by `make docs`; change the code instead -->\n\n"
 
@@ -66,6 +70,40 @@ def exit_codes() -> str:
         + "0 is success, 1 a failed check.\n\n"
         + _table(("code", "error", "meaning"), rows)
     )
+
+
+def venue_facts() -> str:
+    """Return the page of what the venues are like."""
+    names = [name for name in Profile.__struct_fields__ if name != "sources"]
+    meanings = dict(
+        re.findall(r"^ {8}(\w+): (.+?)(?=^ {8}\w+:|^ {4}\S|\Z)", Profile.__doc__ or "", re.MULTILINE | re.DOTALL)
+    )
+    pages = ["# What the venues are like\n\n", NOTE, "What the adapters go by, and where each fact is from.\n\n"]
+    for name in names:
+        rows = (
+            (venue.capitalize(), _fact(getattr(protocol.profile, name)), protocol.profile.sources[name])
+            for venue, protocol in PROTOCOLS.items()
+        )
+        meaning = " ".join(meanings[name].split())
+        pages.append(f"## `{name}`\n\n{meaning[0].upper()}{meaning[1:]}\n\n{_table(('venue', 'is', 'source'), rows)}\n")
+    return "".join(pages).rstrip() + "\n"
+
+
+def _fact(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case FeeTier():
+            return f"{value.maker_ppm / 100:g} bps maker, {value.taker_ppm / 100:g} bps taker"
+        case type():
+            return f"`{value.__name__}`"
+        case StrEnum():
+            return f"`{value}`"
+        case tuple():
+            return ", ".join(map(_fact, value)) or "none"
+        case Mapping():
+            return ", ".join(f"{asset} {decimals}" for asset, decimals in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def risk_checks() -> str:
@@ -378,6 +416,7 @@ PAGES = {
     "settings.md": settings,
     "exit-codes.md": exit_codes,
     "risk-checks.md": risk_checks,
+    "venues.md": venue_facts,
     "order-states.md": order_states,
     "account-stops.md": account_stops,
     "strategies.md": strategies,

@@ -18,7 +18,8 @@ from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, Fates,
 from aether.venues.client import Permit, VenueClient
 from aether.venues.connection import Connection
 from aether.venues.messages import Execution, OrderUpdate
-from aether.venues.protocol import CancelScope, refuse
+from aether.venues.profile import CancelScope
+from aether.venues.protocol import refuse
 from aether.venues.tracked import Ask, ListOpen, LookUp, NotSentError, ReadFills, Send, Sweep, Tracked, Withdraw
 from aether.venues.tracker import Tracker
 
@@ -167,7 +168,7 @@ class Asker:
 
     async def perform(self, action: Action, *, order_age_s: float = 1e9, permit: Permit | None = None) -> VenueOrderId:
         """Carry out a trading action, on the socket where it is open and takes it, over REST otherwise."""
-        takes = isinstance(action, self._protocol.socket_actions)
+        takes = isinstance(action, self._protocol.profile.socket_actions)
         if takes and self._connection.is_open and self._may_use_socket():
             return await self._client.in_time(lambda: self._on_socket(action, order_age_s, permit))
         result = await self._client.call(action, order_age_s=order_age_s, permit=permit)
@@ -217,14 +218,14 @@ class Asker:
 
     async def _look_up(self, tracked: Tracked) -> None:
         """Ask for an order's fate; where the venue tells many at once, together with those that wait meanwhile."""
-        if self._protocol.fates_at_once == 1 or not self._is_listed(tracked.request):
+        if self._protocol.profile.fates_at_once == 1 or not self._is_listed(tracked.request):
             await self._look_up_one(tracked)
             return
         self._together.append(tracked)
         async with self._asking_fates:
             if not any(t is tracked for t in self._together):
                 return  # answered with those before
-            most = self._protocol.fates_at_once
+            most = self._protocol.profile.fates_at_once
             orders, self._together = self._together[:most], self._together[most:]
             await (self._look_up_all(orders) if len(orders) > 1 else self._look_up_one(tracked))
 
@@ -243,7 +244,7 @@ class Asker:
                     self._note_failure(LookUp(tracked), error)
                 return
         else:
-            is_whole = len(updates) < self._protocol.fates_at_once
+            is_whole = len(updates) < self._protocol.profile.fates_at_once
         by_number = {u.venue_order_id: u for u in updates}
         by_ours = {u.client_id: u for u in updates if u.client_id}
         for tracked in orders:
@@ -290,7 +291,7 @@ class Asker:
 
     async def _sweep(self, sweep: Sweep) -> None:
         """Cancel everything in the way that the venue offers: all at once, by pair, or by number."""
-        scope = self._protocol.cancel_scope
+        scope = self._protocol.profile.cancel_scope
         if scope is CancelScope.ACCOUNT:
             await self.perform(CancelAllOrders())
         elif scope is CancelScope.SYMBOL:

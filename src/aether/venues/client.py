@@ -273,7 +273,7 @@ class VenueClient:
             raise InvalidValueError(
                 f"{type(action).__name__} needs a key of {self.protocol.venue}.", remedy="Give one with --key-file."
             )
-        async with self._in_order if self.protocol.ordered_nonce else nullcontext():
+        async with self._in_order if self.protocol.profile.ordered_nonce else nullcontext():
             if permit is not None:
                 left_ms = max(1, int(permit.use() * 1000))
                 request.deadline_ms = min(request.deadline_ms, left_ms)
@@ -341,7 +341,7 @@ class VenueClient:
         server_ns = await self.call(ServerTime())
         after = self.clock()
         offset_s = server_ns / 1e9 - (before + after) / 2
-        self.clock_offset_s = offset_s if abs(offset_s) > self.protocol.clock_step_s else 0.0
+        self.clock_offset_s = offset_s if abs(offset_s) > self.protocol.profile.clock_step_s else 0.0
         return self.clock_offset_s
 
     async def check_key(self) -> KeyPermissions:
@@ -363,7 +363,7 @@ class VenueClient:
 
     async def stream_token(self) -> str:
         """Return the token of the private socket, empty where the venue has none."""
-        if not self.protocol.needs_token:
+        if not self.protocol.profile.needs_token:
             return ""
         return str(await self.call(StreamToken()))
 

@@ -12,7 +12,7 @@ from aether.telemetry import FOREIGN_ORDERS, logger
 from aether.venues.actions import Balances, ClosedOrders, Fills, OpenOrders
 from aether.venues.client import VenueClient
 from aether.venues.messages import Balance, Execution, OrderUpdate, Unread
-from aether.venues.protocol import CancelScope
+from aether.venues.profile import CancelScope
 from aether.venues.reconciliation import Held, Ids, Remembered, foreign_fill, foreign_request
 from aether.venues.tracker import Tracker
 
@@ -241,7 +241,7 @@ class Comparison:
 
     def _symbols(self) -> list[str]:
         """Return what to ask executions of: everything at once, or pair by pair where the venue wants that."""
-        if self._protocol.cancel_scope is not CancelScope.SYMBOL:
+        if self._protocol.profile.cancel_scope is not CancelScope.SYMBOL:
             return [""]
         instruments = {t.request.instrument for t in self._tracker.orders.values()}
         if self._remembered is not None:

@@ -35,7 +35,7 @@ from aether.venues.conformance import (
 )
 from aether.venues.feed import MarketFeed
 from aether.venues.messages import Execution, OrderUpdate
-from aether.venues.protocol import CancelScope
+from aether.venues.profile import CancelScope
 from aether.venues.session import ExecutionSession
 from aether.venues.stream import Channel
 
@@ -252,7 +252,7 @@ async def cancel_all(s: Suite) -> str:
     """Cancel two orders at once in the venue's own way."""
     await s.alone()
     numbers = [(await s.rest())[1] for _ in range(2)]
-    scope = s.client.protocol.cancel_scope
+    scope = s.client.protocol.profile.cancel_scope
     await s.client.call(
         CancelAllOrders(
             symbol=s.symbol if scope is CancelScope.SYMBOL else "",

@@ -70,8 +70,8 @@ class MarketFeed:
         self._symbols = symbols
         self._channels = channels
         self._levels = levels
-        self._book_from_rest = client.protocol.book_from_rest
-        self._depth = levels if client.protocol.cuts_book else 0
+        self._book_from_rest = client.protocol.profile.book_from_rest
+        self._depth = levels if client.protocol.profile.cuts_book else 0
         self.books: dict[InstrumentId, OrderBook] = {}
         self._symbol_of: dict[InstrumentId, str] = {}
         for listing in client.protocol.listings.values():

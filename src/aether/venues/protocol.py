@@ -10,7 +10,6 @@ where told; `SubmitBatch` a list of Placed; `CancelAllOrders` and `DeadManSwitch
 import hashlib
 import uuid
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,6 +18,7 @@ import msgspec
 from aether.domain.errors import Failure, VenueError
 from aether.domain.identifiers import ClientOrderId, VenueId
 from aether.venues.actions import Action, Request
+from aether.venues.profile import Profile
 from aether.venues.rows import ROW_ERRORS
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import Listings, MalformedError, parse, plain_text
@@ -55,40 +55,13 @@ class Urls(msgspec.Struct, frozen=True, kw_only=True):
     private: str
 
 
-class CancelScope(StrEnum):
-    """What a venue wants named to cancel all orders."""
-
-    ACCOUNT = "account"
-    """Nothing."""
-    SYMBOL = "symbol"
-    """A pair."""
-    ORDER = "order"
-    """Each order, by the venue's own id; a single cancel wants that too."""
-
-
 class VenueProtocol(Protocol):
     """One venue's REST protocol."""
 
     venue: VenueId
     urls: Urls
     listings: Listings
-    clock_step_s: float
-    """How coarse the clock is that the venue tells."""
-    ordered_nonce: bool
-    """Whether requests must arrive in the order of their nonces, so one has to be answered before the next is sent."""
-    tells_balances: bool
-    """Whether a private socket tells balances as they change."""
-    needs_token: bool
-    """Whether the private socket is opened with a token from REST."""
-    cancel_scope: CancelScope
-    fates_at_once: int
-    """Of how many orders the venue tells at once how they stand (`Fates`); 1 where each is asked for alone."""
-    socket_actions: tuple[type, ...]
-    """Actions that the socket takes."""
-    book_from_rest: bool
-    """Whether the socket tells a book's changes only, to go on a snapshot from REST."""
-    cuts_book: bool
-    """Whether a book holds the subscribed depth and no more: the checksum is over that."""
+    profile: Profile
 
     def native(self, symbol: str) -> str:
         """Return the name that the venue's socket has for one of our symbols."""

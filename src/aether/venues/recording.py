@@ -167,11 +167,11 @@ def replay(path: Path, symbol: str, venue: str = "") -> Replayed:
     """
     name = venue or venue_of(path)
     protocol = protocol_of(name)
-    price_decimals, size_decimals = _precision(path, symbol) if protocol.cuts_book else (8, 8)
+    price_decimals, size_decimals = _precision(path, symbol) if protocol.profile.cuts_book else (8, 8)
     instrument = make_instrument(VenueId(name), symbol, price_decimals=price_decimals, size_decimals=size_decimals)
     protocol.listings = Listings(VenueId(name), [(protocol.native(symbol), instrument)])
     found = Replayed(venue=name, symbol=symbol, price_decimals=price_decimals, size_decimals=size_decimals)
-    _Replay(protocol, OrderBook(instrument.id, DEPTH if protocol.cuts_book else 0), found).run(path)
+    _Replay(protocol, OrderBook(instrument.id, DEPTH if protocol.profile.cuts_book else 0), found).run(path)
     unique = {trade.trade_id or f"#{n}": trade for n, trade in enumerate(found.trades)}
     found.trades = sorted(unique.values(), key=lambda trade: trade.ts_ns)
     return found

@@ -26,7 +26,8 @@ from aether.venues.client import VenueClient
 from aether.venues.comparison import Comparison
 from aether.venues.connection import Connected, Connection, Disconnected
 from aether.venues.messages import Balance, Execution, Message, OrderUpdate, Unrecognized
-from aether.venues.protocol import CancelScope, Credentials
+from aether.venues.profile import CancelScope
+from aether.venues.protocol import Credentials
 from aether.venues.reconciliation import Remembered
 from aether.venues.stream import Channel, Stream
 from aether.venues.tracked import FIRST_WAIT_S, LONGEST_WAIT_S, Ask
@@ -90,7 +91,7 @@ class ExecutionSession:
         self.tracker = Tracker(
             client.protocol.wire_id,
             self.reports.put_nowait,
-            cancels_by_client_id=client.protocol.cancel_scope is not CancelScope.ORDER,
+            cancels_by_client_id=client.protocol.profile.cancel_scope is not CancelScope.ORDER,
             deadline_s=deadline_s,
             settle_margin_s=settle_margin_s,
         )
@@ -347,7 +348,7 @@ class ExecutionSession:
             self._comparing.cancel()
 
     def _note_execution(self) -> None:
-        if not self._protocol.tells_balances:
+        if not self._protocol.profile.tells_balances:
             self._moved.set()
 
     # Comparison with the venue.
@@ -400,7 +401,7 @@ class ExecutionSession:
                 if is_due:
                     await self.compare()
                     compared_s = started_s
-                elif not self._protocol.tells_balances:
+                elif not self._protocol.profile.tells_balances:
                     await self.comparison.read_balances()
             except Exception as error:  # noqa: BLE001  the pace goes on
                 self._not_compared(error)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
-from aether.domain.instruments import FeeTier, Instrument, TradingState
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.actions import (
@@ -46,6 +46,7 @@ from aether.venues.actions import (
     Ticker,
 )
 from aether.venues.binance.names import binance_symbol, failure_of
+from aether.venues.binance.profile import PROFILE
 from aether.venues.binance.stream import (
     BINANCE,
     INTERVALS,
@@ -66,7 +67,6 @@ from aether.venues.messages import (
     VenueStatus,
 )
 from aether.venues.protocol import (
-    CancelScope,
     Credentials,
     Response,
     Urls,
@@ -93,12 +93,9 @@ from aether.venues.wire import (
     scaled,
 )
 
-MAX_CLIENT_ID = 36
 RECV_WINDOW_MS = 5_000
 PAGE = 1_000
 """Rows of orders and executions that are given at once."""
-FEE_TIERS = (FeeTier(volume=0, maker_ppm=1000, taker_ppm=1000),)
-"""The published rate of a new account; an account's own rates come from `Fees`."""
 _TYPES = {
     OrderType.MARKET: "MARKET",
     OrderType.LIMIT: "LIMIT",
@@ -114,15 +111,7 @@ class BinanceProtocol:
     """Requests and responses of Binance's spot API."""
 
     venue = BINANCE
-    clock_step_s = 0.0
-    ordered_nonce = False
-    tells_balances = True
-    needs_token = False
-    cancel_scope = CancelScope.SYMBOL
-    fates_at_once = 1
-    socket_actions: tuple[type, ...] = (Submit, Cancel, GetOrder)
-    book_from_rest = True
-    cuts_book = False
+    profile = PROFILE
 
     def __init__(self, listings: Listings | None = None) -> None:
         self.listings = listings if listings is not None else Listings(BINANCE)
@@ -265,7 +254,7 @@ class BinanceProtocol:
     def sign(self, request: Request, credentials: Credentials, *, nonce: int, now_ms: int) -> Request:
         """Return the request with time and signature over all its parameters."""
         path, _, query = request.path.partition("?")
-        window = min(request.deadline_ms or RECV_WINDOW_MS, 60_000)
+        window = min(request.deadline_ms or RECV_WINDOW_MS, PROFILE.longest_deadline_ms)
         params = "&".join(p for p in (query, request.body, f"recvWindow={window}&timestamp={now_ms}") if p)
         params += "&signature=" + quote(signature_of(params, credentials.secret), safe="")
         in_body = request.method in ("POST", "PUT")
@@ -297,7 +286,7 @@ class BinanceProtocol:
         params: dict[str, str], credentials: Credentials, now_ms: int, deadline_ms: int = 0
     ) -> dict[str, str | int]:
         """Return WebSocket API parameters with their signature: over all of them in the order of their names."""
-        window = min(deadline_ms or RECV_WINDOW_MS, 60_000)
+        window = min(deadline_ms or RECV_WINDOW_MS, PROFILE.longest_deadline_ms)
         full: dict[str, str | int] = {
             **params,
             "apiKey": credentials.key,
@@ -490,7 +479,7 @@ class BinanceProtocol:
 
     def wire_id(self, client_id: ClientOrderId) -> ClientOrderId:
         """Return the id itself up to 36 characters, a UUID made of it beyond."""
-        return short_id(client_id, MAX_CLIENT_ID)
+        return short_id(client_id, PROFILE.longest_client_id)
 
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -565,7 +554,7 @@ def _pair(row: Any) -> list[Pair]:
         min_size=max(1, scaled(lot["minQty"], size_decimals)),
         max_size=scaled(lot["maxQty"], size_decimals),
         min_notional=scaled(notional.get("minNotional", "0"), AMOUNT_DECIMALS),
-        fee_tiers=FEE_TIERS,
+        fee_tiers=PROFILE.fee_tiers,
         base_decimals=int(row.get("baseAssetPrecision", AMOUNT_DECIMALS)),
         quote_decimals=int(row.get("quoteAssetPrecision", AMOUNT_DECIMALS)),
     )

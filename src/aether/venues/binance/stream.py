@@ -16,6 +16,7 @@ from aether.domain.identifiers import AssetCode, ClientOrderId, TradeId, VenueId
 from aether.domain.instruments import TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.venues.binance.names import failure_of
+from aether.venues.binance.profile import PROFILE
 from aether.venues.messages import (
     Acknowledged,
     Balance,
@@ -203,7 +204,7 @@ class BinanceStream:
         book_speed_ms: pace of book updates, 100 or 1000.
     """
 
-    tells_heartbeats = False
+    tells_heartbeats = PROFILE.tells_heartbeats
 
     def __init__(self, listings: Listings, *, bar_s: int = 60, book_speed_ms: int = 100) -> None:
         self.listings = listings

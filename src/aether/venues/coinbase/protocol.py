@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from aether.domain.errors import Failure, InvalidValueError, UnsupportedError
 from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import AssetCode, ClientOrderId, Symbol, TradeId, VenueOrderId, instrument_id
-from aether.domain.instruments import FeeTier, Instrument, TradingState
+from aether.domain.instruments import Instrument, TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.domain.scaled import AMOUNT_DECIMALS
 from aether.venues.actions import (
@@ -47,10 +47,10 @@ from aether.venues.actions import (
     Submit,
     Ticker,
 )
+from aether.venues.coinbase.profile import PROFILE
 from aether.venues.coinbase.stream import COINBASE, ORDER_STATES, ORDER_TYPES, TIMES_IN_FORCE, CoinbaseStream, taker_of
 from aether.venues.messages import Balance, BookSnapshot, Execution, OrderUpdate, Pair, Unread
 from aether.venues.protocol import (
-    CancelScope,
     Credentials,
     Response,
     Urls,
@@ -79,9 +79,6 @@ from aether.venues.wire import (
 )
 
 ROOT = "/api/v3/brokerage"
-TOKEN_LIFE_S = 120
-FEE_TIERS = (FeeTier(volume=0, maker_ppm=6000, taker_ppm=12_000),)
-"""The published rate of a new account; an account's own rates come from `Fees`."""
 _GRANULARITIES = {
     60: "ONE_MINUTE",
     300: "FIVE_MINUTE",
@@ -114,15 +111,7 @@ class CoinbaseProtocol:
     """Requests and responses of Coinbase Advanced Trade."""
 
     venue = COINBASE
-    clock_step_s = 0.0
-    ordered_nonce = False
-    tells_balances = False
-    needs_token = False
-    cancel_scope = CancelScope.ORDER
-    fates_at_once = 1
-    socket_actions: tuple[type, ...] = ()
-    book_from_rest = False
-    cuts_book = False
+    profile = PROFILE
 
     def __init__(self, listings: Listings | None = None) -> None:
         self.listings = listings if listings is not None else Listings(COINBASE)
@@ -481,7 +470,8 @@ def make_token(credentials: Credentials, *, uri: str, nonce: int, now_ms: int, l
     """
     key = _load_key(credentials.secret)
     now_s, until_s = now_ms // 1000, -(-(now_ms + life_ms) // 1000)
-    ends_s = min(until_s, now_s + TOKEN_LIFE_S) if life_ms else now_s + TOKEN_LIFE_S
+    latest_s = now_s + PROFILE.longest_deadline_ms // 1000
+    ends_s = min(until_s, latest_s) if life_ms else latest_s
     claims: dict[str, Any] = {"sub": credentials.key, "iss": "cdp", "nbf": now_s, "exp": ends_s}
     if uri:
         claims["uri"] = uri
@@ -580,7 +570,7 @@ def _pair(row: Any) -> list[Pair]:
         min_size=max(1, scaled(row["base_min_size"], size_decimals)),
         max_size=scaled(row["base_max_size"], size_decimals),
         min_notional=scaled(row.get("quote_min_size") or "0", AMOUNT_DECIMALS),
-        fee_tiers=FEE_TIERS,
+        fee_tiers=PROFILE.fee_tiers,
     )
     state, told = _state(row)
     return [Pair(row["product_id"], instrument, state, told, str(row.get("alias") or ""))]

@@ -17,6 +17,7 @@ from aether.domain.events import Bar, Quote, Trade
 from aether.domain.identifiers import ClientOrderId, InstrumentId, TradeId, VenueId, VenueOrderId
 from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderState, OrderType, Side, TimeInForce
+from aether.venues.coinbase.profile import PROFILE
 from aether.venues.messages import (
     Acknowledged,
     BookDelta,
@@ -254,7 +255,7 @@ class CoinbaseStream:
         listings: pairs by Coinbase's product id: `BTC-USD`.
     """
 
-    tells_heartbeats = True
+    tells_heartbeats = PROFILE.tells_heartbeats
 
     def __init__(self, listings: Listings) -> None:
         self.listings = listings
@@ -598,12 +599,15 @@ _FREQUENT = {
 }
 
 
-def taker_of(maker: str) -> Side:
+def taker_of(told: str) -> Side:
     """Return who took: Coinbase names the side of the maker with a public trade.
 
     Source: its captures print SELL at the best ask; its "Market Trades" page says the side of the maker.
     """
-    return Side.SELL if _side(maker) is Side.BUY else Side.BUY
+    side = _side(told)
+    if not PROFILE.makers_side:
+        return side
+    return Side.SELL if side is Side.BUY else Side.BUY
 
 
 def _parts(rows: msgspec.Raw) -> list[msgspec.Raw]:

@@ -12,9 +12,6 @@ _PREFIXED = frozenset(
 )  # fmt: skip
 """The assets that Kraken listed before it dropped the habit; all others are spelled plainly."""
 
-KEPT_DECIMALS = {"AUD": 4, "CAD": 4, "CHF": 4, "EUR": 4, "GBP": 4, "JPY": 2, "USD": 4}
-"""To how many decimals Kraken keeps a balance ("Get Asset Info", `decimals`); coins are kept to 8 or 10."""
-
 _FAILURES = (
     ("EOrder:Unknown order", Failure.NOT_FOUND),
     ("EOrder:Invalid order", Failure.NOT_FOUND),

@@ -47,7 +47,8 @@ from aether.venues.actions import (
     SystemStatus,
     Ticker,
 )
-from aether.venues.kraken.names import KEPT_DECIMALS, asset_code, failure_of, kraken_symbol
+from aether.venues.kraken.names import asset_code, failure_of, kraken_symbol
+from aether.venues.kraken.profile import PROFILE
 from aether.venues.kraken.stream import (
     KRAKEN,
     ORDER_TYPES,
@@ -69,7 +70,6 @@ from aether.venues.messages import (
     VenueStatus,
 )
 from aether.venues.protocol import (
-    CancelScope,
     Credentials,
     Response,
     Urls,
@@ -85,7 +85,6 @@ from aether.venues.rows import each_order, each_row, each_tradable, time_of
 from aether.venues.stream import Channel, Stream
 from aether.venues.wire import NS_PER_S, Listings, MalformedError, amount_down, plain_text, scaled, seconds_ns
 
-MAX_CLIENT_ID = 18
 _STATES = {
     "pending": OrderState.SUBMITTED,
     "open": OrderState.ACCEPTED,
@@ -108,15 +107,7 @@ class KrakenProtocol:
     """Requests and responses of Kraken's REST API."""
 
     venue = KRAKEN
-    clock_step_s = 1.0
-    ordered_nonce = True
-    tells_balances = True
-    needs_token = True
-    cancel_scope = CancelScope.ACCOUNT
-    fates_at_once = 50
-    socket_actions: tuple[type, ...] = (Submit, SubmitBatch, Amend, Cancel, CancelAllOrders, DeadManSwitch)
-    book_from_rest = False
-    cuts_book = True
+    profile = PROFILE
 
     def __init__(self, listings: Listings | None = None) -> None:
         self.listings = listings if listings is not None else Listings(KRAKEN)
@@ -243,7 +234,7 @@ class KrakenProtocol:
         """Return the request with key and signature: HMAC-SHA512 over the path and SHA-256 of nonce and body."""
         fields = [pair for pair in request.body.split("&") if pair]
         if request.deadline_ms:
-            deadline = rfc3339((now_ms + request.deadline_ms) * 1_000_000)
+            deadline = _deadline(now_ms, request.deadline_ms)
             fields.append(f"deadline={quote(deadline, safe='')}")
         body = "&".join(sorted([*fields, f"nonce={nonce}"], key=lambda pair: pair.partition("=")[0]))
         try:
@@ -480,12 +471,17 @@ class KrakenProtocol:
         if isinstance(action, Submit | Amend | Cancel) and action.client_order_id:
             action = msgspec.structs.replace(action, client_order_id=self.wire_id(action.client_order_id))
         if isinstance(action, Submit) and action.deadline_ms:
-            deadline = rfc3339((now_ms + action.deadline_ms) * 1_000_000)
+            deadline = _deadline(now_ms, action.deadline_ms)
         return socket_request(action, request_id, token, deadline)
 
     def wire_id(self, client_id: ClientOrderId) -> ClientOrderId:
         """Return the id itself up to 18 characters, a UUID made of it beyond: Kraken takes either."""
-        return short_id(client_id, MAX_CLIENT_ID)
+        return short_id(client_id, PROFILE.longest_client_id)
+
+
+def _deadline(now_ms: int, deadline_ms: int) -> str:
+    """Return the time after which an order is refused."""
+    return rfc3339((now_ms + min(deadline_ms, PROFILE.longest_deadline_ms)) * 1_000_000)
 
 
 def _get(endpoint: str, **params: object) -> Request:
@@ -549,8 +545,8 @@ def _pair(name: str, pair: Any) -> list[Pair]:
             FeeTier(volume=v * 10**AMOUNT_DECIMALS, maker_ppm=makers.get(v, taker), taker_ppm=taker)
             for v, taker in takers
         ),
-        base_decimals=KEPT_DECIMALS.get(base, AMOUNT_DECIMALS),
-        quote_decimals=KEPT_DECIMALS.get(quote_asset, AMOUNT_DECIMALS),
+        base_decimals=PROFILE.kept_decimals.get(base, AMOUNT_DECIMALS),
+        quote_decimals=PROFILE.kept_decimals.get(quote_asset, AMOUNT_DECIMALS),
     )
     told = str(pair.get("status", "online"))
     state = PAIR_STATES.get(told, TradingState.MAINTENANCE)

@@ -20,6 +20,7 @@ from aether.domain.instruments import TradingState
 from aether.domain.orders import Liquidity, OrderState, OrderType, Side, TimeInForce
 from aether.venues.actions import Action, Amend, Cancel, CancelAllOrders, DeadManSwitch, Submit, SubmitBatch
 from aether.venues.kraken.names import asset_code, failure_of
+from aether.venues.kraken.profile import PROFILE
 from aether.venues.messages import (
     Acknowledged,
     Balance,
@@ -251,7 +252,7 @@ class KrakenStream:
         bar_s: length of bars.
     """
 
-    tells_heartbeats = True
+    tells_heartbeats = PROFILE.tells_heartbeats
 
     def __init__(self, listings: Listings, *, depth: int = 10, bar_s: int = 60) -> None:
         self.listings = listings
