@@ -119,6 +119,41 @@ async def test_a_pair_is_open_only_once_the_venue_has_said_so_of_it(
         assert told.state is TradingState.ONLINE
 
 
+async def test_a_venue_that_closes_as_a_whole_is_told_where_only_rest_tells(
+    local: LocalExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R6: Binance's system status; a status that is not to be had keeps nothing else from being told."""
+    monkeypatch.setattr(feeds, "PAIRS_AGAIN_S", 0.05)
+    monkeypatch.setattr(feeds, "PAIRS_EVERY_S", 0.1)
+    core = local.exchanges["binance"].venue
+    async with feed_of(local, "binance") as feed:
+        told: list[PairTold] = []
+        looks = asyncio.ensure_future(feed._look_at_pairs())
+
+        async def hear(state: TradingState) -> None:
+            while not told or told[-1].state is not state:
+                told.extend(e for e in feed.take_found() if isinstance(e, PairTold))
+                await asyncio.sleep(0.02)
+
+        await asyncio.wait_for(hear(TradingState.ONLINE), PATIENCE_S)
+        core.state = "maintenance"
+        await asyncio.wait_for(hear(TradingState.MAINTENANCE), PATIENCE_S)
+        while told[-1].detail != "the venue itself":
+            told.extend(e for e in feed.take_found() if isinstance(e, PairTold))
+            await asyncio.sleep(0.02)
+        assert feed.state is TradingState.MAINTENANCE
+        core.state = "online"
+        await asyncio.wait_for(hear(TradingState.ONLINE), PATIENCE_S)
+
+        async def silent() -> None:
+            raise ValueError("no such endpoint")
+
+        monkeypatch.setattr(feed, "_look_at_venue", silent)
+        core.state = "post_only"
+        await asyncio.wait_for(hear(TradingState.MAINTENANCE), PATIENCE_S)
+        looks.cancel()
+
+
 @pytest.mark.parametrize(
     ("venue", "state"),
     [

@@ -18,6 +18,7 @@ from aether.domain.events import MarketEvent, PairTold, Quote, Trade
 from aether.domain.identifiers import InstrumentId, TradeId
 from aether.domain.instruments import TradingState
 from aether.telemetry import logger
+from aether.venues.actions import SystemStatus
 from aether.venues.book import OrderBook, written_units
 from aether.venues.client import VenueClient
 from aether.venues.connection import Connected, Connection, Disconnected
@@ -162,6 +163,7 @@ class MarketFeed:
             try:
                 listed = {pair.instrument.id: pair for pair in await self.client.pairs(self._symbols)}
                 self._note_pairs(listed)
+                await self._look_at_venue()
             except Exception as error:  # noqa: BLE001  the next look may succeed, and a halt must be heard of
                 _log.warning("pairs_not_read", venue=self.client.protocol.venue, reason=words_of(error))
             self._looks.clear()
@@ -169,6 +171,15 @@ class MarketFeed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PAIRS_EVERY_S - PAIRS_AGAIN_S):
                     await self._looks.wait()
+
+    async def _look_at_venue(self) -> None:
+        """Ask whether the venue itself is open, where no socket tells."""
+        if not self.client.protocol.profile.status_from_rest:
+            return
+        status: VenueStatus = await self.client.call(SystemStatus())
+        if status.state is not self.state:
+            for event in self._take(status):
+                self._found.put_nowait(event)
 
     def _note_pairs(self, listed: Mapping[InstrumentId, Pair]) -> None:
         for instrument in self.books:

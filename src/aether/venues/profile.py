@@ -36,6 +36,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             do not, the WebSocket protocol's own pings tell.
         book_from_rest: whether the socket tells a book's changes only, to go on a snapshot from REST.
         cuts_book: whether a book holds the subscribed depth and no more: the checksum is over that.
+        status_from_rest: whether what it allows as a whole, maintenance among it, has to be asked for.
         makers_side: whether the side that it tells of a public trade is the maker's, not that of who took.
         cancel_scope: what has to be named to cancel all orders.
         fates_at_once: of how many orders it tells at once how they stand (`Fates`); 1 where each is asked for alone.
@@ -55,6 +56,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     tells_heartbeats: bool
     book_from_rest: bool
     cuts_book: bool
+    status_from_rest: bool
     makers_side: bool
     cancel_scope: CancelScope
     fates_at_once: int
