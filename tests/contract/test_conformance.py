@@ -17,12 +17,13 @@ import aiohttp
 import msgspec
 import pytest
 
-from aether.cli.venue import _are_for_trying, _cap, _is_for_trying, _may_write
+from aether.cli.venue import _are_for_trying, _cap, _is_for_trying, _may_write, _write
 from aether.domain.errors import InvalidValueError
 from aether.domain.identifiers import ClientOrderId
 from aether.domain.orders import Side
 from aether.domain.scaled import AMOUNT_SCALE
 from aether.exchange.server import LocalExchange, build, serve
+from aether.exchange.venue import Refusal, Refused
 from aether.venues import conformance, conformance_cases
 from aether.venues.actions import KeyPermissions
 from aether.venues.client import VenueClient, with_urls
@@ -54,10 +55,11 @@ async def ran(
     most: Decimal = MOST,
     *,
     has_key: bool = True,
+    money: str = "1000",
     on_result: Callable[[Result], None] = lambda _r: None,
 ) -> list[Result]:
     exchange = local.exchanges[venue]
-    key, secret = local.open_account(venue, "firm", {"USD": "1000"})
+    key, secret = local.open_account(venue, "firm", {"USD": money})
     async with aiohttp.ClientSession() as http:
         credentials = Credentials(key=key, secret=secret) if has_key else None
         client = VenueClient(
@@ -184,6 +186,38 @@ async def test_a_sale_that_is_in_doubt_is_not_made_twice(
     await ran(local, venue, on_result=told.append)
     assert len(sales) == 1, "the round trip's own; the answer was lost"
     assert abs(core.account("firm").total["BTC"] - AMOUNT_SCALE) < 10_000
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_what_was_bought_is_sold_once_a_maintenance_is_over(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by attack: three refusals, and the coins were left."""
+    monkeypatch.setattr(conformance, "LONGEST_WAIT_S", 0.05)
+    core = local.exchanges[venue].venue
+    place, refused = core.place, list[Any]()
+
+    def closed(name: str, request: Any) -> Any:
+        if name == "firm" and request.side is Side.SELL and len(refused) < 8:
+            refused.append(request)
+            raise Refused(Refusal.MARKET_CLOSED, "maintenance")
+        return place(name, request)
+
+    monkeypatch.setattr(core, "place", closed)
+    results = await ran(local, venue)
+    assert len(refused) == 8
+    assert not coins(local, venue)
+    assert "taken back" in verdicts(results, Verdict.PASSED)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_refusal_for_want_of_money_passes_for_no_other(local: LocalExchange, venue: str) -> None:
+    """Found by attack: a key without money passed the cases in which an order has to be refused."""
+    results = await ran(local, venue, money="0.01")
+    failed = verdicts(results, Verdict.FAILED)
+    assert {"too small", "off tick", "post only"} <= set(failed)
+    assert "put right (size), the order is refused as well" in failed["too small"]
+    assert "put right (price)" in failed["off tick"]
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -379,11 +413,19 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(tmp_
             _may_write(path)
 
 
+def test_a_report_that_cannot_be_written_in_the_end_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The disk was full: what was done at the venue is told nowhere else."""
+    _write(Path("/dev/full"), "# Conformance [of] Kraken\n| case |\n")
+    shown = capsys.readouterr().err
+    assert "cannot be written to /dev/full (No space left on device)" in shown
+    assert "# Conformance [of] Kraken\n| case |" in shown
+
+
 @pytest.mark.parametrize(
     ("venue", "plant", "found"),
     [
         ("kraken", "forgets_ids", "same id"),
-        ("binance", "cancels_nothing", "resting"),
+        ("binance", "cancels_nothing", "too small"),
         ("coinbase", "takes_post_only", "post only"),
     ],
 )

@@ -372,7 +372,7 @@ def conformance(
         raise KeyboardInterrupt from error
     finally:
         if results:
-            path.write_text(report_of(venue, base_url or own.rest, symbol, cap, results, utc_text(wall_ns())))
+            _write(path, report_of(venue, base_url or own.rest, symbol, cap, results, utc_text(wall_ns())))
         elif is_new:
             path.unlink()
         if as_json:
@@ -386,6 +386,15 @@ def conformance(
             f"{venue.capitalize()} does otherwise than its adapter believes: {', '.join(failed)}.",
             remedy=f"Read {path}; do not trade there before it is understood.",
         )
+
+
+def _write(path: Path, report: str) -> None:
+    """Write a report; where that cannot be done, show it: what was done at the venue is in it and nowhere else."""
+    try:
+        path.write_text(report)
+    except OSError as error:
+        err.print(f"The report cannot be written to {path} ({error.strerror}). It follows.", soft_wrap=True)
+        err.print(report, highlight=False, markup=False, soft_wrap=True)
 
 
 def _is_for_trying(url: str) -> bool:

@@ -46,8 +46,8 @@ FAR_BPS = 1_500
 WORTH_MORE = Decimal("1.2")
 """Above the venue's least worth, since prices move."""
 SHOWN = 400
-SALES = 3
-"""Tries to sell what was bought."""
+SOLD_WITHIN_S, LONGEST_WAIT_S = 120.0, 15.0
+"""How long what was bought is tried to be sold, ever less often: through a maintenance of a minute or two."""
 
 
 class Verdict(StrEnum):
@@ -223,8 +223,13 @@ class Suite:
             return True
         return bool(order.client_id) and order.client_id in map(self.client.protocol.wire_id, self.own)
 
-    async def refused(self, order: Submit, what: str) -> str:
-        """Return how the venue refuses an order; an order that it takes instead fails the case."""
+    async def refused(self, order: Submit, what: str, **right: str) -> str:
+        """Return how the venue refuses an order; an order that it takes instead fails the case.
+
+        Args:
+            right: fields with which it takes the order: so it is refused for these alone, and not for want of money.
+        """
+        await self._taken(order, right)
         try:
             number = await self.place(order)
         except VenueError as error:
@@ -234,8 +239,13 @@ class Suite:
             return error.message
         raise UnexpectedError(f"{what} was taken, as {number}")
 
-    async def ended(self, order: Submit) -> tuple[VenueOrderId, str]:
-        """Place an order that ends at once; return its number, or how it was refused instead."""
+    async def ended(self, order: Submit, **right: Any) -> tuple[VenueOrderId, str]:
+        """Place an order that ends at once; return its number, or how it was refused instead.
+
+        Args:
+            right: fields with which it rests: so it ends for these alone.
+        """
+        await self._taken(order, right)
         try:
             number = await self.place(order)
         except VenueError as error:
@@ -243,6 +253,16 @@ class Suite:
             return VenueOrderId(""), error.message
         await self.gone(number)
         return number, ""
+
+    async def _taken(self, order: Submit, right: dict[str, Any]) -> None:
+        """Fail the case unless the venue takes an order once it is put right; cancel it again."""
+        control = msgspec.structs.replace(order, client_order_id=self.id(), **right)
+        try:
+            number = await self.place(control)
+        except VenueError as error:
+            raise UnexpectedError(f"put right ({', '.join(right)}), the order is refused as well: {error}") from error
+        await self.client.call(Cancel(**self.by(control, number)))
+        await self.gone(number)
 
     async def open_orders(self) -> list[OrderUpdate]:
         """Return the pair's open orders."""
@@ -313,13 +333,16 @@ class Suite:
             await self.until(self._put_off, "the end of the dead-man switch", TAKEN_BACK_WITHIN_S)
         await self._settle()
         left = self._held()
-        for _ in range(SALES):
-            if left < self.instrument.min_size:
-                break
+        end, wait_s = monotonic_s() + SOLD_WITHIN_S, LOOK_S
+        while left >= self.instrument.min_size:
             with suppress(VenueError):  # what became of it is asked next
                 await self.place(self.sale(left))
             await self._settle()
             left = self._held()
+            if left < self.instrument.min_size or monotonic_s() > end:
+                break
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)  # in maintenance, perhaps
+            await asyncio.sleep(wait_s)
         text = f"{self.instrument.size_text(left)} {self.instrument.base}"
         self.need(left < self.instrument.min_size, f"{text} of what was bought could not be sold")
         return f"no order is open, {text} of what was bought is left"

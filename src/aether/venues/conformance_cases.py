@@ -139,15 +139,17 @@ async def too_small(s: Suite) -> str:
     """Have an order refused that is smaller than the venue takes."""
     far = await s.price(-FAR_BPS)
     least = max(s.instrument.lot, s.instrument.min_size // 10)
-    s.size(far)
-    return await s.refused(s.order(far, size=s.instrument.size_text(least)), "an order of a tenth of the least size")
+    right = s.instrument.size_text(s.size(far))
+    order = s.order(far, size=s.instrument.size_text(least))
+    return await s.refused(order, "an order of a tenth of the least size", size=right)
 
 
 async def off_tick(s: Suite) -> str:
     """Have a price refused that is between two ticks."""
     i = s.instrument
-    far = await s.price(-FAR_BPS) + max(1, i.tick // 10)
-    return await s.refused(s.order(far), "a price between two ticks")
+    far = await s.price(-FAR_BPS)
+    order = s.order(far + max(1, i.tick // 10))
+    return await s.refused(order, "a price between two ticks", price=i.price_text(far))
 
 
 async def resting(s: Suite) -> str:
@@ -209,8 +211,11 @@ async def unknown_order(s: Suite) -> str:
 
 async def post_only(s: Suite) -> str:
     """Have a post-only order refused, or ended, that would take."""
-    order = s.order(await s.price(100), post_only=True)
-    number, told = await s.ended(order)
+    far = await s.price(-FAR_BPS)
+    near, size = await s.price(100), s.size(far)  # enough at either price
+    s.afford(near, size)
+    order = s.order(near, size=s.instrument.size_text(size), post_only=True)
+    number, told = await s.ended(order, price=s.instrument.price_text(far))
     if told:
         return told
     found: list[Execution] = await s.client.call(Fills(symbol=s.symbol, venue_order_id=number))
@@ -221,7 +226,7 @@ async def post_only(s: Suite) -> str:
 async def immediate(s: Suite) -> str:
     """Let an immediate-or-cancel order far from the market end without a trade."""
     order = s.order(await s.price(-FAR_BPS), time_in_force=TimeInForce.IOC)
-    number, told = await s.ended(order)
+    number, told = await s.ended(order, time_in_force=TimeInForce.GTC)
     return told or f"{number} ended"
 
 
