@@ -69,6 +69,12 @@ TURNED_AWAY = Counter(
     registry=API_REGISTRY,
 )
 SIGN_INS = Counter("aether_sign_ins", "Sign-ins by outcome.", ["outcome"], registry=API_REGISTRY)
+VENUE_TROUBLE = Gauge(
+    "aether_venue_trouble",
+    "1 while something keeps an account from entering at a venue: a pair, its data, a channel, a circuit breaker.",
+    ["account_id", "venue"],
+    registry=NODE_REGISTRY,
+)
 VENUE_OVERDUE = Gauge(
     "aether_venue_overdue_seconds",
     "For how long the venue has not done what is wanted of an order: 0 while all is as it should be.",

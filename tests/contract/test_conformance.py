@@ -211,8 +211,11 @@ async def test_what_was_bought_is_sold_once_a_maintenance_is_over(
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_refusal_for_want_of_money_passes_for_no_other(local: LocalExchange, venue: str) -> None:
+async def test_a_refusal_for_want_of_money_passes_for_no_other(
+    local: LocalExchange, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Found by attack: a key without money passed the cases in which an order has to be refused."""
+    monkeypatch.setattr(conformance, "SETTLES_WITHIN_S", 0.5)
     results = await ran(local, venue, money="0.01")
     failed = verdicts(results, Verdict.FAILED)
     assert {"too small", "off tick", "post only"} <= set(failed)

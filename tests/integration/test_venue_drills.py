@@ -1,5 +1,6 @@
 """What venues do to a desk that trades: pairs that go, come back and get finer steps; an end that a venue notices."""
 
+import re
 import time
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,17 @@ RESTING = {
 def trouble(desk: Desk, venue: str, account: str = COMPANY) -> str:
     """Return what an account says of a venue."""
     return str(next(v["trouble"] for v in desk.account(account)["venues"] if v["venue"] == venue))
+
+
+def not_ready(desk: Desk) -> dict[str, str]:
+    """Return what /readyz says is not as it should be."""
+    return {c["name"]: c["detail"] for c in desk.ada.http.get("/readyz").json() if not c["ok"]}
+
+
+def in_trouble(desk: Desk) -> set[str]:
+    """Return the venues at which the metrics say that something keeps the company from entering."""
+    text = desk.ada.http.get("/metrics").text
+    return set(re.findall(rf'^aether_venue_trouble{{account_id="{COMPANY}",venue="(\w+)"}} 1.0$', text, re.MULTILINE))
 
 
 def bought_at(desk: Desk) -> set[str]:
@@ -55,10 +67,15 @@ def test_r6_pairs_go_come_back_and_get_finer_steps_while_trading_goes_on(tmp_pat
             "nothing of that is its own"
         )
         assert "kraken" not in bought_at(desk)
+        word = "BTC/USD: delisted: nothing is entered"
+        until(lambda: word in not_ready(desk).get("market data of kraken", ""), "the word on /readyz")
+        assert desk.ada.http.get("/readyz").status_code == 200, "one venue of three is not what everything needs"
+        until(lambda: in_trouble(desk) == {"kraken"}, "the word in the metrics")
 
         exchange.at("kraken", lambda core: core.set_market(BTC, "online"))
         exchange.disconnect("kraken")
         until(lambda: not trouble(desk, "kraken"), "the pair, back")
+        until(lambda: not in_trouble(desk) and not not_ready(desk), "the word of it everywhere")
 
         for venue in ("kraken", "binance", "coinbase"):
             exchange.at(venue, lambda core: core.retick(BTC, core.markets[BTC].price_decimals + 1))
@@ -68,6 +85,13 @@ def test_r6_pairs_go_come_back_and_get_finer_steps_while_trading_goes_on(tmp_pat
             exchange.disconnect(venue)
             until(lambda venue=venue: "BTC/USD" in trouble(desk, venue), "the word that the pair is closed")  # type: ignore[misc]
         assert bought_at(desk) == {"kraken"}, "the only one that is open, at its finer prices"
+
+        exchange.at("kraken", lambda core: setattr(core, "state", "maintenance"))
+        exchange.disconnect("kraken")
+        told = until(lambda: (found := not_ready(desk)).get("orders at kraken") and found, "the channel's trouble")
+        assert f"{COMPANY}: not compared since the connection" in told["orders at kraken"]
+        exchange.at("kraken", lambda core: setattr(core, "state", "online"))
+        until(lambda: "orders at kraken" not in not_ready(desk), "the channel, back", 60)
         assert desk.pid_of("node") == node
         assert desk.account()["status"] == "trading"
         assert desk.stop() == 0

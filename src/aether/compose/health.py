@@ -21,6 +21,7 @@ MARKET = "market data"
 STALE_MARKET_S = 10.0
 LAG_LIMIT_EVENTS = 3_000
 DATABASE_ANSWERS_S = 2.0
+SHOWN = 5
 LOOKED_WITHIN_S = 10.0
 """A sign of life from the database that is older says nothing."""
 
@@ -50,7 +51,13 @@ class NodeHealth:
         self._asked_s = monotonic_s()
 
     def _checks(self) -> list[Readiness]:
-        return [self._database_check(), self._accounts_check(), *self._market_checks(), self._lag_check()]
+        return [
+            self._database_check(),
+            self._accounts_check(),
+            *self._market_checks(),
+            *self._order_checks(),
+            self._lag_check(),
+        ]
 
     def _database_check(self) -> Readiness:
         if self._node.committer.outage:
@@ -82,20 +89,31 @@ class NodeHealth:
         if not self._node.shards:
             return [Readiness(MARKET, True, "no account wants any yet")]
         venues: dict[VenueId, int] = {}
-        troubles: dict[VenueId, str] = {}
+        troubles: dict[VenueId, dict[str, None]] = {}
         for shard in self._node.shards.values():
             for instrument in shard.engine.state.instruments.values():
                 venue, market = instrument.venue, shard.engine.state.market.get(instrument.id)
                 newest = max(market.book_ns, market.trade_ns) if market is not None else 0
                 venues[venue] = max(venues.get(venue, 0), newest)
                 if market is not None and market.in_the_way:
-                    troubles.setdefault(venue, f"{instrument.symbol}: {market.in_the_way}")
-                elif held := holds_back(shard.engine.state, venue):
-                    troubles.setdefault(venue, f"circuit breaker of {shard.account} {held}")
+                    troubles.setdefault(venue, {})[f"{instrument.symbol}: {market.in_the_way}"] = None
         checks = [_market_check(MARKET, max(venues.values(), default=0))]
         if len(venues) > 1 or troubles:
-            checks += [_venue_check(v, newest, troubles.get(v, "")) for v, newest in sorted(venues.items())]
+            checks += [_venue_check(v, newest, list(troubles.get(v, ()))) for v, newest in sorted(venues.items())]
         return checks
+
+    def _order_checks(self) -> list[Readiness]:
+        """Return what keeps accounts from sending orders to a venue: its private channel, a circuit breaker."""
+        troubles: dict[VenueId, list[str]] = {}
+        for account, shard in self._node.shards.items():
+            state = shard.engine.state
+            for venue in sorted({instrument.venue for instrument in state.instruments.values()}):
+                trouble = shard.troubles().get(venue, "")
+                held = holds_back(state, venue)
+                trouble = trouble or (f"circuit breaker {held}" if held else "")
+                if trouble:
+                    troubles.setdefault(venue, []).append(f"{account}: {trouble}")
+        return [Readiness(f"orders at {v}", False, _few(told), is_needed=False) for v, told in sorted(troubles.items())]
 
     def _lag_check(self) -> Readiness:
         lag = max((s.lag for s in self._node.shards.values()), default=0)
@@ -110,11 +128,17 @@ def _market_check(name: str, newest_ns: int) -> Readiness:
     return Readiness(name, abs(age_s) <= STALE_MARKET_S, detail)
 
 
-def _venue_check(venue: VenueId, newest_ns: int, trouble: str) -> Readiness:
+def _venue_check(venue: VenueId, newest_ns: int, troubles: list[str]) -> Readiness:
     """Return how a venue is: nothing is entered there while it is not as it should be; the others go on."""
     check = _market_check(f"{MARKET} of {venue}", newest_ns)
-    detail = f"{check.detail}; {trouble}" if trouble else check.detail
-    return Readiness(check.name, check.ok and not trouble, detail, is_needed=False)
+    detail = f"{check.detail}; {_few(troubles)}" if troubles else check.detail
+    return Readiness(check.name, check.ok and not troubles, detail, is_needed=False)
+
+
+def _few(troubles: list[str]) -> str:
+    """Return troubles in words, the first of many."""
+    rest = f"; and {len(troubles) - SHOWN} more" if len(troubles) > SHOWN else ""
+    return "; ".join(troubles[:SHOWN]) + rest
 
 
 class PlatformHealth:

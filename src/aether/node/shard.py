@@ -69,6 +69,7 @@ from aether.telemetry import (
     ORDERS,
     QUEUE,
     TICK_TO_DECISION,
+    VENUE_TROUBLE,
     logger,
 )
 from aether.venues.reconciliation import Remembered
@@ -586,14 +587,20 @@ class Shard:
         if self.engine.state.config is not None:
             message = self.summary()
             NAV.labels(self.account).set(float(message["nav"]))
+            for row in message["venues"]:
+                VENUE_TROUBLE.labels(self.account, row["venue"]).set(1 if row["trouble"] else 0)
             self._bus.publish(f"account.{self.account}", message)
 
     def summary(self) -> dict[str, Any]:
         """Return the account as the screen shows it, see `summary.py`."""
-        troubles = self._venue.troubles()
+        troubles = self.troubles()
         left = {v: self._venue.left_at(v) for v in self.engine.state.stopped_venues}
         told = summary(self.engine, self._seq, self.failure, self._committer.outage, troubles, left, self._told_ns())
         return told | {"unconfirmed": self._venue.unconfirmed() if self._stopped_at is not None else []}
+
+    def troubles(self) -> dict[VenueId, str]:
+        """Return what keeps the account from each of its venues now, in words."""
+        return self._venue.troubles()
 
     def _told_ns(self) -> int:
         """Return the machine's time, later than what was told before."""
