@@ -7,8 +7,12 @@ readable path says too.
 
 import json
 import random
+import runpy
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -17,7 +21,7 @@ import pytest
 
 from aether.domain.identifiers import VenueId
 from aether.domain.instruments import make_instrument
-from aether.kernel.compiled import build, compiled
+from aether.kernel.compiled import build, entry
 from aether.venues import scanner, shapes
 from aether.venues.messages import BookDelta, Message, Unrecognized
 from aether.venues.registry import protocol_of
@@ -358,28 +362,125 @@ def test_what_is_finer_than_the_steps_is_left_and_told() -> None:
     assert scanned(stream, payload.replace(b"1.05", b"1.50")) is not None
 
 
-def test_without_a_place_to_keep_it_the_reader_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only image: numba finds no place for its cache."""
-    njit, asked = numba.njit, []
+MODULE = """
+from aether.kernel.compiled import compiled
 
-    def refusing(signature: Any, **options: Any) -> Any:
-        asked.append(options)
+@compiled("int64(int64)")
+def double(value):
+    return 2 * value
+"""
+
+
+def doubled(file: Path) -> bool:
+    """Build a module of one function anew, as another process would; return whether what was kept was used."""
+    module: dict[str, Any] = runpy.run_path(str(file))
+    build(module)
+    function = module["double"]
+    assert entry(function)(21) == function(21) == 42
+    return bool(function.stats.cache_hits)
+
+
+@pytest.mark.parametrize("which", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [b"", b"cut", b"\x80\x05garbage" * 50])
+def test_a_damaged_cache_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, damage: bytes
+) -> None:
+    """Found by attack: a node did not start with it, and the next did not either."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    file = tmp_path / "one.py"
+    file.write_text(MODULE)
+    assert not doubled(file)
+    assert doubled(file)
+    (kept,) = (tmp_path / "kept").rglob(f"*.{which}")
+    kept.write_bytes(damage)
+    assert not doubled(file)
+    doubled(file)  # kept again here, where the index was lost
+    assert doubled(file)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("cannot cache function: no locator"), OSError(28, "No space left")])
+def test_without_a_place_to_keep_it_the_reader_is_compiled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A read-only image, a full disk."""
+    njit = numba.njit
+
+    def refusing(*signature: Any, **options: Any) -> Any:
         if options.get("cache"):
-            raise RuntimeError("cannot cache function 'double': no locator available for file '/app/x.py'")
-        return njit(signature, **options)
+            raise error
+        return njit(*signature, **options)
 
     monkeypatch.setattr(numba, "njit", refusing)
+    file = tmp_path / "one.py"
+    file.write_text(MODULE)
+    assert not doubled(file)
 
-    @compiled("int64(int64)")
-    def double(value: int) -> int:
-        return 2 * value
 
-    module: dict[str, Any] = {"double": double}
-    build(module)
-    assert module["double"](21) == 42
-    assert asked == [{"cache": True}, {}]
-    build(module)
-    assert len(asked) == 2
+def test_without_the_compiler_every_message_takes_the_readable_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_module: object) -> None:
+        raise ImportError("no LLVM here")
+
+    monkeypatch.setattr(shapes, "build", broken)
+    stream = stream_of("binance")
+    payload = Writer("binance", random.Random(4), odd=0.0).write("trade")
+    assert scanned(stream, payload) is None
+    assert stream.receive(payload) == stream_of("binance").receive(payload)
+
+
+def test_threads_that_read_their_first_message_at_once_both_do() -> None:
+    """Found by attack: the second compiled what was being compiled."""
+    code = (
+        "import threading, tests.property.test_scanner as t\n"
+        "found, start = [], threading.Barrier(2)\n"
+        "def read():\n"
+        "    stream = t.stream_of('kraken'); start.wait()\n"
+        "    found.append(t.scanned(stream, t.Writer('kraken', t.random.Random(4), odd=0.0).write('trade')))\n"
+        "threads = [threading.Thread(target=read) for _ in range(2)]\n"
+        "[x.start() for x in threads]; [x.join() for x in threads]\n"
+        "assert len(found) == 2 and found[0] == found[1] is not None, found\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_what_is_too_long_or_means_something_else_is_left(venue: str) -> None:
+    """Found by attack: the limit of a message's length, and fields beside the ones that are known."""
+    stream = stream_of(venue)
+    payload = Writer(venue, random.Random(4), odd=0.0).write("trade")
+    long = payload.replace(b"{", b'{"x":"%b",' % (b"a" * scanner.LONGEST), 1)
+    assert scanned(stream, long) is None
+    if venue == "binance":
+        stray = payload.replace(b"{", b'{"e":"executionReport",', 1)
+        assert scanned(stream, stray) is None
+        assert isinstance(stream.receive(stray)[0], Unrecognized)
+
+
+def test_a_pair_that_shares_a_book_and_is_not_listed_is_told_by_the_readable_path() -> None:
+    stream = stream_of("coinbase")
+    stream.listings.told_as["FOO-USD"] = "BTC-USD"
+    stream.subscribe(Channel.BOOK, ["BTC/USD", "FOO/USD"])
+    payload = (
+        b'{"channel":"l2_data","timestamp":"2026-01-02T03:04:05Z","sequence_num":0,"events":[{"type":"update",'
+        b'"product_id":"BTC-USD","updates":[{"side":"bid","price_level":"1.5","new_quantity":"2"}]}]}'
+    )
+    assert scanned(stream, payload) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [shapes.Field(f"f{n}", scanner.Kind.INT) for n in range(61)],
+        [shapes.Field("rows", scanner.Kind.ROWS, fields=(shapes.Field("b", scanner.Kind.LEVELS),))],
+        [
+            shapes.Field(
+                "rows", scanner.Kind.ROWS, fields=tuple(shapes.Field(f"f{n}", scanner.Kind.INT) for n in range(10))
+            )
+        ],
+    ],
+)
+def test_a_shape_that_the_scanner_cannot_hold_is_refused(fields: list[shapes.Field]) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        shapes.Shape(*fields)
 
 
 def test_a_name_that_a_shape_cannot_hold_is_refused() -> None:

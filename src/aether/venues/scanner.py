@@ -6,13 +6,15 @@ whatever it does not expect it leaves to the codec's readable path, which alone 
 can only be quicker, never of another opinion; the tests hold it against that path.
 
 Everything lies in one flat array, the frame: a few words of the scanner's own, what it has read, the shape's code and
-the table of pairs. No function here looks past the payload's end or writes past the room for what is read.
+the table of pairs. Functions that call each other many times a message pass plain memory, since references to arrays
+and bytes are counted at each call, which costs more than what is done there. So nobody checks an index but the code
+itself: no function looks past the payload's end or writes past the room for what is read.
 """
 
 from enum import IntEnum
 from typing import Any
 
-from aether.kernel.compiled import compiled, memory_of, word_at
+from aether.kernel.compiled import compiled
 
 ROOM = 4_096
 """Words for what is read; a message of more is left to the readable path."""
@@ -43,6 +45,45 @@ _LARGEST = 10**17
 _MOST_MS = 9 * 10**12
 _LONGEST_NUMBER = 40
 _LONGEST_INT = 18
+
+
+LONGEST = 2**20
+"""Bytes of a message; a longer one is left to the readable path."""
+
+
+def memory_of(holder: Any) -> Any:
+    """Return where the contents of bytes, or of a flat array, lie; the caller keeps the holder alive. Compiled only."""
+    raise NotImplementedError
+
+
+def word_at(memory: Any, at: int) -> int:
+    """Return eight bytes of memory as one little-endian word. Compiled only."""
+    raise NotImplementedError
+
+
+def intrinsics() -> dict[str, Any]:
+    """Return `memory_of` and `word_at` as the compiler takes them."""
+    from llvmlite import ir  # noqa: PLC0415  see `kernel.compiled`
+    from numba import int64, types  # noqa: PLC0415
+    from numba.extending import intrinsic  # noqa: PLC0415
+
+    pointer: Any = types.CPointer
+
+    def address(_typing: Any, holder: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return context.make_helper(builder, signature.args[0], value=arguments[0]).data
+
+        return pointer(holder.dtype)(holder), generate
+
+    def word(_typing: Any, memory: Any, at: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), ir.IntType(64).as_pointer())
+            return builder.load(place, align=1)
+
+        return int64(memory, at), generate
+
+    make: Any = intrinsic
+    return {"memory_of": make(address), "word_at": make(word)}
 
 
 class Kind(IntEnum):
@@ -469,7 +510,7 @@ def _object(  # noqa: PLR0912, PLR0915  what it calls may not call it back
 def scan(payload: bytes, frame: Any) -> int:
     """Read a message into the frame, from `READ` on; return the number of its shape, -1 when it is of none."""
     n, text, words = len(payload), memory_of(payload), memory_of(frame)
-    if n < 2 or text[0] != _OPEN:
+    if n < 2 or n > LONGEST or text[0] != _OPEN:
         return -1
     for kind in range(words[CODE]):
         shape, width = words[CODE + 1 + 2 * kind], words[CODE + 2 + 2 * kind]

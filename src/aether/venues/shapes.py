@@ -6,12 +6,15 @@ the message in the order of the shape, then the rows of its lists one after the 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from struct import Struct
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from aether.domain.errors import words_of
 from aether.domain.identifiers import InstrumentId, TradeId
 from aether.kernel.compiled import build, entry
+from aether.telemetry import logger
 from aether.venues import scanner as compiled_part
 from aether.venues.messages import Level, Message
 from aether.venues.scanner import (
@@ -27,7 +30,12 @@ from aether.venues.scanner import (
 )
 from aether.venues.wire import Listing, Listings
 
+_log = logger("venue")
+
 Words = tuple[int, ...]
+
+MOST_FIELDS = 60
+_NESTING = (Kind.OBJECT, Kind.ONE, Kind.ROWS, Kind.LEVELS)
 
 _ROWS = [Struct(f"={words}q") for words in range(10)]
 _level: Callable[[memoryview, int], Level] = Struct("=2q").unpack_from
@@ -80,7 +88,13 @@ class Shape:
         self._object(fields, in_row=False)
 
     def _object(self, fields: tuple[Field, ...], *, in_row: bool) -> int:
-        """Write down an object; return where it stands."""
+        """Write down an object; return where it stands.
+
+        Raises:
+            ValueError: when it is more than the scanner can hold.
+        """
+        if len(fields) > MOST_FIELDS or (in_row and any(f.kind in _NESTING for f in fields)):
+            raise ValueError(f"an object has at most {MOST_FIELDS} fields, and one in a list no list or object")
         at = len(self.code)
         required = sum(1 << n for n, field in enumerate(fields) if field.required)
         self.code += [len(fields), required, any(f.kind is Kind.PAIR for f in fields), 0]
@@ -95,6 +109,8 @@ class Shape:
             argument = self._argument(field, in_row=in_row)
             where = at + FIELDS + n * FIELD
             self.code[where : where + FIELD] = [*_token(field.name + '":'), field.kind, slot, argument]
+        if row_words >= len(_ROWS):
+            raise ValueError(f"a row leaves {row_words} words, at most {len(_ROWS) - 1}")
         self.code[at + ROW_WORDS] = row_words
         self.row_words = max(self.row_words, row_words)
         return at
@@ -139,9 +155,21 @@ def pairs_table(pairs: Mapping[str, Listing]) -> list[int]:
     return table
 
 
-def prepare() -> None:
-    """Have the scanner compiled, or what was compiled read: seconds, better spent before anything is traded."""
-    build(vars(compiled_part))
+_building = Lock()
+
+
+def prepare() -> Callable[[bytes, Any], int]:
+    """Have the scanner compiled, or what was compiled read: seconds, better spent before anything is traded.
+
+    Return it; where that fails one that reads nothing, so that every message takes the readable path.
+    """
+    try:
+        with _building:
+            build(vars(compiled_part))
+        return entry(compiled_part.scan)
+    except Exception as error:  # noqa: BLE001  slower is better than not at all
+        _log.error("scanner_not_compiled", reason=words_of(error))
+        return lambda _payload, _frame: -1
 
 
 class Scanner:
@@ -182,8 +210,7 @@ class Scanner:
         self._version = -1
 
     def _load(self) -> None:
-        prepare()
-        self._scan = entry(compiled_part.scan)
+        self._scan = prepare()
         pairs = self._pairs()
         self.ids = [listing.id for listing in pairs.values()]
         shapes: list[int] = [len(self._shapes), *[0] * (2 * len(self._shapes))]

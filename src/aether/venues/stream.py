@@ -30,7 +30,7 @@ PRIVATE_CHANNELS = frozenset({Channel.ORDERS, Channel.BALANCES})
 
 
 class Stream(Protocol):
-    """One connection's protocol state."""
+    """One connection's protocol state, for one thread."""
 
     listings: Listings
     tells_heartbeats: bool

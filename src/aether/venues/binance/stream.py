@@ -178,7 +178,7 @@ def _enveloped(kind: str, *fields: Field) -> Shape:
     others = set(_Data.__struct_fields__) - {field.name for field in fields} - {"e"}
     event = Field("e", Kind.WORD, (kind,), kept=False) if kind else refused("e")[0]
     data = Field("data", Kind.OBJECT, fields=(event, *fields, *refused(*sorted(others))))
-    return Shape(Field("stream", Kind.TEXT, kept=False), data)
+    return Shape(Field("stream", Kind.TEXT, kept=False), data, *refused("e"))
 
 
 _E = Field("E", Kind.MILLISECONDS, kept=False, required=False)

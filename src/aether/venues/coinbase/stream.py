@@ -352,8 +352,8 @@ class CoinbaseStream:
         """Return the names under which the data of exactly one pair come; those of several take the readable path."""
         found: dict[str, Listing] = {}
         for name in {*self.listings, *self._subscribed}:
-            pairs = [pair for pair in self._subscribed.get(name) or (name,) if pair in self.listings]
-            if len(pairs) == 1:
+            pairs = self._subscribed.get(name) or [name]
+            if len(pairs) == 1 and pairs[0] in self.listings:
                 found[name] = self.listings[pairs[0]]
         return found
 
