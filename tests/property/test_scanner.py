@@ -66,7 +66,7 @@ def stream_of(venue: str) -> Any:
 
 def scanned(stream: Any, payload: bytes) -> list[Message] | None:
     """Return what the compiled reader makes of a payload."""
-    found: list[Message] | None = (stream._scanner.read if hasattr(stream, "_scanner") else stream._scan)(payload)
+    found: list[Message] | None = stream._scanner.read(payload)
     return found
 
 
@@ -283,8 +283,7 @@ def test_it_looks_at_nothing_outside(venue: str, monkeypatch: pytest.MonkeyPatch
     """Cut anywhere, damaged anyhow: neither the payload nor the room for words is left, and both ways agree."""
     stream = stream_of(venue)
     scanned(stream, b"{}")
-    reader = stream._scanner if hasattr(stream, "_scanner") else stream._scan.__self__
-    quick, frame = reader._scan, reader._frame
+    quick, frame = shapes.prepare(), stream._scanner._frame()
     plain = interpreted(monkeypatch)
     draw = random.Random(3)
     writer = Writer(venue, draw, odd=0.05)

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aether.domain.errors import words_of
 from aether.domain.identifiers import InstrumentId, TradeId
@@ -188,39 +189,50 @@ class Scanner:
     ) -> None:
         self.ids: list[InstrumentId] = []
         self._listings, self._pairs = listings, pairs
-        self._version = -1
         self._shapes = [shape for shape, _ in kinds]
         self._made = [(make, Struct(f"={shape.width + shape.row_words}q").unpack_from) for shape, make in kinds]
-        self._frame = np.zeros(0, dtype=np.int64)
         self._memory = memoryview(b"")
-        self._scan: Callable[[bytes, Any], int] = lambda *_: -1
-
-    def read(self, payload: bytes) -> list[Message] | None:
-        """Return what a message means, None when the readable path has to see."""
-        if self._listings.version != self._version:
-            self._load()
-        kind = self._scan(payload, self._frame)
-        if kind < 0:
-            return None
-        make, unpack = self._made[kind]
-        return make(self, unpack(self._memory))
+        self.read: Callable[[bytes], list[Message] | None] = self._begin
+        """Returns what a message means, None when the readable path has to see."""
 
     def renew(self) -> None:
         """Ask anew which pairs there are."""
-        self._version = -1
+        self.read = self._begin
 
-    def _load(self) -> None:
-        self._scan = prepare()
+    def _begin(self, payload: bytes) -> list[Message] | None:
+        """Read a message once it is known which pairs there are."""
+        self.read = self._reader()
+        return self.read(payload)
+
+    def _reader(self) -> Callable[[bytes], list[Message] | None]:
+        """Return what reads messages for as long as the listings are as they are now; all it needs is at hand."""
+        listings, version = self._listings, self._listings.version
+        scan, frame = prepare(), self._frame()
+        made, memory = self._made, self._memory
+
+        def read(payload: bytes) -> list[Message] | None:
+            if listings.version != version:
+                return self._begin(payload)
+            kind = scan(payload, frame)
+            if kind < 0:
+                return None
+            make, unpack = made[kind]
+            return make(self, unpack(memory))
+
+        return read
+
+    def _frame(self) -> NDArray[np.int64]:
+        """Return the scanner's memory for the pairs that there are now."""
         pairs = self._pairs()
         self.ids = [listing.id for listing in pairs.values()]
         shapes: list[int] = [len(self._shapes), *[0] * (2 * len(self._shapes))]
         for n, shape in enumerate(self._shapes):
             shapes[1 + 2 * n : 3 + 2 * n] = CODE + len(shapes), shape.width
             shapes += shape.code
-        self._frame = np.array([*[0] * CODE, *shapes, *pairs_table(pairs)], dtype=np.int64)
-        self._frame[TABLE_AT] = CODE + len(shapes)
-        self._memory = memoryview(self._frame).cast("B")[8 * READ : 8 * CODE]  # type: ignore[arg-type]
-        self._version = self._listings.version
+        frame = np.array([*[0] * CODE, *shapes, *pairs_table(pairs)], dtype=np.int64)
+        frame[TABLE_AT] = CODE + len(shapes)
+        self._memory = memoryview(frame).cast("B")[8 * READ : 8 * CODE]  # type: ignore[arg-type]
+        return frame
 
     def rows(self, start: int, count: int, words: int) -> Iterator[Words]:
         """Return the rows of a list of the message just read, of so many words each."""

@@ -211,7 +211,7 @@ class BinanceStream:
         self._bar_s = bar_s
         self._book_speed_ms = book_speed_ms
         self._next_id = 0
-        self._scan = Scanner(listings, _KINDS, lambda: listings).read
+        self._scanner = Scanner(listings, _KINDS, lambda: listings)
         self._kinds: dict[str, Callable[[_Data, Listing], Message]] = {
             "trade": self._trade,
             "depthUpdate": self._delta,
@@ -251,7 +251,7 @@ class BinanceStream:
 
     def receive(self, payload: bytes) -> list[Message]:
         """Return what a message means; never raises."""
-        found = self._scan(payload)
+        found = self._scanner.read(payload)
         return guarded(self._decode, payload) if found is None else found
 
     def _decode(self, payload: bytes) -> list[Message]:
@@ -519,7 +519,7 @@ def _scanned_delta(scanner: Scanner, words: Words) -> list[Message]:
     ]
 
 
-_KINDS = ((DELTA, _scanned_delta), (QUOTE, _scanned_quote), (TRADE, _scanned_trade))
+_KINDS = ((TRADE, _scanned_trade), (DELTA, _scanned_delta), (QUOTE, _scanned_quote))
 
 
 def _levels(texts: object, listing: Listing) -> list[Level]:

@@ -269,7 +269,7 @@ class KrakenStream:
             "executions": self._on_executions,
             "balances": self._on_balances,
         }
-        self._scan = Scanner(listings, ((BOOKS, _book), (TRADES, _trades), (TICKERS, _quotes)), lambda: listings).read
+        self._scanner = Scanner(listings, ((BOOKS, _book), (TRADES, _trades), (TICKERS, _quotes)), lambda: listings)
 
     # What we send.
 
@@ -302,7 +302,7 @@ class KrakenStream:
 
     def receive(self, payload: bytes) -> list[Message]:
         """Return what a message means; never raises."""
-        scanned = self._scan(payload)
+        scanned = self._scanner.read(payload)
         if scanned is not None:
             return scanned
         found = guarded(self._decode, payload)
