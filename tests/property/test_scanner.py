@@ -7,7 +7,6 @@ readable path says too.
 
 import json
 import random
-import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -15,13 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
 from aether.domain.identifiers import VenueId
 from aether.domain.instruments import make_instrument
-from aether.kernel.compiled import build, entry
 from aether.venues import scanner, shapes
 from aether.venues.messages import BookDelta, Message, Unrecognized
 from aether.venues.registry import protocol_of
@@ -359,60 +356,6 @@ def test_what_is_finer_than_the_steps_is_left_and_told() -> None:
     assert scanned(stream, payload) is None
     assert isinstance(stream.receive(payload)[0], Unrecognized)
     assert scanned(stream, payload.replace(b"1.05", b"1.50")) is not None
-
-
-MODULE = """
-from aether.kernel.compiled import compiled
-
-@compiled("int64(int64)")
-def double(value):
-    return 2 * value
-"""
-
-
-def doubled(file: Path) -> bool:
-    """Build a module of one function anew, as another process would; return whether what was kept was used."""
-    module: dict[str, Any] = runpy.run_path(str(file))
-    build(module)
-    function = module["double"]
-    assert entry(function)(21) == function(21) == 42
-    return bool(function.stats.cache_hits)
-
-
-@pytest.mark.parametrize("which", ["nbi", "nbc"])
-@pytest.mark.parametrize("damage", [b"", b"cut", b"\x80\x05garbage" * 50])
-def test_a_damaged_cache_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, damage: bytes
-) -> None:
-    """Found by attack: a node did not start with it, and the next did not either."""
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
-    file = tmp_path / "one.py"
-    file.write_text(MODULE)
-    assert not doubled(file)
-    assert doubled(file)
-    (kept,) = (tmp_path / "kept").rglob(f"*.{which}")
-    kept.write_bytes(damage)
-    assert not doubled(file)
-    doubled(file)  # kept again here, where the index was lost
-    assert doubled(file)
-
-
-@pytest.mark.parametrize("error", [RuntimeError("cannot cache function: no locator"), OSError(28, "No space left")])
-def test_without_a_place_to_keep_it_the_reader_is_compiled_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """A read-only image, a full disk."""
-    njit = numba.njit
-
-    def refusing(*signature: Any, **options: Any) -> Any:
-        if options.get("cache"):
-            raise error
-        return njit(*signature, **options)
-
-    monkeypatch.setattr(numba, "njit", refusing)
-    file = tmp_path / "one.py"
-    file.write_text(MODULE)
-    assert not doubled(file)
 
 
 def test_without_the_compiler_every_message_takes_the_readable_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def word_at(memory: Any, at: int) -> int:
 
 def intrinsics() -> dict[str, Any]:
     """Return `memory_of` and `word_at` as the compiler takes them."""
-    from llvmlite import ir  # noqa: PLC0415  see `kernel.compiled`
+    from llvmlite import ir  # noqa: PLC0415  loaded when it is compiled
     from numba import int64, types  # noqa: PLC0415
     from numba.extending import intrinsic  # noqa: PLC0415
 

@@ -6,15 +6,14 @@ the message in the order of the shape, then the rows of its lists one after the 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from struct import Struct
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aether.compiling import build, entry
 from aether.domain.errors import words_of
 from aether.domain.identifiers import InstrumentId, TradeId
-from aether.kernel.compiled import build, entry
 from aether.telemetry import logger
 from aether.venues import scanner as compiled_part
 from aether.venues.messages import Level, Message
@@ -156,17 +155,13 @@ def pairs_table(pairs: Mapping[str, Listing]) -> list[int]:
     return table
 
 
-_building = Lock()
-
-
 def prepare() -> Callable[[bytes, Any], int]:
     """Have the scanner compiled, or what was compiled read: seconds, better spent before anything is traded.
 
     Return it; where that fails one that reads nothing, so that every message takes the readable path.
     """
     try:
-        with _building:
-            build(vars(compiled_part))
+        build(compiled_part)
         return entry(compiled_part.scan)
     except Exception as error:  # noqa: BLE001  slower is better than not at all
         _log.error("scanner_not_compiled", reason=words_of(error))
