@@ -216,11 +216,27 @@ async def test_a_refusal_for_want_of_money_passes_for_no_other(
 ) -> None:
     """Found by attack: a key without money passed the cases in which an order has to be refused."""
     monkeypatch.setattr(conformance, "SETTLES_WITHIN_S", 0.5)
+
+    async def unasked(suite: Suite) -> str:
+        return f"{suite.free}"
+
+    monkeypatch.setattr(conformance_cases, "KEYED", (("balances", "", unasked),))
     results = await ran(local, venue, money="0.01")
     failed = verdicts(results, Verdict.FAILED)
     assert {"too small", "off tick", "post only"} <= set(failed)
     assert "put right (size), the order is refused as well" in failed["too small"]
     assert "put right (price)" in failed["off tick"]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_without_money_nothing_is_placed_and_that_is_said(local: LocalExchange, venue: str) -> None:
+    """Found by attack: a key without money "does otherwise than its adapter believes"."""
+    results = await ran(local, venue, money="0.01")
+    assert verdicts(results, Verdict.FAILED) == {}
+    why = verdicts(results, Verdict.NOT_RUN)
+    assert {"too small", "off tick", "resting", "round trip"} <= set(why)
+    assert "0.01000000 USD are free" in why["resting"]
+    assert not local.exchanges[venue].venue.account("firm").orders
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -418,7 +434,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(tmp_
 
 def test_a_report_that_cannot_be_written_in_the_end_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """The disk was full: what was done at the venue is told nowhere else."""
-    _write(Path("/dev/full"), "# Conformance [of] Kraken\n| case |\n")
+    assert not _write(Path("/dev/full"), "# Conformance [of] Kraken\n| case |\n")
     shown = capsys.readouterr().err
     assert "cannot be written to /dev/full (No space left on device)" in shown
     assert "# Conformance [of] Kraken\n| case |" in shown

@@ -352,6 +352,7 @@ def conformance(
         _consent(f"spend up to {cap:f} {symbol.partition('/')[2]} at {venue}")
 
     results: list[Result] = []
+    is_written = True
 
     def note(result: Result) -> None:
         results.append(result)
@@ -372,29 +373,34 @@ def conformance(
         raise KeyboardInterrupt from error
     finally:
         if results:
-            _write(path, report_of(venue, base_url or own.rest, symbol, cap, results, utc_text(wall_ns())))
+            is_written = _write(path, report_of(venue, base_url or own.rest, symbol, cap, results, utc_text(wall_ns())))
         elif is_new:
             path.unlink()
         if as_json:
             print_json([{**r._asdict(), "verdict": r.verdict.value, "evidence": list(r.evidence)} for r in results])
     failed = [r.name for r in results if r.verdict is Verdict.FAILED]
+    where = f"in {path}" if is_written else "above"
     if not as_json:
         counts = ", ".join(f"{sum(r.verdict is v for r in results)} {v.value}" for v in Verdict)
-        out.print(f"{counts}. The report is in {path}", highlight=False, soft_wrap=True)
+        out.print(f"{counts}. The report is {where}", highlight=False, soft_wrap=True)
     if failed:
         raise ConformanceError(
             f"{venue.capitalize()} does otherwise than its adapter believes: {', '.join(failed)}.",
-            remedy=f"Read {path}; do not trade there before it is understood.",
+            remedy=f"Read the report {where}; do not trade there before it is understood.",
         )
+    if not is_written:
+        raise InvalidValueError(f"{path} could not be written.", remedy="Keep the report shown above, or run again.")
 
 
-def _write(path: Path, report: str) -> None:
+def _write(path: Path, report: str) -> bool:
     """Write a report; where that cannot be done, show it: what was done at the venue is in it and nowhere else."""
     try:
         path.write_text(report)
     except OSError as error:
         err.print(f"The report cannot be written to {path} ({error.strerror}). It follows.", soft_wrap=True)
         err.print(report, highlight=False, markup=False, soft_wrap=True)
+        return False
+    return True
 
 
 def _is_for_trying(url: str) -> bool:

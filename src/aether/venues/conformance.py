@@ -108,6 +108,8 @@ class Suite:
         """What was sent, from before it was: without the venue's number while there is no answer."""
         self._lost: set[ClientOrderId] = set()
         """Those without an answer that never arrived."""
+        self.free = -1
+        """What the account has free of the quote asset, a ledger amount; -1 before it was asked."""
         self.is_armed = False
         """The dead-man switch was armed by the suite."""
         self.began_s = int(wall_s()) - 60
@@ -173,13 +175,14 @@ class Suite:
         at_once = self._at_once + self.instrument.notional(price, size)
         if at_once > self.most * AMOUNT_SCALE:
             raise NotRunError(f"the least orders cost {format_amount(at_once)} at once, {self.most} may be spent")
+        if 0 <= self.free < at_once:
+            told = f"{format_amount(self.free)} {self.instrument.quote} are free"
+            raise NotRunError(f"the least orders cost {format_amount(at_once)} at once, {told}")
 
     def id(self) -> ClientOrderId:
-        """Return an id of the suite's own for one more order, known from now on."""
+        """Return an id of the suite's own for one more order."""
         self._number += 1
-        name = ClientOrderId(f"conf-{self._run}-{self._number}")
-        self.own[name] = VenueOrderId("")
-        return name
+        return ClientOrderId(f"conf-{self._run}-{self._number}")
 
     def order(self, price: int, **changes: Any) -> Submit:
         """Return a limit order to buy the least size, under an id of the suite's own."""
@@ -209,6 +212,7 @@ class Suite:
     async def place(self, order: Submit) -> VenueOrderId:
         """Place an order, and know it as the suite's own."""
         name = order.client_order_id
+        self.own[name] = VenueOrderId("")
         try:
             number = self.own[name] = VenueOrderId(await self.client.call(order))
         except VenueError as error:
@@ -347,6 +351,11 @@ class Suite:
         self.need(left < self.instrument.min_size, f"{text} of what was bought could not be sold")
         return f"no order is open, {text} of what was bought is left"
 
+    def _bought(self) -> str:
+        """Return what is known to be bought and not sold, in words."""
+        left = self._held()
+        return f"{self.instrument.size_text(left)} {self.instrument.base} were bought and not sold by what has ended"
+
     async def _put_off(self) -> bool:
         with suppress(VenueError):
             await self.client.call(DeadManSwitch(timeout_s=0))
@@ -355,13 +364,18 @@ class Suite:
 
     async def _settle(self) -> None:
         """Bring every order of the suite to its end, and learn what it traded. Raises UnexpectedError naming it."""
-        patience_s = 4 * SETTLES_WITHIN_S
+        patience_s = max(4 * SETTLES_WITHIN_S, SOLD_WITHIN_S) if self._held() else 4 * SETTLES_WITHIN_S
         for name, number in list(self.own.items()):
             if not number and name not in self._lost:
-                await self.until(self._finder(name), f"what became of {name}, whose answer was lost", patience_s)
+                told = (
+                    f"what became of {name} (at the venue {self.client.protocol.wire_id(name)}), whose answer was lost"
+                )
+                await self.until(self._finder(name), f"{told}; {self._bought()}:", patience_s)
         for name, number in self.own.items():
             if number and name not in self._ended:
-                await self.until(self._ender(name, number), f"the end of {name} ({number})", patience_s)
+                await self.until(
+                    self._ender(name, number), f"the end of {name} ({number}); {self._bought()}:", patience_s
+                )
 
     def _finder(self, name: ClientOrderId) -> Callable[[], Awaitable[bool]]:
         """Return what looks for an order: it is there, or was not through all of its deadline and is refused now."""

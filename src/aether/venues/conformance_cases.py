@@ -7,6 +7,7 @@ from typing import Any
 
 from aether.domain.errors import AetherError, Failure, UnsupportedError, VenueError
 from aether.domain.events import BookUpdate, OrderAccepted, OrderCanceled, OrderRejected
+from aether.domain.identifiers import VenueOrderId
 from aether.domain.instruments import TradingState
 from aether.domain.orders import OrderRequest, OrderType, Side, TimeInForce
 from aether.domain.scaled import format_amount, round_down, round_up
@@ -117,6 +118,7 @@ async def balances(s: Suite) -> str:
     found = await s.client.call(Balances())
     s.need(len({b.asset for b in found}) == len(found), "an asset is there twice")
     s.need(all(0 <= b.free <= b.total for b in found if b.free >= 0), "more is free than is held")
+    s.free = next((max(0, b.free) for b in found if b.asset == s.instrument.quote), 0)
     return f"{len(found)} assets"
 
 
@@ -291,6 +293,7 @@ async def session(s: Suite) -> str:
         s.need(
             trading.ready.is_set(), f"the private socket was not ready within {READY_WITHIN_S:.0f} s: {s.last_answer}"
         )
+        s.own[request.id] = VenueOrderId("")
         trading.submit(request)
         seen: list[Any] = []
         while not seen or not isinstance(seen[-1], OrderAccepted):
