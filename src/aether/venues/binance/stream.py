@@ -177,7 +177,9 @@ def _enveloped(kind: str, *fields: Field) -> Shape:
     """Return the shape of a combined stream's message; what else a public message may say makes it another one."""
     others = set(_Data.__struct_fields__) - {field.name for field in fields} - {"e"}
     event = Field("e", Kind.WORD, (kind,), kept=False) if kind else refused("e")[0]
-    data = Field("data", Kind.OBJECT, fields=(event, *fields, *refused(*sorted(others))))
+    by_first = sorted(others, key=lambda name: (name != "u", name))  # with which a quote begins
+    told = (event, *refused(*by_first[:1]), *fields, *refused(*by_first[1:]))
+    data = Field("data", Kind.OBJECT, fields=told)
     return Shape(Field("stream", Kind.TEXT, kept=False), data, *refused("e"))
 
 
@@ -519,7 +521,7 @@ def _scanned_delta(scanner: Scanner, words: Words) -> list[Message]:
     ]
 
 
-_KINDS = ((TRADE, _scanned_trade), (DELTA, _scanned_delta), (QUOTE, _scanned_quote))
+_KINDS = ((TRADE, _scanned_trade), (QUOTE, _scanned_quote), (DELTA, _scanned_delta))
 
 
 def _levels(texts: object, listing: Listing) -> list[Level]:
