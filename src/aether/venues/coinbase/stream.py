@@ -358,41 +358,18 @@ class CoinbaseStream:
         return found
 
     def _scanned_trades(self, scanner: Scanner, words: Words) -> list[Message]:
-        sequence, _, start, count = words[:4]
-        found = self._step(sequence)
-        if found is None:
+        gap = self._step(words[0])
+        if gap is None:
             return []
-        rows = (words[4:],) if count == 1 else scanner.rows(start, count, 6)
-        for number, pair, price, size, side, ts_ns in rows:
-            found.append(
-                Trade(
-                    ts_ns=ts_ns,
-                    instrument=scanner.ids[pair],
-                    price=price,
-                    size=size,
-                    side=_TAKERS[side],
-                    trade_id=trade_id_of(number),
-                )
-            )
-        return found
+        found = _trades_of(scanner, words[2:])
+        return [*gap, *found] if gap else found
 
     def _scanned_quotes(self, scanner: Scanner, words: Words) -> list[Message]:
-        ts_ns, sequence, _, start, count = words[:5]
-        found = self._step(sequence)
-        if found is None:
+        gap = self._step(words[1])
+        if gap is None:
             return []
-        for pair, bid, bid_size, ask, ask_size in (words[5:],) if count == 1 else scanner.rows(start, count, 5):
-            found.append(
-                Quote(
-                    ts_ns=ts_ns,
-                    instrument=scanner.ids[pair],
-                    bid=bid,
-                    ask=ask,
-                    bid_size=bid_size,
-                    ask_size=ask_size,
-                )
-            )
-        return found
+        found = _quotes_of(scanner, words[0], words[3:])
+        return [*gap, *found] if gap else found
 
     def _scanned_book(self, scanner: Scanner, words: Words) -> list[Message]:
         ts_ns, sequence, is_snapshot, pair, start, count = words[:6]
@@ -608,6 +585,29 @@ def taker_of(told: str) -> Side:
     if not PROFILE.makers_side:
         return side
     return Side.SELL if side is Side.BUY else Side.BUY
+
+
+def _trades_of(scanner: Scanner, words: Words) -> list[Message]:
+    start, count, number, pair, price, size, side, ts_ns = words
+    if count != 1:
+        return [message for row in scanner.rows(start, count, 6) for message in _trades_of(scanner, (0, 1, *row))]
+    return [
+        Trade(
+            ts_ns=ts_ns,
+            instrument=scanner.ids[pair],
+            price=price,
+            size=size,
+            side=_TAKERS[side],
+            trade_id=trade_id_of(number),
+        )
+    ]
+
+
+def _quotes_of(scanner: Scanner, ts_ns: int, words: Words) -> list[Message]:
+    start, count, pair, bid, bid_size, ask, ask_size = words
+    if count != 1:
+        return [m for row in scanner.rows(start, count, 5) for m in _quotes_of(scanner, ts_ns, (0, 1, *row))]
+    return [Quote(ts_ns=ts_ns, instrument=scanner.ids[pair], bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size)]
 
 
 def _parts(rows: msgspec.Raw) -> list[msgspec.Raw]:
