@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.platform import COMMAND, Platform, aether, aether_json
+from tests.integration.platform import COMMAND, Platform, aether, aether_json, until
 
 KRAKEN_TRADE = (
     '{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"buy","price":64000.5,"qty":0.01000000,'
@@ -18,6 +19,12 @@ KRAKEN_TRADE = (
 
 def piped(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False)
+
+
+def last_bar(client: httpx.Client) -> dict[str, Any]:
+    """Return the newest bar of the dearest pair."""
+    bars = until(lambda: client.get("/api/v1/instruments/kraken:BTC/USD/bars?limit=1").json(), "a bar")
+    return dict(bars[-1])
 
 
 def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -35,6 +42,7 @@ def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(t
         parent = client.get("/api/v1/accounts/company.exchange").json()["parents"][0]
         while parent["state"] == "working":
             parent = client.get("/api/v1/accounts/company.exchange").json()["parents"][0]
+        before = last_bar(client)
     assert (parent["algorithm"], parent["state"], float(parent["filled"])) == ("route", "done", 0.05)
     assert float(parent["notional"]) == pytest.approx(
         float(parent["filled"]) * float(parent["average_price"]), rel=1e-4
@@ -44,7 +52,11 @@ def test_the_platform_trades_on_the_local_exchange_and_goes_on_after_a_restart(t
     assert isinstance(first, list)
     assert [a["market"] for a in first] == ["exchange"] * 3
     again = Platform(tmp_path, "--market", "exchange")
-    again.link()
+    url, _, token = again.link().partition("/#token=")
+    with httpx.Client(base_url=url, timeout=20) as client:
+        assert client.post("/api/v1/session/token", json={"token": token}).status_code == 204
+        after = until(lambda: (bar := last_bar(client))["ts_ns"] > before["ts_ns"] and bar, "a bar of the new exchange")
+    assert 0.9 < float(after["close"]) / float(before["close"]) < 1.1, "it goes on at the prices where it was"
     assert again.stop() == 0
     kept = aether_json("orders", "--account", "company.exchange", data_dir=tmp_path)
     assert isinstance(kept, list)

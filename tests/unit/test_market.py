@@ -1,6 +1,7 @@
 """Bars, replay and the synthetic market."""
 
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_the_synthetic_market_is_as_volatile_as_stated_and_clusters() -> None:
 
 
 def test_the_synthetic_market_goes_on_from_given_prices() -> None:
-    market = SyntheticMarket(1, {BTC.id: 123_456_7})
+    market = SyntheticMarket(1, {BTC.id: Decimal("123456.7")})
     quote = next(e for e in market.step(START, 0.5) if isinstance(e, Quote))
     assert abs((quote.bid + quote.ask) / 2 - 1_234_567) < 2_000
 

@@ -7,6 +7,7 @@ them with what the books hold.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from decimal import Decimal
 
 from aether.compose.accounts import VENUE_HISTORY_S
 from aether.compose.choice import EXCHANGE_MARKET
@@ -20,15 +21,14 @@ from aether.store.database import Database
 STEP_S = 10
 
 
-def local_exchange(seed: int, last: Mapping[InstrumentId, int]) -> LocalExchange:
+def local_exchange(seed: int, last: Mapping[InstrumentId, Decimal]) -> LocalExchange:
     """Return the local exchange with hours of trading behind it.
 
     Args:
         last: last known prices.
     """
-    decimals = {market.symbol: market.price_decimals for market in MARKETS}
-    symbols = {instrument: instrument.partition(":")[2] for instrument in last}
-    prices = {s: last[i] / 10 ** decimals[s] for i, s in symbols.items() if s in decimals}
+    symbols = {market.symbol for market in MARKETS}
+    prices = {i.partition(":")[2]: float(price) for i, price in last.items() if i.partition(":")[2] in symbols}
     steps = VENUE_HISTORY_S // STEP_S
     return build(seed=seed, enforce_limits=False, warm_steps=steps, warm_step_s=STEP_S, prices=prices)
 
@@ -40,7 +40,7 @@ async def serving_exchange(database: Database, seed: int) -> AsyncIterator[str]:
     Raises:
         DatabaseUnavailableError, ...: when the last prices cannot be read.
     """
-    last = await queries.last_closes(database.desk, EXCHANGE_MARKET)
+    last = await queries.last_prices(database.desk, EXCHANGE_MARKET)
     async with serve(local_exchange(seed, last)) as served:
         yield served.admin_url
 

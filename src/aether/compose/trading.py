@@ -297,7 +297,7 @@ async def build_node(
         instrument = dataset.instrument()
         feed = ReplayFeed(lambda: replay_trades(dataset, instrument.id), market.speed)
     else:
-        last = await queries.last_closes(database.desk, identity)
+        last = await queries.last_prices(database.desk, identity)
         feed = SyntheticFeed(
             SyntheticMarket(seed if not last else wall_ns() % 2**32, last), SYNTHETIC_STEP_S, SYNTHETIC_HISTORY_S
         )

@@ -7,6 +7,7 @@ seed gives the same market.
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 
 import numpy as np
 
@@ -50,16 +51,16 @@ class SyntheticMarket:
 
     Args:
         seed: of all its random numbers.
-        start_prices: prices to go on from, in price units; pairs left out begin at their first price.
+        start_prices: prices to go on from; pairs left out begin at their first price.
     """
 
-    def __init__(self, seed: int, start_prices: Mapping[InstrumentId, int] | None = None) -> None:
+    def __init__(self, seed: int, start_prices: Mapping[InstrumentId, Decimal] | None = None) -> None:
         self._random = np.random.default_rng(seed)
         self.instruments = synthetic_instruments()
         starts = start_prices or {}
         self._log_price = np.array(
             [
-                math.log(starts.get(i.id, 0) / 10**i.price_decimals or first)
+                math.log(starts.get(i.id) or first)
                 for i, (_, first, _, _, _) in zip(self.instruments, PAIRS, strict=True)
             ]
         )

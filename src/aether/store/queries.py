@@ -4,6 +4,7 @@ Rows come back as plain structs with whole numbers; whoever shows them scales th
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
@@ -201,15 +202,17 @@ async def list_bars(scope: Scope, feed: str, instrument: str, *, interval_s: int
     return list(reversed(await scope.all(query)))
 
 
-async def last_closes(scope: Scope, feed: str) -> dict[InstrumentId, int]:
-    """Return the last known close of each instrument of a market."""
+async def last_prices(scope: Scope, feed: str) -> dict[InstrumentId, Decimal]:
+    """Return the last known price of each instrument of a market, whatever the scale that its accounts keep it in."""
     query = (
         sa.select(bars.c.instrument, bars.c.close)
         .ext(distinct_on(bars.c.instrument))
         .where(bars.c.feed == feed)
         .order_by(bars.c.instrument, bars.c.ts_ns.desc())
     )
-    return {InstrumentId(row.instrument): row.close for row in await scope.all(query)}
+    decimals = {i.id: i.price_decimals for s in await list_accounts(scope, feed) for i in s.instruments.values()}
+    closes = {InstrumentId(row.instrument): row.close for row in await scope.all(query)}
+    return {i: Decimal(close).scaleb(-decimals[i]) for i, close in closes.items() if i in decimals}
 
 
 async def list_journal(scope: Scope, account: AccountId, *, first: int, limit: int) -> Sequence[Row]:
