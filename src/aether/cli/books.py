@@ -38,6 +38,7 @@ def orders(
                 {
                     "id": row.id,
                     "at": utc_text(row.created_ns),
+                    "venue": i.venue,
                     "symbol": i.symbol,
                     "side": row.side,
                     "type": row.type,

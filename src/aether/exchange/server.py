@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -20,12 +19,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from aether.clock import wall_ns
-from aether.domain.scaled import format_amount, parse_amount
+from aether.domain.scaled import parse_amount
+from aether.exchange.admin import build_admin
 from aether.exchange.face import ApiKey, Face
 from aether.exchange.faces.binance import BinanceFace
 from aether.exchange.faces.coinbase import CoinbaseFace
 from aether.exchange.faces.kraken import KrakenFace
-from aether.exchange.faults import FAULTS, Faults
+from aether.exchange.faults import Faults
 from aether.exchange.memory import RememberingVenue
 from aether.exchange.traders import FairPrice, Traders
 from aether.exchange.venue import FeeTier, Market, Rules, Status, Venue
@@ -234,7 +234,7 @@ async def serve(
             path = {"kraken": "/v2", "binance": "/stream", "coinbase": "/"}[name]
             exchange.ws_url = f"ws://{host}:{port}{path}"
         admin = web.Application()
-        _build_admin(admin, local)
+        build_admin(admin, local)
         local.admin_url = f"http://{host}:{await _listen(stack, admin, host, wanted.get('admin', 0))}"
         task = asyncio.create_task(_move(local, moving=moving))
         try:
@@ -268,102 +268,3 @@ async def _move(local: LocalExchange, *, moving: bool) -> None:
             for exchange in local.exchanges.values():
                 exchange.venue.tick()
         await asyncio.sleep(DEPTH_S * (0.95 + 0.1 * jitter.random()))
-
-
-def _build_admin(app: web.Application, local: LocalExchange) -> None:
-    async def state(_request: web.Request) -> web.Response:
-        return _answer({name: _state(e) for name, e in local.exchanges.items()})
-
-    async def accounts(request: web.Request) -> web.Response:
-        f = await request.json()
-        is_known = f["account"] in local.exchanges[f["exchange"]].venue.accounts
-        key, secret = local.open_account(
-            f["exchange"],
-            f["account"],
-            {} if is_known and f.get("once") else f.get("balances", {}),
-            can_trade=bool(f.get("can_trade", True)),
-            can_withdraw=bool(f.get("can_withdraw", False)),
-            public_key=f.get("public_key", ""),
-        )
-        return _answer({"key": key, "secret": secret})
-
-    async def faults(request: web.Request) -> web.Response:
-        f = await request.json()
-        unknown = (set(f.get("rates", {})) | set(f.get("next", {}))) - set(FAULTS)
-        if unknown:
-            return _answer({"error": f"unknown faults {sorted(unknown)}; known are {list(FAULTS)}"}, 400)
-        for name in [f["exchange"]] if f.get("exchange") else list(local.exchanges):
-            chosen = local.exchanges[name].faults
-            chosen.rates = {k: float(v) for k, v in f.get("rates", {}).items()}
-            chosen.pending = {k: int(v) for k, v in f.get("next", {}).items()}
-            chosen.skew_ms = int(f.get("skew_ms", 0))
-            chosen.slow_s = float(f.get("slow_s", 1.0))
-        return _answer({"ok": True})
-
-    async def venue(request: web.Request) -> web.Response:
-        f = await request.json()
-        exchange = local.exchanges[f["exchange"]]
-        if f.get("state") and f.get("symbol"):
-            exchange.venue.set_market(f["symbol"], f["state"])
-        elif f.get("state"):
-            exchange.venue.state = f["state"]
-        if f.get("disconnect"):
-            exchange.face.disconnect_all()
-        return _answer({"ok": True})
-
-    async def step(request: web.Request) -> web.Response:
-        for _ in range(int(request.query.get("steps", 1))):
-            local.step()
-        return _answer({"ok": True})
-
-    async def ledger(request: web.Request) -> web.Response:
-        account = request.query["account"]
-        return _answer({name: _ledger(e, account) for name, e in local.exchanges.items()})
-
-    app.router.add_get("/state", state)
-    app.router.add_get("/ledger", ledger)
-    app.router.add_post("/accounts", accounts)
-    app.router.add_post("/faults", faults)
-    app.router.add_post("/venue", venue)
-    app.router.add_post("/step", step)
-
-
-def _state(exchange: Exchange) -> dict[str, Any]:
-    own = {n: a for n, a in exchange.venue.accounts.items() if not n.startswith("background")}
-    return {
-        "url": exchange.url,
-        "ws_url": exchange.ws_url,
-        "limits": exchange.face.enforce_limits,
-        "state": exchange.venue.state,
-        "faults": exchange.faults.happened,
-        "accounts": {
-            name: {
-                "balances": {asset: format_amount(v) for asset, v in account.total.items()},
-                "held": {asset: format_amount(v) for asset, v in account.held.items()},
-                "open_orders": len(account.open),
-                "orders": len(account.orders),
-                "trades": len(account.trades),
-            }
-            for name, account in own.items()
-        },
-    }
-
-
-def _ledger(exchange: Exchange, name: str) -> list[dict[str, Any]]:
-    """Return every execution of an account, for drills to hold the books against."""
-    return [
-        {
-            "client_id": order.request.client_id,
-            "order": order.number,
-            "trade": trade.number,
-            "side": order.request.side.value,
-            "symbol": order.market.symbol,
-            "size": trade.size,
-            "price": trade.price,
-        }
-        for order, trade in exchange.venue.account(name).trades
-    ]
-
-
-def _answer(value: object, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
