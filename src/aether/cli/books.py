@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from aether.cli.console import money, print_json, settings_of, table
+from aether.cli.console import money, out, print_json, settings_of, table
 from aether.cli.database import with_database
 from aether.cli.options import Account, AsJson, DataDir, Limit
 from aether.clock import utc_text
@@ -12,6 +12,9 @@ from aether.domain.identifiers import AccountId, InstrumentId
 from aether.domain.scaled import amount_of_size, average_price, format_amount
 from aether.store import queries
 from aether.store.database import Scope
+
+WIDE = 150
+"""Characters that the whole table of orders takes."""
 
 app = typer.Typer(add_completion=False)
 
@@ -58,13 +61,53 @@ def orders(
     if as_json:
         print_json(rows)
         return
-    columns = ("id*", "at (UTC)*", "symbol*", "side*", "type*", "purpose*", "size", "filled", "price", "state*")
-    values = [
-        (r["id"], r["at"], r["symbol"], r["side"], r["type"], r["purpose"], r["size"], r["filled"])
-        + (r["average_price"] or r["limit_price"], r["state"])
+    columns, values = _wide(rows) if out.width >= WIDE else _narrow(rows)
+    table(f"Orders of {account}", columns, values, "No orders.")
+
+
+def _wide(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the columns of orders, and their rows, for a wide terminal."""
+    columns = (
+        "id*",
+        "at (UTC)*",
+        "venue*",
+        "symbol*",
+        "side*",
+        "type*",
+        "purpose*",
+        "size",
+        "filled",
+        "price",
+        "state*",
+    )
+    return columns, [
+        (r["id"], r["at"], r["venue"], r["symbol"], r["side"], r["type"], r["purpose"], r["size"], r["filled"])
+        + (r["average_price"] or r["limit_price"], _state(r))
         for r in rows
     ]
-    table(f"Orders of {account}", columns, values, "No orders.")
+
+
+def _narrow(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return what of it one has to know, for 80 characters: an order by the number that its id ends with."""
+    return ("order*", "at*", "where*", "side*", "size", "price", "state*"), [
+        (f"-{r['id'].rpartition('-')[2]}", r["at"].partition(" ")[2], f"{r['venue']} {r['symbol']}", r["side"])
+        + (_short(r["size"]), _short(r["average_price"] or r["limit_price"]))
+        + (
+            _state(r)
+            if r["filled"] == r["size"] or not r["filled"].strip("0.")
+            else f"{_state(r)}, {_short(r['filled'])} filled",
+        )
+        for r in rows
+    ]
+
+
+def _state(row: dict[str, str]) -> str:
+    words = row["state"].replace("_", " ")
+    return f"{words}: {row['reason']}" if row["reason"] else words
+
+
+def _short(number: str) -> str:
+    return number.rstrip("0").rstrip(".") if "." in number else number
 
 
 @app.command()
