@@ -311,7 +311,7 @@ class Takeovers:
                 )
                 difference = int(row["total"] if row else 0) - held.total.get(asset, 0)
                 kept = exchange.venue.rules.kept_decimals.get(asset, 8)
-                rounded = len(held.trades) * 10 ** (8 - kept) if kept < 8 else 0
+                rounded = (1 + len(held.trades)) * 10 ** (8 - kept) if kept < 8 else 0
                 if abs(difference) > rounded:
                     found.append(f"the books hold {difference} too much {asset} at {name}")
         if len(booked) != len(told):

@@ -192,3 +192,11 @@ def test_nothing_is_made_and_nothing_lost(
     book = v.books["BTC/USD"]
     bid, ask = book.best(is_buy=True), book.best(is_buy=False)
     assert not (bid and ask and bid >= ask)
+
+
+def test_a_deposit_is_kept_to_as_many_decimals_as_everything_else() -> None:
+    """What the face tells, four decimals of a dollar at Kraken, is what there is: 333,333.33333333 is never held."""
+    v = venue(kept_decimals={"USD": 4})
+    before = v.account("ann").total["USD"]
+    v.deposit("ann", "USD", 33_333_333_333_333)
+    assert v.account("ann").total["USD"] - before == 33_333_333_330_000

@@ -464,8 +464,8 @@ class Venue:
         return found
 
     def deposit(self, name: str, asset: str, amount: int) -> None:
-        """Credit (or, negative, debit) an account."""
-        account = self.account(name)
+        """Credit (or, negative, debit) an account, to as many decimals as are kept."""
+        account, amount = self.account(name), self.rules.kept(asset, amount)
         account.total[asset] = account.total.get(asset, 0) + amount
         self._post(account, asset, amount, 0)
         self.listener.on_balance(account, asset)

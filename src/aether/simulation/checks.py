@@ -216,7 +216,7 @@ class Checks:
                 booked_there = state.ledger.balances.get(BalanceKey(f"{name}:{asset}"))
                 difference = (booked_there.total if booked_there else 0) - held.total.get(asset, 0)
                 kept = exchange.venue.rules.kept_decimals.get(asset, 8)
-                rounded = len(held.trades) * 10 ** (8 - kept) if kept < 8 else 0
+                rounded = (1 + len(held.trades)) * 10 ** (8 - kept) if kept < 8 else 0
                 if abs(difference) > rounded:  # what is rounded is booked when the balance is seen
                     world.violate(f"{account}: the books hold {difference} too much {asset} at {name}")
 
