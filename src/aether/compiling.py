@@ -43,16 +43,16 @@ def build(module: ModuleType) -> None:
     """
     with _building:
         names = vars(module)
-        marked = {name: value for name, value in names.items() if isinstance(value, FunctionType) and _is_marked(value)}
+        plain = {name: value for name, value in names.items() if isinstance(value, FunctionType)}
+        marked = {name: function for name, function in plain.items() if hasattr(function, COMPILED_FOR)}
         if not marked:
             return
-        told = _content(module, marked)
+        content = _content(module, marked)
         names.update(module.intrinsics() if "intrinsics" in names else {})
-        base = _base(module)
-        folder = base / f"{module.__name__}-{told}"
+        folder = _base(module) / f"{module.__name__}-{content}"
         if _is_whole(folder) and _made(module, marked, folder):
             return
-        fresh = base / f"{module.__name__}-{told}.{os.getpid()}"
+        fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
         if _made(module, marked, fresh):
             _seal(fresh, folder)
             return
@@ -65,10 +65,6 @@ def entry(function: F) -> F:
     them."""
     (made,) = function.overloads.values()  # type: ignore[attr-defined]
     return made.entry_point  # type: ignore[no-any-return]
-
-
-def _is_marked(function: FunctionType) -> bool:
-    return hasattr(function, COMPILED_FOR)
 
 
 def _compile(module: ModuleType, marked: dict[str, FunctionType], *, keep: bool) -> None:

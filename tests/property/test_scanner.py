@@ -363,6 +363,7 @@ def test_without_the_compiler_every_message_takes_the_readable_path(monkeypatch:
         raise ImportError("no LLVM here")
 
     monkeypatch.setattr(shapes, "build", broken)
+    monkeypatch.setattr(shapes, "prepare", shapes.prepare.__wrapped__)
     stream = stream_of("binance")
     payload = Writer("binance", random.Random(4), odd=0.0).write("trade")
     assert scanned(stream, payload) is None

@@ -65,40 +65,27 @@ def orders(
     table(f"Orders of {account}", columns, values, "No orders.")
 
 
-def _wide(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _wide(rows: list[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
     """Return the columns of orders, and their rows, for a wide terminal."""
-    columns = (
-        "id*",
-        "at (UTC)*",
-        "venue*",
-        "symbol*",
-        "side*",
-        "type*",
-        "purpose*",
-        "size",
-        "filled",
-        "price",
-        "state*",
-    )
-    return columns, [
-        (r["id"], r["at"], r["venue"], r["symbol"], r["side"], r["type"], r["purpose"], r["size"], r["filled"])
-        + (r["average_price"] or r["limit_price"], _state(r))
-        for r in rows
-    ]
+    names = ["id", "at", "venue", "symbol", "side", "type", "purpose", "size", "filled"]
+    texts = ["id*", "at (UTC)*", *(f"{name}*" for name in names[2:7]), "size", "filled", "price", "state*"]
+    return texts, [[*(row[name] for name in names), _price(row), _state(row)] for row in rows]
 
 
-def _narrow(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _narrow(rows: list[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
     """Return what of it one has to know, for 80 characters: an order by the number that its id ends with."""
-    return ("order*", "at*", "where*", "side*", "size", "price", "state*"), [
-        (f"-{r['id'].rpartition('-')[2]}", r["at"].partition(" ")[2], f"{r['venue']} {r['symbol']}", r["side"])
-        + (_short(r["size"]), _short(r["average_price"] or r["limit_price"]))
-        + (
-            _state(r)
-            if r["filled"] == r["size"] or not r["filled"].strip("0.")
-            else f"{_state(r)}, {_short(r['filled'])} filled",
-        )
-        for r in rows
-    ]
+    found = []
+    for row in rows:
+        number, time = row["id"].rpartition("-")[2], row["at"].partition(" ")[2]
+        is_in_part = row["filled"] != row["size"] and row["filled"].strip("0.")
+        state = f"{_state(row)}, {_short(row['filled'])} filled" if is_in_part else _state(row)
+        where = f"{row['venue']} {row['symbol']}"
+        found.append([f"-{number}", time, where, row["side"], _short(row["size"]), _short(_price(row)), state])
+    return ["order*", "at*", "where*", "side*", "size", "price", "state*"], found
+
+
+def _price(row: dict[str, str]) -> str:
+    return row["average_price"] or row["limit_price"]
 
 
 def _state(row: dict[str, str]) -> str:

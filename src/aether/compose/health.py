@@ -106,12 +106,10 @@ class NodeHealth:
         """Return what keeps accounts from sending orders to a venue: its private channel, a circuit breaker."""
         troubles: dict[VenueId, list[str]] = {}
         for account, shard in self._node.shards.items():
-            state = shard.engine.state
+            state, channels = shard.engine.state, shard.troubles()
             for venue in sorted({instrument.venue for instrument in state.instruments.values()}):
-                trouble = shard.troubles().get(venue, "")
                 held = holds_back(state, venue)
-                trouble = trouble or (f"circuit breaker {held}" if held else "")
-                if trouble:
+                if trouble := channels.get(venue) or (held and f"circuit breaker {held}"):
                     troubles.setdefault(venue, []).append(f"{account}: {trouble}")
         return [Readiness(f"orders at {v}", False, _few(told), is_needed=False) for v, told in sorted(troubles.items())]
 

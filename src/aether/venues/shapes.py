@@ -5,6 +5,7 @@ the message in the order of the shape, then the rows of its lists one after the 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -155,10 +156,11 @@ def pairs_table(pairs: Mapping[str, Listing]) -> list[int]:
     return table
 
 
+@cache
 def prepare() -> Callable[[bytes, Any], int]:
     """Have the scanner compiled, or what was compiled read: seconds, better spent before anything is traded.
 
-    Return it; where that fails one that reads nothing, so that every message takes the readable path.
+    Return it; where that fails one that reads nothing, so that every message takes the readable path. It is tried once.
     """
     try:
         build(compiled_part)

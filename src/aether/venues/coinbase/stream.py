@@ -379,7 +379,7 @@ class CoinbaseStream:
         bids: list[Level] = []
         asks: list[Level] = []
         sides = (bids, asks, asks)
-        for side, price, size in scanner.rows(start, count, 3):
+        for side, price, size in scanner.rows(start, count, LEVELS.row_words):
             sides[side].append((price, size))
         instrument = scanner.ids[pair]
         found.append(
@@ -590,7 +590,11 @@ def taker_of(told: str) -> Side:
 def _trades_of(scanner: Scanner, words: Words) -> list[Message]:
     start, count, number, pair, price, size, side, ts_ns = words
     if count != 1:
-        return [message for row in scanner.rows(start, count, 6) for message in _trades_of(scanner, (0, 1, *row))]
+        return [
+            message
+            for row in scanner.rows(start, count, TRADES.row_words)
+            for message in _trades_of(scanner, (0, 1, *row))
+        ]
     return [
         Trade(
             ts_ns=ts_ns,
@@ -606,7 +610,9 @@ def _trades_of(scanner: Scanner, words: Words) -> list[Message]:
 def _quotes_of(scanner: Scanner, ts_ns: int, words: Words) -> list[Message]:
     start, count, pair, bid, bid_size, ask, ask_size = words
     if count != 1:
-        return [m for row in scanner.rows(start, count, 5) for m in _quotes_of(scanner, ts_ns, (0, 1, *row))]
+        return [
+            m for row in scanner.rows(start, count, TICKERS.row_words) for m in _quotes_of(scanner, ts_ns, (0, 1, *row))
+        ]
     return [Quote(ts_ns=ts_ns, instrument=scanner.ids[pair], bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size)]
 
 

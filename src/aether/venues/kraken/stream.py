@@ -561,7 +561,11 @@ _SIDES = (Side.BUY, Side.SELL)
 def _trades(scanner: Scanner, words: Words) -> list[Message]:
     _, start, count, pair, side, price, size, number, ts_ns = words
     if count != 1:
-        return [message for row in scanner.rows(start, count, 6) for message in _trades(scanner, (0, 0, 1, *row))]
+        return [
+            message
+            for row in scanner.rows(start, count, TRADES.row_words)
+            for message in _trades(scanner, (0, 0, 1, *row))
+        ]
     return [
         Trade(
             ts_ns=ts_ns,
@@ -577,7 +581,11 @@ def _trades(scanner: Scanner, words: Words) -> list[Message]:
 def _quotes(scanner: Scanner, words: Words) -> list[Message]:
     _, start, count, pair, bid, bid_size, ask, ask_size, ts_ns = words
     if count != 1:
-        return [message for row in scanner.rows(start, count, 6) for message in _quotes(scanner, (0, 0, 1, *row))]
+        return [
+            message
+            for row in scanner.rows(start, count, TICKERS.row_words)
+            for message in _quotes(scanner, (0, 0, 1, *row))
+        ]
     return [Quote(ts_ns=ts_ns, instrument=scanner.ids[pair], bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size)]
 
 
